@@ -1,0 +1,58 @@
+// The register tile: products of `rows` gallery vectors with `vectors * lanes` query vectors, all channels.
+//
+//     sum[g][q] = init(g, q) + sum over channels of panel[channel][q] * gallery[g][channel]
+//
+// The query is packed channel-major in panels of kWidth, times -2; the gallery is read as it lies. Each broadcast gallery
+// value feeds `vectors` multiply-adds, so the loop is bound by multiply-adds, not by loads. `emit` gets the sums while
+// they are still in registers: nothing the size of the distance matrix is ever written.
+#pragma once
+
+#include <cstdint>
+
+namespace spadeline {
+
+template <class Op>
+inline constexpr int kWidth = Op::lanes * Op::vectors;
+
+template <class Op, int V, int G, class Init, class Emit>
+inline void tile(const float* panel, const float* gallery, int64_t channels, int64_t row, int64_t column,
+                 const Init& init, const Emit& emit) {
+    typename Op::Reg sum[G][V];
+    for (int g = 0; g < G; ++g)
+        for (int v = 0; v < V; ++v) sum[g][v] = init(row + g, column + v * Op::lanes);
+    const float* rows[G];
+    for (int g = 0; g < G; ++g) rows[g] = gallery + (row + g) * channels;
+    for (int64_t c = 0; c < channels; ++c, panel += kWidth<Op>) {
+        typename Op::Reg query[V];
+        for (int v = 0; v < V; ++v) query[v] = Op::load(panel + v * Op::lanes);
+#pragma GCC unroll 8
+        for (int g = 0; g < G; ++g) {
+            const typename Op::Reg value = Op::broadcast(rows[g] + c);
+#pragma GCC unroll 3
+            for (int v = 0; v < V; ++v) sum[g][v] = Op::fma(query[v], value, sum[g][v]);
+        }
+    }
+    for (int g = 0; g < G; ++g)
+        for (int v = 0; v < V; ++v) emit(row + g, column + v * Op::lanes, sum[g][v]);
+}
+
+// One panel's first `columns` queries against gallery rows [first, last). Columns are rounded up to whole registers.
+template <class Op, class Init, class Emit>
+inline void panel_tiles(const float* panel, int64_t columns, int64_t column, const float* gallery, int64_t channels,
+                        int64_t first, int64_t last, const Init& init, const Emit& emit) {
+    int64_t row = first;
+    if (columns > kWidth<Op> - Op::lanes) {
+        for (; row + Op::rows <= last; row += Op::rows)
+            tile<Op, Op::vectors, Op::rows>(panel, gallery, channels, row, column, init, emit);
+        for (; row < last; ++row) tile<Op, Op::vectors, 1>(panel, gallery, channels, row, column, init, emit);
+        return;
+    }
+    for (; row + Op::rows <= last; row += Op::rows)
+        for (int64_t j = 0; j < columns; j += Op::lanes)
+            tile<Op, 1, Op::rows>(panel + j, gallery, channels, row, column + j, init, emit);
+    for (; row < last; ++row)
+        for (int64_t j = 0; j < columns; j += Op::lanes)
+            tile<Op, 1, 1>(panel + j, gallery, channels, row, column + j, init, emit);
+}
+
+}  // namespace spadeline

@@ -1,0 +1,1 @@
+"""spadeline's runtime."""

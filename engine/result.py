@@ -1,0 +1,71 @@
+"""What one frame's inspection returns. Plain data: no behaviour, no reference to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Region:
+    """One 8-connected anomalous area.
+
+    Attributes
+    ----------
+    area
+        Pixels of the anomaly map in it.
+    box
+        (top, left, bottom, right) in pixels of the frame, half-open.
+    peak
+        (y, x) of its highest score, in pixels of the frame.
+    score
+        The anomaly map's value there.
+    """
+
+    area: int
+    box: tuple[int, int, int, int]
+    peak: tuple[int, int]
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One frame's verdict and its explanation.
+
+    Attributes
+    ----------
+    pred_score
+        The score that the recipe's label rule looks at; a higher one is more anomalous.
+    pred_label
+        True: anomalous by the recipe's rule and thresholds.
+    image_score
+        Mean squared distance to the k_score nearest normal embeddings; anomalous above tau.
+    map_score
+        Maximum of the anomaly map; anomalous above theta.
+    anomaly_map
+        (H, W) float32 at the extractor's input size, smoothed.
+    pred_mask
+        (H, W) bool: anomaly_map > theta.
+    regions
+        The mask's connected regions, highest score first, in the frame's own pixels.
+    neighbours
+        (h, w, kappa, 3) int32 as (image, y, x): which normal pixels each pixel of the finest level matched.
+    nearest_images
+        (k_gallery,) int64: the retrieved normal images, nearest first.
+    timings_s
+        Seconds by stage: prepare, extract, retrieve, match, map.
+    """
+
+    pred_score: float
+    pred_label: bool
+    image_score: float
+    map_score: float
+    anomaly_map: NDArray[np.float32]
+    pred_mask: NDArray[np.bool_]
+    regions: tuple[Region, ...]
+    neighbours: NDArray[np.int32]
+    nearest_images: NDArray[np.int64]
+    timings_s: Mapping[str, float]

@@ -1,0 +1,285 @@
+"""Every path and instruction set against the float64 reference."""
+
+import numpy as np
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+from spadeline.engine import reference
+from spadeline.engine.errors import InputError
+from spadeline.engine.matching import INSTRUCTION_SET_VARIABLE, Matcher, instruction_sets
+
+# DESIGN: distances within 1e-5 relative. Ours are decided in float64, so the tests ask for far more; the absolute term
+# is what float64 itself loses where two large features differ by little.
+RELATIVE, ABSOLUTE = 1e-12, 1e-28
+
+SIDES = [1, 2, 3, 4, 5, 7, 8, 9, 13, 15, 16, 17, 23]
+CHANNELS = [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 65]
+VALUES = ["normal", "ties", "offset", "mixed scales", "constant", "tiny", "huge", "own gallery"]
+
+
+def pyramid(rng, *, sizes, channels, images, values, dtype):
+    """A gallery and a query, (n, c, h, w) and (c, h, w), finest level first."""
+
+    def draw(*shape):
+        noise = rng.standard_normal(shape)
+        match values:
+            case "ties":
+                noise = rng.integers(0, 2, shape)
+            case "offset":
+                noise = noise + 100
+            case "mixed scales":
+                noise = noise * 10.0 ** rng.integers(-3, 4, shape)
+            case "constant":
+                noise = np.ones(shape)
+            case "tiny":
+                noise = noise * (1e-20 if dtype == np.float32 else 1e-7)
+            case "huge":
+                noise = noise * (1e20 if dtype == np.float32 else 1e4)
+        return noise.astype(dtype)
+
+    gallery = [draw(images, c, *size) for c, size in zip(channels, sizes, strict=True)]
+    if values == "own gallery":
+        return gallery, [level[-1].copy() for level in gallery]
+    return gallery, [draw(c, *size) for c, size in zip(channels, sizes, strict=True)]
+
+
+def sizes_of(height, width, shifts):
+    return [(-(-height >> s), -(-width >> s)) for s in shifts]
+
+
+def check(matcher, gallery, query, ids, **options):
+    """Compare with the reference; on failure show the worst pixel, both values and the bound."""
+    distances, neighbours = matcher.match(query, ids, **options)
+    expected, expected_neighbours = reference.match(
+        query, gallery, ids, upsampling=matcher.upsampling, **options
+    )
+    largest = max(float(np.abs(level.astype(np.float64)).max()) for level in [*gallery, *query])
+    bound = RELATIVE * expected + ABSOLUTE * largest**2
+    worst = np.unravel_index(np.argmax(np.abs(distances - expected) - bound), expected.shape)
+    assert (np.abs(distances - expected) <= bound).all(), (
+        f"at {worst}: got {distances[worst]!r}, reference {expected[worst]!r}, bound {bound[worst]!r}"
+    )
+    different = np.argwhere((neighbours != expected_neighbours).any(axis=-1))
+    for y, x, k in different:  # allowed only where float64 can't tell the two apart
+        pair = [
+            reference.match([level[:, y : y + 1, x : x + 1] for level in _upsampled(query, matcher)],
+                            [level[i : i + 1, :, r : r + 1, c : c + 1] for level in _upsampled_gallery(gallery, matcher)],
+                            [0])[0][0, 0]
+            for i, r, c in (neighbours[y, x, k], expected_neighbours[y, x, k])
+        ]  # fmt: skip
+        assert abs(pair[0] - pair[1]) <= 2 * bound[y, x], f"neighbour {k} of {(y, x)}: {pair}"
+
+
+def _upsampled_gallery(levels, matcher):
+    shifts = matcher._shifts
+    size = matcher.sizes[0]
+    return [
+        reference._upsample(level.astype(np.float64), size, shift, matcher.upsampling)
+        for level, shift in zip(levels, shifts, strict=True)
+    ]
+
+
+def _upsampled(levels, matcher):
+    return [level[0] for level in _upsampled_gallery([level[None] for level in levels], matcher)]
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+@seed(20)
+@settings(deadline=None, max_examples=60, print_blob=True)
+@given(data=st.data())
+def test_any_pyramid_agrees_with_the_reference(instruction_set, upsampling, data):
+    height, width = data.draw(st.sampled_from(SIDES)), data.draw(st.sampled_from(SIDES))
+    shifts = data.draw(st.sampled_from([(0,), (0, 1), (0, 2), (0, 1, 2), (0, 1, 3), (0, 1, 2, 3), (0, 3)]))
+    sizes = sizes_of(height, width, shifts)
+    images = data.draw(st.integers(1, 3))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    gallery, query = pyramid(
+        rng,
+        sizes=sizes,
+        channels=[data.draw(st.sampled_from(CHANNELS)) for _ in shifts],
+        images=images,
+        values=data.draw(st.sampled_from(VALUES)),
+        dtype=data.draw(st.sampled_from([np.float32, np.float16])),
+    )
+    ids = rng.permutation(images)[: data.draw(st.integers(1, images))]
+    window = data.draw(st.sampled_from([None, None, 0, 1, 2]))
+    matcher = Matcher(
+        gallery,
+        threads=data.draw(st.sampled_from([1, 2, 5])),
+        upsampling=upsampling,
+        instruction_set=instruction_set,
+    )
+    reachable = len(ids) * matcher.reachable(window)
+    kappa = min(data.draw(st.sampled_from([1, 2, 5, 32, 10**6])), reachable, 200)
+    check(matcher, gallery, query, ids, kappa=kappa, window=window)
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_resnet_channels_across_several_chunks(instruction_set):
+    rng = np.random.default_rng(7)
+    gallery, query = pyramid(
+        rng, sizes=[(24, 40), (12, 20), (6, 10)], channels=[256, 512, 1024], images=2, values="normal", dtype=np.float32
+    )  # fmt: skip
+    matcher = Matcher(gallery, threads=2, instruction_set=instruction_set)
+    assert matcher.instruction_set == instruction_set
+    check(matcher, gallery, query, [0, 1], kappa=3)
+
+
+def test_every_instruction_set_and_thread_count_gives_the_same_neighbours():
+    rng = np.random.default_rng(3)
+    gallery, query = pyramid(
+        rng, sizes=[(17, 9), (9, 5)], channels=[33, 65], images=3, values="ties", dtype=np.float32
+    )
+    results = [
+        Matcher(gallery, threads=threads, instruction_set=name).match(query, [2, 0, 1], kappa=7)
+        for name in instruction_sets()
+        for threads in (1, 2, 3)
+    ]
+    for distances, neighbours in results[1:]:
+        np.testing.assert_array_equal(distances, results[0][0])
+        np.testing.assert_array_equal(neighbours, results[0][1])
+
+
+def test_ties_go_to_the_smaller_image_y_x():
+    gallery = [np.zeros((3, 4, 5, 6), np.float32)]
+    _, neighbours = Matcher(gallery, threads=2).match([np.zeros((4, 5, 6), np.float32)], [2, 1], kappa=8)
+    assert neighbours[4, 5].tolist() == [[1, 0, x] for x in range(6)] + [[1, 1, 0], [1, 1, 1]]
+
+
+def test_kappa_may_be_every_pixel_and_its_limit_is_named():
+    rng = np.random.default_rng(5)
+    gallery, query = pyramid(rng, sizes=[(3, 2)], channels=[4], images=2, values="normal", dtype=np.float32)
+    matcher = Matcher(gallery, threads=1)
+    check(matcher, gallery, query, [0, 1], kappa=12)
+    for path in ("auto", "reference"):
+        with pytest.raises(InputError, match=r"kappa: expected .*got 13"):
+            Matcher(gallery, threads=1, path=path).match(query, [0, 1], kappa=13)
+    with pytest.raises(InputError, match="kappa: expected at least 1, got 0"):
+        matcher.match(query, [0], kappa=0)
+
+
+def test_a_window_limits_kappa_to_the_corner_cell():
+    gallery = [np.zeros((2, 1, 5, 5), np.float32), np.zeros((2, 1, 3, 3), np.float32)]
+    matcher = Matcher(gallery, threads=1)
+    assert [matcher.reachable(window) for window in (0, 1, 2, None)] == [1, 9, 25, 25]
+    query = [level[0] for level in gallery]
+    with pytest.raises(InputError, match="kappa: expected 1 to 2, the pixels within reach, got 3"):
+        matcher.match(query, [0, 1], kappa=3, window=0)
+
+
+def test_out_is_filled_and_returned():
+    gallery = [np.ones((1, 2, 3, 3), np.float32)]
+    out = np.full((3, 3), np.nan), np.full((3, 3, 2, 3), -1, np.int32)
+    distances, neighbours = Matcher(gallery, threads=1).match([np.zeros((2, 3, 3), np.float32)], [0], kappa=2, out=out)
+    assert distances is out[0]
+    assert neighbours is out[1]
+    np.testing.assert_array_equal(distances, 2.0)
+    assert (neighbours >= 0).all()
+
+
+def test_reference_path_gives_the_same_through_the_same_door():
+    rng = np.random.default_rng(11)
+    gallery, query = pyramid(
+        rng, sizes=[(5, 7), (3, 4)], channels=[3, 4], images=3, values="normal", dtype=np.float32
+    )
+    slow = Matcher(gallery, threads=1, path="reference")
+    fast = Matcher(gallery, threads=1)
+    assert (slow.path, fast.path) == ("reference", "dense")
+    for a, b in zip(
+        slow.match(query, [2, 0], kappa=2, window=1), fast.match(query, [2, 0], kappa=2, window=1), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_calls_from_several_threads_take_turns():
+    from concurrent.futures import ThreadPoolExecutor
+
+    rng = np.random.default_rng(13)
+    gallery, _ = pyramid(
+        rng, sizes=[(16, 16), (8, 8)], channels=[16, 32], images=3, values="normal", dtype=np.float32
+    )
+    queries = [pyramid(rng, sizes=[(16, 16), (8, 8)], channels=[16, 32], images=1, values="normal", dtype=np.float32)[1]
+               for _ in range(8)]  # fmt: skip
+    matcher = Matcher(gallery, threads=2)
+    alone = [matcher.match(query, [0, 1, 2], kappa=2)[0] for query in queries]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda query: matcher.match(query, [0, 1, 2], kappa=2)[0], queries * 4))
+    for index, distances in enumerate(together):
+        np.testing.assert_array_equal(distances, alone[index % len(alone)])
+
+
+def test_the_environment_forces_an_instruction_set(monkeypatch):
+    gallery = [np.zeros((1, 1, 1, 1), np.float32)]
+    monkeypatch.setenv(INSTRUCTION_SET_VARIABLE, "scalar")
+    assert Matcher(gallery, threads=1).instruction_set == "scalar"
+    monkeypatch.setenv(INSTRUCTION_SET_VARIABLE, "mmx")
+    with pytest.raises(InputError, match=r"instruction_set: expected one that this machine runs \(auto, .*scalar\), got 'mmx'"):
+        Matcher(gallery, threads=1)
+
+
+GALLERY = [np.zeros((2, 3, 4, 4), np.float32), np.zeros((2, 5, 2, 2), np.float32)]
+QUERY = [level[0] for level in GALLERY]
+
+
+@pytest.mark.parametrize(
+    ("levels", "options", "text"),
+    [
+        ([], {}, "levels: expected at least one, got none"),
+        ([np.zeros((2, 3, 4, 4))], {}, r"levels: expected \(n, c, h, w\) arrays, all float32 or all float16, got float64"),
+        ([GALLERY[0], GALLERY[1].astype(np.float16)], {}, "all float32 or all float16, got float16"),
+        ([GALLERY[0], GALLERY[1][:1]], {}, "levels: expected 2 images at every level"),
+        ([GALLERY[0][:0]], {}, "levels: expected 0 images at every level, at least one"),
+        ([GALLERY[0], GALLERY[0]], {}, r"level 1: expected the size of level 0 \(4 x 4\) halved once or more"),
+        (GALLERY, {"threads": 0}, "threads: expected at least 1, got 0"),
+        (GALLERY, {"path": "pruned"}, "path: expected 'auto', 'dense' or 'reference', got 'pruned'"),
+        (GALLERY, {"upsampling": "cubic"}, "upsampling: expected 'nearest' or 'bilinear', got 'cubic'"),
+        ([np.full((1, 2, 3, 3), np.nan, np.float32)], {}, r"level 0: expected finite features, got nan at .* = \(0, 0, 0, 0\)"),
+    ],
+)  # fmt: skip
+def test_a_bad_gallery_is_refused(levels, options, text):
+    with pytest.raises(InputError, match=text):
+        Matcher(levels, **({"threads": 1} | options))
+
+
+@pytest.mark.parametrize(
+    ("query", "ids", "options", "text"),
+    [
+        (QUERY[:1], [0], {}, "query_levels: expected 2 levels, got 1"),
+        ([QUERY[0][:2], QUERY[1]], [0], {}, r"query level 0: expected C-contiguous float32 or float16 \(3, 4, 4\), got float32 \(2, 4, 4\)"),
+        ([QUERY[0].astype(np.float64), QUERY[1]], [0], {}, "query level 0: .*got float64"),
+        (QUERY, [0, 2], {}, r"image_ids: expected distinct ids from 0 to 1, at least one, got \(0, 2\)"),
+        (QUERY, [1, 1], {}, "image_ids: expected distinct ids"),
+        (QUERY, [-1], {}, "image_ids: expected distinct ids"),
+        (QUERY, [], {}, "image_ids: expected distinct ids"),
+        (QUERY, [0], {"window": -1}, "window: expected None or at least 0, got -1"),
+        (QUERY, [0], {"out": (np.zeros((4, 4), np.float32), np.zeros((4, 4, 1, 3), np.int32))}, "distances: expected C-contiguous writeable float64"),
+        (QUERY, [0], {"out": (np.zeros((4, 4)), np.zeros((4, 4, 2, 3), np.int32))}, r"neighbours: expected .*\(4, 4, 1, 3\)"),
+    ],
+)  # fmt: skip
+def test_a_bad_query_is_refused(query, ids, options, text):
+    with pytest.raises(InputError, match=text):
+        Matcher(GALLERY, threads=1).match(query, ids, **options)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_bad_feature_is_named(bad, dtype):
+    query = [level.astype(dtype) for level in QUERY]
+    query[1][4, 1, 0] = bad
+    with pytest.raises(InputError, match=r"query level 1: expected finite features, got NaN or infinity at \(channel, y, x\) = \(4, 1, 0\)"):  # fmt: skip
+        Matcher(GALLERY, threads=2).match(query, [0])
+
+
+def test_a_stored_gallery_with_nan_is_reported_not_matched():
+    cells = np.full((1, 2, 2, 1, 3), np.nan, np.float32)
+    matcher = Matcher.from_cells([cells], [(2, 2)], threads=1)
+    with pytest.raises(InputError, match="gallery: expected finite features, got NaN or infinity"):
+        matcher.match([np.zeros((3, 2, 2), np.float32)], [0])
+
+
+def test_from_cells_refuses_other_layouts():
+    with pytest.raises(InputError, match=r"gallery level 0: expected \(n, rows, columns, block, channels\), got float32 \(1, 2, 2\)"):
+        Matcher.from_cells([np.zeros((1, 2, 2), np.float32)], [(2, 2)], threads=1)
+    with pytest.raises(InputError, match=r"gallery level 0: expected C-contiguous float32 \(1, 2, 2, 1, 3\)"):
+        Matcher.from_cells([np.zeros((1, 3, 2, 1, 3), np.float32)], [(2, 2)], threads=1)
