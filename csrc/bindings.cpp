@@ -26,7 +26,8 @@ std::string joined(const std::vector<int64_t>& shape) {
 }
 
 bool fits(const py::array& array, const std::vector<int64_t>& shape) {
-    return (array.flags() & py::array::c_style) && std::equal(shape.begin(), shape.end(), array.shape(), array.shape() + array.ndim());
+    return (array.flags() & py::array::c_style) &&
+           std::equal(shape.begin(), shape.end(), array.shape(), array.shape() + array.ndim());
 }
 
 void expect(const py::array& array, const std::string& name, bool right_type, const std::string& types,
@@ -41,7 +42,7 @@ bool is_float(const py::array& array) { return array.dtype().kind() == 'f' && ar
 
 // The Python object: the arrays it reads from live as long as it does.
 class PyMatcher {
-   public:
+ public:
     PyMatcher(std::vector<py::array> levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
               const std::vector<int>& shifts, int threads, const std::string& instruction_set,
               const std::string& upsampling)
@@ -64,8 +65,8 @@ class PyMatcher {
         check_ids(ids);
         const auto most = static_cast<int64_t>(ids.size()) * matcher_.reachable(window);
         if (kappa < 1 || kappa > most)
-            throw py::value_error("kappa: expected 1 to " + std::to_string(most) +
-                                  ", the pixels within reach, got " + std::to_string(kappa));
+            throw py::value_error("kappa: expected 1 to " + std::to_string(most) + ", the pixels within reach, got " +
+                                  std::to_string(kappa));
         expect(distances, "distances", distances.dtype().is(py::dtype::of<double>()) && distances.writeable(),
                "writeable float64", {shapes[0].height, shapes[0].width});
         expect(neighbours, "neighbours", neighbours.dtype().is(py::dtype::of<int32_t>()) && neighbours.writeable(),
@@ -85,7 +86,7 @@ class PyMatcher {
     const char* instruction_set() const { return matcher_.instruction_set(); }
     int threads() const { return matcher_.threads(); }
 
-   private:
+ private:
     static Matcher make(const std::vector<py::array>& levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
                         const std::vector<int>& shifts, int threads, const std::string& instruction_set,
                         const std::string& upsampling) {
@@ -147,8 +148,8 @@ PYBIND11_MODULE(_native, module) {
                       int, const std::string&, const std::string&>(),
              py::arg("levels"), py::arg("sizes"), py::arg("shifts"), py::kw_only(), py::arg("threads"),
              py::arg("instruction_set"), py::arg("upsampling"))
-        .def("match", &PyMatcher::match, py::arg("query_levels"), py::arg("image_ids"), py::kw_only(),
-             py::arg("kappa"), py::arg("window"), py::arg("distances"), py::arg("neighbours"))
+        .def("match", &PyMatcher::match, py::arg("query_levels"), py::arg("image_ids"), py::kw_only(), py::arg("kappa"),
+             py::arg("window"), py::arg("distances"), py::arg("neighbours"))
         .def("reachable", &PyMatcher::reachable, py::arg("window"))
         .def_property_readonly("instruction_set", &PyMatcher::instruction_set)
         .def_property_readonly("threads", &PyMatcher::threads);

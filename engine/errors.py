@@ -27,5 +27,9 @@ class ExportError(SpadelineError):
     """Weights that can't be had or don't fit the backbone, or an exported graph that disagrees with torch."""
 
 
+class DownloadError(ExportError):
+    """Pretrained weights that could not be downloaded."""
+
+
 class DependencyError(SpadelineError, ImportError):
     """An optional package is missing; the text holds the pip command that installs it."""

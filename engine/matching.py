@@ -31,9 +31,9 @@ def instruction_sets() -> tuple[str, ...]:
 class Matcher:
     """The kappa nearest gallery pixels of every query pixel, over a pyramid of feature levels.
 
-    ``D(p, r) = sum over levels of |f_l(p) - g_l(r)|^2``, both sides upsampled to the finest level; the distance of p is
-    the mean of the kappa smallest D(p, r) over all pixels r of the images asked for. Distances are exact for the gallery
-    as stored: candidates are found in float32 by a proven lower bound and decided in float64.
+    ``D(p, r) = sum over levels of |f_l(p) - g_l(r)|^2``, both sides upsampled to the finest level; the distance of p
+    is the mean of the kappa smallest D(p, r) over all pixels r of the images asked for. Distances are exact for the
+    gallery as stored: candidates are found in float32 by a proven lower bound and decided in float64.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Matcher:
         ``"auto"`` and ``"dense"``: native, every pair, each level's products at its own resolution.
         ``"reference"``: NumPy float64, slow, the definition.
     upsampling
-        ``"nearest"``, or ``"bilinear"`` with half-pixel centres and clamped edges (slower by about a third).
+        ``"nearest"``, or ``"bilinear"`` with half-pixel centres and clamped edges (slower by about half).
     instruction_set
         ``"auto"``: the best that the machine runs, or what ``SPADELINE_INSTRUCTION_SET`` names; or one of
         :func:`instruction_sets`.
@@ -109,7 +109,7 @@ class Matcher:
             As in the constructor. Features aren't checked here: one that isn't finite is reported by ``match``.
         """
         matcher = cls.__new__(cls)
-        matcher._open(list(cells), tuple(sizes), threads, path, upsampling, instruction_set)
+        matcher._open(list(cells), tuple(sizes), threads, path, upsampling, instruction_set)  # noqa: SLF001 - our own
         return matcher
 
     def _open(

@@ -38,8 +38,8 @@ def match(
 ) -> tuple[Array, NDArray[np.int32]]:
     """Match every pixel of a query with the pixels of some gallery images.
 
-    ``D(p, r) = sum over levels of |F_l(p) - G_l(r)|^2`` on the finest level's grid; the distance of p is the mean of its
-    kappa smallest D, ties broken by the smaller (image, y, x).
+    ``D(p, r) = sum over levels of |F_l(p) - G_l(r)|^2`` on the finest level's grid; the distance of p is the mean of
+    its kappa smallest D, ties broken by the smaller (image, y, x).
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def match(
 
 
 def anomaly_map(distances: NDArray[np.floating], size: tuple[int, int], *, sigma: float) -> Array:
-    """Upsample a distance map bilinearly to ``size`` and smooth it by a Gaussian, edge pixels repeated (``reflect``)."""
+    """Upsample a distance map bilinearly to ``size``, then smooth it; the Gaussian's border repeats the edge pixel."""
     for axis, target in enumerate(size):
         weights = _linear_weights(distances.shape[axis], target, distances.shape[axis] / target)
         distances = np.moveaxis(np.tensordot(weights, distances.astype(np.float64), (1, axis)), 0, axis)

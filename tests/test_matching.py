@@ -50,9 +50,7 @@ def sizes_of(height, width, shifts):
 def check(matcher, gallery, query, ids, **options):
     """Compare with the reference; on failure show the worst pixel, both values and the bound."""
     distances, neighbours = matcher.match(query, ids, **options)
-    expected, expected_neighbours = reference.match(
-        query, gallery, ids, upsampling=matcher.upsampling, **options
-    )
+    expected, expected_neighbours = reference.match(query, gallery, ids, upsampling=matcher.upsampling, **options)
     largest = max(float(np.abs(level.astype(np.float64)).max()) for level in [*gallery, *query])
     bound = RELATIVE * expected + ABSOLUTE * largest**2
     worst = np.unravel_index(np.argmax(np.abs(distances - expected) - bound), expected.shape)
@@ -128,9 +126,7 @@ def test_resnet_channels_across_several_chunks(instruction_set):
 
 def test_every_instruction_set_and_thread_count_gives_the_same_neighbours():
     rng = np.random.default_rng(3)
-    gallery, query = pyramid(
-        rng, sizes=[(17, 9), (9, 5)], channels=[33, 65], images=3, values="ties", dtype=np.float32
-    )
+    gallery, query = pyramid(rng, sizes=[(17, 9), (9, 5)], channels=[33, 65], images=3, values="ties", dtype=np.float32)
     results = [
         Matcher(gallery, threads=threads, instruction_set=name).match(query, [2, 0, 1], kappa=7)
         for name in instruction_sets()
@@ -180,14 +176,14 @@ def test_out_is_filled_and_returned():
 
 def test_reference_path_gives_the_same_through_the_same_door():
     rng = np.random.default_rng(11)
-    gallery, query = pyramid(
-        rng, sizes=[(5, 7), (3, 4)], channels=[3, 4], images=3, values="normal", dtype=np.float32
-    )
+    gallery, query = pyramid(rng, sizes=[(5, 7), (3, 4)], channels=[3, 4], images=3, values="normal", dtype=np.float32)
     slow = Matcher(gallery, threads=1, path="reference")
     fast = Matcher(gallery, threads=1)
     assert (slow.path, fast.path) == ("reference", "dense")
     for a, b in zip(
-        slow.match(query, [2, 0], kappa=2, window=1), fast.match(query, [2, 0], kappa=2, window=1), strict=True
+        slow.match(query, [2, 0], kappa=2, window=1),
+        fast.match(query, [2, 0], kappa=2, window=1),
+        strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
@@ -196,9 +192,7 @@ def test_calls_from_several_threads_take_turns():
     from concurrent.futures import ThreadPoolExecutor
 
     rng = np.random.default_rng(13)
-    gallery, _ = pyramid(
-        rng, sizes=[(16, 16), (8, 8)], channels=[16, 32], images=3, values="normal", dtype=np.float32
-    )
+    gallery, _ = pyramid(rng, sizes=[(16, 16), (8, 8)], channels=[16, 32], images=3, values="normal", dtype=np.float32)
     queries = [pyramid(rng, sizes=[(16, 16), (8, 8)], channels=[16, 32], images=1, values="normal", dtype=np.float32)[1]
                for _ in range(8)]  # fmt: skip
     matcher = Matcher(gallery, threads=2)
@@ -214,7 +208,10 @@ def test_the_environment_forces_an_instruction_set(monkeypatch):
     monkeypatch.setenv(INSTRUCTION_SET_VARIABLE, "scalar")
     assert Matcher(gallery, threads=1).instruction_set == "scalar"
     monkeypatch.setenv(INSTRUCTION_SET_VARIABLE, "mmx")
-    with pytest.raises(InputError, match=r"instruction_set: expected one that this machine runs \(auto, .*scalar\), got 'mmx'"):
+    with pytest.raises(
+        InputError,
+        match=r"instruction_set: expected one that this machine runs \(auto, .*scalar\), got 'mmx'",
+    ):
         Matcher(gallery, threads=1)
 
 
@@ -279,7 +276,10 @@ def test_a_stored_gallery_with_nan_is_reported_not_matched():
 
 
 def test_from_cells_refuses_other_layouts():
-    with pytest.raises(InputError, match=r"gallery level 0: expected \(n, rows, columns, block, channels\), got float32 \(1, 2, 2\)"):
+    with pytest.raises(
+        InputError,
+        match=r"gallery level 0: expected \(n, rows, columns, block, channels\), got float32 \(1, 2, 2\)",
+    ):
         Matcher.from_cells([np.zeros((1, 2, 2), np.float32)], [(2, 2)], threads=1)
     with pytest.raises(InputError, match=r"gallery level 0: expected C-contiguous float32 \(1, 2, 2, 1, 3\)"):
         Matcher.from_cells([np.zeros((1, 3, 2, 1, 3), np.float32)], [(2, 2)], threads=1)

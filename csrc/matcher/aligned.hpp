@@ -10,7 +10,7 @@ namespace spadeline {
 
 template <class T>
 class AlignedBuffer {
-   public:
+ public:
     // Contents are undefined after a growth; the buffer never shrinks, so a steady state never allocates.
     T* reserve(int64_t count) {
         if (count > capacity_) {
@@ -21,7 +21,7 @@ class AlignedBuffer {
     }
     T* data() const { return data_.get(); }
 
-   private:
+ private:
     static constexpr std::align_val_t kLine{64};
     struct Free {
         void operator()(T* p) const { ::operator delete(p, kLine); }

@@ -27,9 +27,9 @@ struct Taps {
 
 struct LevelTask {
     int64_t channels;
-    int64_t block;       // positions per cell
-    int64_t positions;   // positions per image, padding included
-    int shift;           // halvings from the finest level
+    int64_t block;        // positions per cell
+    int64_t positions;    // positions per image, padding included
+    int shift;            // halvings from the finest level
     const void* gallery;  // (n, positions, channels)
     const float* query;   // (positions, channels)
     const Taps* taps;     // (finest positions), bilinear upsampling only, null for the finest level
@@ -41,8 +41,8 @@ struct MatchTask {
     Storage storage;
     bool bilinear;
     int64_t cells, cell_columns;
-    int64_t width;           // of the finest level
-    const int64_t* raster;   // (finest positions), negative where padded
+    int64_t width;          // of the finest level
+    const int64_t* raster;  // (finest positions), negative where padded
     const int64_t* image_ids;
     int64_t image_count;
     int64_t kappa;

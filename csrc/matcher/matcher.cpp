@@ -86,7 +86,8 @@ void Matcher::encode(std::span<const QueryLevel> query, int64_t first_cell, int6
                 finite &= std::isfinite(row[c]);
             }
             if (finite) continue;
-            const int64_t c = std::find_if_not(row, row + level.channels, [](float x) { return std::isfinite(x); }) - row;
+            const int64_t c =
+                std::find_if_not(row, row + level.channels, [](float x) { return std::isfinite(x); }) - row;
             throw NotFinite{l, c, raster / level.width, raster % level.width};
         }
     }

@@ -41,7 +41,7 @@ struct NotFinite {
 };
 
 class Matcher {
-   public:
+ public:
     Matcher(PyramidShape shape, Gallery gallery, int threads, const std::string& instruction_set,
             Upsampling upsampling);
 
@@ -52,13 +52,13 @@ class Matcher {
     // Pixels of one image within `window` cells of the query's worst-placed pixel: kappa's limit is this times images.
     int64_t reachable(int64_t window) const;
 
-    // distances: (h, w); neighbours: (h, w, kappa, 3) as (image, y, x), nearest first, ties to the smaller. Image ids must
-    // be distinct and in range, kappa between 1 and reachable(window) * ids. A negative window searches everywhere.
-    // Throws NotFinite for the query's first bad feature, std::runtime_error for a gallery that holds one.
+    // distances: (h, w); neighbours: (h, w, kappa, 3) as (image, y, x), nearest first, ties to the smaller. Image ids
+    // must be distinct and in range, kappa between 1 and reachable(window) * ids. A negative window searches
+    // everywhere. Throws NotFinite for the query's first bad feature, std::runtime_error for a gallery that holds one.
     void match(std::span<const QueryLevel> query, std::span<const int64_t> image_ids, int64_t kappa, int64_t window,
                double* distances, int32_t* neighbours);
 
-   private:
+ private:
     void encode(std::span<const QueryLevel> query, int64_t first_cell, int64_t last_cell);
     void collect(int64_t kappa, int64_t first_cell, int64_t last_cell, double* distances, int32_t* neighbours) const;
     std::vector<Taps> taps_of(int64_t level) const;

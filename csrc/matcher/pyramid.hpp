@@ -18,7 +18,7 @@ struct LevelShape {
 };
 
 class PyramidShape {
-   public:
+ public:
     static constexpr int64_t kPadding = -1;
 
     // Throws std::invalid_argument unless each level is the finest one halved, rounded up, `shift` times.
@@ -39,7 +39,7 @@ class PyramidShape {
     // y * width + x of each position of a level, kPadding where it lies outside.
     const std::vector<int64_t>& raster(int64_t level) const { return raster_[level]; }
 
-   private:
+ private:
     std::vector<LevelShape> levels_;
     std::vector<std::vector<int64_t>> raster_;
 };

@@ -12,7 +12,7 @@
 namespace spadeline {
 
 class ThreadPool {
-   public:
+ public:
     explicit ThreadPool(int threads);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -23,7 +23,7 @@ class ThreadPool {
     // exception is thrown again. Not re-entrant, one caller at a time.
     void run(const std::function<void(int)>& task);
 
-   private:
+ private:
     void stop();
     void work(int index);
     void perform(int index);

@@ -39,6 +39,7 @@ struct Avx2 {
     }
 
     static Reg64 zero64() { return _mm256_setzero_pd(); }
+    static Reg64 broadcast64(double value) { return _mm256_set1_pd(value); }
     static Reg64 load64(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
     static Reg64 add64(Reg64 a, Reg64 b) { return _mm256_add_pd(a, b); }
     static Reg64 sub64(Reg64 a, Reg64 b) { return _mm256_sub_pd(a, b); }

@@ -37,6 +37,7 @@ struct Avx512 {
     }
 
     static Reg64 zero64() { return _mm512_setzero_pd(); }
+    static Reg64 broadcast64(double value) { return _mm512_set1_pd(value); }
     static Reg64 load64(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
     static Reg64 add64(Reg64 a, Reg64 b) { return _mm512_add_pd(a, b); }
     static Reg64 sub64(Reg64 a, Reg64 b) { return _mm512_sub_pd(a, b); }

@@ -71,38 +71,28 @@ void Dense<Op>::interpolate_gallery(int64_t q, int64_t first, int64_t last) {
     }
 }
 
-// |upsampled feature|^2 at a finest position; `magnitude` gets the taps' weighted squared norms, which it can't exceed.
+// Squared norms of every position of a coarser level: an upsampled feature's slack is made of its taps'.
 template <class Op>
-double Dense<Op>::interpolated_norm(int l, int64_t position, const float* rows, double& magnitude) {
+void Dense<Op>::measure_taps(int l, const float* rows, double* out) const {
+    for (int64_t i = 0; i < task_.level[l].positions; ++i)
+        out[i] = squared_distance<Op>(rows + i * level_[l].channels, nullptr, level_[l].channels);
+}
+
+// |upsampled feature|^2 at a finest position; `magnitude` gets its taps' mean squared norm, which it can't exceed.
+template <class Op>
+double Dense<Op>::interpolated_norm(int l, int64_t position, const float* rows, const double* tap_norms,
+                                    double& magnitude) const {
     magnitude = 0;
     if (task_.raster[position] < 0) return 0;
     const Taps& taps = task_.level[l].taps[position];
-    double norm = 0;
-    for (int64_t c = 0; c < level_[l].channels; ++c) {
-        double value = 0;
-        for (int t = 0; t < 4; ++t) {
-            const double weight = taps.weight[t], tap = rows[taps.position[t] * level_[l].channels + c];
-            value += weight * tap;
-            magnitude += weight * tap * tap;
-        }
-        norm += value * value;
-    }
-    return norm;
+    for (int t = 0; t < 4; ++t) magnitude += static_cast<double>(taps.weight[t]) * tap_norms[taps.position[t]];
+    return interpolated_sum<Op>(taps, rows, nullptr, nullptr, level_[l].channels);
 }
 
 template <class Op>
 double Dense<Op>::interpolated_distance(int l, int64_t query, int64_t row) const {
     const Taps &a = task_.level[l].taps[query], &b = task_.level[l].taps[row];
-    const int64_t channels = level_[l].channels;
-    double sum = 0;
-    for (int64_t c = 0; c < channels; ++c) {
-        double difference = 0;
-        for (int t = 0; t < 4; ++t)
-            difference += static_cast<double>(a.weight[t]) * task_.level[l].query[a.position[t] * channels + c] -
-                          static_cast<double>(b.weight[t]) * level_[l].rows[b.position[t] * channels + c];
-        sum += difference * difference;
-    }
-    return sum;
+    return interpolated_sum<Op>(a, task_.level[l].query, &b, level_[l].rows, level_[l].channels);
 }
 
 }  // namespace spadeline

@@ -5,8 +5,8 @@
 //   2. at the finest level the norms are added too: the sum is a lower bound of the distance (exact.hpp, filter_norm);
 //   3. bounds that don't beat their query's kappa-th distance so far are dropped in registers;
 //   4. the few that do are computed again in float64, and decide.
-// The pyramid's levels must be nested (nearest upsampling); bilinear.hpp replaces step 1's sums for bilinear upsampling.
-// Not done here: pruning by the coarse levels.
+// The pyramid's levels must be nested (nearest upsampling); bilinear.hpp replaces step 1's sums for bilinear
+// upsampling. Not done here: pruning by the coarse levels.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ inline constexpr int64_t kChunkBytes = 448 * 1024;
 
 template <class Op>
 class Dense {
-   public:
+ public:
     static int64_t share_floats(const MatchTask& task, int64_t first_cell, int64_t cell_count) {
         Dense dense(task, {first_cell, cell_count, nullptr, nullptr});
         return dense.lay_out(nullptr);
@@ -33,13 +33,15 @@ class Dense {
         dense.lay_out(share.workspace);
         dense.prepare_query();
         for (int64_t i = 0; i < task.image_count; ++i)
-            for (int64_t cell = 0; cell < task.cells; cell += dense.chunk_cells_) dense.match_chunk(task.image_ids[i], cell);
+            for (int64_t cell = 0; cell < task.cells; cell += dense.chunk_cells_)
+                dense.match_chunk(task.image_ids[i], cell);
     }
 
-   private:
+ private:
     using Reg = typename Op::Reg;
     static constexpr int64_t kPanel = kWidth<Op>;
-    // Gallery rows whose interpolated sums are made at once (bilinear): with a panel's width they fit the first-level cache.
+    // Gallery rows whose interpolated sums are made at once (bilinear): with a panel's width they fit the first-level
+    // cache.
     static constexpr int64_t kBaseRows = 64;
 
     struct Level {
@@ -94,14 +96,13 @@ class Dense {
         thresholds_ = take(level_[0].columns);
         gallery_norms_ = take(chunk_cells_ * level_[0].block);
         if (task_.bilinear) {
-            int64_t coarse_rows = 0, widest = 0;
+            int64_t coarse_rows = 0;
             for (int l = 1; l < task_.level_count; ++l) {
                 coarse_rows += task_.level[l].positions;
-                widest = widest > level_[l].channels ? widest : level_[l].channels;
+                tap_norms_[l] = reinterpret_cast<double*>(take(2 * task_.level[l].positions));
             }
             interpolated_ = take(coarse_rows * kPanel);
             base_ = take(kBaseRows * kPanel);
-            features_ = reinterpret_cast<double*>(take(4 * widest));
         }
         return used;
     }
@@ -159,15 +160,16 @@ class Dense {
         int64_t channels = 0;
         for (int l = 0; l < task_.level_count; ++l) channels += level_[l].channels;
         double norm[kMaxLevels], magnitude[kMaxLevels];
+        for (int l = 1; l < task_.level_count && task_.bilinear; ++l) measure_taps(l, rows[l], tap_norms_[l]);
         for (int64_t i = first; i < first + count; ++i) {
             double norm_sum = 0, magnitude_sum = 0;
             for (int l = 0; l < task_.level_count; ++l) {
                 const int halvings = 2 * task_.level[l].shift;
                 if (task_.bilinear && l > 0) {
-                    norm[l] = interpolated_norm(l, i, rows[l], magnitude[l]);
+                    norm[l] = interpolated_norm(l, i, rows[l], tap_norms_[l], magnitude[l]);
                 } else if (i == first || (i & ((int64_t{1} << halvings) - 1)) == 0) {
-                    norm[l] = magnitude[l] =
-                        squared_distance<Op>(rows[l] + (i >> halvings) * level_[l].channels, nullptr, level_[l].channels);
+                    norm[l] = magnitude[l] = squared_distance<Op>(rows[l] + (i >> halvings) * level_[l].channels,
+                                                                  nullptr, level_[l].channels);
                 }
                 norm_sum += norm[l];
                 magnitude_sum += magnitude[l];
@@ -188,11 +190,13 @@ class Dense {
             const float* panel = level.panels + q * level.channels;
             const int64_t columns = level.query_count - q < kPanel ? level.query_count - q : kPanel;
             if (coarsest) {
-                panel_tiles<Op>(panel, columns, q, level.rows, level.channels, 0, level.row_count,
-                                [](int64_t, int64_t) { return Op::broadcast_value(0.0f); }, store);
+                panel_tiles<Op>(
+                    panel, columns, q, level.rows, level.channels, 0, level.row_count,
+                    [](int64_t, int64_t) { return Op::broadcast_value(0.0f); }, store);
             } else {
-                panel_tiles<Op>(panel, columns, q, level.rows, level.channels, 0, level.row_count,
-                                [&](int64_t row, int64_t column) { return coarser(l, halvings, row, column); }, store);
+                panel_tiles<Op>(
+                    panel, columns, q, level.rows, level.channels, 0, level.row_count,
+                    [&](int64_t row, int64_t column) { return coarser(l, halvings, row, column); }, store);
             }
         }
         if (l == task_.level_count - 1 && !task_.bilinear && task_.window >= 0) close_window(level);
@@ -274,9 +278,7 @@ class Dense {
         }
     }
 
-    bool wanted(int64_t q) const {
-        return q < level_[0].query_count && task_.raster[level_[0].query_first + q] >= 0;
-    }
+    bool wanted(int64_t q) const { return q < level_[0].query_count && task_.raster[level_[0].query_first + q] >= 0; }
 
     double distance(int64_t query, int64_t row) const {
         double sum = 0;
@@ -295,7 +297,9 @@ class Dense {
     void match_finest_bilinear();
     void interpolate_queries(int64_t q, int64_t columns);
     void interpolate_gallery(int64_t q, int64_t first, int64_t last);
-    double interpolated_norm(int l, int64_t position, const float* rows, double& magnitude);
+    void measure_taps(int l, const float* rows, double* out) const;
+    double interpolated_norm(int l, int64_t position, const float* rows, const double* tap_norms,
+                             double& magnitude) const;
     double interpolated_distance(int l, int64_t query, int64_t row) const;
 
     const MatchTask& task_;
@@ -303,8 +307,8 @@ class Dense {
     Level level_[kMaxLevels];
     int64_t chunk_cells_, chunk_first_ = 0, image_ = 0;
     float *query_norms_, *gallery_norms_, *thresholds_;
-    float *interpolated_, *base_;  // bilinear: (coarse rows, kPanel), (kBaseRows, kPanel)
-    double* features_;             // bilinear: two features of the widest level
+    float *interpolated_, *base_;    // bilinear: (coarse rows, kPanel), (kBaseRows, kPanel)
+    double* tap_norms_[kMaxLevels];  // bilinear: (positions) a coarser level
 };
 
 }  // namespace spadeline

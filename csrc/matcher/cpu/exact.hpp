@@ -7,8 +7,8 @@
 
 namespace spadeline {
 
-// Sum of (a - b)^2, or of a^2 where b is null. Differences of floats are exact in float64 but for their last bit, so the
-// relative error is about n * 2^-53: two equal pairs of vectors always give the same value.
+// Sum of (a - b)^2, or of a^2 where b is null. Differences of floats are exact in float64 but for their last bit, so
+// the relative error is about n * 2^-53: two equal pairs of vectors always give the same value.
 template <class Op>
 inline double squared_distance(const float* a, const float* b, int64_t n) {
     constexpr int lanes = Op::lanes_f64, step = 4 * lanes;
@@ -24,6 +24,35 @@ inline double squared_distance(const float* a, const float* b, int64_t n) {
     for (; i < n; ++i) {
         const double difference = static_cast<double>(a[i]) - (b ? static_cast<double>(b[i]) : 0.0);
         total += difference * difference;
+    }
+    return total;
+}
+
+// Sum over channels of (upsampled a - upsampled b)^2, or of (upsampled a)^2 where b is null.
+template <class Op>
+inline double interpolated_sum(const Taps& a, const float* a_rows, const Taps* b, const float* b_rows,
+                               int64_t channels) {
+    constexpr int lanes = Op::lanes_f64;
+    const float* row[8];
+    double weight[8];
+    const int taps = b ? 8 : 4;
+    for (int t = 0; t < taps; ++t) {
+        const Taps& side = t < 4 ? a : *b;
+        row[t] = (t < 4 ? a_rows : b_rows) + side.position[t % 4] * channels;
+        weight[t] = t < 4 ? side.weight[t] : -static_cast<double>(side.weight[t - 4]);
+    }
+    typename Op::Reg64 sum = Op::zero64();
+    int64_t c = 0;
+    for (; c + lanes <= channels; c += lanes) {
+        typename Op::Reg64 value = Op::zero64();
+        for (int t = 0; t < taps; ++t) value = Op::fma64(Op::broadcast64(weight[t]), Op::load64(row[t] + c), value);
+        sum = Op::fma64(value, value, sum);
+    }
+    double total = Op::reduce64(sum);
+    for (; c < channels; ++c) {
+        double value = 0;
+        for (int t = 0; t < taps; ++t) value += weight[t] * row[t][c];
+        total += value * value;
     }
     return total;
 }

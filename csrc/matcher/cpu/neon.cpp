@@ -33,6 +33,7 @@ struct Neon {
     }
 
     static Reg64 zero64() { return vdupq_n_f64(0); }
+    static Reg64 broadcast64(double value) { return vdupq_n_f64(value); }
     static Reg64 load64(const float* p) { return vcvt_f64_f32(vld1_f32(p)); }
     static Reg64 add64(Reg64 a, Reg64 b) { return vaddq_f64(a, b); }
     static Reg64 sub64(Reg64 a, Reg64 b) { return vsubq_f64(a, b); }

@@ -24,6 +24,7 @@ struct Scalar {
     }
 
     static Reg64 zero64() { return 0; }
+    static Reg64 broadcast64(double value) { return value; }
     static Reg64 load64(const float* p) { return *p; }
     static Reg64 add64(Reg64 a, Reg64 b) { return a + b; }
     static Reg64 sub64(Reg64 a, Reg64 b) { return a - b; }

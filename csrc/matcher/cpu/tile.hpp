@@ -2,9 +2,9 @@
 //
 //     sum[g][q] = init(g, q) + sum over channels of panel[channel][q] * gallery[g][channel]
 //
-// The query is packed channel-major in panels of kWidth, times -2; the gallery is read as it lies. Each broadcast gallery
-// value feeds `vectors` multiply-adds, so the loop is bound by multiply-adds, not by loads. `emit` gets the sums while
-// they are still in registers: nothing the size of the distance matrix is ever written.
+// The query is packed channel-major in panels of kWidth, times -2; the gallery is read as it lies. Each broadcast
+// gallery value feeds `vectors` multiply-adds, so the loop is bound by multiply-adds, not by loads. `emit` gets the
+// sums while they are still in registers: nothing the size of the distance matrix is ever written.
 #pragma once
 
 #include <cstdint>
