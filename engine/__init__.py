@@ -1,1 +1,43 @@
-"""spadeline's runtime."""
+"""spadeline's runtime: fit a recipe on normal images, inspect frames with it. Never imports torch."""
+
+from .calibration import Threshold
+from .detector import Detector
+from .errors import (
+    DependencyError,
+    DownloadError,
+    ExportError,
+    ExtractorError,
+    InputError,
+    OutputError,
+    RecipeError,
+    SpadelineError,
+)
+from .fitting import add, calibrate, fit
+from .matching import Matcher, instruction_sets
+from .recipe import Recipe, remove_images
+from .result import Region, Result
+from .settings import Calibration, Settings
+
+__all__ = [
+    "Calibration",
+    "DependencyError",
+    "Detector",
+    "DownloadError",
+    "ExportError",
+    "ExtractorError",
+    "InputError",
+    "Matcher",
+    "OutputError",
+    "Recipe",
+    "RecipeError",
+    "Region",
+    "Result",
+    "Settings",
+    "SpadelineError",
+    "Threshold",
+    "add",
+    "calibrate",
+    "fit",
+    "instruction_sets",
+    "remove_images",
+]

@@ -1,0 +1,291 @@
+"""Run an extractor's ONNX file: uint8 RGB images to pyramid levels and an embedding.
+
+The contract. Input ``image``: uint8 (n, H, W, 3), H and W fixed, n free. Outputs: ``layer1``, ``layer2``, …,
+one to four of them, float32 or float16 (n, c, h, w), each the size of the one before halved once or more,
+rounded up; then ``embedding`` (n, d). Any file that keeps it works, whoever made it. Loading checks every
+clause and tries the graph out. Frames are resized elsewhere; pixels are normalised inside the graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cells import level_shifts
+from .checks import check_choice, check_integer
+from .errors import DependencyError, ExtractorError, InputError
+from .images import MAX_PIXELS
+
+Device = Literal["auto", "cpu", "cuda"]
+
+MOST_LEVELS = 4  # a ResNet's stages
+MOST_THREADS = 1024
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# TensorFloat-32 keeps 10 bits of a float32's 23, and an exhaustive search may pick another kernel at every
+# load: either moves the numbers that thresholds were calibrated on.
+_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+_DTYPES: dict[str, np.dtype[np.floating]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+}
+_LEVEL_NAME = re.compile("layer[1-9][0-9]?")
+
+
+class Features(NamedTuple):
+    """What the extractor makes of n images.
+
+    Attributes
+    ----------
+    levels
+        (n, c, h, w) float32 or float16 each, finest first.
+    embedding
+        (n, d) float32.
+    """
+
+    levels: tuple[NDArray[np.floating], ...]
+    embedding: NDArray[np.float32]
+
+
+class Extractor:
+    """An ONNX file, checked against the contract and ready to run.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    device
+        "auto" takes CUDA where ONNX Runtime offers it and gets it to work, else the CPU; ``provider`` states
+        which.
+    threads
+        Of ONNX Runtime on the CPU; the machine's processors by default.
+
+    Attributes
+    ----------
+    input_size : tuple of int
+        (H, W).
+    level_names : tuple of str
+        As the file names them, finest first.
+    level_shapes : tuple of tuple of int
+        (c, h, w) of each level.
+    precision : str
+        "float32" or "float16": the levels' number type.
+    embedding_size : int
+        d.
+    metadata : dict of str to str
+        The file's own.
+    provider : str
+        ONNX Runtime's name of what runs the graph.
+
+    Raises
+    ------
+    ExtractorError
+        The file can't be loaded, breaks the contract, or doesn't run on the device asked for.
+    InputError
+        An unknown device, or a number of threads that isn't from 1 to ``MOST_THREADS``.
+    DependencyError
+        ONNX Runtime is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, device: Device = "auto", threads: int | None = None) -> None:
+        self._path = Path(path)
+        self._session = _open_session(self._path, device, threads)
+        self.provider: str = self._session.get_providers()[0]
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.input_size = _input_size(self._path, self._session.get_inputs())
+        self.level_names, self._dtypes = _outputs(self._path, self._session.get_outputs())
+        self.precision: str = self._dtypes[0].name
+        self.level_shapes, self.embedding_size = self._try_out()
+
+    def extract(self, images: NDArray[np.uint8]) -> Features:
+        """Run the graph.
+
+        The images go through one by one, so that an image's numbers can't depend on how many came with it:
+        kernels may sum in another order when n changes. On the CPU larger batches are no faster. The arrays
+        returned are the caller's own. May be called from several threads.
+
+        Parameters
+        ----------
+        images
+            (n, H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        InputError
+            Another dtype or shape.
+        ExtractorError
+            ONNX Runtime fails, for lack of memory say.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (*self.input_size, 3):
+            wanted = f"uint8 (n, {self.input_size[0]}, {self.input_size[1]}, 3)"
+            raise InputError(f"images: expected {wanted}, got {images.dtype} {images.shape}")
+        images = np.ascontiguousarray(images)
+        names = (*self.level_names, "embedding")
+        shapes = (*self.level_shapes, (self.embedding_size,))
+        outputs = [np.empty((len(images), *shape), dtype) for shape, dtype in zip(shapes, self._dtypes, strict=True)]
+        for index in range(len(images)):
+            binding = self._session.io_binding()
+            binding.bind_cpu_input("image", images[index : index + 1])
+            for name, output in zip(names, outputs, strict=True):
+                row = output[index : index + 1]  # written in place
+                binding.bind_output(name, "cpu", 0, row.dtype, row.shape, row.ctypes.data)
+            try:
+                self._session.run_with_iobinding(binding)
+            except Exception as error:
+                raise ExtractorError(f"{self._path}: expected the graph to run, got: {_reason(error)}") from error
+        return Features(tuple(outputs[:-1]), outputs[-1].astype(np.float32, copy=False))
+
+    def _try_out(self) -> tuple[tuple[tuple[int, int, int], ...], int]:
+        """Run noise through the graph, check what no declaration guarantees, return the outputs' shapes."""
+        noise = np.random.default_rng(0).integers(0, 256, (2, *self.input_size, 3), np.uint8)
+        names = [*self.level_names, "embedding"]
+        shapes: list[tuple[int, ...]] = []
+        for images in (noise, noise[:1]):
+            try:
+                outputs = self._session.run(names, {"image": images})
+            except Exception as error:
+                raise ExtractorError(
+                    f"{self._path}: expected a graph that runs {len(images)} images, got: {_reason(error)}"
+                ) from error
+            _check_outputs(self._path, names, outputs, len(images))
+            shapes = [output.shape[1:] for output in outputs]
+        levels = tuple((c, h, w) for c, h, w in shapes[:-1])
+        try:
+            level_shifts(tuple((h, w) for _, h, w in levels))
+        except InputError as error:
+            raise ExtractorError(f"{self._path}: {error}") from error
+        return levels, shapes[-1][0]
+
+
+def _open_session(path: Path, device: Device, threads: int | None) -> Any:
+    try:
+        import onnxruntime  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise DependencyError(
+            "onnxruntime is not installed: pip install 'spadeline[cpu]' "
+            "(or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
+        ) from error
+    check_choice("device", device, ("auto", "cpu", "cuda"))
+    if threads is not None:
+        check_integer("threads", threads, low=1, high=MOST_THREADS)
+    if not path.is_file():
+        raise ExtractorError(f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'no such file'}")
+    offered = onnxruntime.get_available_providers()
+    if device == "cpu" or (device == "auto" and _CUDA not in offered):
+        return _create_session(path, threads, [_CPU])
+    if _CUDA not in offered:
+        raise ExtractorError(
+            f"device: expected an ONNX Runtime with {_CUDA} for 'cuda' (pip install 'spadeline[gpu]'), "
+            f"got one with {', '.join(offered)}"
+        )
+    try:
+        return _create_cuda_session(path, threads)
+    except ExtractorError:
+        if device == "cuda":
+            raise
+    return _create_session(path, threads, [_CPU])
+
+
+def _create_cuda_session(path: Path, threads: int | None) -> Any:
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs; new in 1.21
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it doesn't find
+            onnxruntime.preload_dlls()
+    session = _create_session(path, threads, [(_CUDA, _CUDA_OPTIONS), _CPU])
+    if _CUDA not in session.get_providers():
+        raise ExtractorError(
+            f"{path}: expected {_CUDA} to run it, got {', '.join(session.get_providers())}: the GPU, its "
+            "driver or the CUDA and cuDNN libraries are missing or don't fit this ONNX Runtime"
+        )
+    return session
+
+
+def _create_session(path: Path, threads: int | None, providers: list[Any]) -> Any:
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = os.cpu_count() or 1 if threads is None else threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # fatal: everything else arrives as an exception
+    # Spinning threads would take the processors from the matcher, which runs next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    try:
+        # Its own fallback would move to the CPU and print that it did.
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:
+        raise ExtractorError(f"{path}: expected a file that ONNX Runtime loads, got: {_reason(error)}") from error
+
+
+def _input_size(path: Path, inputs: list[Any]) -> tuple[int, int]:
+    if len(inputs) != 1:
+        raise ExtractorError(f"{path}: expected one input, got {', '.join(node.name for node in inputs) or 'none'}")
+    (image,) = inputs
+    if image.name != "image":
+        raise ExtractorError(f"{path}: expected an input named 'image', got {image.name!r}")
+    if image.type != "tensor(uint8)":
+        raise ExtractorError(f"{path}: input 'image': expected tensor(uint8), got {image.type}")
+    free, *fixed = image.shape or [None]
+    if len(fixed) != 3 or fixed[2] != 3 or not all(isinstance(side, int) and side > 0 for side in fixed):
+        raise ExtractorError(
+            f"{path}: input 'image': expected (n, H, W, 3) with H and W fixed, got ({_listed(image.shape)})"
+        )
+    if isinstance(free, int):
+        raise ExtractorError(f"{path}: input 'image': expected n free, got n = {free}")
+    if fixed[0] * fixed[1] > MAX_PIXELS:
+        raise ExtractorError(
+            f"{path}: input 'image': expected at most {MAX_PIXELS} pixels, got {fixed[0]} x {fixed[1]}"
+        )
+    return fixed[0], fixed[1]
+
+
+def _outputs(path: Path, outputs: list[Any]) -> tuple[tuple[str, ...], tuple[np.dtype[np.floating], ...]]:
+    """Check the outputs' names and types; return the levels' names, and all dtypes, the embedding's last."""
+    if not outputs or outputs[-1].name != "embedding":
+        came = repr(outputs[-1].name) if outputs else "no output"
+        raise ExtractorError(f"{path}: expected the last output to be 'embedding', got {came}")
+    names = tuple(node.name for node in outputs[:-1])
+    if not 1 <= len(names) <= MOST_LEVELS:
+        raise ExtractorError(f"{path}: expected 1 to {MOST_LEVELS} levels before 'embedding', got {len(names)}")
+    for name in names:
+        if not _LEVEL_NAME.fullmatch(name):
+            raise ExtractorError(f"{path}: expected levels named 'layer1', 'layer2', …, got {name!r}")
+    for node in outputs:
+        if node.type not in _DTYPES:
+            raise ExtractorError(f"{path}: output {node.name!r}: expected float32 or float16, got {node.type}")
+    types = [node.type for node in outputs[:-1]]
+    if len(set(types)) > 1:
+        raise ExtractorError(f"{path}: expected levels of one number type, got {', '.join(types)}")
+    return names, tuple(_DTYPES[node.type] for node in outputs)
+
+
+def _check_outputs(path: Path, names: list[str], outputs: list[NDArray[np.floating]], count: int) -> None:
+    for name, output in zip(names, outputs, strict=True):
+        rank, wanted = (2, "(n, d)") if name == "embedding" else (4, "(n, c, h, w)")
+        if output.ndim != rank or output.shape[0] != count or 0 in output.shape:
+            raise ExtractorError(
+                f"{path}: output {name!r} for n = {count}: expected {wanted}, got ({_listed(output.shape)})"
+            )
+        if not np.isfinite(output).all():
+            raise ExtractorError(f"{path}: output {name!r}: expected finite numbers, got NaN or infinity")
+
+
+def _listed(shape: Sequence[int | str | None]) -> str:
+    return ", ".join("?" if side is None else str(side) for side in shape)
+
+
+def _reason(error: Exception) -> str:
+    """Return ONNX Runtime's message as part of one sentence, without its error code and the path."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", str(error))
+    return " ".join(text.split())[:300].rstrip(". ") or type(error).__name__

@@ -1,0 +1,264 @@
+"""Camera frames and image files to the extractor's uint8 RGB input, and the way back to the frame's pixels.
+
+What a frame is gets decided by its declaration, dtype and shape, never by its content. Nothing is normalised
+here: that lies inside the extractor's graph.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from .checks import check_choice
+from .errors import InputError
+
+Color = Literal["auto", "gray", "rgb", "bgr", "rgba", "bgra"]
+Framing = Literal["whole", "paper"]
+
+# 300 MB as RGB. A header can promise more than file or machine hold, so it is checked before decoding.
+MAX_PIXELS = 100_000_000
+# A ResNet's finest level has one position for every 4 x 4 pixels: fewer than two a side is a failed capture.
+MIN_SIDE = 8
+# The paper's framing enlarges the longer side with the shorter one; beyond this ratio the crop shows next to nothing
+# of the frame, and a thin enough frame would ask for more memory than there is.
+MAX_PAPER_ASPECT = 16
+
+_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow knows more; some start other programs
+_KEPT_MODES = ("L", "RGB", "RGBA")
+_EXPANDED_MODES = {"1": "L", "P": "RGB", "LA": "RGBA"}
+_CHANNELS = {"auto": (1, 3, 4), "gray": (1,), "rgb": (3,), "bgr": (3,), "rgba": (4,), "bgra": (4,)}
+_BY_CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
+_CONVERSIONS = {
+    "gray": cv2.COLOR_GRAY2RGB,
+    "bgr": cv2.COLOR_BGR2RGB,
+    "rgba": cv2.COLOR_RGBA2RGB,
+    "bgra": cv2.COLOR_BGRA2RGB,
+}
+_opening = threading.Lock()  # warnings.catch_warnings isn't safe in threads
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read an image file's pixels as they are stored.
+
+    An EXIF orientation is not applied, as torchvision's training pipelines don't. Palettes are expanded, one
+    bit becomes 0 or 255, and of a camera's multi-picture JPEG the main picture is taken.
+
+    Returns
+    -------
+    ndarray
+        (h, w) gray, (h, w, 3) RGB or (h, w, 4) RGBA.
+
+    Raises
+    ------
+    InputError
+        Not a readable image of 8 bits per channel, animated, or beyond ``MIN_SIDE`` or ``MAX_PIXELS``.
+    """
+    try:
+        with _open(path) as image:
+            _check_header(path, image)
+            mode = _EXPANDED_MODES.get(image.mode, image.mode)
+            if image.mode == "P" and "transparency" in image.info:
+                mode = "RGBA"
+            return np.array(image if mode == image.mode else image.convert(mode))
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - on damaged files the decoders raise whatever they stumbled over
+        _refuse(path, error)
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """Find image files by suffix, in the folder and below, sorted by relative path; hidden ones are left out.
+
+    Raises
+    ------
+    InputError
+        Not a folder that can be read, or no image in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        came = "a file" if root.exists() else "no such path"
+        raise InputError(f"{root}: expected a folder of images, got {came}")
+    found = []
+    try:
+        for directory, folders, names in os.walk(root, onerror=_raise):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [
+                Path(directory, name)
+                for name in names
+                if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
+            ]
+    except OSError as error:
+        raise InputError(f"{error.filename}: expected a readable folder, got: {error.strerror}") from error
+    if not found:
+        raise InputError(f"{root}: expected at least one image ({', '.join(sorted(_SUFFIXES))}), got none")
+    return sorted(found, key=lambda path: path.relative_to(root))
+
+
+def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uint8]:
+    """Bring a camera frame to RGB.
+
+    Parameters
+    ----------
+    frame
+        (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any strides.
+    color
+        What the channels are. "auto" goes by their number: gray, RGB or RGBA; BGR must be declared. Alpha is
+        ignored.
+
+    Returns
+    -------
+    ndarray
+        (h, w, 3) uint8, C-contiguous; the frame itself if it is that already.
+
+    Raises
+    ------
+    InputError
+        Another dtype, a shape that isn't the declared colour's, or a side below ``MIN_SIDE``.
+    """
+    check_choice("color", color, tuple(_CHANNELS))
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
+        came = frame.dtype if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise InputError(f"frame: expected a uint8 array, got {came}")
+    channels = 1 if frame.ndim == 2 else frame.shape[2] if frame.ndim == 3 else 0
+    if channels not in _CHANNELS[color]:
+        wanted = " or ".join("(h, w) or (h, w, 1)" if n == 1 else f"(h, w, {n})" for n in _CHANNELS[color])
+        raise InputError(f"frame: expected {wanted} for color {color!r}, got {frame.shape}")
+    if min(frame.shape[:2]) < MIN_SIDE:
+        raise InputError(
+            f"frame: expected sides of at least {MIN_SIDE} pixels, got {frame.shape[0]} x {frame.shape[1]}"
+        )
+    pixels = np.ascontiguousarray(frame)
+    conversion = _CONVERSIONS.get(_BY_CHANNELS[channels] if color == "auto" else color)
+    return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the extractor's input lies in the frame: ``frame = (input + 0.5) * scale + offset - 0.5``.
+
+    Coordinates are those of pixel centres: the first pixel spans -0.5 to 0.5.
+
+    Attributes
+    ----------
+    scale_y, scale_x
+        Frame pixels per input pixel.
+    top, left
+        The input's upper left corner in the frame, in frame pixels from the frame's own corner.
+    """
+
+    scale_y: float
+    scale_x: float
+    top: float
+    left: float
+
+    def to_frame(self, y: float, x: float) -> tuple[float, float]:
+        """Return where the input's point (y, x) lies in the frame."""
+        return (y + 0.5) * self.scale_y + self.top - 0.5, (x + 0.5) * self.scale_x + self.left - 0.5
+
+    def to_input(self, y: float, x: float) -> tuple[float, float]:
+        """Return where the frame's point (y, x) lies in the input."""
+        return (y + 0.5 - self.top) / self.scale_y - 0.5, (x + 0.5 - self.left) / self.scale_x - 0.5
+
+
+def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) -> tuple[NDArray[np.uint8], Placement]:
+    """Resize a frame to the extractor's input, antialiased.
+
+    A side that shrinks is averaged over area, one that grows is interpolated linearly.
+
+    Parameters
+    ----------
+    rgb
+        (h, w, 3) uint8, as :func:`as_rgb` returns it.
+    size
+        (H, W) of the extractor's input.
+    framing
+        "whole": the whole frame, each side scaled on its own. "paper": the frame's shape is kept, the
+        relatively shorter side becomes 8/7 of the input's, and the centre is cut out, rounded as in
+        torchvision's Resize(256) and CenterCrop(224); 23 % of a square frame, its border, isn't seen.
+
+    Raises
+    ------
+    InputError
+        A frame too long and thin for the paper's framing.
+    """
+    check_choice("framing", framing, ("whole", "paper"))
+    (height, width), (rows, columns) = rgb.shape[:2], size
+    if framing == "whole":
+        return _resize(rgb, rows, columns), Placement(height / rows, width / columns, 0.0, 0.0)
+    around = (round(rows * 8 / 7), round(columns * 8 / 7))
+    aspect = (height * around[1]) / (width * around[0])
+    if not 1 / MAX_PAPER_ASPECT <= aspect <= MAX_PAPER_ASPECT:
+        raise InputError(
+            f"frame: expected an aspect ratio within {MAX_PAPER_ASPECT} times that of the input's {rows} x {columns} "
+            f"for framing 'paper', got {height} x {width}"
+        )
+    # The shorter side's own term is the larger one, the longer side's is scaled along with the shorter.
+    resized = (max(around[0], around[1] * height // width), max(around[1], around[0] * width // height))
+    top, left = round((resized[0] - rows) / 2), round((resized[1] - columns) / 2)
+    scale_y, scale_x = height / resized[0], width / resized[1]
+    cut = _resize(rgb, *resized)[top : top + rows, left : left + columns]
+    return np.ascontiguousarray(cut), Placement(scale_y, scale_x, top * scale_y, left * scale_x)
+
+
+def _resize(rgb: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+    # OpenCV's INTER_AREA stops averaging as soon as one side grows, so the sides that shrink go first, alone.
+    height, width = rgb.shape[:2]
+    shrunk = cv2.resize(rgb, (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _open(path: str | os.PathLike[str]) -> ImageFile.ImageFile:
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about sizes that are checked below, and headers that fail anyway
+        return Image.open(path, formats=_FORMATS)
+
+
+def _check_header(path: str | os.PathLike[str], image: ImageFile.ImageFile) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: expected at most {MAX_PIXELS} pixels, got {height} x {width}")
+    if min(width, height) < MIN_SIDE:
+        raise InputError(f"{path}: expected sides of at least {MIN_SIDE} pixels, got {height} x {width}")
+    # A phone's JPEG may carry previews behind its picture (MPO), which doesn't make it a sequence.
+    if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+        raise InputError(f"{path}: expected a single image, got {frames} frames or pages")
+    wanted = "8 bits per channel gray, RGB or RGBA"
+    if image.mode not in _KEPT_MODES and image.mode not in _EXPANDED_MODES:
+        raise InputError(f"{path}: expected {wanted}, got mode {image.mode}")
+    if _stores_16_bits(image):
+        raise InputError(f"{path}: expected {wanted}, got 16 bits per channel")
+
+
+def _stores_16_bits(image: ImageFile.ImageFile) -> bool:
+    # Pillow opens 16-bit colour as 8-bit "RGB" and drops the low bytes; only the decoder's arguments tell.
+    # "BGR;16" is a bitmap's 5-6-5 pixel, less than 8 bits per channel.
+    if image.format == "PPM":
+        return any(isinstance(tile.args, tuple) and tile.args[1] > 255 for tile in image.tile)
+    return any(re.search(r"(?<!BGR);16", str(tile.args)) for tile in image.tile)
+
+
+def _refuse(path: str | os.PathLike[str], error: Exception) -> NoReturn:
+    if isinstance(error, UnidentifiedImageError):
+        text = "expected a BMP, JPEG, PNG, PPM, TIFF or WebP image, got a file that is none of them"
+    elif isinstance(error, Image.DecompressionBombError):
+        text = f"expected at most {MAX_PIXELS} pixels, got far more"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"expected an image file, got: {error.strerror}"
+    else:
+        text = f"expected an undamaged image, got: {' '.join(str(error).split()) or type(error).__name__}"
+    raise InputError(f"{path}: {text}") from error
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error

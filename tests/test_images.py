@@ -1,0 +1,482 @@
+"""Files, colours and placement, with a float64 area average and torchvision as oracles."""
+
+import io
+import os
+import struct
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from spadeline.engine.errors import InputError
+from spadeline.engine.images import Placement, as_rgb, list_images, place, read_image
+
+
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def saved(folder, image, name="frame.png", **options):
+    path = folder / name
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
+    return path
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (9, 11, 3), (9, 11, 4)])
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_stored_pixels_come_back(tmp_path, shape, suffix):
+    stored = pixels(*shape)
+    read = read_image(saved(tmp_path, stored, f"frame.{suffix}"))
+    np.testing.assert_array_equal(read, stored)
+    assert read.flags.writeable
+    assert read.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["frame.bmp", "frame.ppm", "frame.webp", "frame.jpg"])
+def test_other_formats_are_read(tmp_path, name):
+    stored = np.full((16, 24, 3), (200, 40, 90), np.uint8)
+    read = read_image(saved(tmp_path, stored, name, quality=95, **({"lossless": True} if "webp" in name else {})))
+    assert read.shape == stored.shape
+    assert np.abs(read.astype(int) - stored).max() <= (4 if name.endswith("jpg") else 0)
+
+
+def test_one_bit_becomes_0_and_255(tmp_path):
+    bits = pixels(10, 10) > 127
+    np.testing.assert_array_equal(read_image(saved(tmp_path, Image.fromarray(bits))), bits * 255)
+
+
+def test_palettes_are_expanded(tmp_path):
+    palette = Image.fromarray(pixels(12, 12, 3) // 86 * 86).quantize(27)
+    read = read_image(saved(tmp_path, palette))
+    np.testing.assert_array_equal(read, np.asarray(palette.convert("RGB")))
+    read = read_image(saved(tmp_path, palette, transparency=3))
+    assert read.shape == (12, 12, 4)
+    np.testing.assert_array_equal(read[..., 3], np.where(np.asarray(palette) == 3, 0, 255))
+
+
+def test_gray_with_alpha_becomes_rgba(tmp_path):
+    gray, alpha = pixels(9, 9), pixels(9, 9, seed=1)
+    read = read_image(saved(tmp_path, Image.merge("LA", [Image.fromarray(gray), Image.fromarray(alpha)])))
+    np.testing.assert_array_equal(read, np.stack([gray, gray, gray, alpha], axis=-1))
+
+
+def test_orientation_tag_is_not_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a viewer would turn it
+    assert read_image(saved(tmp_path, pixels(10, 20, 3), "frame.jpg", exif=exif)).shape == (10, 20, 3)
+
+
+def test_the_main_picture_of_a_multi_picture_jpeg_is_read(tmp_path):
+    main, preview = np.full((32, 32, 3), 200, np.uint8), Image.fromarray(np.zeros((16, 16, 3), np.uint8))
+    path = saved(tmp_path, main, "frame.jpg", format="MPO", save_all=True, append_images=[preview])
+    with Image.open(path) as image:
+        assert image.n_frames == 2
+    np.testing.assert_allclose(read_image(path), main, atol=3)
+
+
+def png_16_bit_rgb(height=8, width=8):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + bytes(6 * width) for _ in range(height)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+WANTED = "expected 8 bits per channel gray, RGB or RGBA"
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "came"),
+    [
+        (Image.new("I;16", (9, 9)), "frame.png", "mode I;16"),
+        (Image.new("I;16", (9, 9)), "frame.tiff", "mode I;16"),
+        (Image.new("I", (9, 9)), "frame.tiff", "mode I"),
+        (Image.new("F", (9, 9)), "frame.tiff", "mode F"),
+        (Image.new("CMYK", (9, 9)), "frame.jpg", "mode CMYK"),
+        (Image.new("CMYK", (9, 9)), "frame.tiff", "mode CMYK"),
+        (Image.new("LAB", (9, 9)), "frame.tiff", "mode LAB"),
+    ],
+)
+def test_other_modes_are_refused(tmp_path, image, name, came):
+    path = saved(tmp_path, image, name)
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"{path}: {WANTED}, got {came}"
+
+
+def test_16_bit_colour_is_refused_although_pillow_opens_it_as_rgb(tmp_path):
+    path = tmp_path / "frame.png"
+    path.write_bytes(png_16_bit_rgb())
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"{path}: {WANTED}, got 16 bits per channel"
+
+
+@pytest.mark.parametrize(("magic", "size"), [(b"P6", 6), (b"P3", 0)])
+def test_16_bit_pixmap_is_refused(tmp_path, magic, size):
+    path = tmp_path / "frame.ppm"
+    path.write_bytes(magic + b" 8 8 65535\n" + (bytes(64 * size) if size else b"0 " * 192))
+    with pytest.raises(InputError, match="got 16 bits per channel"):
+        read_image(path)
+
+
+def test_8_bit_pixmap_of_another_maximum_is_scaled(tmp_path):
+    path = tmp_path / "frame.pgm"
+    path.write_bytes(b"P5 8 8 15\n" + bytes([15] * 64))
+    np.testing.assert_array_equal(read_image(path), np.full((8, 8), 255))
+
+
+def test_5_6_5_bitmap_is_read(tmp_path):
+    # Pillow doesn't write this kind: a file header, an info header with BI_BITFIELDS, its masks, white pixels.
+    path = tmp_path / "frame.bmp"
+    info = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 16, 3, 128, 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    path.write_bytes(struct.pack("<2sIHHI", b"BM", 194, 0, 0, 66) + info + masks + b"\xff" * 128)
+    np.testing.assert_array_equal(read_image(path), np.full((8, 8, 3), 255))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
+def test_animations_and_pages_are_refused(tmp_path, suffix):
+    frames = [Image.fromarray(pixels(12, 12, 3, seed=seed)) for seed in range(3)]
+    path = saved(tmp_path, frames[0], f"frame.{suffix}", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"{path}: expected a single image, got 3 frames or pages"
+
+
+def test_tiny_images_are_refused(tmp_path):
+    path = saved(tmp_path, pixels(1, 1, 3))
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"{path}: expected sides of at least 8 pixels, got 1 x 1"
+    assert read_image(saved(tmp_path, pixels(8, 8))).shape == (8, 8)
+
+
+def bmp_header(height, width):
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return struct.pack("<2sIHHI", b"BM", 54, 0, 0, 54) + info
+
+
+def test_enormous_images_are_refused_before_decoding(tmp_path):
+    path = tmp_path / "frame.bmp"
+    path.write_bytes(bmp_header(10_000, 10_001))  # where Pillow would warn
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"{path}: expected at most 100000000 pixels, got 10000 x 10001"
+    path.write_bytes(bmp_header(40_000, 40_000))  # where Pillow would raise
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert str(caught.value) == f"{path}: expected at most 100000000 pixels, got far more"
+
+
+def test_an_image_that_pillow_alone_would_warn_about_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64)
+    assert read_image(saved(tmp_path, pixels(9, 10))).shape == (9, 10)
+
+
+def test_what_is_no_image_file_is_refused(tmp_path):
+    text = tmp_path / "notes.png"
+    text.write_text("not an image")
+    for path, reason in [
+        (text, "expected a BMP, JPEG, PNG, PPM, TIFF or WebP image, got a file that is none of them"),
+        (tmp_path / "none.png", "expected an image file, got: No such file or directory"),
+        (tmp_path, "expected an image file, got: Is a directory"),
+    ]:
+        with pytest.raises(InputError) as caught:
+            read_image(path)
+        assert str(caught.value) == f"{path}: {reason}"
+
+
+def test_formats_beyond_the_list_are_refused(tmp_path):
+    path = tmp_path / "frame.png"
+    Image.fromarray(pixels(9, 9)).save(path, format="GIF")
+    with pytest.raises(InputError, match="got a file that is none of them"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tiff", "webp", "ppm"])
+def test_truncated_images_are_refused(tmp_path, suffix):
+    path = saved(tmp_path, pixels(64, 64, 3), f"frame.{suffix}")
+    whole = path.read_bytes()
+    for keep in (0, 1, len(whole) // 4, len(whole) // 2, len(whole) - len(whole) // 8):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(InputError) as caught:
+            read_image(path)
+        assert str(caught.value).startswith(f"{path}: expected ")
+        assert "\n" not in str(caught.value)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_damaged_files_give_pixels_or_one_sentence(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.img"
+    file = io.BytesIO()
+    suffix = data.draw(st.sampled_from(["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM"]))
+    Image.fromarray(pixels(20, 30, 3)).save(file, suffix)
+    content = bytearray(file.getvalue())
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        outcome = read_image(path)
+    except InputError as error:
+        outcome = str(error)
+    if isinstance(outcome, str):
+        assert outcome.startswith(f"{path}: expected ")
+        assert "\n" not in outcome
+    else:
+        assert outcome.dtype == np.uint8
+
+
+def test_reading_from_many_threads_leaves_the_warning_filters_alone(tmp_path):
+    import warnings
+
+    path, before = saved(tmp_path, pixels(16, 16)), list(warnings.filters)
+    threads = [threading.Thread(target=lambda: [read_image(path) for _ in range(50)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before
+
+
+# --- listing ---------------------------------------------------------------------------------------------------------
+
+
+def test_images_are_listed_by_suffix_and_sorted(tmp_path):
+    for name in ("b/2.PNG", "b/10.jpg", "a.tif", "z.webp", "b/c/d.ppm", "notes.txt", ".hidden.png", ".cache/x.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert found == ["a.tif", "b/10.jpg", "b/2.PNG", "b/c/d.ppm", "z.webp"]
+
+
+def test_a_hidden_root_is_no_reason_to_skip(tmp_path):
+    root = tmp_path / ".images"
+    root.mkdir()
+    (root / "a.png").touch()
+    assert list_images(root) == [root / "a.png"]
+
+
+def test_listing_errors(tmp_path):
+    suffixes = ".bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
+    file = tmp_path / "sub" / "file.txt"
+    file.parent.mkdir()
+    file.touch()
+    for folder, text in [
+        (tmp_path, f"expected at least one image ({suffixes}), got none"),
+        (file, "expected a folder of images, got a file"),
+        (tmp_path / "none", "expected a folder of images, got no such path"),
+    ]:
+        with pytest.raises(InputError) as caught:
+            list_images(folder)
+        assert str(caught.value) == f"{folder}: {text}"
+
+
+def test_a_subfolder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # file modes don't stop root, who may run the tests
+    with pytest.raises(InputError) as caught:
+        list_images(tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'locked'}: expected a readable folder, got: Permission denied"
+
+
+# --- colours ---------------------------------------------------------------------------------------------------------
+
+
+def test_colours_by_shape_and_by_declaration():
+    gray, rgb, rgba = pixels(9, 12), pixels(9, 12, 3), pixels(9, 12, 4)
+    three_grays = np.stack([gray] * 3, axis=-1)
+    for frame, color, expected in [
+        (gray, "auto", three_grays),
+        (gray[..., None], "auto", three_grays),
+        (gray, "gray", three_grays),
+        (rgb, "auto", rgb),
+        (rgb, "rgb", rgb),
+        (rgb, "bgr", rgb[..., ::-1]),
+        (rgba, "auto", rgba[..., :3]),
+        (rgba, "rgba", rgba[..., :3]),
+        (rgba, "bgra", rgba[..., 2::-1]),
+    ]:
+        got = as_rgb(frame, color=color)
+        np.testing.assert_array_equal(got, expected)
+        assert got.flags.c_contiguous
+
+
+@pytest.mark.parametrize("value", [0, 1, 255])
+def test_content_does_not_decide(value):
+    np.testing.assert_array_equal(as_rgb(np.full((8, 8), value, np.uint8)), np.full((8, 8, 3), value))
+
+
+def test_any_strides_are_accepted():
+    big = pixels(40, 60, 3)
+    for frame in (
+        big[::-1],
+        big[:, ::-1],
+        big[::2, ::3],
+        big[..., ::-1],
+        big.transpose(1, 0, 2),
+        big[..., 0][::-1, 5:],
+    ):
+        np.testing.assert_array_equal(as_rgb(frame), as_rgb(np.ascontiguousarray(frame)))
+
+
+@pytest.mark.parametrize(
+    ("frame", "color", "text"),
+    [
+        (pixels(9, 9).astype(np.float32), "auto", "frame: expected a uint8 array, got float32"),
+        (pixels(9, 9).astype(np.uint16), "gray", "frame: expected a uint8 array, got uint16"),
+        ([[0] * 9] * 9, "auto", "frame: expected a uint8 array, got list"),
+        (pixels(9, 9, 3), "gray", "frame: expected (h, w) or (h, w, 1) for color 'gray', got (9, 9, 3)"),
+        (pixels(9, 9), "bgr", "frame: expected (h, w, 3) for color 'bgr', got (9, 9)"),
+        (pixels(9, 9, 3), "rgba", "frame: expected (h, w, 4) for color 'rgba', got (9, 9, 3)"),
+        (
+            pixels(3, 9, 9),
+            "auto",
+            "frame: expected (h, w) or (h, w, 1) or (h, w, 3) or (h, w, 4) for color 'auto', got (3, 9, 9)",
+        ),
+        (pixels(9), "rgb", "frame: expected (h, w, 3) for color 'rgb', got (9,)"),
+        (pixels(7, 900, 3), "auto", "frame: expected sides of at least 8 pixels, got 7 x 900"),
+        (pixels(0, 0, 3), "auto", "frame: expected sides of at least 8 pixels, got 0 x 0"),
+        (pixels(9, 9, 3), "RGB", "color: expected one of auto, gray, rgb, bgr, rgba, bgra, got 'RGB'"),
+    ],
+)
+def test_frames_of_another_kind_are_refused(frame, color, text):
+    with pytest.raises(InputError) as caught:
+        as_rgb(frame, color=color)
+    assert str(caught.value) == text
+
+
+# --- placing ---------------------------------------------------------------------------------------------------------
+
+
+def area_weights(length, target):
+    """(target, length): each output averages the stretch of input that it covers."""
+    edges = np.arange(target + 1) * length / target
+    pixel = np.arange(length)
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return np.maximum(overlap, 0) * target / length
+
+
+def linear_weights(length, target):
+    """(target, length): interpolation between pixel centres, edges held."""
+    centre = np.clip((np.arange(target) + 0.5) * length / target - 0.5, 0, length - 1)
+    return np.maximum(1 - np.abs(centre[:, None] - np.arange(length)), 0)
+
+
+def exactly_resized(frame, rows, columns):
+    by_row = (area_weights if rows <= frame.shape[0] else linear_weights)(frame.shape[0], rows)
+    by_column = (area_weights if columns <= frame.shape[1] else linear_weights)(frame.shape[1], columns)
+    return np.moveaxis(by_row @ np.moveaxis(frame, 2, 0).astype(np.float64) @ by_column.T, 0, 2)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(8, 200), st.integers(8, 200), st.integers(1, 3), st.integers(1, 3), st.integers(0, 9))
+def test_resizing_is_an_exact_area_average(height, width, rows, columns, seed):
+    frame, size = pixels(height, width, 3, seed=seed), (32 * rows, 32 * columns)
+    resized, _ = place(frame, size, framing="whole")
+    assert resized.shape == (*size, 3)
+    shrinks = height >= size[0] and width >= size[1]
+    error = np.abs(resized - exactly_resized(frame, *size)).max()
+    # Rounding once is 0.5. A side that grows has 11-bit weights and, beside one that shrinks, a second rounding.
+    assert error <= (0.501 if shrinks else 1.6), f"largest error {error} for {height} x {width} to {size}"
+
+
+def test_a_fine_pattern_is_averaged_in_the_side_that_shrinks_even_if_the_other_grows():
+    stripes = np.zeros((100, 300, 3), np.uint8)
+    stripes[:, ::2] = 200
+    resized, _ = place(stripes, (224, 150), framing="whole")
+    np.testing.assert_array_equal(resized, np.full((224, 150, 3), 100))
+
+
+def test_a_frame_of_the_input_size_stays_as_it_is():
+    frame = pixels(64, 96, 3)
+    placed, placement = place(frame, (64, 96), framing="whole")
+    np.testing.assert_array_equal(placed, frame)
+    assert placement == Placement(1.0, 1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (300, 500), (501, 300), (1024, 1023), (97, 60), (64, 200)])
+def test_the_papers_framing_is_torchvisions_resize_and_crop(shape):
+    transforms = pytest.importorskip("torchvision.transforms")
+    smooth = np.add.outer(np.arange(shape[0]) * 120 / shape[0], np.arange(shape[1]) * 120 / shape[1])
+    frame = np.repeat(smooth.astype(np.uint8)[..., None], 3, axis=2)
+    both = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
+    expected = np.asarray(both(Image.fromarray(frame)), np.int64)
+    placed, _ = place(frame, (224, 224), framing="paper")
+    assert placed.flags.c_contiguous
+    # The same crop of the same size; the kernels differ (area against triangle). One pixel's shift moves this ramp by
+    # up to 120 / 256 per side and adds no noise, so the mean tells.
+    assert np.abs(placed - expected).max() <= 3
+    assert abs((placed - expected).mean()) < 0.2
+
+
+def test_the_papers_framing_keeps_the_shape_for_inputs_that_are_not_square():
+    frame = pixels(600, 800, 3)
+    placed, placement = place(frame, (224, 448), framing="paper")
+    assert placed.shape == (224, 448, 3)
+    # 448 * 8 / 7 = 512 columns for 800, so 384 rows for 600, of which 80 above and 32 on the left are cut off.
+    assert placement == Placement(600 / 384, 800 / 512, 80 * 600 / 384, 32 * 800 / 512)
+    np.testing.assert_allclose(placed, exactly_resized(frame, 384, 512)[80:304, 32:480], atol=0.501)
+
+
+@pytest.mark.parametrize("shape", [(8, 129), (129, 8)])
+def test_the_papers_framing_refuses_what_is_all_length(shape):
+    with pytest.raises(InputError) as caught:
+        place(pixels(*shape, 3), (64, 64), framing="paper")
+    expected = "an aspect ratio within 16 times that of the input's 64 x 64 for framing 'paper'"
+    assert str(caught.value) == f"frame: expected {expected}, got {shape[0]} x {shape[1]}"
+    assert place(pixels(*shape, 3), (64, 64), framing="whole")[0].shape == (64, 64, 3)
+
+
+def test_an_unknown_framing_is_refused():
+    with pytest.raises(InputError) as caught:
+        place(pixels(9, 9, 3), (64, 64), framing="crop")
+    assert str(caught.value) == "framing: expected one of whole, paper, got 'crop'"
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0.1, 50), st.floats(0.1, 50), st.floats(0, 100), st.floats(0, 100), st.floats(-5, 500), st.floats(-5, 500)
+)
+def test_placement_goes_there_and_back(scale_y, scale_x, top, left, y, x):
+    placement = Placement(scale_y, scale_x, top, left)
+    assert placement.to_input(*placement.to_frame(y, x)) == pytest.approx((y, x), abs=1e-9)
+
+
+@pytest.mark.parametrize("framing", ["whole", "paper"])
+@pytest.mark.parametrize("shape", [(480, 640), (100, 80), (1000, 300)])
+def test_a_spot_is_found_again_where_the_placement_says(framing, shape):
+    frame = Image.new("RGB", shape[::-1])
+    y, x = shape[0] * 0.45, shape[1] * 0.6
+    radius = min(shape) / 20
+    ImageDraw.Draw(frame).ellipse((x - radius, y - radius, x + radius, y + radius), fill="white")
+    bright = np.asarray(frame)[..., 0].astype(np.float64)
+    placed, placement = place(np.asarray(frame), (96, 128), framing=framing)
+    weights = placed[..., 0].astype(np.float64)
+
+    def centroid(image):
+        return tuple((image.sum(axis=1 - axis) @ np.arange(image.shape[axis])) / image.sum() for axis in (0, 1))
+
+    found = placement.to_frame(*centroid(weights))
+    tolerance = 0.1 * max(placement.scale_y, placement.scale_x)
+    assert found == pytest.approx(centroid(bright), abs=tolerance)
+    assert placement.to_input(*centroid(bright)) == pytest.approx(centroid(weights), abs=0.1)
