@@ -1,0 +1,149 @@
+"""What the command line accepts: commands, options, defaults. What they do is :mod:`.cli`'s business."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from .extractor import Device
+from .settings import Distance, Framing, LabelRule, Settings, Storage, Upsampling
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
+
+
+def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespace:
+    """Return the options; ``.command`` names the command. Exits with code 2 where they make no sense."""
+    parser = argparse.ArgumentParser(
+        prog="spadeline", description="Exact SPADE anomaly detection, from normal images alone."
+    )
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    _making(commands)
+    _keeping(commands)
+    _using(commands)
+    return parser.parse_args(arguments)
+
+
+def _making(commands: Commands) -> None:
+
+    export = commands.add_parser("export", help="turn a torchvision ResNet into an extractor (ONNX)")
+    export.add_argument("file", type=Path, help="the ONNX file to write")
+    export.add_argument(
+        "--backbone",
+        default="wide_resnet50_2",
+        help="resnet18, 34, 50, 101, wide_resnet50_2 or wide_resnet101_2",
+    )
+    export.add_argument("--levels", default="layer1,layer2,layer3", help="stages to return, finest first")
+    export.add_argument("--input-size", type=_size, default=(224, 224), metavar="HxW", help="multiples of 32")
+    export.add_argument("--weights", default="torchvision", help="torchvision, a .pth or .safetensors file, or random")
+    export.add_argument(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="of weights, arithmetic and levels",
+    )
+    _json_option(export)
+
+    fit_ = commands.add_parser("fit", help="make a recipe of normal images, thresholds included")
+    fit_.add_argument("images", type=Path, help="a folder of normal images, or of a data set with train/good")
+    fit_.add_argument("--extractor", type=Path, required=True, help="the ONNX file")
+    fit_.add_argument("--recipe", type=Path, required=True, help="the folder to write")
+    fit_.add_argument(
+        "--held-out",
+        type=float,
+        default=0.0,
+        help="share of the images to take thresholds from; 0: leave-one-out",
+    )
+    fit_.add_argument("--overwrite", action="store_true", help="replace the recipe that is there")
+    fit_.add_argument("--framing", choices=get_args(Framing), help="whole frame, or the paper's resize and centre crop")
+    fit_.add_argument("--storage", choices=get_args(Storage), help="number type of the stored gallery")
+    _score_options(fit_)
+    _run_options(fit_, device=True)
+
+
+def _keeping(commands: Commands) -> None:
+    calibrate_ = commands.add_parser(
+        "calibrate", help="change settings and make the thresholds anew, from the stored features"
+    )
+    calibrate_.add_argument("recipe", type=Path)
+    _score_options(calibrate_)
+    _run_options(calibrate_, device=False)
+
+    add_ = commands.add_parser("add", help="add normal images, to end a false alarm without a refit")
+    add_.add_argument("recipe", type=Path)
+    add_.add_argument("images", type=Path, help="an image, or a folder of them")
+    _run_options(add_, device=True)
+
+    remove = commands.add_parser("remove", help="remove normal images by name")
+    remove.add_argument("recipe", type=Path)
+    remove.add_argument("names", nargs="+", help="as recipe.json has them")
+    _json_option(remove)
+
+    info = commands.add_parser("info", help="say what a recipe holds")
+    info.add_argument("recipe", type=Path)
+    info.add_argument("--verify", action="store_true", help="also compare every file's SHA-256")
+    _json_option(info)
+
+
+def _using(commands: Commands) -> None:
+    predict = commands.add_parser("predict", help="inspect images; exit code 1 if one is anomalous")
+    predict.add_argument("recipe", type=Path)
+    predict.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
+    predict.add_argument("--overlays", type=Path, metavar="FOLDER", help="write a picture of every image's anomaly map")
+    _run_options(predict, device=True)
+
+    eval_ = commands.add_parser(
+        "eval", help="evaluate on labelled images: test/good and test/<kind>, or normal and abnormal"
+    )
+    eval_.add_argument("recipe", type=Path)
+    eval_.add_argument("dataset", type=Path)
+    eval_.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained report")
+    eval_.add_argument(
+        "--normal-images", type=Path, metavar="FOLDER", help="where the recipe's images lie, for the report"
+    )
+    _run_options(eval_, device=True)
+
+    demo = commands.add_parser("demo", help="fit and evaluate on solar cells, from PyPI alone")
+    demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="where everything is written")
+    demo.add_argument("--threads", type=int, help="default: all processors")
+
+
+def _score_options(parser: argparse.ArgumentParser) -> None:
+    defaults = Settings()
+    parser.add_argument(
+        "--false-alarm-rate", type=float, default=0.01, help="wanted share of normal images above a threshold"
+    )
+    parser.add_argument("--k-score", type=int, help=f"images averaged into the image score ({defaults.k_score})")
+    parser.add_argument("--k-gallery", type=int, help=f"images whose pixels are searched ({defaults.k_gallery})")
+    parser.add_argument("--kappa", type=int, help=f"pixels averaged into a pixel's score ({defaults.kappa})")
+    parser.add_argument("--window", type=int, help="search radius in pixels of the coarsest level (whole image)")
+    parser.add_argument("--upsampling", choices=get_args(Upsampling), help="of coarse levels (nearest)")
+    parser.add_argument("--distance", choices=get_args(Distance), help="squared, as in the paper, or its root")
+    parser.add_argument("--sigma", type=float, help=f"Gaussian smoothing in pixels of the input ({defaults.sigma})")
+    parser.add_argument("--index-factory", help="faiss index of the embeddings (Flat)")
+    parser.add_argument(
+        "--label-rule",
+        choices=get_args(LabelRule),
+        help=f"what makes a frame anomalous ({defaults.label_rule})",
+    )
+
+
+def _run_options(parser: argparse.ArgumentParser, *, device: bool) -> None:
+    parser.add_argument("--threads", type=int, help="default: all processors")
+    if device:
+        parser.add_argument("--device", choices=get_args(Device), default="auto", help="where the extractor runs")
+    _json_option(parser)
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(side) for side in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, as 256x320, got {text!r}") from None
+    return height, width

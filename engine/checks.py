@@ -1,0 +1,79 @@
+"""The field checks that a recipe's dataclasses share: type, range, and one sentence when a value doesn't fit.
+
+``bool`` never passes as a number and NaN never passes as anything: what gets through can be written as strict
+JSON and read back as the same value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from .errors import InputError
+
+
+def check_integer(name: str, value: object, *, low: int, high: int) -> None:
+    """Raise InputError unless ``value`` is an int with ``low <= value <= high``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InputError(f"{name}: expected an integer from {low} to {high}, got {value!r:.100}")
+
+
+def check_number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raise InputError unless ``value`` is a finite int or float with ``low <= value <= high``."""
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):  # an int beyond float's range
+            number = float(value)
+    if not (math.isfinite(number) and low <= number <= high):
+        limits = f" of {low:g} or more" if math.isinf(high) else f" from {low:g} to {high:g}"
+        raise InputError(f"{name}: expected a finite number{limits if low > -math.inf else ''}, got {value!r:.100}")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise InputError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise InputError(f"{name}: expected one of {', '.join(choices)}, got {value!r:.100}")
+
+
+def check_text(name: str, value: object, *, longest: int = 4096) -> None:
+    """Raise InputError unless ``value`` is text, not empty, that UTF-8 or a POSIX file name can hold.
+
+    Undecodable bytes of a file name arrive as lone low surrogates (``os.fsdecode``); any other surrogate
+    can't be told from a pair once it has gone through JSON.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        raise InputError(f"{name}: expected text of 1 to {longest} characters, got {value!r:.100}")
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: expected text without lone surrogates, got {value!r:.100}") from None
+
+
+def check_digest(name: str, value: object) -> None:
+    """Raise InputError unless ``value`` is a SHA-256 in lower-case hex."""
+    if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
+        raise InputError(f"{name}: expected 64 hexadecimal digits, got {value!r:.100}")
+
+
+def check_instance(name: str, value: object, kind: type) -> None:
+    """Raise InputError unless ``value`` is of ``kind``."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")
+
+
+def check_instances(name: str, values: object, kind: type) -> None:
+    """Raise InputError unless ``values`` is a tuple that holds nothing but ``kind``."""
+    check_instance(name, values, tuple)
+    for index, value in enumerate(values):  # type: ignore[arg-type, var-annotated]
+        check_instance(f"{name}[{index}]", value, kind)
+
+
+def check_unique(name: str, values: Iterable[str]) -> None:
+    """Raise InputError when a value comes twice."""
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{name}: {value!r} comes twice")
+        seen.add(value)

@@ -1,0 +1,315 @@
+"""The command line: ``spadeline export | fit | predict | eval | …``. The only place that prints.
+
+Results go to standard output, progress and warnings to standard error. Exit codes: 0 done (predict: every image is
+normal), 1 predict found an anomalous image, 2 an error, in one sentence and without a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from .arguments import parse
+from .calibration import Threshold
+from .dataset import find_dataset
+from .demo import run_demo
+from .detector import Detector
+from .errors import InputError, SpadelineError
+from .evaluation import evaluate
+from .files import writing
+from .fitting import add, calibrate, fit, named_images
+from .images import read_image
+from .recipe import Recipe, remove_images
+from .report import write_report
+from .result import Result
+from .settings import Settings
+
+NORMAL, ANOMALOUS, FAILED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = parse(arguments, version=metadata.version("spadeline"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _show_warning
+            code = COMMANDS[options.command](options)
+    except SpadelineError as error:
+        print(f"spadeline: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("spadeline: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        sys.stderr.close()
+        return FAILED
+    return code
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ..export import export_extractor  # noqa: PLC0415 - needs torch, which no other command does
+
+    report = export_extractor(
+        options.file,
+        backbone=options.backbone,
+        levels=tuple(options.levels.split(",")),
+        input_size=options.input_size,
+        weights=options.weights,
+        precision=options.precision,
+    )
+    if options.json:
+        _print_json(asdict(report) | {"path": str(report.path)})
+        return NORMAL
+    print(f"{report.path}: {report.backbone}, {', '.join(report.levels)}, weights {report.weights}")
+    for check in report.checks:
+        print(f"  {check.output}: largest error against torch {check.error:.2e}, allowed {check.tolerance:.2e}")
+    return NORMAL
+
+
+def _fit(options: argparse.Namespace) -> int:
+    source: Path | tuple[Path, ...] = options.images
+    if (options.images / "train").is_dir():  # a data set's folder: fit on its normal training images only
+        source = options.images / "train" / "good"
+    with _Progress() as progress:
+        recipe = fit(
+            source,
+            options.recipe,
+            extractor=options.extractor,
+            settings=Settings(**_given_settings(options)),
+            false_alarm_rate=options.false_alarm_rate,
+            held_out=options.held_out,
+            device=options.device,
+            threads=options.threads,
+            overwrite=options.overwrite,
+            on_progress=progress.show,
+        )
+    return _report_recipe(recipe, as_json=options.json)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    with _Progress() as progress:
+        recipe = calibrate(
+            options.recipe,
+            false_alarm_rate=options.false_alarm_rate,
+            changes=_given_settings(options),
+            threads=options.threads,
+            on_progress=progress.show,
+        )
+    return _report_recipe(recipe, as_json=options.json)
+
+
+def _add(options: argparse.Namespace) -> int:
+    with _Progress() as progress:
+        recipe = add(
+            options.recipe,
+            options.images,
+            device=options.device,
+            threads=options.threads,
+            on_progress=progress.show,
+        )
+    return _report_recipe(recipe, as_json=options.json)
+
+
+def _remove(options: argparse.Namespace) -> int:
+    return _report_recipe(remove_images(options.recipe, options.names), as_json=options.json)
+
+
+def _info(options: argparse.Namespace) -> int:
+    return _report_recipe(Recipe.load(options.recipe, verify=options.verify), as_json=options.json)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    detector = Detector.load(options.recipe, device=options.device, threads=options.threads)
+    named = [pair for path in options.images for pair in named_images(path)]
+    code = NORMAL
+    with _Progress() as progress:
+        for index, (name, path) in enumerate(named):
+            try:
+                frame = read_image(path)
+                result = detector.predict(frame)
+                if options.overlays:
+                    _write_overlay(options.overlays / f"{name}.png", detector.overlay(frame, result))
+            except InputError as error:  # the others are still worth inspecting
+                progress.print(json.dumps({"image": str(path), "error": str(error)}) if options.json else str(error),
+                               file=sys.stdout if options.json else sys.stderr)  # fmt: skip
+                code = FAILED
+                continue
+            record = _record(detector, path, result)
+            progress.print(json.dumps(record) if options.json else _sentence(record))
+            if result.pred_label and code == NORMAL:
+                code = ANOMALOUS
+            progress.show("predict", index + 1, len(named))
+    return code
+
+
+def _eval(options: argparse.Namespace) -> int:
+    dataset = find_dataset(options.dataset)
+    detector = Detector.load(options.recipe, device=options.device, threads=options.threads)
+    with _Progress() as progress:
+        evaluation = evaluate(detector, dataset, on_progress=progress.show)
+    summary = evaluation.summary()
+    if options.html:
+        write_report(options.html, evaluation, title=f"{dataset.folder.name}", normal_images=options.normal_images)
+    if options.json:
+        _print_json(summary)
+    else:
+        print(summary_table(summary))
+    return NORMAL
+
+
+def _demo(options: argparse.Namespace) -> int:
+    with _Progress() as progress:
+        outcome = run_demo(options.folder, threads=options.threads, on_progress=progress.show, say=progress.print)
+    print(summary_table(outcome.summary))
+    print(f"report: {outcome.report}")
+    return NORMAL
+
+
+def summary_table(summary: dict[str, Any]) -> str:
+    """Return an evaluation's main figures as text."""
+    rows = [
+        ("image ROCAUC by map maximum", summary["image_rocauc_by_map_score"]),
+        ("image ROCAUC by embedding", summary["image_rocauc_by_image_score"]),
+        ("pixel ROCAUC", summary["pixel_rocauc"]),
+        ("AU-PRO to 0.3", summary["aupro_0.3"]),
+        ("AU-PRO to 0.05", summary["aupro_0.05"]),
+    ]
+    lines = [f"{name:30} {'not defined here' if value is None else f'{value:.4f}'}" for name, value in rows]
+    counts = summary["confusion"]["pred_label"]
+    lines.append(
+        f"{'at the calibrated threshold':30} {counts['true_positives']} of "
+        f"{counts['true_positives'] + counts['false_negatives']} abnormal found, {counts['false_positives']} of "
+        f"{counts['false_positives'] + counts['true_negatives']} normal flagged"
+    )
+    total = summary["timings_s"]["total"]
+    lines.append(f"{'time per image':30} p50 {total['p50'] * 1e3:.1f} ms, max {total['max'] * 1e3:.1f} ms")
+    return "\n".join(lines)
+
+
+def _record(detector: Detector, path: Path, result: Result) -> dict[str, Any]:
+    names = detector.recipe.images
+    return {
+        "image": str(path),
+        "pred_label": result.pred_label,
+        "pred_score": result.pred_score,
+        "image_score": result.image_score,
+        "map_score": result.map_score,
+        "regions": [asdict(region) for region in result.regions],
+        "nearest_images": [names[index].name for index in result.nearest_images[:5]],
+        "timings_s": dict(result.timings_s),
+    }
+
+
+def _sentence(record: dict[str, Any]) -> str:
+    verdict = "ANOMALOUS" if record["pred_label"] else "normal"
+    return f"{verdict:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {record['image']}"
+
+
+def _write_overlay(path: Path, picture: NDArray[np.uint8]) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+
+
+def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
+    record: dict[str, Any] = {
+        "recipe": str(recipe.folder),
+        "generation": recipe.generation,
+        "images": len(recipe.images),
+        "created": recipe.created,
+        "settings": asdict(recipe.settings),
+        "levels": dict(zip(recipe.level_names, recipe.level_shapes, strict=True)),
+        "calibration": None,
+    }
+    if recipe.calibration:
+        thresholds = {"tau": asdict(recipe.calibration.tau), "theta": asdict(recipe.calibration.theta)}
+        record["calibration"] = {"method": recipe.calibration.method, **thresholds}
+    if as_json:
+        _print_json(record)
+        return NORMAL
+    print(f"{recipe.folder}: {len(recipe.images)} normal images, generation {recipe.generation}")
+    if recipe.calibration:
+        for name, threshold in (("tau", recipe.calibration.tau), ("theta", recipe.calibration.theta)):
+            print(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")
+    else:
+        print("  no thresholds yet: spadeline calibrate")
+    return NORMAL
+
+
+def _vouched(threshold: Threshold) -> str:
+    text = f"false-alarm rate {threshold.expected_rate:.2%} expected, below {threshold.bound:.2%} with "
+    text += f"{threshold.confidence:.0%} confidence, from {threshold.images} images"
+    if not threshold.supported:
+        text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for"
+    return text
+
+
+def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    names = (field.name for field in fields(Settings))
+    return {name: value for name in names if (value := getattr(options, name, None)) is not None}
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _show_warning(message: Warning | str, _category: type[Warning], _file: str, _line: int, *_: object) -> None:
+    tqdm.write(f"spadeline: warning: {message}", file=sys.stderr)
+
+
+class _Progress:
+    """One bar a stage on a terminal's standard error; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._stage = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        if self._bar is None or self._stage != stage:
+            self._close()
+            self._stage = stage
+            self._bar = tqdm(total=total, desc=stage, unit="image", disable=not sys.stderr.isatty(), leave=False)
+        self._bar.update(done - self._bar.n)
+
+    def print(self, text: str, *, file: TextIO | None = None) -> None:
+        tqdm.write(text, file=file or sys.stdout)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "export": _export,
+    "fit": _fit,
+    "calibrate": _calibrate,
+    "add": _add,
+    "remove": _remove,
+    "info": _info,
+    "predict": _predict,
+    "eval": _eval,
+    "demo": _demo,
+}

@@ -1,0 +1,134 @@
+"""``spadeline demo``: export, fit, evaluate and report on real solar cells, with nothing but what PyPI serves.
+
+Electroluminescence images of solar cells from the package elpv-dataset (CC BY-NC-SA 4.0): monocrystalline cells that
+are functional beyond doubt for the gallery, functional and surely defective ones to score. The pictures are written out
+as a data set's folders, so that every later step is one that users can repeat on folders of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .dataset import find_dataset
+from .detector import Detector
+from .errors import DependencyError, DownloadError
+from .evaluation import evaluate
+from .files import writing
+from .fitting import Progress, fit
+from .report import write_report
+
+FIT, TEST = 150, 50  # cells in the gallery; functional and as many defective ones to score
+BACKBONE = "resnet18"
+RANDOM_NOTICE = (
+    "RANDOM WEIGHTS: the pretrained ones could not be downloaded, so these figures say that the chain runs, "
+    "not how well it detects"
+)
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    """What the demo found: the evaluation's summary and the report's path."""
+
+    summary: dict[str, Any]
+    report: Path
+
+
+def run_demo(
+    folder: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> DemoOutcome:
+    """Run the whole chain in a folder and return its figures.
+
+    Parameters
+    ----------
+    folder
+        Where cells, extractor, recipe and report are written; an earlier demo's are replaced.
+    threads
+        As for :meth:`Detector.load`.
+    on_progress
+        As for :func:`fit`.
+    say
+        Gets a sentence per stage, and the notice if the weights are random.
+
+    Raises
+    ------
+    DependencyError
+        The demo's packages aren't installed.
+    OutputError
+        The folder can't be written.
+    """
+    folder = Path(folder)
+    say(f"writing solar cells to {folder / 'cells'}")
+    _write_cells(folder / "cells")
+    say(f"exporting {BACKBONE}")
+    notices = _export(folder / "extractor.onnx")
+    for notice in notices:
+        say(f"\n*** {notice} ***\n")
+    say(f"fitting on {FIT} functional cells")
+    fit(
+        folder / "cells" / "train" / "good",
+        folder / "recipe",
+        extractor=folder / "extractor.onnx",
+        threads=threads,
+        overwrite=True,
+        on_progress=on_progress,
+    )
+    say(f"scoring {TEST} functional and {TEST} defective cells")
+    detector = Detector.load(folder / "recipe", threads=threads)
+    evaluation = evaluate(detector, find_dataset(folder / "cells"), on_progress=on_progress)
+    report = folder / "report.html"
+    write_report(
+        report,
+        evaluation,
+        title="spadeline demo: solar cells",
+        normal_images=folder / "cells" / "train" / "good",
+        notices=(
+            *notices,
+            "Images: elpv-dataset, CC BY-NC-SA 4.0, Buerhop-Lutz et al. 2018, Deitsch et al. 2019",
+        ),
+    )
+    return DemoOutcome(evaluation.summary(), report)
+
+
+def _export(path: Path) -> tuple[str, ...]:
+    """Export the backbone, pretrained if that can be had; return what the report must say about it."""
+    from ..export import export_extractor  # noqa: PLC0415 - needs torch
+
+    try:
+        export_extractor(path, backbone=BACKBONE)
+    except DownloadError:
+        export_extractor(path, backbone=BACKBONE, weights="random")
+        return (RANDOM_NOTICE,)
+    return ()
+
+
+def _write_cells(folder: Path) -> None:
+    """Write the cells as train/good, test/good and test/defective, chosen the same way every time."""
+    try:
+        images, defect_probability, kinds = import_module("elpv_dataset.utils").load_dataset()
+    except ImportError as error:
+        raise DependencyError("elpv-dataset is not installed: pip install 'spadeline[cpu,demo]'") from error
+    rng = np.random.default_rng(0)
+    mono = kinds == "mono"
+    functional = rng.permutation(np.flatnonzero(mono & (defect_probability == 0)))[: FIT + TEST]
+    defective = rng.permutation(np.flatnonzero(mono & (defect_probability == 1)))[:TEST]
+    for name, chosen in (
+        ("train/good", functional[:FIT]),
+        ("test/good", functional[FIT:]),
+        ("test/defective", defective),
+    ):
+        with writing(folder / name):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for index in np.sort(chosen):
+                Image.fromarray(images[index]).save(folder / name / f"cell{index:04}.png")

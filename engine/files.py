@@ -1,0 +1,152 @@
+"""Ordinary files: written once, hashed and durable; read with suspicion.
+
+A written file is new, hashed as it grows, and durable before anything refers to it. Nothing is written
+through a memory map: a full disk is then an error, not a bus error. A read file is an ordinary one: no link
+that leads elsewhere, no pipe that blocks for ever. What the files hold is not decided here.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from .checks import check_digest, check_integer, check_text
+from .errors import InputError, OutputError, RecipeError
+
+CHUNK = 1 << 20  # bytes copied or hashed at once
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What a recipe knows of one of its files: name, size in bytes, SHA-256 in lower-case hex."""
+
+    name: str
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_text("name", self.name)
+        check_integer("size", self.size, low=1, high=2**63 - 1)
+        check_digest("sha256", self.sha256)
+
+
+class FileWriter:
+    """A new file, written from front to back. What is left half-written is the caller's to remove.
+
+    Raises
+    ------
+    OutputError
+        From every method: the file can't be created, written or made durable, with the system's reason.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = 0
+        self._hash = hashlib.sha256()
+        with writing(path):
+            # Unbuffered: no bytes wait for a close() that may fail when nobody looks.
+            self._file = path.open("xb", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes (a memoryview of format B)."""
+        rest = memoryview(data)
+        self._hash.update(rest)
+        self._size += len(rest)
+        with writing(self._path):
+            while rest:
+                rest = rest[os.write(self._file.fileno(), rest) :]
+
+    def finish(self) -> StoredFile:
+        """Make the content durable and say what was written."""
+        with writing(self._path):
+            os.fsync(self._file.fileno())
+        return StoredFile(self._path.name, self._size, self._hash.hexdigest())
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def copy_file(source: Path, target: Path) -> StoredFile:
+    """Copy a file into a new one; InputError when it can't be read, OutputError as from FileWriter."""
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise InputError(f"{source}: can't be read: {error.strerror}") from error
+    with file, FileWriter(target) as writer:
+        while chunk := _read_chunk(file, source):
+            writer.write(chunk)
+        return writer.finish()
+
+
+def _read_chunk(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.read(CHUNK)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BufferedReader]:
+    """Open an ordinary file; RecipeError when there is none, or when its content can't be read."""
+    try:
+        # O_NONBLOCK: a pipe that nobody writes to would hold the open for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: is missing") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RecipeError(f"{path}: expected an ordinary file, got a link") from None
+        raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RecipeError(f"{path}: expected an ordinary file, got a folder or a device")
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            yield file
+        except OSError as error:
+            raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
+
+
+def check_stored(file: BufferedReader, path: Path, stored: StoredFile, *, verify: bool) -> None:
+    """Raise RecipeError unless an open file's size, and with ``verify`` its content, is as recorded."""
+    size = os.fstat(file.fileno()).st_size
+    if size != stored.size:
+        raise RecipeError(f"{path}: expected {stored.size} bytes, got {size}")
+    if verify:
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != stored.sha256:
+            raise RecipeError(f"{path}: expected SHA-256 {stored.sha256}, got {digest}: its content was changed")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's names durable."""
+    with writing(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

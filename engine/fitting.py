@@ -1,0 +1,245 @@
+"""From a folder of normal images to a recipe with thresholds: fit, add, calibrate.
+
+Images stream through: memory doesn't grow with their number. Thresholds come from normal images alone, each scored
+with itself left out of its own retrieval (exact, since the gallery is per image), or from a fold held out of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .calibration import threshold
+from .errors import InputError
+from .extractor import Device, Extractor, Features
+from .images import Framing, as_rgb, list_images, place, read_image
+from .recipe import Calibration, ImageRecord, Recipe, Settings, add_images, create_recipe, set_calibration
+from .scoring import Scorer, Scores
+
+# Called with a stage's name, what is done and what there is to do.
+Progress = Callable[[str, int, int], None]
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def fit(
+    source: Source,
+    folder: str | os.PathLike[str],
+    *,
+    extractor: str | os.PathLike[str],
+    settings: Settings | None = None,
+    false_alarm_rate: float = 0.01,
+    held_out: float = 0.0,
+    device: Device = "auto",
+    threads: int | None = None,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Recipe:
+    """Make a recipe of normal images, thresholds included.
+
+    Parameters
+    ----------
+    source
+        A folder of normal images (searched below, too), or the images' paths.
+    folder
+        The recipe to write.
+    extractor
+        An ONNX file that keeps the extractor's contract.
+    settings
+        Every setting that changes a score; the defaults of :class:`Settings`.
+    false_alarm_rate
+        Wanted share of normal frames above each threshold.
+    held_out
+        Share of the images to keep out of the gallery and take the thresholds from; 0: leave-one-out.
+    device, threads
+        As for :meth:`Detector.load`.
+    overwrite
+        Replace a recipe that is in the folder; it stays live until the new one is complete.
+    on_progress
+        Called as ``on_progress(stage, done, total)``.
+
+    Returns
+    -------
+    Recipe
+        ``recipe.calibration.theta.supported`` tells whether so many images support the wanted rate.
+
+    Raises
+    ------
+    InputError
+        Fewer than two images, an image that can't be read, or a bad option; no recipe is written.
+    ExtractorError, RecipeError, OutputError, DependencyError
+        As :class:`Extractor` and :func:`create_recipe` raise them.
+    """
+    settings = settings or Settings()
+    named = named_images(source)
+    if len(named) < 2:
+        raise InputError(f"{source}: expected at least 2 normal images, to hold one against the other, got 1")
+    threshold([0.0], false_alarm_rate=false_alarm_rate)  # a bad rate is known before the work
+    gallery, fold = _split(named, held_out)
+    opened = Extractor(extractor, device=device, threads=threads)
+
+    def calibrated(recipe: Recipe) -> Calibration:
+        held = (features for _, features in _extract(fold, opened, settings, on_progress, "held out")) if fold else None
+        return _calibrate(recipe, held, len(fold), false_alarm_rate, threads, on_progress)
+
+    return create_recipe(
+        folder,
+        extractor_path=extractor,
+        features=_extract(gallery, opened, settings, on_progress, "extract"),
+        count=len(gallery),
+        settings=settings,
+        level_names=opened.level_names,
+        level_shapes=opened.level_shapes,
+        input_size=opened.input_size,
+        embedding_size=opened.embedding_size,
+        calibrate=calibrated,
+        overwrite=overwrite,
+    )
+
+
+def add(
+    folder: str | os.PathLike[str],
+    source: Source,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> Recipe:
+    """Add normal images to a recipe: no refit, thresholds as they were, so that a false alarm ends at once.
+
+    Raises
+    ------
+    InputError
+        An image that can't be read, or whose name the recipe holds already; nothing is added.
+    ExtractorError, RecipeError, OutputError, DependencyError
+        As :class:`Extractor` and :func:`add_images` raise them.
+    """
+    recipe = Recipe.load(folder)
+    named = named_images(source)
+    opened = Extractor(recipe.extractor_path, device=device, threads=threads)
+    return add_images(folder, _extract(named, opened, recipe.settings, on_progress, "extract"), len(named))
+
+
+def calibrate(
+    folder: str | os.PathLike[str],
+    *,
+    false_alarm_rate: float = 0.01,
+    changes: Mapping[str, Any] | None = None,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> Recipe:
+    """Make a recipe's thresholds anew, leave-one-out, from its stored features; no image is needed.
+
+    Parameters
+    ----------
+    folder
+        The recipe.
+    false_alarm_rate, threads, on_progress
+        As for :func:`fit`.
+    changes
+        Settings to change along with the thresholds, by name: all but framing and storage, which are built into the
+        stored features.
+
+    Raises
+    ------
+    InputError
+        A rate outside (0, 1), or a recipe of one image.
+    RecipeError, OutputError, DependencyError
+        As :func:`set_calibration` and :class:`Scorer` raise them.
+    """
+    threshold([0.0], false_alarm_rate=false_alarm_rate)
+    recipe = Recipe.load(folder)
+    settings = replace(recipe.settings, **(changes or {}))
+    calibration = _calibrate(replace(recipe, settings=settings), None, 0, false_alarm_rate, threads, on_progress)
+    return set_calibration(folder, calibration, settings=settings)
+
+
+def named_images(source: Source) -> list[tuple[str, Path]]:
+    """Return (name, path) of each image: names are relative to the folder, or the paths as given.
+
+    Raises
+    ------
+    InputError
+        No image, or one path twice.
+    """
+    if isinstance(source, str | os.PathLike):
+        if Path(source).is_file():
+            return [(Path(source).name, Path(source))]
+        return [(path.relative_to(source).as_posix(), path) for path in list_images(source)]
+    paths = [Path(path) for path in source]
+    if not paths:
+        raise InputError("source: expected a folder or at least one image, got none")
+    return [(path.as_posix(), path) for path in paths]
+
+
+def _split(named: list[tuple[str, Path]], held_out: float) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
+    if not 0 <= held_out < 1:
+        raise InputError(f"held_out: expected a share from 0 to below 1, got {held_out}")
+    count = round(held_out * len(named))
+    if held_out > 0 and not 1 <= count <= len(named) - 1:
+        raise InputError(f"held_out: expected a share that leaves images on both sides of {len(named)}, got {held_out}")
+    # A fixed permutation: neighbouring shots must not all land on one side, and a refit must agree.
+    order = np.random.default_rng(0).permutation(len(named))
+    return [named[i] for i in sorted(order[count:])], [named[i] for i in sorted(order[:count])]
+
+
+def _extract(
+    named: Sequence[tuple[str, Path]],
+    extractor: Extractor,
+    settings: Settings,
+    on_progress: Progress | None,
+    stage: str,
+) -> Iterator[tuple[ImageRecord, Features]]:
+    for index, (name, path) in enumerate(named):
+        image = _input_image(path, extractor.input_size, settings.framing)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield ImageRecord(name, digest), extractor.extract(image[None])
+        if on_progress:
+            on_progress(stage, index + 1, len(named))
+
+
+def _input_image(path: Path, size: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
+    rgb = as_rgb(read_image(path))
+    try:
+        return place(rgb, size, framing=framing)[0]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _calibrate(
+    recipe: Recipe,
+    held: Iterable[Features] | None,
+    held_count: int,
+    false_alarm_rate: float,
+    threads: int | None,
+    on_progress: Progress | None,
+) -> Calibration:
+    if held is None and len(recipe.images) < 2:
+        raise InputError(f"{recipe.folder}: expected at least 2 images for leave-one-out thresholds, got 1")
+    scorer = Scorer(recipe, threads=threads)
+    total = held_count or len(recipe.images)
+
+    def score(features: Features, exclude: int | None) -> Scores:
+        return scorer.score([level[0] for level in features.levels], features.embedding[0], exclude=exclude)
+
+    features = held if held is not None else (recipe.features(index) for index in range(total))
+    image_scores, map_scores = [], []
+    for index, image in enumerate(features):
+        scores = score(image, index if held is None else None)
+        image_scores.append(scores.image_score)
+        map_scores.append(scores.map_score)
+        if on_progress:
+            on_progress("calibrate", index + 1, total)
+    return Calibration(
+        tau=threshold(image_scores, false_alarm_rate=false_alarm_rate),
+        theta=threshold(map_scores, false_alarm_rate=false_alarm_rate),
+        method="leave-one-out" if held is None else "held-out",
+        image_scores=tuple(image_scores),
+        map_scores=tuple(map_scores),
+    )

@@ -1,0 +1,221 @@
+"""The stored features of the normal images: one .npy file per level, cell-blocked, and one of embeddings.
+
+A level's array is (n, rows, columns, 4**depth, c) in the order of :mod:`.cells`, float32 or float16; the
+embeddings are (n, d) float32. Arrays are appended image by image, so writing needs one image's memory, and
+read as memory maps, handed to the matcher as they lie. Which files are live, and since when, is
+:mod:`.generations`'s business.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from .cells import level_shifts, to_cells
+from .checks import check_instances, check_integer, check_unique
+from .errors import InputError, RecipeError
+from .extractor import Features
+from .files import FileWriter, StoredFile, check_stored, reading
+
+EMBEDDINGS = "embeddings"
+LEVEL_NAME = "layer[1-9][0-9]?"  # the extractor's contract; so narrow that the sweep takes nobody else's files
+LARGEST_SIDE = 1 << 15  # pixels; beyond any camera, and a recipe can't make a reader allocate more
+MOST_CHANNELS = 1 << 20  # likewise
+ALIGNMENT = 64  # bytes; numpy pads its headers to it, the matcher reads whole vectors from there
+
+ArrayLayout = tuple[tuple[int, ...], np.dtype[np.floating]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """The shapes of what one extractor makes of one image.
+
+    Attributes
+    ----------
+    input_size
+        (H, W) of the extractor's input, in pixels.
+    level_names
+        Finest first; each is ``layer`` and a number.
+    level_shapes
+        (c, h, w) of each level, finest first, each ``ceil(finest / 2**shift)`` in size.
+    embedding_size
+        d of the embedding.
+    """
+
+    input_size: tuple[int, int]
+    level_names: tuple[str, ...]
+    level_shapes: tuple[tuple[int, int, int], ...]
+    embedding_size: int
+
+    def __post_init__(self) -> None:
+        _check_shape("input_size", self.input_size, H=LARGEST_SIDE, W=LARGEST_SIDE)
+        check_instances("level_names", self.level_names, str)
+        check_instances("level_shapes", self.level_shapes, tuple)
+        check_unique("level_names", self.level_names)
+        if not self.level_names or len(self.level_names) != len(self.level_shapes):
+            raise InputError(
+                "level_shapes: expected one shape for each of one or more level names, "
+                f"got {len(self.level_shapes)} for {len(self.level_names)}"
+            )
+        height, width = self.input_size
+        for name, shape in zip(self.level_names, self.level_shapes, strict=True):
+            if not re.fullmatch(LEVEL_NAME, name):
+                raise InputError(f"level_names: expected 'layer' and a number from 1 to 99, got {name!r:.100}")
+            _check_shape(f"shape of {name}", shape, c=MOST_CHANNELS, h=height, w=width)
+        check_integer("embedding_size", self.embedding_size, low=1, high=MOST_CHANNELS)
+        level_shifts(self._sizes)
+
+    @property
+    def _sizes(self) -> tuple[tuple[int, int], ...]:
+        return tuple((height, width) for _, height, width in self.level_shapes)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Halvings between each level and the coarsest one, finest level first."""
+        shifts = level_shifts(self._sizes)
+        return tuple(shifts[-1] - shift for shift in shifts)
+
+    def arrays(self, count: int, storage: str) -> dict[str, ArrayLayout]:
+        """Return each stored array's shape and dtype for ``count`` images, by level or ``"embeddings"``."""
+        layouts: dict[str, ArrayLayout] = {EMBEDDINGS: ((count, self.embedding_size), np.dtype("<f4"))}
+        for name, shape, depth in zip(self.level_names, self.level_shapes, self.depths, strict=True):
+            channels, rows, columns = shape[0], *(-(-size // 2**depth) for size in shape[1:])
+            layouts[name] = ((count, rows, columns, 4**depth, channels), np.dtype(storage).newbyteorder("<"))
+        return layouts
+
+
+def _check_shape(name: str, shape: object, **limits: int) -> None:
+    if not isinstance(shape, tuple) or len(shape) != len(limits):
+        raise InputError(f"{name}: expected ({', '.join(limits)}), got {shape!r:.100}")
+    for (axis, limit), size in zip(limits.items(), shape, strict=True):
+        check_integer(f"{name}: {axis}", size, low=1, high=limit)
+
+
+class GalleryWriter:
+    """A generation's arrays on their way to the disk, image by image. Made by :func:`new_gallery`."""
+
+    def __init__(self, files: Mapping[str, FileWriter], geometry: Geometry, *, count: int, storage: str) -> None:
+        self._files = files
+        self._geometry = geometry
+        self._count = count
+        self._layouts = geometry.arrays(count, storage)
+        self._written = 0
+        for role, layout in self._layouts.items():
+            files[role].write(_header(*layout))
+
+    def append(self, name: str, features: Features) -> None:
+        """Store one image's features: levels (1, c, h, w), finest first, and an embedding (1, d).
+
+        Raises
+        ------
+        InputError
+            A wrong shape or dtype, a feature that isn't finite or doesn't fit the stored type, or an image
+            too many.
+        OutputError
+            The disk is full, or refuses otherwise.
+        """
+        geometry = self._geometry
+        if len(features.levels) != len(geometry.level_names):
+            raise InputError(f"image {name!r}: expected {len(geometry.level_names)} levels, got {len(features.levels)}")
+        rows = {EMBEDDINGS: self._as_stored(name, EMBEDDINGS, features.embedding, (geometry.embedding_size,))}
+        for role, values, shape, depth in zip(
+            geometry.level_names, features.levels, geometry.level_shapes, geometry.depths, strict=True
+        ):
+            rows[role] = to_cells(self._as_stored(name, role, values, shape), depth)
+        self.append_stored(rows)
+
+    def append_stored(self, rows: Mapping[str, NDArray[np.floating]]) -> None:
+        """Copy one image's rows from another gallery of the same geometry and storage."""
+        self._written += 1
+        if self._written > self._count:
+            raise InputError(f"features: expected {self._count} images, got more")
+        for role, file in self._files.items():
+            file.write(rows[role].reshape(-1).view(np.uint8).data)
+
+    def finish(self) -> dict[str, StoredFile]:
+        """Make the arrays durable and say what was written."""
+        if self._written < self._count:
+            raise InputError(f"features: expected {self._count} images, got {self._written}")
+        return {role: file.finish() for role, file in self._files.items()}
+
+    def _as_stored(
+        self, name: str, role: str, values: NDArray[np.floating], shape: tuple[int, ...]
+    ) -> NDArray[np.floating]:
+        if values.shape != (1, *shape) or values.dtype not in (np.float32, np.float16):
+            raise InputError(
+                f"image {name!r}, {role}: expected float32 or float16 {(1, *shape)}, got {values.dtype} {values.shape}"
+            )
+        dtype = self._layouts[role][1]
+        with np.errstate(over="ignore"):  # an overflow is reported below, with its place
+            stored = values.astype(dtype, copy=False)
+        finite = np.isfinite(stored)
+        if not finite.all():
+            index = tuple(np.argwhere(~finite)[0].tolist())
+            kind = f"within {dtype}'s range" if np.isfinite(values[index]) else "that is finite"
+            raise InputError(
+                f"image {name!r}, {role}: expected a feature {kind} at index {index[1:]}, got {values[index]}"
+            )
+        return stored
+
+
+@contextmanager
+def new_gallery(
+    folder: Path, generation: int, geometry: Geometry, *, count: int, storage: str
+) -> Iterator[GalleryWriter]:
+    """Create a generation's array files, for exactly ``count`` images. What fails leaves its files behind."""
+    with ExitStack() as stack:
+        files = {
+            role: stack.enter_context(FileWriter(folder / array_name(role, generation)))
+            for role in geometry.arrays(count, storage)
+        }
+        yield GalleryWriter(files, geometry, count=count, storage=storage)
+
+
+def array_name(role: str, generation: int) -> str:
+    """Return the file name of a level or of the embeddings."""
+    return f"{role}-{generation}.npy"
+
+
+def open_array(folder: Path, stored: StoredFile, layout: ArrayLayout, *, verify: bool) -> NDArray[np.floating]:
+    """Map an array into memory, read-only; RecipeError unless its size and header are as the recipe says."""
+    path = folder / stored.name
+    shape, dtype = layout
+    with reading(path) as file:
+        check_stored(file, path, stored, verify=verify)
+        offset = _check_header(file, path, layout)
+        expected = offset + math.prod(shape) * dtype.itemsize
+        if stored.size != expected:
+            raise RecipeError(f"{path}: expected {expected} bytes for {dtype} {shape}, got {stored.size}")
+        return np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+
+def _header(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> bytes:
+    header = io.BytesIO()
+    fields = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(header, fields)
+    return header.getvalue()
+
+
+def _check_header(file: BinaryIO, path: Path, layout: ArrayLayout) -> int:
+    """Return where the data starts. The header is compared, not evaluated: its padding alone is free."""
+    expected = _header(*layout)
+    file.seek(0)
+    start = file.read(10)
+    if len(start) < 10 or start[:8] != expected[:8]:
+        raise RecipeError(f"{path}: expected a .npy file of format 1.0, got one that starts with {start[:8]!r}")
+    offset = 10 + int.from_bytes(start[8:], "little")
+    text = file.read(offset - 10).strip()
+    if text != expected[10:].strip() or offset % ALIGNMENT:
+        shape, dtype = layout
+        raise RecipeError(f"{path}: expected {dtype} {shape} in C order, got the header {text[:200]!r}")
+    return offset

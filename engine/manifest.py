@@ -1,0 +1,208 @@
+"""recipe.json: everything a recipe says about itself, as strict JSON and back.
+
+Format ``spadeline-recipe``, version 1. Every field is required, and an unknown one is an error: it could
+change a score, so a recipe with further fields needs a further version. NaN, infinities and repeated keys are
+refused. Text is escaped to ASCII, so that any image name survives. Whether the files that it names are there,
+:mod:`.recipe` finds out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from .calibration import Threshold
+from .checks import check_instance, check_instances, check_integer, check_text, check_unique
+from .errors import InputError, RecipeError
+from .files import StoredFile
+from .gallery import EMBEDDINGS, Geometry, array_name
+from .settings import Calibration, ImageRecord, Settings
+
+FORMAT = "spadeline-recipe"
+VERSION = 1
+LARGEST_MANIFEST = 64 << 20  # bytes; some 300,000 images, and all that a reader will parse
+EXTRACTOR = "extractor"
+GENERATION = "[1-9][0-9]{0,17}"  # as it stands in file names; a killed writer can't use up 10**18
+EXTRACTOR_NAME = rf"extractor-{GENERATION}\.onnx"
+
+T = TypeVar("T")
+
+
+def extractor_name(generation: int) -> str:
+    """Return the extractor's file name, which EXTRACTOR_NAME matches."""
+    return f"extractor-{generation}.onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What recipe.json says.
+
+    Attributes
+    ----------
+    spadeline_version
+        Of the spadeline that created the recipe.
+    created
+        When it was created: UTC, ISO 8601. Adding and removing images keeps it.
+    generation
+        Counts up whenever the stored features change.
+    settings
+        Every setting that changes a score.
+    geometry
+        The shapes of the extractor's input and outputs.
+    files
+        The recipe's other files: ``"extractor"``, ``"embeddings"``, and each level by its name.
+    calibration
+        tau and theta and how they came about; None before the recipe was calibrated.
+    images
+        The normal images, in the gallery's order: an image's id is its index here.
+    """
+
+    spadeline_version: str
+    created: str
+    generation: int
+    settings: Settings
+    geometry: Geometry
+    files: Mapping[str, StoredFile]
+    calibration: Calibration | None
+    images: tuple[ImageRecord, ...]
+
+    def __post_init__(self) -> None:
+        check_text("spadeline_version", self.spadeline_version, longest=100)
+        _check_utc("created", self.created)
+        check_integer("generation", self.generation, low=1, high=10**18 - 1)
+        check_instance("settings", self.settings, Settings)
+        check_instance("geometry", self.geometry, Geometry)
+        if self.calibration is not None:
+            check_instance("calibration", self.calibration, Calibration)
+        check_instances("images", self.images, ImageRecord)
+        if not self.images:
+            raise InputError("images: expected one or more, got none")
+        check_unique("images", (image.name for image in self.images))
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """Names are compared with the only ones they may be, so none can lead out of the folder."""
+        roles = (EXTRACTOR, EMBEDDINGS, *self.geometry.level_names)
+        if set(self.files) != set(roles):
+            raise InputError(f"files: expected {', '.join(roles)}, got {', '.join(self.files)}")
+        name = self.files[EXTRACTOR].name
+        if not re.fullmatch(EXTRACTOR_NAME, name):
+            raise InputError(f"files: {EXTRACTOR}: expected the name extractor-<generation>.onnx, got {name!r:.100}")
+        for role in roles[1:]:
+            name, expected = self.files[role].name, array_name(role, self.generation)
+            if name != expected:
+                raise InputError(f"files: {role}: expected the name {expected}, got {name!r:.100}")
+
+    def changed(self, **changes: Any) -> Manifest:
+        """Return a manifest with some fields replaced, never one of a derived class."""
+        return Manifest(**{field.name: getattr(self, field.name) for field in fields(Manifest)} | changes)
+
+
+def to_json(manifest: Manifest) -> bytes:
+    """Return the content of recipe.json; InputError when it would be longer than any reader takes."""
+    content = {"format": FORMAT, "version": VERSION} | asdict(manifest)
+    encoded = json.dumps(content, indent=2, allow_nan=False).encode("ascii") + b"\n"
+    if len(encoded) > LARGEST_MANIFEST:
+        raise InputError(
+            f"images: expected no more than fit a recipe.json of {LARGEST_MANIFEST} bytes, "
+            f"got {len(manifest.images)}, which take {len(encoded)}"
+        )
+    return encoded
+
+
+def from_json(encoded: bytes, path: Path) -> Manifest:
+    """Read the content of the recipe.json at ``path``; RecipeError naming the path and the field."""
+    try:
+        return _manifest(
+            json.loads(encoded.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        )
+    except InputError as error:
+        raise RecipeError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{path}: expected strict JSON: {error}") from error
+
+
+def _manifest(content: object) -> Manifest:
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise InputError(f"expected an object of format {FORMAT!r}")
+    version = content.pop("version", None)
+    if version != VERSION or isinstance(version, bool):
+        raise InputError(f"expected version {VERSION} of the format, the one read here, got {version!r:.100}")
+    return _build(
+        Manifest,
+        content,
+        settings=lambda part: _build(Settings, part),
+        geometry=lambda part: _build(Geometry, part, level_names=_tuples, level_shapes=_tuples, input_size=_tuples),
+        files=_files,
+        calibration=lambda part: None if part is None else _calibration(part),
+        images=_images,
+    )
+
+
+def _files(content: object) -> dict[str, StoredFile]:
+    if not isinstance(content, dict):
+        raise InputError(f"expected an object, got {content!r:.100}")
+    return {role: _named(role, lambda part: _build(StoredFile, part), part) for role, part in content.items()}
+
+
+def _images(content: object) -> tuple[ImageRecord, ...]:
+    if not isinstance(content, list):
+        raise InputError(f"expected a list, got {content!r:.100}")
+    return tuple(
+        _named(f"image {index}", lambda part: _build(ImageRecord, part), part) for index, part in enumerate(content)
+    )
+
+
+def _calibration(content: object) -> Calibration:
+    def of_threshold(part: object) -> Threshold:
+        return _build(Threshold, part)
+
+    return _build(Calibration, content, tau=of_threshold, theta=of_threshold, image_scores=_tuples, map_scores=_tuples)
+
+
+def _build(kind: type[T], content: object, **parts: Callable[[object], object]) -> T:
+    """Make a dataclass of a JSON object that has exactly its fields, the named ones converted first."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(content, dict):
+        raise InputError(f"expected an object, got {content!r:.100}")
+    if missing := sorted(names - content.keys()):
+        raise InputError(f"{missing[0]} is missing")
+    if unknown := sorted(content.keys() - names):
+        raise InputError(f"{unknown[0]!r:.100} is unknown")
+    values = {name: _named(name, parts[name], part) if name in parts else part for name, part in content.items()}
+    return kind(**values)
+
+
+def _named(name: str, read: Callable[[object], T], part: object) -> T:
+    try:
+        return read(part)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    check_unique("keys", (key for key, _ in pairs))
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InputError(f"expected finite numbers, got {name}")
+
+
+def _check_utc(name: str, value: object) -> None:
+    check_text(name, value, longest=100)
+    try:
+        utc = datetime.fromisoformat(str(value)).utcoffset() == timedelta(0)
+    except ValueError:
+        utc = False
+    if not utc:
+        raise InputError(f"{name}: expected a time in UTC as ISO 8601, got {value!r}")

@@ -1,0 +1,123 @@
+"""From one image's features to its scores: retrieval, matching, the anomaly map.
+
+The same for a frame on the line and for a normal image left out of its own retrieval in calibration, so that scores and
+thresholds can't drift apart. Thresholds, labels, frames and files are not known here.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .heatmap import anomaly_map
+from .matching import Matcher
+from .recipe import Recipe
+from .retrieval import Retrieval
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One image's scores.
+
+    Attributes
+    ----------
+    image_score
+        Mean squared distance to the k_score nearest normal embeddings, or its root if the recipe says so.
+    anomaly_map
+        (H, W) float32 at the extractor's input size, smoothed.
+    neighbours
+        (h, w, kappa, 3) int32 as (image, y, x).
+    nearest_images
+        (k_gallery,) int64, nearest first.
+    timings_s
+        Seconds by stage: retrieve, match, map.
+    """
+
+    image_score: float
+    anomaly_map: NDArray[np.float32]
+    neighbours: NDArray[np.int32]
+    nearest_images: NDArray[np.int64]
+    timings_s: dict[str, float]
+
+    @property
+    def map_score(self) -> float:
+        """Maximum of the anomaly map."""
+        return float(self.anomaly_map.max())
+
+
+class Scorer:
+    """A recipe's retrieval and matcher, opened once.
+
+    Warns once, here, where k_score or k_gallery exceed the number of normal images and are clamped to it.
+
+    Parameters
+    ----------
+    recipe
+        The recipe; its gallery is read where it lies.
+    threads
+        For faiss and the matcher; None takes the machine's processors.
+    """
+
+    def __init__(self, recipe: Recipe, *, threads: int | None = None) -> None:
+        settings, count = recipe.settings, len(recipe.images)
+        for name, k in (("k_score", settings.k_score), ("k_gallery", settings.k_gallery)):
+            if k > count:
+                text = f"{name}: expected at most the recipe's {count} normal images, got {k}; {count} are used"
+                warnings.warn(text, UserWarning, stacklevel=3)
+        self._settings = settings
+        self._input_size = recipe.input_size
+        self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads)
+        sizes = [(height, width) for _, height, width in recipe.level_shapes]
+        self.matcher = Matcher.from_cells(recipe.levels, sizes, threads=threads, upsampling=settings.upsampling)
+
+    def score(
+        self,
+        levels: Sequence[NDArray[np.floating]],
+        embedding: NDArray[np.float32],
+        *,
+        exclude: int | None = None,
+    ) -> Scores:
+        """Score one image.
+
+        Parameters
+        ----------
+        levels
+            (c, h, w) each, finest first.
+        embedding
+            (d,).
+        exclude
+            A normal image to leave out: itself, in leave-one-out calibration.
+
+        Raises
+        ------
+        InputError
+            Features of the wrong shape or that aren't finite, or kappa above the number of gallery pixels within reach.
+        """
+        settings = self._settings
+        start = time.perf_counter()
+        k = max(settings.k_score, settings.k_gallery)
+        nearest, squared = self._retrieval.nearest(embedding, k, exclude=exclude)
+        image_score = float(squared[: settings.k_score].mean(dtype=np.float64))
+        gallery = nearest[: settings.k_gallery]
+        retrieved = time.perf_counter()
+        distances, neighbours = self.matcher.match(levels, gallery, kappa=settings.kappa, window=settings.window)
+        matched = time.perf_counter()
+        if settings.distance == "root":
+            image_score, distances = float(np.sqrt(image_score)), np.sqrt(distances)
+        smooth = anomaly_map(distances, self._input_size, sigma=settings.sigma)
+        return Scores(
+            image_score=image_score,
+            anomaly_map=smooth,
+            neighbours=neighbours,
+            nearest_images=gallery,
+            timings_s={
+                "retrieve": retrieved - start,
+                "match": matched - retrieved,
+                "map": time.perf_counter() - matched,
+            },
+        )

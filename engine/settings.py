@@ -1,0 +1,149 @@
+"""What a recipe records besides features: the settings, the thresholds, and which normal images it holds.
+
+Every value is checked when the object is made, so a Settings that exists is one that can be used, wherever it
+came from. Whether a value suits the images at hand (more neighbours than images, say) is decided where it is
+used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from .calibration import Threshold
+from .checks import (
+    check_choice,
+    check_digest,
+    check_instance,
+    check_instances,
+    check_integer,
+    check_number,
+    check_text,
+)
+from .errors import InputError
+from .images import Framing
+
+Upsampling = Literal["nearest", "bilinear"]
+Distance = Literal["squared", "root"]
+Storage = Literal["float32", "float16"]
+LabelRule = Literal["map", "image", "either"]
+Method = Literal["leave-one-out", "held-out"]
+
+MOST_IMAGES = 2**31 - 1  # image ids are int32 in the matcher
+MOST_NEIGHBOURS = 1000  # the matcher's results are (h, w, kappa): a recipe must not ask for unbounded memory
+LARGEST_SIGMA = 1000.0  # pixels; the smoothing kernel is 8 sigma long
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting that changes a score.
+
+    Attributes
+    ----------
+    framing
+        ``"whole"``: the whole frame, resized. ``"paper"``: resized to 8/7 of the input size, its centre
+        cropped.
+    k_score
+        Nearest normal images whose mean squared distance is the image score; clamped to the number of images.
+    k_gallery
+        Nearest normal images whose pixels form the gallery; clamped likewise.
+    kappa
+        Nearest gallery pixels averaged into a pixel's score.
+    window
+        Pixels of the coarsest level that a match may lie away, in y and in x; None: anywhere.
+    upsampling
+        How coarse levels reach the finest grid.
+    distance
+        ``"squared"`` L2 distances, or their square ``"root"``.
+    sigma
+        Gaussian smoothing of the anomaly map, in pixels of the extractor's input.
+    index_factory
+        faiss description of the retrieval index; ``"Flat"`` is exact.
+    storage
+        Number type of the stored gallery.
+    label_rule
+        What makes a frame anomalous: the anomaly map above theta, the image score above tau, or either.
+    """
+
+    framing: Framing = "whole"
+    k_score: int = 5
+    k_gallery: int = 50
+    kappa: int = 1
+    window: int | None = None
+    upsampling: Upsampling = "nearest"
+    distance: Distance = "squared"
+    sigma: float = 4.0
+    index_factory: str = "Flat"
+    storage: Storage = "float32"
+    label_rule: LabelRule = "map"
+
+    def __post_init__(self) -> None:
+        check_choice("framing", self.framing, get_args(Framing))
+        check_integer("k_score", self.k_score, low=1, high=MOST_IMAGES)
+        check_integer("k_gallery", self.k_gallery, low=1, high=MOST_IMAGES)
+        check_integer("kappa", self.kappa, low=1, high=MOST_NEIGHBOURS)
+        if self.window is not None:
+            check_integer("window", self.window, low=0, high=2**31 - 1)
+        check_choice("upsampling", self.upsampling, get_args(Upsampling))
+        check_choice("distance", self.distance, get_args(Distance))
+        check_number("sigma", self.sigma, low=0, high=LARGEST_SIGMA)
+        check_text("index_factory", self.index_factory)
+        check_choice("storage", self.storage, get_args(Storage))
+        check_choice("label_rule", self.label_rule, get_args(LabelRule))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The two thresholds and the scores of the normal images that they come from.
+
+    Attributes
+    ----------
+    tau
+        Threshold of the image score.
+    theta
+        Threshold of the anomaly map.
+    method
+        Each image left out of its own retrieval, or a fold of normal images that the gallery doesn't hold.
+    image_scores, map_scores
+        One score per image of the calibration, in the same order.
+    """
+
+    tau: Threshold
+    theta: Threshold
+    method: Method
+    image_scores: tuple[float, ...]
+    map_scores: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, get_args(Method))
+        for name, threshold, scores_name, scores in (
+            ("tau", self.tau, "image_scores", self.image_scores),
+            ("theta", self.theta, "map_scores", self.map_scores),
+        ):
+            check_instance(name, threshold, Threshold)
+            check_instances(scores_name, scores, float)
+            for index, score in enumerate(scores):
+                check_number(f"{scores_name}[{index}]", score)
+            if len(scores) != threshold.images:
+                raise InputError(f"{scores_name}: expected {name}'s {threshold.images} scores, got {len(scores)}")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One normal image of the gallery.
+
+    Attributes
+    ----------
+    name
+        Unique in its recipe; any text, and any POSIX file name.
+    sha256
+        Of the source file's bytes, in lower-case hex; None where there was no file.
+    """
+
+    name: str
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("image name", self.name)
+        if self.sha256 is not None:
+            check_digest(f"image {self.name!r}: sha256", self.sha256)

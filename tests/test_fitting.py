@@ -1,0 +1,151 @@
+"""From images to a recipe: what is stored, where the thresholds come from, what is refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from spadeline.engine import Detector, InputError, OutputError, Recipe, RecipeError, Settings, add, calibrate, fit
+from spadeline.engine.fitting import named_images
+from spadeline.engine.images import read_image
+from spadeline.engine.recipe import remove_images
+from spadeline.engine.scoring import Scorer
+
+from .conftest import part
+
+SETTINGS = Settings(k_score=2, k_gallery=4, sigma=1.0)
+
+
+@pytest.fixture
+def recipe(parts, extractor_path, tmp_path):
+    folder = tmp_path / "recipe"
+    return fit(parts / "train" / "good", folder, extractor=extractor_path, settings=SETTINGS, threads=1)
+
+
+def test_names_are_relative_and_thresholds_leave_one_out(recipe):
+    assert [image.name for image in recipe.images] == [f"{seed:03}.png" for seed in range(12)]
+    assert recipe.calibration.method == "leave-one-out"
+    assert recipe.calibration.tau.images == recipe.calibration.theta.images == 12
+    assert not recipe.calibration.theta.supported  # 12 images can't vouch for 1 %
+    assert recipe.calibration.theta.value == max(recipe.calibration.map_scores)
+
+
+def test_leaving_out_equals_never_having_had_the_image(recipe, tmp_path):
+    folder = shutil.copytree(recipe.folder, tmp_path / "without")
+    without = remove_images(folder, ["004.png"])
+    features = recipe.features(4)
+    scores = Scorer(without, threads=1).score([level[0] for level in features.levels], features.embedding[0])
+    assert scores.image_score == pytest.approx(recipe.calibration.image_scores[4], rel=1e-6)
+    assert scores.map_score == pytest.approx(recipe.calibration.map_scores[4], rel=1e-6)
+
+
+def test_a_held_out_fold_gives_the_thresholds(parts, extractor_path, tmp_path):
+    seen = []
+    recipe = fit(
+        parts / "train" / "good", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1,
+        held_out=0.25, false_alarm_rate=0.3, on_progress=lambda *progress: seen.append(progress),
+    )  # fmt: skip
+    assert (len(recipe.images), recipe.calibration.method, recipe.calibration.tau.images) == (9, "held-out", 3)
+    assert ("extract", 9, 9) in seen
+    assert ("calibrate", 3, 3) in seen
+    kept = {image.name for image in recipe.images}
+    held = [path for name, path in named_images(parts / "train" / "good") if name not in kept]
+    detector = Detector.load(tmp_path / "r", device="cpu", threads=1)
+    scores = sorted(detector.predict(read_image(path)).map_score for path in held)
+    assert sorted(recipe.calibration.map_scores) == pytest.approx(scores, rel=1e-6)
+
+
+def test_adding_a_falsely_alarmed_image_ends_the_alarm(recipe, tmp_path):
+    odd, _ = part(900, scratched=True)
+    Image.fromarray(odd).save(tmp_path / "odd.png")
+    assert Detector.load(recipe.folder, device="cpu", threads=1).predict(odd).pred_label
+    added = add(recipe.folder, tmp_path / "odd.png", threads=1)
+    assert added.images[-1].name == "odd.png"
+    assert added.calibration == recipe.calibration
+    result = Detector.load(recipe.folder, device="cpu", threads=1).predict(odd)
+    assert not result.pred_label
+    assert result.map_score == 0
+    with pytest.raises(InputError, match="image 'odd.png': expected a name of its own"):
+        add(recipe.folder, tmp_path / "odd.png", threads=1)
+
+
+def test_calibrating_again_needs_no_image_and_takes_new_settings(recipe):
+    again = calibrate(recipe.folder, false_alarm_rate=0.01, threads=1)
+    assert again.calibration.theta.value == pytest.approx(recipe.calibration.theta.value, rel=1e-6)
+    changed = calibrate(recipe.folder, false_alarm_rate=0.2, changes={"kappa": 3, "distance": "root"}, threads=1)
+    assert (changed.settings.kappa, changed.settings.distance) == (3, "root")
+    assert changed.calibration.theta.supported
+    squared = calibrate(recipe.folder, false_alarm_rate=0.2, changes={"distance": "squared"}, threads=1)
+    assert changed.calibration.tau.value == pytest.approx(squared.calibration.tau.value ** 0.5)
+    assert squared.calibration.theta.value < changed.calibration.theta.value < 1
+    assert changed.generation == recipe.generation
+    with pytest.raises(InputError, match="framing: .*built into"):
+        calibrate(recipe.folder, changes={"framing": "paper"}, threads=1)
+
+
+def test_float16_storage_scores_almost_the_same(recipe, parts, extractor_path, tmp_path):
+    settings = Settings(**{**vars(SETTINGS), "storage": "float16"})
+    half = fit(parts / "train" / "good", tmp_path / "half", extractor=extractor_path, settings=settings, threads=1)
+    assert half.levels[0].dtype == np.float16
+    assert half.calibration.map_scores == pytest.approx(recipe.calibration.map_scores, rel=0.05)
+
+
+def test_paper_framing_is_kept_by_the_recipe(parts, extractor_path, tmp_path):
+    settings = Settings(**{**vars(SETTINGS), "framing": "paper"})
+    fit(parts / "train" / "good", tmp_path / "r", extractor=extractor_path, settings=settings, threads=1)
+    detector = Detector.load(tmp_path / "r", device="cpu", threads=1)
+    frame = read_image(parts / "test" / "scratch" / "201.png")
+    border = frame.copy()
+    border[:4] = 255  # outside the centre crop, which sees 7/8 of each side
+    np.testing.assert_array_equal(detector.predict(frame).nearest_images, detector.predict(border).nearest_images)
+
+
+def test_two_fits_agree(recipe, parts, extractor_path, tmp_path):
+    again = fit(parts / "train" / "good", tmp_path / "again", extractor=extractor_path, settings=SETTINGS, threads=2)
+    assert again.calibration == recipe.calibration
+    for a, b in zip(again.levels, recipe.levels, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_bad_image_stops_the_fit_and_leaves_no_recipe(parts, extractor_path, tmp_path):
+    shutil.copytree(parts / "train" / "good", tmp_path / "images")
+    (tmp_path / "images" / "006.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    with pytest.raises(InputError, match=r"006\.png: expected an undamaged image|006\.png: expected a BMP"):
+        fit(tmp_path / "images", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1)
+    with pytest.raises(RecipeError):
+        Recipe.load(tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"false_alarm_rate": 0.0}, "false_alarm_rate: expected"),
+        ({"held_out": 1.0}, "held_out: expected a share from 0 to below 1, got 1.0"),
+        ({"held_out": 0.01}, "held_out: expected a share that leaves images on both sides of 12, got 0.01"),
+        ({"settings": Settings(kappa=999)}, "kappa: expected"),
+    ],
+)
+def test_bad_options_are_refused(parts, extractor_path, tmp_path, options, text):
+    options = {"settings": SETTINGS} | options
+    if options["settings"].kappa > 1:
+        options["settings"] = Settings(kappa=999, k_gallery=2, k_score=2, window=0)
+    with pytest.raises(InputError, match=text):
+        fit(parts / "train" / "good", tmp_path / "r", extractor=extractor_path, threads=1, **options)
+    assert not (tmp_path / "r" / "recipe.json").exists()
+
+
+def test_one_image_or_none_is_not_enough(parts, extractor_path, tmp_path):
+    one = [parts / "train" / "good" / "000.png"]
+    with pytest.raises(InputError, match="expected at least 2 normal images, to hold one against the other, got 1"):
+        fit(one, tmp_path / "r", extractor=extractor_path)
+    with pytest.raises(InputError, match="source: expected a folder or at least one image, got none"):
+        fit([], tmp_path / "r", extractor=extractor_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: expected at least one image"):
+        fit(tmp_path / "empty", tmp_path / "r", extractor=extractor_path)
+
+
+def test_an_unwritable_place_is_named(parts, extractor_path, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="file.*can't be written"):
+        fit(parts / "train" / "good", tmp_path / "file", extractor=extractor_path, settings=SETTINGS, threads=1)

@@ -1,0 +1,436 @@
+"""What is live after kills, full disks and rivals. Run as a script, it is the killer: a parent without threads."""
+
+import contextlib
+import errno
+import itertools
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from spadeline.engine.errors import OutputError, RecipeError
+from spadeline.engine.extractor import Features
+from spadeline.engine.generations import OWN_NAME
+from spadeline.engine.recipe import (
+    ImageRecord,
+    Recipe,
+    Settings,
+    add_images,
+    create_recipe,
+    remove_images,
+    set_calibration,
+)
+
+SHAPES = ((8, 13, 11), (16, 7, 6))
+FOREIGN = (
+    "notes.txt",
+    "layer1.npy",
+    "weights-1.npy",
+    "extractor-1.onnx.bak",
+    "layer1-0.npy",
+    "recipe.json.bak",
+)
+BEFORE = ("a", "b", "c", "d")
+KILLS = 200
+
+
+def features_of(name):
+    rng = np.random.default_rng(list(name.encode()))
+    levels = tuple(rng.standard_normal((1, *shape), np.float32) for shape in SHAPES)
+    return Features(levels, rng.standard_normal((1, 6), np.float32))
+
+
+def images(names):
+    return ((ImageRecord(name), features_of(name)) for name in names)
+
+
+def extractor_of(names):
+    """An extractor of these images' own: a mixture of two recipes would show."""
+    return "".join(names).encode() * 5000
+
+
+def create(folder, names=BEFORE):
+    return create_recipe(
+        folder,
+        extractor_path=folder.parent / f"{names[0]}.onnx",
+        features=images(names),
+        count=len(names),
+        settings=Settings(),
+        level_names=("layer1", "layer2"),
+        level_shapes=SHAPES,
+        input_size=(52, 44),
+        embedding_size=6,
+        overwrite=True,
+    )
+
+
+# Each change with the images that a recipe of BEFORE holds once it is through.
+CHANGES = {
+    "create": (lambda folder: create(folder, ("x", "y", "z")), ("x", "y", "z")),
+    "add": (lambda folder: add_images(folder, images(("e", "f")), 2), (*BEFORE, "e", "f")),
+    "remove": (lambda folder: remove_images(folder, ["b"]), ("a", "c", "d")),
+}
+
+
+def held(folder):
+    """Return the names of the images that a recipe holds, bit by bit as they were put in; None: no recipe."""
+    if not (folder / "recipe.json").exists():
+        with pytest.raises(RecipeError, match=r"recipe\.json: is missing"):
+            Recipe.load(folder)
+        return None
+    recipe = Recipe.load(folder, verify=True)
+    names = tuple(image.name for image in recipe.images)
+    for index, name in enumerate(names):
+        read, put = recipe.features(index), features_of(name)
+        assert np.array_equal(read.embedding, put.embedding)
+        assert all(map(np.array_equal, read.levels, put.levels))
+    extractor = recipe.extractor_path.read_bytes()
+    assert extractor == extractor_of(("x", "y", "z") if "x" in names else BEFORE)
+    return names
+
+
+def tidy(folder):
+    """Whether there is nothing but the live files, what belongs to others, and the lock."""
+    expected = {".lock", *FOREIGN}
+    if (folder / "recipe.json").exists():
+        expected |= {"recipe.json", *(file.name for file in Recipe.load(folder).files.values())}
+    return names_in(folder) == expected
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def furnished(folder, *, recipe):
+    folder.mkdir()
+    for names in (BEFORE, ("x", "y", "z")):
+        (folder.parent / f"{names[0]}.onnx").write_bytes(extractor_of(names))
+    for name in FOREIGN:
+        (folder / name).write_text("not ours")
+    if recipe:
+        create(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return furnished(tmp_path / "recipe", recipe=True)
+
+
+# Kills: this file as a script, in a process that has never started a thread, since it forks.
+
+
+def run_as_script(task, folder, seed=0):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", __file__, task, str(folder), str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    return json.loads(done.stdout)
+
+
+def in_child(change, folder, *, kill_after_s=None):
+    """Change a folder in a forked child; return its exit status, negative if killed, and how long it lived."""
+    started = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            change(folder)
+            os._exit(0)
+        os._exit(1)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), time.perf_counter() - started
+
+
+def kill_at_random(root, seed):
+    """Kill creations, in an empty folder and over a recipe, additions and removals at random moments."""
+    delays, counts = np.random.default_rng(seed), {"trials": 0, "kills": 0, "before": 0, "after": 0, "swept": 0}
+    lengths_s = {kind: [0.02] for kind in ("empty", *CHANGES)}
+    while counts["kills"] < KILLS:
+        kind = ("empty", *CHANGES)[counts["trials"] % 4]
+        change, after = CHANGES["create" if kind == "empty" else kind]
+        folder = furnished(root / f"{counts['trials']}", recipe=kind != "empty")
+        before = held(folder)
+        delay_s = delays.uniform(0, 1.1 * statistics.median(lengths_s[kind][-9:]))
+        status, length_s = in_child(change, folder, kill_after_s=delay_s)
+        assert status in (0, -signal.SIGKILL), (kind, status)
+        if status == 0:
+            lengths_s[kind].append(length_s)
+        now = held(folder)
+        assert now in ((before, after) if status else (after,)), (kind, status, delay_s, now)
+        counts["trials"] += 1
+        counts["kills"] += status != 0
+        counts["before" if now == before else "after"] += 1
+        counts["swept"] += not tidy(folder)
+        if now is None:
+            create(folder)
+        else:
+            set_calibration(folder, None)
+        assert tidy(folder), (kind, delay_s, names_in(folder))
+        shutil.rmtree(folder)
+    return counts
+
+
+def exit_at_each_step(root, _seed):
+    """Stop each change before its 1st, 2nd, … system call that alters the disk, until it comes through."""
+    steps = {}
+    for kind, (change, after) in CHANGES.items():
+        outcomes = []
+        while "through" not in outcomes:
+            folder = furnished(root / f"{kind}-{len(outcomes)}", recipe=True)
+            status, _ = in_child(stopping_before(len(outcomes), change), folder)
+            now = held(folder)
+            assert now in (BEFORE, after), (kind, len(outcomes), now)
+            assert status in (0, 7), (kind, len(outcomes), status)
+            outcomes.append("through" if status == 0 else "before" if now == BEFORE else "after")
+            set_calibration(folder, None)
+            assert tidy(folder), (kind, len(outcomes), names_in(folder))
+        steps[kind] = outcomes
+    return steps
+
+
+def stopping_before(step, change):
+    """Return the change, made to end its process in place of its step-th system call that alters the disk."""
+    calls = itertools.count()
+
+    def stopping(call):
+        def stop_or_call(*arguments, **options):
+            if next(calls) == step:
+                os._exit(7)
+            return call(*arguments, **options)
+
+        return stop_or_call
+
+    def stopped(folder):
+        for name in ("write", "fsync", "replace", "rename", "unlink", "remove"):
+            setattr(os, name, stopping(getattr(os, name)))
+        change(folder)
+
+    return stopped
+
+
+def test_200_kills_leave_the_recipe_before_or_after(tmp_path):
+    seed = int(np.random.default_rng().integers(10**6))
+    counts = run_as_script("kill_at_random", tmp_path, seed)
+    sys.stdout.write(f"seed {seed}: {counts}\n")
+    assert counts["kills"] == KILLS
+    # They must have struck midway, before and after the switch, or the test proved nothing.
+    assert counts["swept"] > KILLS // 10
+    assert counts["before"] > KILLS // 10
+    assert counts["after"] > 0
+
+
+def test_a_stop_before_any_system_call_leaves_the_recipe_before_or_after(tmp_path):
+    for kind, outcomes in run_as_script("exit_at_each_step", tmp_path).items():
+        assert outcomes == sorted(outcomes, key=("before", "after", "through").index), kind  # one switch, no way back
+        assert outcomes.count("before") > 15, kind
+        assert outcomes.count("after") > 2, kind
+
+
+# Full disks
+
+
+class Disk:
+    """In place of ``os.write``: takes so many bytes, then none."""
+
+    def __init__(self, free):
+        self.free = free
+        self.write = os.write
+
+    def __call__(self, descriptor, data):
+        if self.free == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = self.write(descriptor, data[: self.free])
+        self.free -= written
+        return written
+
+
+@pytest.mark.parametrize("kind", [*CHANGES, "calibrate"])
+def test_full_disk_at_any_byte(folder, tmp_path, monkeypatch, kind):
+    change = CHANGES[kind][0] if kind in CHANGES else lambda folder: set_calibration(folder, None)
+    (tmp_path / "twin").mkdir()
+    twin = furnished(tmp_path / "twin" / "recipe", recipe=True)
+    monkeypatch.setattr(os, "write", disk := Disk(1 << 30))
+    change(twin)
+    needed = (1 << 30) - disk.free
+    seed = int(np.random.default_rng().integers(10**6))
+    sys.stdout.write(f"seed {seed}\n")
+    before = (folder / "recipe.json").read_bytes()
+    for free in (0, needed - 1, *np.random.default_rng(seed).integers(needed, size=25).tolist()):
+        disk.free = free
+        with pytest.raises(OutputError) as error:
+            change(folder)
+        path, reason = str(error.value).split(": ", 1)
+        assert reason == "can't be written: No space left on device"
+        assert Path(path).parent == folder
+        assert (folder / "recipe.json").read_bytes() == before
+        assert held(folder) == BEFORE
+        assert tidy(folder)
+    disk.free = needed
+    change(folder)
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+@pytest.mark.parametrize("limit", [0, 100, 5000, 12_000])
+def test_file_size_limit(folder, kind, limit):
+    """The kernel's own refusal, midway through a file."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="can't be written: File too large"):
+            CHANGES[kind][0](folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert held(folder) == BEFORE
+    assert tidy(folder)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    if os.geteuid() != 0 or not Path("/bin/mount").exists():
+        pytest.skip("only root may mount a file system")
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["/bin/mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
+    yield mount
+    subprocess.run(["/bin/umount", "--lazy", str(mount)], check=True)  # a failing test may still hold a map
+
+
+def test_a_disk_that_is_really_full(tiny_disk):
+    folder, filler = furnished(tiny_disk / "recipe", recipe=True), tiny_disk / "filler"
+    for change, _ in CHANGES.values():
+        for free in (0, 4096, 12_288, 20_480):
+            available = os.statvfs(tiny_disk).f_bavail * os.statvfs(tiny_disk).f_frsize
+            filler.write_bytes(b"0" * (available - free))
+            with pytest.raises(OutputError, match=r"recipe/.*: can't be written: No space left on device"):
+                change(folder)
+            assert held(folder) == BEFORE
+            assert tidy(folder)
+            filler.unlink()
+    add_images(folder, images("e"), 1)
+    assert held(folder) == (*BEFORE, "e")
+
+
+# Rivals
+
+
+def test_a_second_writer_is_refused_and_a_reader_is_not(folder):
+    code = (
+        "import sys, pathlib, spadeline.engine.generations as g\n"
+        "with g.only_writer(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as rival:
+        assert rival.stdout.readline() == "held\n"
+        for change, _ in CHANGES.values():
+            with pytest.raises(RecipeError) as error:
+                change(folder)
+            assert str(error.value) == f"{folder}: is being written by another process"
+        assert held(folder) == BEFORE
+    assert rival.returncode == 0
+    add_images(folder, images("e"), 1)
+    assert held(folder) == (*BEFORE, "e")
+
+
+def test_two_writers_in_one_process(folder):
+    def rival():
+        with pytest.raises(RecipeError, match="is being written by another process"):
+            remove_images(folder, ["a"])
+        yield from images("e")
+
+    add_images(folder, rival(), 1)
+    assert held(folder) == (*BEFORE, "e")
+
+
+def test_no_lock_without_permission(folder, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(OutputError, match=r"\.lock: can't be written: Permission denied"):
+        remove_images(folder, ["a"])
+
+
+# The sweep
+
+
+def test_the_sweep_takes_leftovers_and_nothing_else(folder):
+    leftovers = ("extractor-9.onnx", "embeddings-8.npy", "layer1-9.npy", "layer4-9.npy", "recipe.json.tmp")
+    for name in leftovers:
+        (folder / name).write_text("half")
+    (folder / "layer2-9.npy").symlink_to(folder / "notes.txt")
+    (folder / "layer3-9.npy").mkdir()  # ours by name, but nothing that a writer leaves
+    set_calibration(folder, None)
+    (folder / "layer3-9.npy").rmdir()
+    assert tidy(folder)
+    assert (folder / "notes.txt").read_text() == "not ours"
+
+
+def test_generations_are_never_used_twice(folder):
+    (folder / "layer1-41.npy").mkdir()
+    recipe = add_images(folder, images("e"), 1)
+    assert recipe.generation == 42
+    assert held(folder) == (*BEFORE, "e")
+
+
+def test_all_is_durable_before_the_switch_and_the_switch_after(folder, monkeypatch):
+    log, system_fsync, system_replace = [], os.fsync, os.replace
+
+    def fsync(descriptor):
+        log.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        system_fsync(descriptor)
+
+    def replace(source, target):
+        log.append(f"{Path(source).name} -> {Path(target).name}")
+        system_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    create(folder)
+    switch = log.index("recipe.json.tmp -> recipe.json")
+    arrays = {"extractor-2.onnx", "embeddings-2.npy", "layer1-2.npy", "layer2-2.npy"}
+    assert set(log[:switch]) == arrays | {"recipe", "recipe.json.tmp"}
+    assert max(map(log.index, arrays)) < log.index("recipe")  # the names, once the files are there
+    assert log[switch + 1 :] == ["recipe"]
+
+
+def test_a_failing_fsync_after_the_switch_keeps_the_new_recipe(folder, monkeypatch):
+    system_fsync = os.fsync
+
+    def fail_once_switched(descriptor):
+        if "embeddings-1.npy" not in (folder / "recipe.json").read_text():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        system_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_once_switched)
+    with pytest.raises(OutputError, match="recipe: can't be written: Input/output error"):
+        remove_images(folder, ["b"])
+    assert held(folder) == ("a", "c", "d")
+    assert tidy(folder)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_names_of_others_are_not_ours(name):
+    assert not re.fullmatch(OWN_NAME, name)
+
+
+if __name__ == "__main__":
+    task, root, seed = sys.argv[1:]
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a forking process must not have threads"
+    json.dump(globals()[task](Path(root), int(seed)), sys.stdout)

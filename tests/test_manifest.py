@@ -1,0 +1,227 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spadeline.engine import manifest as manifest_module
+from spadeline.engine.calibration import threshold
+from spadeline.engine.errors import InputError, RecipeError
+from spadeline.engine.files import StoredFile
+from spadeline.engine.gallery import Geometry
+from spadeline.engine.manifest import Manifest, from_json, to_json
+from spadeline.engine.settings import Calibration, ImageRecord, Settings
+
+PATH = Path("line") / "recipe.json"
+DIGEST = "0123456789abcdef" * 4
+NAMES = {
+    "extractor": "extractor-1.onnx",
+    "embeddings": "embeddings-2.npy",
+    "layer1": "layer1-2.npy",
+    "layer2": "layer2-2.npy",
+}
+SCORES = (0.1, 1e-300, 1 / 3)
+TAU = threshold(SCORES, false_alarm_rate=0.25)
+EXAMPLE = Manifest(
+    spadeline_version="0.1.0",
+    created="2026-01-02T03:04:05+00:00",
+    generation=2,
+    settings=Settings(window=3),
+    geometry=Geometry(
+        input_size=(20, 28),
+        level_names=("layer1", "layer2"),
+        level_shapes=((3, 5, 7), (4, 3, 4)),
+        embedding_size=6,
+    ),
+    files={role: StoredFile(name, 1000, DIGEST) for role, name in NAMES.items()},
+    calibration=Calibration(TAU, TAU, "leave-one-out", SCORES, SCORES),
+    images=(ImageRecord("a.png", DIGEST), ImageRecord("b.png")),
+)
+
+
+def content():
+    return json.loads(to_json(EXAMPLE))
+
+
+def test_round_trip():
+    assert from_json(to_json(EXAMPLE), PATH) == EXAMPLE
+    bare = EXAMPLE.changed(calibration=None)
+    assert from_json(to_json(bare), PATH) == bare
+
+
+def test_is_readable_without_us():
+    assert to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 1,\n')
+    assert content()["settings"]["window"] == 3
+    assert content()["files"]["layer1"] == {"name": "layer1-2.npy", "size": 1000, "sha256": DIGEST}
+
+
+POSIX_NAMES = st.binary(min_size=1, max_size=30).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    names=st.lists(POSIX_NAMES | TEXTS, min_size=1, max_size=5, unique=True),
+    scores=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5).map(tuple),
+    sigma=st.floats(0, 1000),
+    generation=st.integers(1, 10**18 - 1),
+)
+def test_round_trip_of_any_value(names, scores, sigma, generation):
+    tau = threshold(scores, false_alarm_rate=0.1)
+    files = {
+        role: StoredFile(name.replace("2.npy", f"{generation}.npy"), generation, DIGEST) for role, name in NAMES.items()
+    }
+    manifest = EXAMPLE.changed(
+        images=tuple(ImageRecord(name) for name in names),
+        calibration=Calibration(tau, tau, "held-out", scores, scores),
+        settings=Settings(sigma=sigma),
+        generation=generation,
+        files=files,
+    )
+    assert from_json(to_json(manifest), PATH) == manifest
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"", "expected strict JSON: Expecting value"),
+        (b"{", "expected strict JSON: Expecting property name"),
+        (to_json(EXAMPLE)[:-20], "expected strict JSON: "),
+        (b"\xff\xfe{\0}\0", "expected strict JSON: 'utf-8' codec can't decode"),
+        (b"\xef\xbb\xbf{}", "expected strict JSON: Unexpected UTF-8 BOM"),
+        (b"[" * 100_000, "expected strict JSON: maximum recursion depth exceeded"),
+        (b'{"a": ' * 100_000, "expected strict JSON: maximum recursion depth exceeded"),
+        (b"1" * 5000, "expected strict JSON: Exceeds the limit"),
+        (b"null", "expected an object of format 'spadeline-recipe'"),
+        (b"{}", "expected an object of format 'spadeline-recipe'"),
+        (b'{"format": "spadeline-recipe", "format": "spadeline-recipe"}', "keys: 'format' comes twice"),
+        (b'{"format": NaN}', "expected finite numbers, got NaN"),
+        (b'{"format": -Infinity}', "expected finite numbers, got -Infinity"),
+        (b'{"format": "spadeline-recipe", "version": 1}', "calibration is missing"),
+    ],
+)
+def test_refuses_what_is_not_a_recipe(raw, text):
+    with pytest.raises(RecipeError) as error:
+        from_json(raw, PATH)
+    assert str(error.value).startswith(f"{PATH}: ")
+    assert text in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "text"),
+    [
+        ("format", "other", "expected an object of format 'spadeline-recipe'"),
+        ("version", 2, "expected version 1 of the format, the one read here, got 2"),
+        ("version", True, "got True"),
+        ("version", "1", "got '1'"),
+        ("version", None, "got None"),
+        ("extra", 1, "'extra' is unknown"),
+        ("spadeline_version", "", "spadeline_version: expected text of 1 to 100 characters, got ''"),
+        ("created", "yesterday", "created: expected a time in UTC as ISO 8601, got 'yesterday'"),
+        ("created", "2026-01-02T03:04:05", "created: expected a time in UTC"),
+        ("created", 5, "created: expected text"),
+        ("generation", 0, "generation: expected an integer from 1 to 999999999999999999, got 0"),
+        ("generation", 2.0, "generation: expected an integer"),
+        ("generation", 10**4000, "generation: expected an integer"),
+        ("generation", 3, "files: embeddings: expected the name embeddings-3.npy, got 'embeddings-2.npy'"),
+        ("settings", [], "settings: expected an object, got []"),
+        ("settings.kappa", 0, "settings: kappa: expected an integer from 1 to 1000, got 0"),
+        ("settings.extra", 0, "settings: 'extra' is unknown"),
+        ("settings.sigma", 10**400, "settings: sigma: expected a finite number"),
+        ("geometry", None, "geometry: expected an object, got None"),
+        ("geometry.input_size", [20], "geometry: input_size: expected (H, W), got (20,)"),
+        (
+            "geometry.embedding_size",
+            -6,
+            "geometry: embedding_size: expected an integer from 1 to 1048576, got -6",
+        ),
+        ("geometry.level_names", "layer1", "geometry: level_names: expected tuple, got str"),
+        ("geometry.level_shapes", [[3, 5, 7], [2**40, 3, 4]], "shape of layer2: c: expected an integer"),
+        ("geometry.level_shapes", [[3, 5, 7], [4, 0, 4]], "shape of layer2: h: expected an integer"),
+        ("geometry.level_shapes", [[3, 5, 7], [4, 4, 4]], "level 1: expected the size of level 0"),
+        ("files", [], "files: expected an object, got []"),
+        (
+            "files.layer3",
+            {"name": "a", "size": 1, "sha256": DIGEST},
+            "files: expected extractor, embeddings, layer1",
+        ),
+        ("files.layer1", None, "files: layer1: expected an object, got None"),
+        ("files.layer1.size", 0, "files: layer1: size: expected an integer"),
+        ("files.layer1.sha256", "0" * 63, "files: layer1: sha256: expected 64 hexadecimal digits"),
+        (
+            "files.layer1.name",
+            "layer2-2.npy",
+            "files: layer1: expected the name layer1-2.npy, got 'layer2-2.npy'",
+        ),
+        ("files.layer1.name", "../layer1-2.npy", "files: layer1: expected the name layer1-2.npy"),
+        ("files.embeddings.name", "/etc/passwd", "files: embeddings: expected the name embeddings-2.npy"),
+        (
+            "files.extractor.name",
+            "../extractor-1.onnx",
+            "extractor: expected the name extractor-<generation>.onnx",
+        ),
+        (
+            "files.extractor.name",
+            "extractor-1.onnx\n",
+            "extractor: expected the name extractor-<generation>.onnx",
+        ),
+        (
+            "files.extractor.name",
+            "extractor-0.onnx",
+            "extractor: expected the name extractor-<generation>.onnx",
+        ),
+        ("calibration", {}, "calibration: image_scores is missing"),
+        ("calibration.method", "guess", "calibration: method: expected one of"),
+        ("calibration.tau", 1.0, "calibration: tau: expected an object, got 1.0"),
+        ("calibration.tau.value", None, "calibration: tau: value: expected a finite number, got None"),
+        ("calibration.tau.images", 4, "calibration: image_scores: expected tau's 4 scores, got 3"),
+        ("calibration.map_scores", [1.0, "x", 2.0], "calibration: map_scores[1]: expected float, got str"),
+        ("images", {}, "images: expected a list, got {}"),
+        ("images", [], "images: expected one or more, got none"),
+        ("images", ["a.png"], "images: image 0: expected an object, got 'a.png'"),
+        ("images", [{"name": "a", "sha256": None}] * 2, "images: 'a' comes twice"),
+        (
+            "images",
+            [{"name": "a", "sha256": 7}],
+            "images: image 0: image 'a': sha256: expected 64 hexadecimal digits",
+        ),
+        ("images", [{"name": "\ud800", "sha256": None}], "expected text without lone surrogates"),
+    ],
+)
+def test_refuses_a_field(keys, value, text):
+    changed = content()
+    part = changed
+    *parents, last = keys.split(".")
+    for key in parents:
+        part = part[key]
+    part[last] = value
+    with pytest.raises(RecipeError) as error:
+        from_json(json.dumps(changed).encode(), PATH)
+    assert str(error.value).startswith(f"{PATH}: ")
+    assert text in str(error.value)
+
+
+def test_overflowing_numbers_are_refused():
+    raw = to_json(EXAMPLE).replace(b'"sigma": 4.0', b'"sigma": 4e999')
+    with pytest.raises(RecipeError, match="settings: sigma: expected a finite number from 0 to 1000, got inf"):
+        from_json(raw, PATH)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"settings": {"kappa": 1}}, r"settings: expected Settings, got dict"),
+        ({"geometry": None}, r"geometry: expected Geometry, got NoneType"),
+        ({"calibration": 1.0}, r"calibration: expected Calibration, got float"),
+        ({"images": ("a",)}, r"images\[0\]: expected ImageRecord, got str"),
+    ],
+)
+def test_refuses_to_become_what_could_not_be_read_back(changes, text):
+    with pytest.raises(InputError, match=text):
+        EXAMPLE.changed(**changes)
+
+
+def test_refuses_to_write_more_than_a_reader_takes(monkeypatch):
+    monkeypatch.setattr(manifest_module, "LARGEST_MANIFEST", 1000)
+    with pytest.raises(InputError, match=r"recipe\.json of 1000 bytes, got 2, which take"):
+        to_json(EXAMPLE)

@@ -1,0 +1,107 @@
+import math
+
+import numpy as np
+import pytest
+from spadeline.engine.calibration import threshold
+from spadeline.engine.errors import InputError
+from spadeline.engine.settings import Calibration, ImageRecord, Settings
+
+TAU = threshold([1.0, 2.0], false_alarm_rate=0.4)
+CALIBRATION = {
+    "tau": TAU,
+    "theta": TAU,
+    "method": "leave-one-out",
+    "image_scores": (1.0, 2.0),
+    "map_scores": (2.0, 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"window": 0},
+        {"sigma": 0},
+        {"sigma": np.float64(2.5)},
+        {"kappa": 1000},
+        {"index_factory": "IVF16,Flat"},
+    ],
+)
+def test_settings_take(changes):
+    settings = Settings(**changes)
+    for name, value in changes.items():
+        assert getattr(settings, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("framing", "crop", "expected one of whole, paper, got 'crop'"),
+        ("framing", ["whole"], "expected one of whole, paper, got ['whole']"),
+        ("k_score", 0, "expected an integer from 1 to 2147483647, got 0"),
+        ("k_score", True, "got True"),
+        ("k_gallery", 5.0, "got 5.0"),
+        ("k_gallery", 2**31, "got 2147483648"),
+        ("kappa", 1001, "expected an integer from 1 to 1000, got 1001"),
+        ("window", -1, "expected an integer from 0 to 2147483647, got -1"),
+        ("upsampling", None, "expected one of nearest, bilinear, got None"),
+        ("distance", "l1", "expected one of squared, root, got 'l1'"),
+        ("sigma", -0.5, "expected a finite number from 0 to 1000, got -0.5"),
+        ("sigma", math.nan, "got nan"),
+        ("sigma", 1e9, "got 1000000000.0"),
+        ("sigma", 10**400, "got 1000"),
+        ("sigma", "4", "got '4'"),
+        ("index_factory", "", "expected text of 1 to 4096 characters, got ''"),
+        ("index_factory", None, "got None"),
+        ("storage", "float64", "expected one of float32, float16, got 'float64'"),
+        ("label_rule", "both", "expected one of map, image, either, got 'both'"),
+    ],
+)
+def test_settings_refuse(name, value, expected):
+    with pytest.raises(InputError) as error:
+        Settings(**{name: value})
+    assert str(error.value).startswith(f"{name}: ")
+    assert expected in str(error.value)
+
+
+def test_calibration_takes_matching_scores():
+    assert Calibration(**CALIBRATION).theta is TAU
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"method": "guess"}, "method: expected one of leave-one-out, held-out, got 'guess'"),
+        ({"tau": 1.0}, "tau: expected Threshold, got float"),
+        ({"image_scores": [1.0, 2.0]}, "image_scores: expected tuple, got list"),
+        ({"image_scores": (1.0,)}, "image_scores: expected tau's 2 scores, got 1"),
+        ({"map_scores": (1.0, 2)}, "map_scores[1]: expected float, got int"),
+        ({"map_scores": (math.inf, 1.0)}, "map_scores[0]: expected a finite number, got inf"),
+    ],
+)
+def test_calibration_refuses(changes, text):
+    with pytest.raises(InputError) as error:
+        Calibration(**CALIBRATION | changes)
+    assert str(error.value) == text
+
+
+@pytest.mark.parametrize("name", ["a.png", 'Blech Nr. 7 ÄÖ/漢字 \U0001f600\n\t"\\\x00.png', "bad\udcffbyte.png"])
+def test_image_names_may_be_odd(name):
+    assert ImageRecord(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (("",), "image name: expected text of 1 to 4096 characters, got ''"),
+        ((b"a",), "image name: expected text of 1 to 4096 characters, got b'a'"),
+        (("\ud800",), "image name: expected text without lone surrogates, got '\\ud800'"),
+        (("a", "ab"), "image 'a': sha256: expected 64 hexadecimal digits, got 'ab'"),
+        (("a", "A" * 64), "image 'a': sha256: expected 64 hexadecimal digits"),
+        (("a", "0" * 64 + "\n"), "image 'a': sha256: expected 64 hexadecimal digits"),
+    ],
+)
+def test_image_records_refuse(fields, text):
+    with pytest.raises(InputError) as error:
+        ImageRecord(*fields)
+    assert text in str(error.value)
