@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from .extractor import Device
-from .settings import Distance, Framing, LabelRule, Settings, Storage, Upsampling
+from .images import Framing
+from .settings import Distance, LabelRule, Settings, Storage, Upsampling
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
+if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no parameter when it runs
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 
 def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespace:

@@ -76,17 +76,17 @@ def _export(options: argparse.Namespace) -> int:
         return NORMAL
     print(f"{report.path}: {report.backbone}, {', '.join(report.levels)}, weights {report.weights}")
     for check in report.checks:
-        print(f"  {check.output}: largest error against torch {check.error:.2e}, allowed {check.tolerance:.2e}")
+        print(f"  {check.name}: largest error against torch {check.largest_error:.2e}, allowed {check.tolerance:.2e}")
     return NORMAL
 
 
 def _fit(options: argparse.Namespace) -> int:
-    source: Path | tuple[Path, ...] = options.images
-    if (options.images / "train").is_dir():  # a data set's folder: fit on its normal training images only
-        source = options.images / "train" / "good"
+    images: Path = options.images
+    if (images / "abnormal").is_dir():
+        raise InputError(f"{images}: expected normal images only, got a folder with abnormal; fit on its normal images")
     with _Progress() as progress:
         recipe = fit(
-            source,
+            _training_folder(images) or images,  # of a data set's folder, only what is there to fit on
             options.recipe,
             extractor=options.extractor,
             settings=Settings(**_given_settings(options)),
@@ -134,15 +134,16 @@ def _info(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     detector = Detector.load(options.recipe, device=options.device, threads=options.threads)
-    named = [pair for path in options.images for pair in named_images(path)]
+    paths = [path for source in options.images for _, path in named_images(source)]
+    overlays = _overlay_paths(options.images, options.overlays) if options.overlays else {}
     code = NORMAL
     with _Progress() as progress:
-        for index, (name, path) in enumerate(named):
+        for index, path in enumerate(paths):
             try:
                 frame = read_image(path)
                 result = detector.predict(frame)
-                if options.overlays:
-                    _write_overlay(options.overlays / f"{name}.png", detector.overlay(frame, result))
+                if path in overlays:
+                    _write_overlay(overlays[path], detector.overlay(frame, result))
             except InputError as error:  # the others are still worth inspecting
                 progress.print(json.dumps({"image": str(path), "error": str(error)}) if options.json else str(error),
                                file=sys.stdout if options.json else sys.stderr)  # fmt: skip
@@ -152,23 +153,31 @@ def _predict(options: argparse.Namespace) -> int:
             progress.print(json.dumps(record) if options.json else _sentence(record))
             if result.pred_label and code == NORMAL:
                 code = ANOMALOUS
-            progress.show("predict", index + 1, len(named))
+            progress.show("predict", index + 1, len(paths))
     return code
 
 
 def _eval(options: argparse.Namespace) -> int:
     dataset = find_dataset(options.dataset)
+    if not dataset.test:
+        raise InputError(f"{dataset.folder}: expected test images in test/good and test/<kind>, got none")
     detector = Detector.load(options.recipe, device=options.device, threads=options.threads)
     with _Progress() as progress:
         evaluation = evaluate(detector, dataset, on_progress=progress.show)
     summary = evaluation.summary()
-    if options.html:
-        write_report(options.html, evaluation, title=f"{dataset.folder.name}", normal_images=options.normal_images)
     if options.json:
         _print_json(summary)
     else:
         print(summary_table(summary))
+    if options.html:
+        normal_images = options.normal_images or _training_folder(dataset.folder)
+        write_report(options.html, evaluation, title=dataset.folder.name, normal_images=normal_images)
     return NORMAL
+
+
+def _training_folder(folder: Path) -> Path | None:
+    """Where a data set in MVTec AD's layout keeps its normal images."""
+    return folder / "train" / "good" if (folder / "train" / "good").is_dir() else None
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -219,6 +228,21 @@ def _sentence(record: dict[str, Any]) -> str:
     return f"{verdict:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {record['image']}"
 
 
+def _overlay_paths(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where each image's overlay goes: by its name, below its folder's name; two images never share one."""
+    overlays: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    for source in sources:
+        for name, path in named_images(source):
+            below = folder / source.resolve().name if source.is_dir() else folder
+            overlays[path] = (below / name).with_suffix(".png")
+            if (other := taken.setdefault(overlays[path], path)) != path:
+                raise InputError(
+                    f"overlays: expected a name for each image, got {overlays[path]} for {other} and {path}"
+                )
+    return overlays
+
+
 def _write_overlay(path: Path, picture: NDArray[np.uint8]) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -267,7 +291,14 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
-def _show_warning(message: Warning | str, _category: type[Warning], _file: str, _line: int, *_: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001 - the hook's signature, as is the rest
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
     tqdm.write(f"spadeline: warning: {message}", file=sys.stderr)
 
 

@@ -69,7 +69,7 @@ def run_demo(
         The folder can't be written.
     """
     folder = Path(folder)
-    say(f"writing solar cells to {folder / 'cells'}")
+    say(f"writing solar cells to {folder / 'cells'} (elpv-dataset, CC BY-NC-SA 4.0)")
     _write_cells(folder / "cells")
     say(f"exporting {BACKBONE}")
     notices = _export(folder / "extractor.onnx")

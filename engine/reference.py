@@ -84,19 +84,20 @@ def match(
 
 def anomaly_map(distances: NDArray[np.floating], size: tuple[int, int], *, sigma: float) -> Array:
     """Upsample a distance map bilinearly to ``size``, then smooth it; the Gaussian's border repeats the edge pixel."""
+    smooth: Array = distances.astype(np.float64)
     for axis, target in enumerate(size):
-        weights = _linear_weights(distances.shape[axis], target, distances.shape[axis] / target)
-        distances = np.moveaxis(np.tensordot(weights, distances.astype(np.float64), (1, axis)), 0, axis)
+        weights = _linear_weights(smooth.shape[axis], target, smooth.shape[axis] / target)
+        smooth = np.moveaxis(np.tensordot(weights, smooth, (1, axis)), 0, axis)
     if sigma == 0:
-        return distances.astype(np.float64)
+        return smooth
     radius = int(4 * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     for axis in range(2):
-        padded = np.pad(distances, [(radius, radius) if a == axis else (0, 0) for a in range(2)], mode="symmetric")
+        padded = np.pad(smooth, [(radius, radius) if a == axis else (0, 0) for a in range(2)], mode="symmetric")
         windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
-        distances = windows @ kernel
-    return distances
+        smooth = windows @ kernel
+    return smooth
 
 
 def _upsample(level: Array, size: tuple[int, int], shift: int, upsampling: str) -> Array:

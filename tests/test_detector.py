@@ -50,7 +50,7 @@ def test_the_chain_is_the_reference_method(detector):
     extractor = Extractor(recipe.extractor_path, device="cpu", threads=1)
     image, _ = place(as_rgb(FRAMES[1]), recipe.input_size, framing="whole")
     features = extractor.extract(image[None])
-    gallery = [np.concatenate(l) for l in zip(*(recipe.features(i).levels for i in range(12)), strict=True)]
+    gallery = [np.concatenate(images) for images in zip(*(recipe.features(i).levels for i in range(12)), strict=True)]
     result = detector.predict(FRAMES[1])
     assert result.image_score == pytest.approx(
         reference.image_score(features.embedding[0], np.asarray(recipe.embeddings), 3), rel=1e-6
@@ -118,7 +118,9 @@ def test_the_label_rule_decides(recipe_folder, tmp_path, rule):
 def test_too_large_ks_are_clamped_with_a_warning(parts, extractor_path, tmp_path):
     from spadeline.engine import fit
 
-    with pytest.warns(UserWarning, match=r"k_gallery: expected at most the recipe's 12 normal images, got 50; 12 are used"):
+    with pytest.warns(
+        UserWarning, match=r"k_gallery: expected at most the recipe's 12 normal images, got 50; 12 are used"
+    ):
         fit(parts / "train" / "good", tmp_path / "r", extractor=extractor_path, threads=1)
     with pytest.warns(UserWarning, match="k_gallery"):
         detector = Detector.load(tmp_path / "r", device="cpu", threads=1)

@@ -65,7 +65,7 @@ def test_adding_a_falsely_alarmed_image_ends_the_alarm(recipe, tmp_path):
     result = Detector.load(recipe.folder, device="cpu", threads=1).predict(odd)
     assert not result.pred_label
     assert result.map_score == 0
-    with pytest.raises(InputError, match="image 'odd.png': expected a name of its own"):
+    with pytest.raises(InputError, match=r"image 'odd\.png': expected a name of its own"):
         add(recipe.folder, tmp_path / "odd.png", threads=1)
 
 
@@ -76,10 +76,10 @@ def test_calibrating_again_needs_no_image_and_takes_new_settings(recipe):
     assert (changed.settings.kappa, changed.settings.distance) == (3, "root")
     assert changed.calibration.theta.supported
     squared = calibrate(recipe.folder, false_alarm_rate=0.2, changes={"distance": "squared"}, threads=1)
-    assert changed.calibration.tau.value == pytest.approx(squared.calibration.tau.value ** 0.5)
+    assert changed.calibration.tau.value == pytest.approx(squared.calibration.tau.value**0.5)
     assert squared.calibration.theta.value < changed.calibration.theta.value < 1
     assert changed.generation == recipe.generation
-    with pytest.raises(InputError, match="framing: .*built into"):
+    with pytest.raises(InputError, match=r"framing: .*built into"):
         calibrate(recipe.folder, changes={"framing": "paper"}, threads=1)
 
 
@@ -147,5 +147,5 @@ def test_one_image_or_none_is_not_enough(parts, extractor_path, tmp_path):
 
 def test_an_unwritable_place_is_named(parts, extractor_path, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="file.*can't be written"):
+    with pytest.raises(OutputError, match=r"file.*can't be written"):
         fit(parts / "train" / "good", tmp_path / "file", extractor=extractor_path, settings=SETTINGS, threads=1)

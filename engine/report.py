@@ -1,0 +1,246 @@
+"""An evaluation as one self-contained HTML page: figures, curves, and the images that went wrong.
+
+The page loads nothing and runs nothing: pictures and charts lie in it. Whatever comes from outside, file names
+above all, is escaped. No figure is made here: they are ``evaluation.summary()``'s.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .charts import histogram, pro_chart, roc_chart
+from .errors import DependencyError
+from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score, read_mask
+from .files import writing
+from .heatmap import overlay
+from .images import Placement, as_rgb, place, read_image
+from .settings import ImageRecord
+
+MOST_CASES = 8  # wrong verdicts that are shown of each sort
+FEWEST_CASES = 4  # where fewer are wrong, the right ones that came nearest to it fill up
+_THUMBNAIL_SIDE = 320  # pixels of the longer side: sharp at the size shown, and a page of some 2 MB
+_TRUTH_RGB = (0, 255, 0)
+_TEMPLATE = Path(__file__).with_name("report.html")
+_NAMES: dict[Score, str] = {"map_score": "map maximum", "image_score": "image score"}
+_SYMBOLS: dict[Score, str] = {"map_score": "θ", "image_score": "τ"}
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    evaluation: Evaluation,
+    *,
+    title: str,
+    normal_images: str | os.PathLike[str] | None = None,
+    notices: Sequence[str] = (),
+) -> None:
+    """Write the page, all of it or none; folders on the way are made.
+
+    Parameters
+    ----------
+    path
+        The HTML file; one that is there is replaced.
+    title
+        Heading of the page.
+    normal_images
+        The folder that the recipe was fitted on, to show the nearest normal images; None: only their names.
+    notices
+        Sentences that nobody should miss, shown first.
+
+    Raises
+    ------
+    InputError
+        An image or a mask of the test set can't be read any more.
+    OutputError
+        The file can't be written; one that was there is as before.
+    DependencyError
+        jinja2 or matplotlib isn't installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise DependencyError("jinja2 is not installed: pip install 'spadeline[eval]'") from error
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(number=_number, rate=_rate, milliseconds=_milliseconds, plain=_plain)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    folder = None if normal_images is None else Path(normal_images)
+    page = template.render(
+        title=title,
+        notices=notices,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        summary=evaluation.summary(),
+        charts=_charts(evaluation),
+        false_alarms=[_case(evaluation, outcome, folder) for outcome in _worst(evaluation, abnormal=False)],
+        misses=[_case(evaluation, outcome, folder) for outcome in _worst(evaluation, abnormal=True)],
+    )
+    _replace(Path(path), page.encode("utf-8", errors="replace"))  # a file name may hold undecodable bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One image as the page shows it: ``scores`` hold name, value, the threshold's symbol and value."""
+
+    name: str
+    wrong: bool
+    verdict: str
+    scores: tuple[tuple[str, float, str, float], ...]
+    nearest_normal: str
+    pictures: dict[str, str]  # data URLs by caption
+
+
+def _worst(evaluation: Evaluation, *, abnormal: bool) -> list[Outcome]:
+    """Images of one class, the most misjudged first."""
+    of_class = [outcome for outcome in evaluation.outcomes if outcome.image.label == abnormal]
+    sign = 1 if abnormal else -1
+    ranked = sorted(of_class, key=lambda o: (o.pred_label == abnormal, sign * o.pred_score))
+    wrong = sum(outcome.pred_label != abnormal for outcome in ranked)
+    return ranked[: min(max(wrong, FEWEST_CASES), MOST_CASES)]
+
+
+def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) -> _Case:
+    pictures = _pictures(evaluation, outcome)
+    normal = _normal_picture(outcome.nearest_normal, normal_images)
+    if normal is not None:
+        pictures["nearest normal image"] = normal
+    flagged, passed = ("caught", "miss") if outcome.image.label else ("false alarm", "passed")
+    return _Case(
+        name=os.path.relpath(outcome.image.path, evaluation.dataset.folder),
+        wrong=outcome.pred_label != outcome.image.label,
+        verdict=flagged if outcome.pred_label else passed,
+        scores=tuple(
+            (name, getattr(outcome, score), _SYMBOLS[score], evaluation.thresholds[score])
+            for score, name in _NAMES.items()
+        ),
+        nearest_normal=outcome.nearest_normal.name,
+        pictures={caption: _data_url(picture) for caption, picture in pictures.items()},
+    )
+
+
+def _pictures(evaluation: Evaluation, outcome: Outcome) -> dict[str, NDArray[np.uint8]]:
+    """Thumbnails by caption; they are drawn on when small, so that lines stay sharp and big frames cheap."""
+    frame = as_rgb(read_image(outcome.image.path))
+    small = _thumbnail(frame)
+    framing = evaluation.recipe.settings.framing
+    _, placement = place(frame, outcome.anomaly_map.shape[:2], framing=framing)
+    placement = _scaled(placement, small.shape[0] / frame.shape[0], small.shape[1] / frame.shape[1])
+    theta = evaluation.calibration.theta.value
+    heat = overlay(small, outcome.anomaly_map, theta, placement=placement)
+    if outcome.image.mask_path is None:
+        return {"frame": small, "anomaly map": heat}
+    defect = read_mask(outcome.image.mask_path, (frame.shape[0], frame.shape[1]))
+    return {"frame, true defect outlined": _outlined(small, defect), "anomaly map": heat}
+
+
+def _charts(evaluation: Evaluation) -> list[tuple[str, str | Missing]]:
+    """Title and SVG of each chart, or why there is none."""
+    charts = [("Images: ROC", _image_roc(evaluation))]
+    pixels = evaluation.pixel_curves
+    if isinstance(pixels, Missing):
+        charts += [("Pixels: ROC", pixels), ("Pixels: per-region overlap", pixels)]
+    else:
+        pixel_roc, pro = pixels
+        charts.append(("Pixels: ROC", roc_chart({"all pixels": pixel_roc}, {}, what="pixels")))
+        charts.append(("Pixels: per-region overlap", pro_chart(pro, PRO_LIMITS)))
+    for score, name in _NAMES.items():
+        values, threshold = evaluation.scores[score], evaluation.thresholds[score]
+        normal, abnormal = values[~evaluation.labels], values[evaluation.labels]
+        chart = histogram(normal, abnormal, threshold, what=name, symbol=_SYMBOLS[score])
+        charts.append((f"Images: {name}", chart))
+    return charts
+
+
+def _image_roc(evaluation: Evaluation) -> str | Missing:
+    """Both scores' curves, with the point on each at which the recipe's threshold stands."""
+    curves, points = {}, {}
+    for score, name in _NAMES.items():
+        curve = evaluation.image_rocs[score]
+        if isinstance(curve, Missing):
+            return curve
+        flagged = evaluation.scores[score] > evaluation.thresholds[score]
+        curves[name] = curve
+        points[_SYMBOLS[score]] = (
+            float(np.mean(flagged[~evaluation.labels])),
+            float(np.mean(flagged[evaluation.labels])),
+        )
+    return roc_chart(curves, points, what="images")
+
+
+def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    factor = _THUMBNAIL_SIDE / max(picture.shape[:2])
+    if factor >= 1:
+        return picture
+    width, height = (max(round(side * factor), 1) for side in (picture.shape[1], picture.shape[0]))
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _scaled(placement: Placement, y: float, x: float) -> Placement:
+    return Placement(placement.scale_y * y, placement.scale_x * x, placement.top * y, placement.left * x)
+
+
+def _outlined(thumbnail: NDArray[np.uint8], defect: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Outline a mask of the frame's size; averaging over area keeps a defect finer than the thumbnail's pixels."""
+    size = (thumbnail.shape[1], thumbnail.shape[0])
+    touched = cv2.resize(defect.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    outlines, _ = cv2.findContours(touched.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(thumbnail.copy(), outlines, -1, _TRUTH_RGB, 1), np.uint8)
+
+
+def _normal_picture(record: ImageRecord, folder: Path | None) -> NDArray[np.uint8] | None:
+    """Return the very picture that was fitted: a name such as 000.png is found in many folders."""
+    if folder is None or record.sha256 is None:
+        return None
+    try:
+        path = (folder / record.name).resolve()
+        inside = path.is_relative_to(folder.resolve()) and path.is_file()
+        if not inside or hashlib.sha256(path.read_bytes()).hexdigest() != record.sha256:
+            return None
+    except (OSError, ValueError):  # not readable, or a name that no file can have
+        return None
+    return _thumbnail(as_rgb(read_image(path)))
+
+
+def _data_url(picture: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f}"
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,28 @@
+"""What an export can be asked for: the names, and the check of the arguments. Imports no torch, no ONNX."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from ..engine.errors import InputError
+
+Precision = Literal["float32", "float16"]
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2")
+LEVELS = ("layer1", "layer2", "layer3", "layer4")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+STRIDE = 32  # of layer4: with a size that isn't a multiple of it, a level isn't half of the one before
+
+
+def check_choices(backbone: str, levels: tuple[str, ...], input_size: Any, precision: str) -> None:
+    """Raise :class:`InputError` for the first argument that no export can have."""
+    if backbone not in BACKBONES:
+        raise InputError(f"backbone: expected one of {', '.join(BACKBONES)}, got {backbone!r}")
+    if not levels or levels != tuple(level for level in LEVELS if level in levels):
+        raise InputError(
+            f"levels: expected one or more of {', '.join(LEVELS)}, each once, in this order, got {levels!r}"
+        )
+    is_pair = isinstance(input_size, tuple) and len(input_size) == 2
+    if not is_pair or not all(type(side) is int and side > 0 and side % STRIDE == 0 for side in input_size):
+        raise InputError(f"input_size: expected (height, width) in positive multiples of {STRIDE}, got {input_size!r}")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")

@@ -1,0 +1,272 @@
+"""The command line from outside: what it prints, which code it exits with, and that nothing ends in a traceback."""
+
+import io
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from spadeline.engine import Detector, Recipe
+from spadeline.engine.cli import main
+from spadeline.engine.images import read_image
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def recipe(recipe_folder, tmp_path):
+    return shutil.copytree(recipe_folder, tmp_path / "recipe")
+
+
+def test_fit_takes_a_data_sets_good_images_and_settings(run, parts, extractor_path, tmp_path):
+    code, out, err = run(
+        "fit", parts, "--extractor", extractor_path, "--recipe", tmp_path / "r", "--k-gallery", 5, "--kappa", 2,
+        "--storage", "float16", "--false-alarm-rate", 0.2, "--label-rule", "either", "--threads", 1,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "12 normal images" in out
+    assert "leave-one-out" in out
+    settings = Recipe.load(tmp_path / "r", verify=True).settings
+    assert (settings.k_gallery, settings.kappa, settings.storage, settings.label_rule) == (5, 2, "float16", "either")
+    code, _, err = run("fit", parts, "--extractor", extractor_path, "--recipe", tmp_path / "r", "--k-gallery", 5)
+    assert code == 2
+    assert "expected no recipe, got one" in err
+    code, out, err = run(
+        "fit", parts, "--extractor", extractor_path, "--recipe", tmp_path / "r", "--overwrite", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["settings"]["k_gallery"] == 50
+    assert "warning: k_gallery: expected at most the recipe's 12 normal images, got 50" in err
+    assert "too few for the 1.00% asked for" in run("info", tmp_path / "r")[1]
+
+
+def test_fit_refuses_a_folder_with_abnormal_images(run, parts, extractor_path, tmp_path):
+    for kind in ("normal", "abnormal"):
+        shutil.copytree(parts / "train" / "good", tmp_path / "plain" / kind)
+    code, _, err = run("fit", tmp_path / "plain", "--extractor", extractor_path, "--recipe", tmp_path / "r")
+    assert code == 2
+    assert "expected normal images only, got a folder with abnormal" in err
+
+
+def test_predict_says_what_it_found_by_its_exit_code(run, recipe_folder, parts):
+    good, scratched = parts / "test" / "good", parts / "test" / "scratch"
+    code, out, err = run("predict", recipe_folder, good, "--threads", 1)
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == ["normal"] * 4
+    code, out, _ = run("predict", recipe_folder, good / "100.png", scratched)
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()] == ["normal"] + ["ANOMALOUS"] * 4
+
+
+def test_predict_prints_json_lines_that_equal_the_api(run, recipe_folder, parts):
+    folder = parts / "test" / "scratch"
+    code, out, _ = run("predict", recipe_folder, folder, "--json")
+    detector = Detector.load(recipe_folder, device="cpu")
+    assert code == 1
+    for record in map(json.loads, out.splitlines()):
+        result = detector.predict(read_image(record["image"]))
+        for name in ("pred_label", "pred_score", "image_score", "map_score"):
+            assert record[name] == getattr(result, name)
+        assert record["regions"][0]["peak"] == list(result.regions[0].peak)
+        assert record["nearest_images"][0] == f"{result.nearest_images[0]:03}.png"
+        assert set(record["timings_s"]) == {"prepare", "extract", "retrieve", "match", "map"}
+
+
+def test_predict_goes_on_after_a_bad_image(run, recipe_folder, parts, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    code, out, err = run("predict", recipe_folder, bad, parts / "test" / "good" / "100.png")
+    assert code == 2
+    assert len(out.splitlines()) == 1
+    assert "bad.png: expected a BMP, JPEG, PNG" in err
+    code, out, _ = run("predict", recipe_folder, bad, parts / "test" / "good" / "100.png", "--json")
+    first, second = map(json.loads, out.splitlines())
+    assert "bad.png: expected" in first["error"]
+    assert second["pred_label"] is False
+
+
+def test_predict_writes_overlays(run, recipe_folder, parts, tmp_path):
+    run("predict", recipe_folder, parts / "test" / "scratch", "--overlays", tmp_path / "pictures")
+    pictures = sorted((tmp_path / "pictures" / "scratch").iterdir())
+    assert [picture.name for picture in pictures] == [f"{seed}.png" for seed in range(200, 204)]
+    assert read_image(pictures[0]).shape == (96, 96, 3)
+    shutil.copy(parts / "test" / "good" / "100.png", tmp_path / "100.png")
+    code, _, err = run(
+        "predict",
+        recipe_folder,
+        tmp_path / "100.png",
+        parts / "test" / "good" / "100.png",
+        "--overlays",
+        tmp_path / "pictures",
+    )
+    assert code == 2
+    assert "overlays: expected a name for each image" in err
+    (tmp_path / "file").write_text("")
+    code, _, err = run("predict", recipe_folder, parts / "test" / "scratch", "--overlays", tmp_path / "file")
+    assert code == 2
+    assert "file" in err
+    assert "can't be written" in err
+
+
+def test_add_remove_calibrate_info(run, recipe, parts):
+    code, out, _ = run("add", recipe, parts / "test" / "good" / "100.png")
+    assert code == 0
+    assert "13 normal images, generation 2" in out
+    code, out, _ = run("remove", recipe, "100.png", "003.png", "--json")
+    assert json.loads(out)["images"] == 11
+    code, out, _ = run("calibrate", recipe, "--kappa", 3, "--false-alarm-rate", 0.25, "--json")
+    record = json.loads(out)
+    assert record["settings"]["kappa"] == 3
+    assert record["calibration"]["theta"]["images"] == 11
+    assert run("info", recipe, "--verify")[0] == 0
+    (recipe / "layer1-3.npy").write_bytes(b"x" + (recipe / "layer1-3.npy").read_bytes()[1:])
+    code, _, err = run("info", recipe, "--verify")
+    assert code == 2
+    assert "layer1-3.npy" in err
+    assert run("remove", recipe, "nobody.png")[0] == 2
+
+
+def test_eval_prints_figures_and_writes_the_report(run, recipe_folder, parts, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, out, _ = run("eval", recipe_folder, parts, "--html", tmp_path / "report.html")
+    assert code == 0
+    assert "pixel ROCAUC" in out
+    assert "4 of 4 abnormal found" in out
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    code, out, _ = run("eval", recipe_folder, parts, "--json")
+    summary = json.loads(out)
+    assert summary["pixel_rocauc"] > 0.9
+    assert summary["image_rocauc_by_map_score"] == 1.0
+    code, _, err = run("eval", recipe_folder, parts / "train")
+    assert code == 2
+    assert "expected train/good and test/<kind>, or normal and abnormal, got neither" in err
+
+
+def test_eval_writes_figures_that_no_test_set_defines_as_such(run, recipe_folder, parts, tmp_path):
+    shutil.copytree(parts / "test" / "good", tmp_path / "set" / "test" / "good")
+    code, out, _ = run("eval", recipe_folder, tmp_path / "set")
+    assert code == 0
+    assert "not defined here" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["info", "nowhere"], "nowhere"),
+        (["predict", "nowhere", "image.png"], "nowhere"),
+        (["fit", "nowhere", "--extractor", "x.onnx", "--recipe", "r"], "nowhere: expected a folder of images, got no such path"),
+        (["export", "x.onnx", "--backbone", "vgg16"], "backbone: expected one of resnet18"),
+        (["export", "x.onnx", "--input-size", "100x100"], "input_size: expected"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_sentence(run, tmp_path, monkeypatch, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert text in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_arguments_exit_with_2(capsys):
+    for arguments in ([], ["fit"], ["export", "x", "--input-size", "big"], ["predict", "r", "i", "--device", "tpu"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+    assert "expected HEIGHTxWIDTH" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip().count(".") == 2
+
+
+def test_interrupts_and_closed_pipes_end_quietly(monkeypatch, recipe_folder, capsys):
+    from spadeline.engine import cli
+
+    for error, code in ((KeyboardInterrupt, 130), (BrokenPipeError, 2)):
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+        def fail(_options, error=error):
+            raise error
+
+        monkeypatch.setitem(cli.COMMANDS, "info", fail)
+        assert main(["info", str(recipe_folder)]) == code
+
+
+def test_progress_shows_on_a_terminal(monkeypatch, recipe_folder, parts):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    main(["predict", str(recipe_folder), str(parts / "test" / "good")])
+    assert "predict" in terminal.getvalue()
+    assert "4/4" in terminal.getvalue() or "3/4" in terminal.getvalue()
+
+
+def test_export_reports_what_it_verified(run, tmp_path):
+    pytest.importorskip("torch")
+    arguments = (
+        "export",
+        tmp_path / "x.onnx",
+        "--backbone",
+        "resnet18",
+        "--input-size",
+        "64x64",
+        "--weights",
+        "random",
+    )
+    code, out, err = run(*arguments)
+    assert code == 0
+    assert "resnet18" in out
+    assert "largest error against torch" in out
+    assert "warning: resnet18 gets random weights" in err
+    code, out, _ = run(*arguments, "--json")
+    assert json.loads(out)["weights"] == "random"
+
+
+def test_the_demo_runs_on_few_cells(run, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    pytest.importorskip("elpv_dataset")
+    pytest.importorskip("matplotlib")
+    from spadeline.engine import demo
+    from spadeline.engine.errors import DownloadError
+    from spadeline.export import extractor
+
+    monkeypatch.setattr(demo, "FIT", 6)
+    monkeypatch.setattr(demo, "TEST", 2)
+    real = extractor.export_extractor
+
+    def offline(path, *, backbone, weights="torchvision"):
+        if weights == "torchvision":
+            raise DownloadError("no network")
+        return real(path, backbone=backbone, weights=weights)
+
+    monkeypatch.setattr("spadeline.export.export_extractor", offline)
+    for _ in range(2):  # an earlier demo is replaced
+        code, out, _ = run("demo", "--folder", tmp_path / "demo", "--threads", 2)
+        assert code == 0
+    assert "RANDOM WEIGHTS" in out
+    assert "image ROCAUC by map maximum" in out
+    assert "RANDOM WEIGHTS" in (tmp_path / "demo" / "report.html").read_text()
+    assert len(list((tmp_path / "demo" / "cells" / "test" / "defective").iterdir())) == 2
+    with Image.open(next((tmp_path / "demo" / "cells" / "train" / "good").iterdir())) as cell:
+        assert np.asarray(cell).shape == (300, 300)

@@ -1,0 +1,26 @@
+"""The extension's stub is generated, and committed; it must be the one that the extension gives."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from spadeline.engine import _native, instruction_sets
+
+STUB = Path(__file__).resolve().parents[1] / "engine" / "_native.pyi"
+
+
+def test_the_stub_is_current(tmp_path):
+    pytest.importorskip("pybind11_stubgen")
+    command = [sys.executable, "-m", "pybind11_stubgen", "spadeline.engine._native", "-o", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    generated = (tmp_path / "spadeline" / "engine" / "_native.pyi").read_text()
+    assert generated == STUB.read_text(), f"make it anew: {' '.join(command[1:4])} and copy it to {STUB.name}"
+
+
+def test_the_table_is_best_first_and_ends_with_scalar():
+    best_first = ["avx512", "avx2", "neon", "scalar"]
+    names = list(instruction_sets())
+    assert names == _native.instruction_sets()
+    assert names == [name for name in best_first if name in names]
+    assert names[-1] == "scalar"
