@@ -43,8 +43,10 @@ def load_weights(backbone: str, source: str | os.PathLike[str]) -> Weights:
     ------
     InputError
         `source` is none of the three.
+    DownloadError
+        torchvision's file isn't in torch's cache and can't be fetched; the text names the ways out.
     ExportError
-        The file can't be had, or doesn't hold a state dict.
+        The file can't be read, is damaged, or doesn't hold a state dict.
     """
     if source == "random":
         return _random(backbone)

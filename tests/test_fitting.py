@@ -13,7 +13,7 @@ from spadeline.engine.scoring import Scorer
 
 from .conftest import part
 
-SETTINGS = Settings(k_score=2, k_gallery=4, sigma=1.0)
+SETTINGS = Settings(k_score=2, k_gallery=4, sigma=1.0, storage="float32")
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def create(folder, names=BEFORE):
         extractor_path=folder.parent / f"{names[0]}.onnx",
         features=images(names),
         count=len(names),
-        settings=Settings(),
+        settings=Settings(storage="float32"),
         level_names=("layer1", "layer2"),
         level_shapes=SHAPES,
         input_size=(52, 44),

@@ -51,7 +51,7 @@ def extractor(tmp_path):
 
 @pytest.fixture
 def create(tmp_path, extractor):
-    def create(*names, folder=tmp_path / "recipe", settings=Settings(), **options):  # noqa: B008
+    def create(*names, folder=tmp_path / "recipe", settings=Settings(storage="float32"), **options):  # noqa: B008
         options = GEOMETRY | {"count": len(names), "features": images(*names)} | options
         return create_recipe(folder, extractor_path=extractor, settings=settings, **options)
 
@@ -202,9 +202,9 @@ def test_failing_thresholds_leave_no_recipe(create, tmp_path):
 
 def test_settings_change_along_with_the_thresholds(create):
     folder = create("a", "b").folder
-    set_calibration(folder, CALIBRATION, settings=Settings(kappa=3, sigma=2.0))
+    set_calibration(folder, CALIBRATION, settings=Settings(kappa=3, sigma=2.0, storage="float32"))
     recipe = Recipe.load(folder, verify=True)
-    assert recipe.settings == Settings(kappa=3, sigma=2.0)
+    assert recipe.settings == Settings(kappa=3, sigma=2.0, storage="float32")
     assert recipe.calibration == CALIBRATION
     assert set_calibration(folder, None).settings == recipe.settings
     assert_holds(recipe, "a", "b")
@@ -214,7 +214,7 @@ def test_settings_change_along_with_the_thresholds(create):
 def test_settings_that_are_built_in(create, name, own, new):
     recipe = create("a", "b")
     with pytest.raises(InputError) as error:
-        set_calibration(recipe.folder, CALIBRATION, settings=Settings(**{name: new}))
+        set_calibration(recipe.folder, CALIBRATION, settings=Settings(**{"storage": "float32", name: new}))
     assert str(error.value) == f"{name}: expected '{own}', which is built into the stored features, got '{new}'"
     assert Recipe.load(recipe.folder) == recipe
 
@@ -245,7 +245,12 @@ def test_overwrite_replaces_a_damaged_recipe(create, damage):
 
 def test_overwrite_with_the_recipes_own_extractor(create, extractor):
     first = create("a")
-    options = GEOMETRY | {"count": 1, "features": images("b"), "overwrite": True, "settings": Settings()}
+    options = GEOMETRY | {
+        "count": 1,
+        "features": images("b"),
+        "overwrite": True,
+        "settings": Settings(storage="float32"),
+    }
     second = create_recipe(first.folder, extractor_path=first.extractor_path, **options)
     assert second.extractor_path.read_bytes() == extractor.read_bytes()
     assert_holds(second, "b")
@@ -255,7 +260,7 @@ def test_an_extractor_that_the_sweep_would_take(create, tmp_path):
     source = tmp_path / "recipe" / "extractor-7.onnx"
     source.parent.mkdir()
     source.write_bytes(b"mine")
-    options = GEOMETRY | {"count": 1, "features": images("a"), "settings": Settings()}
+    options = GEOMETRY | {"count": 1, "features": images("a"), "settings": Settings(storage="float32")}
     with pytest.raises(InputError, match=r"extractor-7\.onnx: expected a name that isn't the recipe's own"):
         create_recipe(source.parent, extractor_path=source, **options)
     assert source.read_bytes() == b"mine"

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
-from spadeline.engine.errors import DependencyError, ExportError
+from spadeline.engine.errors import DependencyError, DownloadError, ExportError
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -106,7 +106,7 @@ def test_download_is_checked_and_kept(tmp_path, monkeypatch, cache, state):
 
 def test_download_with_another_hash_is_not_kept(tmp_path, monkeypatch, cache, state):
     serve(monkeypatch, save(state, tmp_path / "resnet18-00000000.pth"))
-    with pytest.raises(ExportError, match=r"could not be downloaded from .*invalid hash value"):
+    with pytest.raises(DownloadError, match=r"could not be downloaded from .*invalid hash value"):
         load_weights("resnet18", "torchvision")
     assert not list(cache.iterdir())
 
@@ -136,7 +136,7 @@ def test_without_network_the_ways_out_are_named(monkeypatch, cache, name, file):
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    with pytest.raises(ExportError) as caught:
+    with pytest.raises(DownloadError) as caught:
         load_weights(name, "torchvision")
     assert str(caught.value) == (
         f"the weights of {name} could not be downloaded from https://download.pytorch.org/models/{file} "
@@ -150,7 +150,7 @@ def test_refused_connection(monkeypatch, cache):
     entry = {"IMAGENET1K_V1": SimpleNamespace(url="http://127.0.0.1:9/resnet18-f37072fd.pth")}
     monkeypatch.setattr(torchvision.models, "get_model_weights", lambda name: entry)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(ExportError, match=r"could not be downloaded from http://127.*refused.*--weights random"):
+    with pytest.raises(DownloadError, match=r"could not be downloaded from http://127.*refused.*--weights random"):
         load_weights("resnet18", "torchvision")
     assert not list(cache.iterdir())
 
