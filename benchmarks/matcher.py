@@ -139,7 +139,10 @@ def _serve(
     threads: int,
 ) -> None:
     while True:
-        query = queries[pipe.recv()]
+        try:
+            query = queries[pipe.recv()]
+        except EOFError:  # the benchmark has ended
+            return
         start = time.perf_counter()
         distances = peer(gallery, query, kappa, threads)
         seconds = time.perf_counter() - start
