@@ -93,10 +93,7 @@ def run_demo(
         evaluation,
         title="spadeline demo: solar cells",
         normal_images=folder / "cells" / "train" / "good",
-        notices=(
-            *notices,
-            "Images: elpv-dataset, CC BY-NC-SA 4.0, Buerhop-Lutz et al. 2018, Deitsch et al. 2019",
-        ),
+        notices=notices,
     )
     return DemoOutcome(evaluation.summary(), report)
 

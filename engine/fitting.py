@@ -151,13 +151,14 @@ def calibrate(
     InputError
         A rate outside (0, 1), or a recipe of one image.
     RecipeError, OutputError, DependencyError
-        As :func:`set_calibration` and :class:`Scorer` raise them.
+        As :func:`set_calibration` and :class:`Scorer` raise them; a RecipeError, too, where images came or went
+        meanwhile.
     """
     threshold([0.0], false_alarm_rate=false_alarm_rate)
     recipe = Recipe.load(folder)
-    settings = replace(recipe.settings, **(changes or {}))
-    calibration = _calibrate(replace(recipe, settings=settings), None, 0, false_alarm_rate, threads, on_progress)
-    return set_calibration(folder, calibration, settings=settings)
+    recipe = recipe.with_settings(replace(recipe.settings, **(changes or {})))
+    calibration = _calibrate(recipe, None, 0, false_alarm_rate, threads, on_progress)
+    return set_calibration(folder, calibration, settings=recipe.settings, generation=recipe.generation)
 
 
 def named_images(source: Source) -> list[tuple[str, Path]]:

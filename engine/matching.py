@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from . import _native, reference
 from .cells import from_cells, level_shifts, to_cells
 from .errors import InputError
+from .settings import Upsampling
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 Path = Literal["auto", "dense", "reference"]
-Upsampling = Literal["nearest", "bilinear"]
 Levels = Sequence[NDArray[np.floating]]
 
 INSTRUCTION_SET_VARIABLE = "SPADELINE_INSTRUCTION_SET"
@@ -111,6 +114,20 @@ class Matcher:
         matcher = cls.__new__(cls)
         matcher._open(list(cells), tuple(sizes), threads, path, upsampling, instruction_set)  # noqa: SLF001 - our own
         return matcher
+
+    @classmethod
+    def from_recipe(
+        cls, recipe: Recipe, *, threads: int | None = None, path: Path = "auto", instruction_set: str = "auto"
+    ) -> Self:
+        """Open a recipe's gallery where it lies, with the upsampling that its settings name."""
+        return cls.from_cells(
+            recipe.levels,
+            [(height, width) for _, height, width in recipe.level_shapes],
+            threads=threads,
+            path=path,
+            upsampling=recipe.settings.upsampling,
+            instruction_set=instruction_set,
+        )
 
     def _open(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -112,6 +112,20 @@ class Recipe(Manifest):
     def level_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(c, h, w) of each level, finest first."""
         return self.geometry.level_shapes
+
+    def with_settings(self, settings: Settings) -> Recipe:
+        """Return the recipe with other settings, in memory alone; its thresholds are those of the old ones.
+
+        Raises
+        ------
+        InputError
+            A change of framing or storage, which the stored features depend on.
+        """
+        for name in BUILT_IN:
+            own, new = getattr(self.settings, name), getattr(settings, name)
+            if new != own:
+                raise InputError(f"{name}: expected {own!r}, which is built into the stored features, got {new!r}")
+        return replace(self, settings=settings)
 
     def features(self, index: int) -> Features:
         """Return what was stored of one image as float32: levels (1, c, h, w) and embedding (1, d).
@@ -256,7 +270,11 @@ def remove_images(folder: str | os.PathLike[str], names: Sequence[str]) -> Recip
 
 
 def set_calibration(
-    folder: str | os.PathLike[str], calibration: Calibration | None, *, settings: Settings | None = None
+    folder: str | os.PathLike[str],
+    calibration: Calibration | None,
+    *,
+    settings: Settings | None = None,
+    generation: int | None = None,
 ) -> Recipe:
     """Set the thresholds, or with None forget them, and the settings that they were made for.
 
@@ -269,8 +287,9 @@ def set_calibration(
     calibration
         The thresholds.
     settings
-        The settings to change to; None: as they are. The stored features depend on framing and storage, so these
-        must be the recipe's own.
+        The settings to change to, as :meth:`Recipe.with_settings` allows; None: as they are.
+    generation
+        The generation whose images the thresholds come from; None: whichever is live.
 
     Raises
     ------
@@ -279,14 +298,15 @@ def set_calibration(
     OutputError
         The folder can't be written, or the disk is full; the recipe is as before.
     RecipeError
-        Not a recipe, a damaged one, or another process is writing.
+        Not a recipe, a damaged one, of another generation by now, or another process is writing.
     """
     with _changing(Path(folder)) as recipe:
-        settings = settings or recipe.settings
-        for name in BUILT_IN:
-            own, new = getattr(recipe.settings, name), getattr(settings, name)
-            if new != own:
-                raise InputError(f"{name}: expected {own!r}, which is built into the stored features, got {new!r}")
+        if generation not in (None, recipe.generation):
+            raise RecipeError(
+                f"{folder}: expected generation {generation}, which the thresholds were made from, "
+                f"got {recipe.generation}: images were added or removed meanwhile; calibrate again"
+            )
+        settings = recipe.with_settings(settings or recipe.settings).settings
         return _commit(recipe.folder, recipe.changed(calibration=calibration, settings=settings))
 
 

@@ -72,8 +72,7 @@ class Scorer:
         self._settings = settings
         self._input_size = recipe.input_size
         self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads)
-        sizes = [(height, width) for _, height, width in recipe.level_shapes]
-        self.matcher = Matcher.from_cells(recipe.levels, sizes, threads=threads, upsampling=settings.upsampling)
+        self.matcher = Matcher.from_recipe(recipe, threads=threads)
 
     def score(
         self,

@@ -60,8 +60,8 @@ class Settings:
     index_factory
         faiss description of the retrieval index; ``"Flat"`` is exact.
     storage
-        Number type of the stored gallery. ``"float16"`` takes half the room; on a pretrained ResNet it moved no pixel of
-        an anomaly map by more than 1e-4 of its maximum. Features beyond 65504 need ``"float32"``.
+        Number type of the stored gallery. ``"float16"`` takes half the room; on a pretrained ResNet it moved no pixel
+        of an anomaly map by more than 1e-4 of its maximum. Features beyond 65504 need ``"float32"``.
     label_rule
         What makes a frame anomalous: the anomaly map above theta, the image score above tau, or either.
     """

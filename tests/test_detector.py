@@ -178,7 +178,7 @@ def test_the_runtime_never_imports_torch(recipe_folder):
 
 
 def test_hazelnut_reaches_its_figures_from_every_door(hazelnut, tmp_path):
-    """Default settings; k_gallery is the one that the machine's patience sets: the tests take 10 of the 50."""
+    """Default settings, but 10 of the 50 images: the time grows with k_gallery, the figures hardly change."""
     from spadeline.engine import fit
     from spadeline.engine.dataset import find_dataset
     from spadeline.engine.evaluation import evaluate

@@ -79,8 +79,20 @@ def test_calibrating_again_needs_no_image_and_takes_new_settings(recipe):
     assert changed.calibration.tau.value == pytest.approx(squared.calibration.tau.value**0.5)
     assert squared.calibration.theta.value < changed.calibration.theta.value < 1
     assert changed.generation == recipe.generation
-    with pytest.raises(InputError, match=r"framing: .*built into"):
+    with pytest.raises(
+        InputError, match="framing: expected 'whole', which is built into the stored features, got 'paper'"
+    ):
         calibrate(recipe.folder, changes={"framing": "paper"}, threads=1)
+
+
+def test_thresholds_of_other_images_are_not_taken(recipe, parts):
+    def add_meanwhile(_stage, done, _total):
+        if done == 1:
+            add(recipe.folder, parts / "test" / "good" / "100.png", threads=1)
+
+    with pytest.raises(RecipeError, match=r"expected generation 1, .* got 2: images were added or removed meanwhile"):
+        calibrate(recipe.folder, threads=1, on_progress=add_meanwhile)
+    assert Recipe.load(recipe.folder).calibration == recipe.calibration
 
 
 def test_float16_storage_scores_almost_the_same(recipe, parts, extractor_path, tmp_path):

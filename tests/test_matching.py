@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from spadeline.engine import reference
+from spadeline.engine import Recipe, reference
 from spadeline.engine.errors import InputError
 from spadeline.engine.matching import INSTRUCTION_SET_VARIABLE, Matcher, instruction_sets
 
@@ -186,6 +186,16 @@ def test_reference_path_gives_the_same_through_the_same_door():
         strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_a_recipe_opens_like_its_arrays(recipe_folder):
+    recipe = Recipe.load(recipe_folder)
+    features = [recipe.features(i) for i in range(3)]
+    arrays = [np.concatenate(levels) for levels in zip(*(f.levels for f in features), strict=True)]
+    query = [level[0] for level in recipe.features(5).levels]
+    opened = Matcher.from_recipe(recipe, threads=2).match(query, [0, 1, 2], kappa=3)
+    for a, b in zip(opened, Matcher(arrays, threads=2).match(query, [0, 1, 2], kappa=3), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_calls_from_several_threads_take_turns():
