@@ -34,7 +34,6 @@ from .fitting import add, calibrate, fit, named_images
 from .images import read_image
 from .recipe import Recipe, remove_images
 from .report import write_report
-from .result import Result
 from .settings import Settings
 
 NORMAL, ANOMALOUS, FAILED = 0, 1, 2
@@ -136,25 +135,16 @@ def _predict(options: argparse.Namespace) -> int:
     detector = Detector.load(options.recipe, device=options.device, threads=options.threads)
     paths = [path for source in options.images for _, path in named_images(source)]
     overlays = _overlay_paths(options.images, options.overlays) if options.overlays else {}
-    code = NORMAL
+    codes = {NORMAL}
     with _Progress() as progress:
         for index, path in enumerate(paths):
-            try:
-                frame = read_image(path)
-                result = detector.predict(frame)
-                if path in overlays:
-                    _write_overlay(overlays[path], detector.overlay(frame, result))
-            except InputError as error:  # the others are still worth inspecting
-                progress.print(json.dumps({"image": str(path), "error": str(error)}) if options.json else str(error),
-                               file=sys.stdout if options.json else sys.stderr)  # fmt: skip
-                code = FAILED
-                continue
-            record = _record(detector, path, result)
-            progress.print(json.dumps(record) if options.json else _sentence(record))
-            if result.pred_label and code == NORMAL:
-                code = ANOMALOUS
+            record = _inspect(detector, path, overlays.get(path))
+            failed = "error" in record
+            codes.add(FAILED if failed else ANOMALOUS if record["pred_label"] else NORMAL)
+            text = json.dumps(record) if options.json else _sentence(record)
+            progress.print(text, file=sys.stderr if failed and not options.json else sys.stdout)
             progress.show("predict", index + 1, len(paths))
-    return code
+    return max(codes)
 
 
 def _eval(options: argparse.Namespace) -> int:
@@ -209,7 +199,15 @@ def summary_table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _record(detector: Detector, path: Path, result: Result) -> dict[str, Any]:
+def _inspect(detector: Detector, path: Path, overlay: Path | None) -> dict[str, Any]:
+    """One image's record; where the image can't be used, it says why, and the others are still worth inspecting."""
+    try:
+        frame = read_image(path)
+        result = detector.predict(frame)
+    except InputError as error:
+        return {"image": str(path), "error": str(error)}
+    if overlay:
+        _write_picture(overlay, detector.overlay(frame, result))
     names = detector.recipe.images
     return {
         "image": str(path),
@@ -224,6 +222,8 @@ def _record(detector: Detector, path: Path, result: Result) -> dict[str, Any]:
 
 
 def _sentence(record: dict[str, Any]) -> str:
+    if "error" in record:
+        return str(record["error"])
     verdict = "ANOMALOUS" if record["pred_label"] else "normal"
     return f"{verdict:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {record['image']}"
 
@@ -243,7 +243,7 @@ def _overlay_paths(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
     return overlays
 
 
-def _write_overlay(path: Path, picture: NDArray[np.uint8]) -> None:
+def _write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
