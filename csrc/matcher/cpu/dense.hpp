@@ -183,8 +183,8 @@ class Dense {
         Level& level = level_[l];
         const bool coarsest = task_.bilinear || l == task_.level_count - 1;
         const int halvings = coarsest ? 0 : task_.level[l + 1].shift - task_.level[l].shift;
-        const auto store = [&](int64_t row, int64_t column, Reg sum) {
-            Op::store(level.products + row * level.columns + column, sum);
+        const auto store = [&](int64_t row, int64_t column, const Reg* sums, int rows) {
+            for (int g = 0; g < rows; ++g) Op::store(level.products + (row + g) * level.columns + column, sums[g]);
         };
         for (int64_t q = 0; q < level.query_count; q += kPanel) {
             const float* panel = level.panels + q * level.channels;
@@ -255,27 +255,44 @@ class Dense {
                 const Reg norms = Op::add(Op::load(query_norms_ + column), Op::broadcast(gallery_norms_ + row));
                 return Op::add(base(row, column), norms);
             },
-            [&](int64_t row, int64_t column, Reg bounds) {
-                if (Op::not_above(bounds, Op::load(thresholds_ + column))) [[unlikely]]
-                    decide(row, column, bounds);
+            [&](int64_t row, int64_t column, const Reg* bounds, int rows) {
+                const Reg threshold = Op::load(thresholds_ + column);
+                uint32_t passing = 0;
+                for (int g = 0; g < rows; ++g) passing |= Op::not_above(bounds[g], threshold);
+                if (passing) [[unlikely]]
+                    decide(row, column, bounds, rows);
             });
     }
 
-    // Step 4: the lanes whose bound beats their threshold, which falls as we go.
-    [[gnu::noinline]] void decide(int64_t row, int64_t column, Reg bounds) {
-        float bound[Op::lanes];
-        Op::store(bound, bounds);
-        const int64_t gallery = chunk_first_ * level_[0].block + row;
+    // Step 4: the pairs whose bound beats their query's threshold, which falls as we go: the lowest bound first, since
+    // neighbouring rows look alike and one of them often settles the others.
+    [[gnu::noinline]] void decide(int64_t row, int64_t column, const Reg* bounds, int rows) {
+        float bound[Op::rows][Op::lanes];
+        for (int g = 0; g < rows; ++g) Op::store(bound[g], bounds[g]);
         for (int lane = 0; lane < Op::lanes; ++lane) {
             const int64_t q = column + lane;
-            if (bound[lane] > thresholds_[q] || !wanted(q) || task_.raster[gallery] < 0) continue;
-            if (!within_window(share_.first_cell + q / level_[0].block, gallery / level_[0].block)) continue;
-            Neighbour* best = share_.best + q * task_.kappa;
-            insert<Op>(best, task_.kappa,
-                       {distance(level_[0].query_first + q, row), static_cast<int32_t>(image_),
-                        static_cast<int32_t>(task_.raster[gallery])});
-            thresholds_[q] = threshold_of<Op>(best[task_.kappa - 1].distance);
+            uint32_t open = 0;
+            for (int g = 0; g < rows; ++g) open |= static_cast<uint32_t>(!(bound[g][lane] > thresholds_[q])) << g;
+            if (open == 0 || !wanted(q)) continue;
+            while (open) {
+                int lowest = __builtin_ctz(open);
+                for (int g = lowest + 1; g < rows; ++g)
+                    if (open >> g & 1 && !(bound[g][lane] >= bound[lowest][lane])) lowest = g;
+                open &= ~(1u << lowest);
+                if (!(bound[lowest][lane] > thresholds_[q])) consider(q, row + lowest);
+            }
         }
+    }
+
+    void consider(int64_t q, int64_t row) {
+        const int64_t gallery = chunk_first_ * level_[0].block + row;
+        if (task_.raster[gallery] < 0) return;
+        if (!within_window(share_.first_cell + q / level_[0].block, gallery / level_[0].block)) return;
+        Neighbour* best = share_.best + q * task_.kappa;
+        insert<Op>(best, task_.kappa,
+                   {distance(level_[0].query_first + q, row), static_cast<int32_t>(image_),
+                    static_cast<int32_t>(task_.raster[gallery])});
+        thresholds_[q] = threshold_of<Op>(best[task_.kappa - 1].distance);
     }
 
     bool wanted(int64_t q) const { return q < level_[0].query_count && task_.raster[level_[0].query_first + q] >= 0; }

@@ -32,8 +32,11 @@ inline void tile(const float* panel, const float* gallery, int64_t channels, int
             for (int v = 0; v < V; ++v) sum[g][v] = Op::fma(query[v], value, sum[g][v]);
         }
     }
-    for (int g = 0; g < G; ++g)
-        for (int v = 0; v < V; ++v) emit(row + g, column + v * Op::lanes, sum[g][v]);
+    for (int v = 0; v < V; ++v) {
+        typename Op::Reg lanes[G];
+        for (int g = 0; g < G; ++g) lanes[g] = sum[g][v];
+        emit(row, column + v * Op::lanes, lanes, G);
+    }
 }
 
 // One panel's first `columns` queries against gallery rows [first, last). Columns are rounded up to whole registers.
