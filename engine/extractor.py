@@ -26,6 +26,7 @@ from .images import MAX_PIXELS
 
 Device = Literal["auto", "cpu", "cuda"]
 
+LEVEL_NAME = "layer[1-9][0-9]?"  # narrow: a recipe's files are named after its levels, and its sweep goes by the name
 MOST_LEVELS = 4  # a ResNet's stages
 MOST_THREADS = 1024
 
@@ -37,7 +38,6 @@ _DTYPES: dict[str, np.dtype[np.floating]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
 }
-_LEVEL_NAME = re.compile("layer[1-9][0-9]?")
 
 
 class Features(NamedTuple):
@@ -259,7 +259,7 @@ def _outputs(path: Path, outputs: list[Any]) -> tuple[tuple[str, ...], tuple[np.
     if not 1 <= len(names) <= MOST_LEVELS:
         raise ExtractorError(f"{path}: expected 1 to {MOST_LEVELS} levels before 'embedding', got {len(names)}")
     for name in names:
-        if not _LEVEL_NAME.fullmatch(name):
+        if not re.fullmatch(LEVEL_NAME, name):
             raise ExtractorError(f"{path}: expected levels named 'layer1', 'layer2', …, got {name!r}")
     for node in outputs:
         if node.type not in _DTYPES:

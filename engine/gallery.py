@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 from .cells import level_shifts, to_cells
 from .checks import check_instances, check_integer, check_unique
 from .errors import InputError, RecipeError
-from .extractor import Features
+from .extractor import LEVEL_NAME, Features
 from .files import FileWriter, StoredFile, check_stored, reading
 
 EMBEDDINGS = "embeddings"
-LEVEL_NAME = "layer[1-9][0-9]?"  # the extractor's contract; so narrow that the sweep takes nobody else's files
 LARGEST_SIDE = 1 << 15  # pixels; beyond any camera, and a recipe can't make a reader allocate more
 MOST_CHANNELS = 1 << 20  # likewise
 ALIGNMENT = 64  # bytes; numpy pads its headers to it, the matcher reads whole vectors from there

@@ -16,8 +16,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .errors import InputError, RecipeError
+from .extractor import LEVEL_NAME
 from .files import FileWriter, reading, sync_folder, writing
-from .gallery import EMBEDDINGS, LEVEL_NAME
+from .gallery import EMBEDDINGS
 from .manifest import EXTRACTOR_NAME, GENERATION, LARGEST_MANIFEST, Manifest, from_json, to_json
 
 MANIFEST_NAME = "recipe.json"

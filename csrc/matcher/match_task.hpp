@@ -41,7 +41,6 @@ struct MatchTask {
     Storage storage;
     bool bilinear;
     int64_t cells, cell_columns;
-    int64_t width;          // of the finest level
     const int64_t* raster;  // (finest positions), negative where padded
     const int64_t* image_ids;
     int64_t image_count;

@@ -25,7 +25,6 @@ Matcher::Matcher(PyramidShape shape, Gallery gallery, int threads, const std::st
     task_.bilinear = upsampling == Upsampling::bilinear;
     task_.cells = shape_.cells();
     task_.cell_columns = shape_.cell_columns();
-    task_.width = shape_.levels()[0].width;
     task_.raster = shape_.raster(0).data();
     taps_.resize(shape_.level_count());
     for (int64_t l = 0; l < shape_.level_count(); ++l) {
@@ -117,6 +116,7 @@ void Matcher::collect(int64_t kappa, int64_t first_cell, int64_t last_cell, doub
 // Half-pixel centres: finest pixel y lies at (y + 0.5) / 2^shift - 0.5 of the level, clamped to its edge.
 std::vector<Taps> Matcher::taps_of(int64_t l) const {
     const LevelShape& level = shape_.levels()[l];
+    const int64_t width = shape_.levels()[0].width;
     std::vector<int32_t> position_of(level.height * level.width);
     for (int64_t i = 0; i < shape_.positions(l); ++i)
         if (shape_.raster(l)[i] >= 0) position_of[shape_.raster(l)[i]] = static_cast<int32_t>(i);
@@ -130,8 +130,8 @@ std::vector<Taps> Matcher::taps_of(int64_t l) const {
     for (size_t i = 0; i < taps.size(); ++i) {
         const int64_t raster = shape_.raster(0)[i];
         if (raster < 0) continue;
-        const auto [y, down] = along(raster / task_.width, level.height);
-        const auto [x, right] = along(raster % task_.width, level.width);
+        const auto [y, down] = along(raster / width, level.height);
+        const auto [x, right] = along(raster % width, level.width);
         for (int t = 0; t < 4; ++t) {
             const int64_t ty = std::min(y + t / 2, level.height - 1), tx = std::min(x + t % 2, level.width - 1);
             taps[i].position[t] = position_of[ty * level.width + tx];

@@ -42,10 +42,4 @@ PyramidShape::PyramidShape(std::vector<LevelShape> levels) : levels_(std::move(l
     for (int64_t l = 0; l < level_count(); ++l) raster_.push_back(raster_of(*this, l));
 }
 
-int64_t PyramidShape::channels_total() const {
-    int64_t total = 0;
-    for (const LevelShape& l : levels_) total += l.channels;
-    return total;
-}
-
 }  // namespace spadeline

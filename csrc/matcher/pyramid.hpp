@@ -30,12 +30,9 @@ class PyramidShape {
     int64_t cell_rows() const { return levels_.back().height; }
     int64_t cell_columns() const { return levels_.back().width; }
     int64_t cells() const { return cell_rows() * cell_columns(); }
-    int64_t channels_total() const;
     // Positions of one level in one cell, and in one image (padding included).
     int64_t block(int64_t level) const { return int64_t{1} << (2 * (depth() - levels_[level].shift)); }
     int64_t positions(int64_t level) const { return cells() * block(level); }
-    // Halvings from a level to the next coarser one.
-    int halvings(int64_t level) const { return levels_[level + 1].shift - levels_[level].shift; }
     // y * width + x of each position of a level, kPadding where it lies outside.
     const std::vector<int64_t>& raster(int64_t level) const { return raster_[level]; }
 
