@@ -17,6 +17,7 @@ void Dense<Op>::match_finest_bilinear() {
         interpolate_queries(q, columns);
         for (int64_t first = 0; first < finest.row_count; first += kBaseRows) {
             const int64_t last = first + kBaseRows < finest.row_count ? first + kBaseRows : finest.row_count;
+            if (!panel_reaches(q, columns, first, last)) continue;
             interpolate_gallery(q, first, last);
             match_rows(q, columns, first, last, [&](int64_t row, int64_t column) {
                 return Op::load(base_ + (row - first) * kPanel + (column - q));
@@ -64,10 +65,19 @@ void Dense<Op>::interpolate_gallery(int64_t q, int64_t first, int64_t last) {
                 for (int64_t j = 0; j < kPanel; ++j) base[j] += taps.weight[t] * from[j];
             }
         }
-        if (task_.window < 0) continue;
-        for (int64_t j = 0; j < kPanel; ++j)
-            if (!within_window(share_.first_cell + (q + j) / level_[0].block, row / level_[0].block))
-                base[j] = __builtin_inff();
+        if (task_.window >= 0) close_window(base, q, row / level_[0].block);
+    }
+}
+
+// A row's sums with the panel's queries outside the window become infinite, cell by cell.
+template <class Op>
+void Dense<Op>::close_window(float* base, int64_t q, int64_t gallery_cell) const {
+    const int64_t block = level_[0].block;
+    for (int64_t j = 0; j < kPanel;) {
+        const int64_t cell = (q + j) / block, end = (cell + 1) * block - q;
+        const bool open = within_window(share_.first_cell + cell, gallery_cell);
+        for (; j < end && j < kPanel; ++j)
+            if (!open) base[j] = __builtin_inff();
     }
 }
 

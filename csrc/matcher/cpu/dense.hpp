@@ -231,14 +231,18 @@ class Dense {
         return other_top <= bottom + task_.window && top <= other_bottom + task_.window;
     }
 
+    // Whether any of a panel's queries may match any of the chunk's finest rows [first, last).
+    bool panel_reaches(int64_t q, int64_t columns, int64_t first, int64_t last) const {
+        const int64_t block = level_[0].block, cell = q / block, row_cell = first / block;
+        return rows_within_window(share_.first_cell + cell, (q + columns - 1) / block - cell + 1,
+                                  chunk_first_ + row_cell, (last - 1) / block - row_cell + 1);
+    }
+
     // Steps 1 to 3 at the finest level for the panel of queries from q on.
     void match_finest(int64_t q) {
         const Level& finest = level_[0];
         const int64_t columns = finest.query_count - q < kPanel ? finest.query_count - q : kPanel;
-        const int64_t first_cell = q / finest.block, last_cell = (q + columns - 1) / finest.block;
-        if (!rows_within_window(share_.first_cell + first_cell, last_cell - first_cell + 1, chunk_first_,
-                                finest.row_count / finest.block))
-            return;
+        if (!panel_reaches(q, columns, 0, finest.row_count)) return;
         const bool alone = task_.level_count == 1;
         const int halvings = alone ? 0 : task_.level[1].shift;
         match_rows(q, columns, 0, finest.row_count, [&](int64_t row, int64_t column) {
@@ -314,6 +318,7 @@ class Dense {
     void match_finest_bilinear();
     void interpolate_queries(int64_t q, int64_t columns);
     void interpolate_gallery(int64_t q, int64_t first, int64_t last);
+    void close_window(float* base, int64_t q, int64_t gallery_cell) const;
     void measure_taps(int l, const float* rows, double* out) const;
     double interpolated_norm(int l, int64_t position, const float* rows, const double* tap_norms,
                              double& magnitude) const;
