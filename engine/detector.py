@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +66,8 @@ class Detector:
         device
             Where the extractor runs; ``"auto"`` decides once, and :attr:`info` says what it took.
         threads
-            For ONNX Runtime, faiss and the matcher; None takes the machine's processors.
+            For ONNX Runtime, the matcher, faiss and OpenCV; None takes the machine's processors. The last two have but one
+            setting for the whole process.
         verify
             Also compare every file's SHA-256.
 
@@ -85,6 +87,8 @@ class Detector:
         >>> result.pred_label, result.pred_score, result.regions  # doctest: +SKIP
         """
         recipe = Recipe.load(folder, verify=verify)
+        if threads is not None:
+            cv2.setNumThreads(threads)
         extractor = Extractor(recipe.extractor_path, device=device, threads=threads)
         if (extractor.input_size, extractor.level_shapes) != (recipe.input_size, recipe.level_shapes):
             raise RecipeError(

@@ -4,6 +4,8 @@ import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
+import faiss
 import numpy as np
 import pytest
 from spadeline.engine import Detector, InputError, RecipeError, Settings, reference
@@ -132,6 +134,12 @@ def test_info_says_what_runs_where(detector):
     assert info["extractor"] == "CPUExecutionProvider"
     assert (info["backbone"], info["weights"], info["images"], info["threads"]) == ("averages", "random", 12, 2)
     assert info["instruction_set"] in ("avx512", "avx2", "neon", "scalar")
+
+
+def test_one_thread_setting_governs_all(recipe_folder):
+    for threads in (1, 2):
+        info = Detector.load(recipe_folder, device="cpu", threads=threads).info
+        assert (info["threads"], faiss.omp_get_max_threads(), cv2.getNumThreads()) == (threads,) * 3
 
 
 def test_overlay_has_the_frames_size_and_marks_the_scratch(detector):
