@@ -66,8 +66,8 @@ class Detector:
         device
             Where the extractor runs; ``"auto"`` decides once, and :attr:`info` says what it took.
         threads
-            For ONNX Runtime, the matcher, faiss and OpenCV; None takes the machine's processors. The last two have but one
-            setting for the whole process.
+            For ONNX Runtime, the matcher, faiss and OpenCV; None takes the machine's processors. The last two have but
+            one setting for the whole process.
         verify
             Also compare every file's SHA-256.
 
