@@ -1,5 +1,8 @@
 """Every path and instruction set against the float64 reference."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, seed, settings
@@ -211,6 +214,36 @@ def test_calls_from_several_threads_take_turns():
         together = list(pool.map(lambda query: matcher.match(query, [0, 1, 2], kappa=2)[0], queries * 4))
     for index, distances in enumerate(together):
         np.testing.assert_array_equal(distances, alone[index % len(alone)])
+
+
+def test_a_fork_is_told_to_open_its_own_matcher():
+    program = """
+import os
+import numpy as np
+from spadeline.engine import InputError, Matcher
+gallery = [np.ones((1, 2, 3, 3), np.float32)]
+matcher = Matcher(gallery, threads=2)
+matcher.match([gallery[0][0]], [0])
+child = os.fork()
+if child == 0:
+    try:
+        matcher.match([gallery[0][0]], [0])
+    except InputError as error:
+        print(error)
+        del matcher
+        Matcher(gallery, threads=2).match([gallery[0][0]], [0])
+        print("opened anew", flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+matcher.match([gallery[0][0]], [0])
+print("and the parent goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "matcher: expected the process that opened it, got a fork: open it there anew",
+        "opened anew",
+        "and the parent goes on",
+    ]
 
 
 def test_the_environment_forces_an_instruction_set(monkeypatch):

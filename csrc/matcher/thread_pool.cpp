@@ -1,10 +1,13 @@
 #include "matcher/thread_pool.hpp"
 
+#include <unistd.h>
+
+#include <stdexcept>
 #include <utility>
 
 namespace spadeline {
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : process_(getpid()) {
     try {
         for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
     } catch (...) {  // the system is out of threads: end those that started, then say so
@@ -15,7 +18,13 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() { stop(); }
 
+bool ThreadPool::forked() const { return !workers_.empty() && getpid() != process_; }
+
 void ThreadPool::stop() {
+    if (forked()) {  // the threads stayed in the other process; joining them would never end
+        for (std::thread& worker : workers_) worker.detach();
+        return;
+    }
     {
         const std::lock_guard lock(mutex_);
         stopping_ = true;
@@ -25,6 +34,8 @@ void ThreadPool::stop() {
 }
 
 void ThreadPool::run(const std::function<void(int)>& task) {
+    if (forked())
+        throw std::runtime_error("matcher: expected the process that opened it, got a fork: open it there anew");
     {
         const std::lock_guard lock(mutex_);
         task_ = &task;

@@ -20,7 +20,8 @@ class ThreadPool {
 
     int size() const { return static_cast<int>(workers_.size()) + 1; }
     // Runs task(0) … task(size() - 1), the first on the caller's thread, and returns when all have ended; the first
-    // exception is thrown again. Not re-entrant, one caller at a time.
+    // exception is thrown again. Not re-entrant, one caller at a time. In a fork of the process that made it there are
+    // no threads to wait for: std::runtime_error.
     void run(const std::function<void(int)>& task);
 
  private:
@@ -28,7 +29,10 @@ class ThreadPool {
     void work(int index);
     void perform(int index);
 
+    bool forked() const;
+
     std::vector<std::thread> workers_;
+    const int process_;
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     const std::function<void(int)>* task_ = nullptr;
