@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from .arguments import parse
 from .calibration import Threshold
-from .dataset import find_dataset
+from .dataset import find_dataset, training_folder
 from .demo import run_demo
 from .detector import Detector
 from .errors import InputError, SpadelineError
@@ -80,12 +80,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    images: Path = options.images
-    if (images / "abnormal").is_dir():
-        raise InputError(f"{images}: expected normal images only, got a folder with abnormal; fit on its normal images")
     with _Progress() as progress:
         recipe = fit(
-            _training_folder(images) or images,  # of a data set's folder, only what is there to fit on
+            options.images,
             options.recipe,
             extractor=options.extractor,
             settings=Settings(**_given_settings(options)),
@@ -160,14 +157,9 @@ def _eval(options: argparse.Namespace) -> int:
     else:
         print(summary_table(summary))
     if options.html:
-        normal_images = options.normal_images or _training_folder(dataset.folder)
+        normal_images = options.normal_images or training_folder(dataset.folder)
         write_report(options.html, evaluation, title=dataset.folder.name, normal_images=normal_images)
     return NORMAL
-
-
-def _training_folder(folder: Path) -> Path | None:
-    """Where a data set in MVTec AD's layout keeps its normal images."""
-    return folder / "train" / "good" if (folder / "train" / "good").is_dir() else None
 
 
 def _demo(options: argparse.Namespace) -> int:

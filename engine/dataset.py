@@ -84,6 +84,12 @@ def find_dataset(folder: str | os.PathLike[str]) -> Dataset:
     raise InputError(f"{root}: expected train/good and test/<kind>, or normal and abnormal, got neither")
 
 
+def training_folder(folder: str | os.PathLike[str]) -> Path | None:
+    """Return where a data set in MVTec AD's layout keeps its normal images to fit on; None in any other folder."""
+    good = Path(folder) / "train" / "good"
+    return good if good.is_dir() else None
+
+
 def _mvtec(root: Path) -> Dataset:
     train, test = root / "train", root / "test"
     return Dataset(

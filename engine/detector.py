@@ -87,9 +87,9 @@ class Detector:
         >>> result.pred_label, result.pred_score, result.regions  # doctest: +SKIP
         """
         recipe = Recipe.load(folder, verify=verify)
+        extractor = Extractor(recipe.extractor_path, device=device, threads=threads)
         if threads is not None:
             cv2.setNumThreads(threads)
-        extractor = Extractor(recipe.extractor_path, device=device, threads=threads)
         if (extractor.input_size, extractor.level_shapes) != (recipe.input_size, recipe.level_shapes):
             raise RecipeError(
                 f"{recipe.extractor_path}: expected input {recipe.input_size} and levels {recipe.level_shapes}, "

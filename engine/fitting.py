@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import threshold
+from .dataset import training_folder
 from .errors import InputError
 from .extractor import Device, Extractor, Features
 from .images import Framing, as_rgb, list_images, place, read_image
@@ -46,7 +47,8 @@ def fit(
     Parameters
     ----------
     source
-        A folder of normal images (searched below, too), or the images' paths.
+        A folder of normal images (searched below, too), or the images' paths. Of a data set's folder, train/good alone
+        is taken; one with abnormal images and no train/good is refused.
     folder
         The recipe to write.
     extractor
@@ -77,7 +79,7 @@ def fit(
         As :class:`Extractor` and :func:`create_recipe` raise them.
     """
     settings = settings or Settings()
-    named = named_images(source)
+    named = named_images(_normal_only(source))
     if len(named) < 2:
         raise InputError(f"{source}: expected at least 2 normal images, to hold one against the other, got 1")
     threshold([0.0], false_alarm_rate=false_alarm_rate)  # a bad rate is known before the work
@@ -121,7 +123,7 @@ def add(
         As :class:`Extractor` and :func:`add_images` raise them.
     """
     recipe = Recipe.load(folder)
-    named = named_images(source)
+    named = named_images(_normal_only(source))
     opened = Extractor(recipe.extractor_path, device=device, threads=threads)
     return add_images(folder, _extract(named, opened, recipe.settings, on_progress, "extract"), len(named))
 
@@ -177,6 +179,18 @@ def named_images(source: Source) -> list[tuple[str, Path]]:
     if not paths:
         raise InputError("source: expected a folder or at least one image, got none")
     return [(path.as_posix(), path) for path in paths]
+
+
+def _normal_only(source: Source) -> Source:
+    """Keep the test images of a data set's folder out of the gallery: their defects would become normal."""
+    if not isinstance(source, str | os.PathLike):
+        return source
+    if good := training_folder(source):
+        return good
+    for name in ("abnormal", "test", "ground_truth"):
+        if (Path(source) / name).is_dir():
+            raise InputError(f"{source}: expected normal images only, got a folder with {name}; fit on the normal ones")
+    return source
 
 
 def _split(named: list[tuple[str, Path]], held_out: float) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:

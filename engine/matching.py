@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _native, reference
 from .cells import from_cells, level_shifts, to_cells
+from .checks import check_choice, check_integer
 from .errors import InputError
-from .settings import Upsampling
+from .extractor import MOST_THREADS
+from .settings import LARGEST_WINDOW, MOST_NEIGHBOURS, Upsampling
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -138,8 +140,10 @@ class Matcher:
         upsampling: Upsampling,
         instruction_set: str,
     ) -> None:
-        if path not in ("auto", "dense", "reference"):
-            raise InputError(f"path: expected 'auto', 'dense' or 'reference', got {path!r}")
+        check_choice("path", path, get_args(Path))
+        check_choice("upsampling", upsampling, get_args(Upsampling))
+        threads = os.cpu_count() or 1 if threads is None else threads
+        check_integer("threads", threads, low=1, high=MOST_THREADS)
         if instruction_set == "auto":
             instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
         self.path: Literal["dense", "reference"] = "reference" if path == "reference" else "dense"
@@ -152,7 +156,7 @@ class Matcher:
                 cells,
                 sizes,
                 self._shifts,
-                threads=os.cpu_count() or 1 if threads is None else threads,
+                threads=threads,
                 instruction_set=instruction_set,
                 upsampling=upsampling,
             )
@@ -210,14 +214,16 @@ class Matcher:
             A query of the wrong shape or with features that aren't finite, ids out of range or twice, kappa above the
             number of pixels within reach, a wrong ``out``.
         """
-        if window is not None and window < 0:
-            raise InputError(f"window: expected None or at least 0, got {window}")
-        ids = np.ascontiguousarray(image_ids, np.int64)
+        check_integer("kappa", kappa, low=1, high=MOST_NEIGHBOURS)
+        if window is not None:
+            check_integer("window", window, low=0, high=LARGEST_WINDOW)
+        ids = np.asarray(image_ids)
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise InputError(f"image_ids: expected integers (k,), got {ids.dtype} {ids.shape}")
+        ids = np.ascontiguousarray(ids, np.int64)
         query = [np.ascontiguousarray(level) for level in query_levels]
         height, width = self.sizes[0]
         if out is None:
-            if kappa < 1:
-                raise InputError(f"kappa: expected at least 1, got {kappa}")
             out = np.empty((height, width)), np.empty((height, width, kappa, 3), np.int32)
         distances, neighbours = out
         reach = -1 if window is None else window
@@ -238,6 +244,8 @@ def _check_gallery(levels: Levels) -> None:
     if not levels:
         raise InputError("levels: expected at least one, got none")
     for index, level in enumerate(levels):
+        if not isinstance(level, np.ndarray):
+            raise InputError(f"levels: expected arrays (n, c, h, w), got {type(level).__name__} at level {index}")
         if level.ndim != 4 or level.dtype not in (np.float32, np.float16) or level.dtype != levels[0].dtype:
             raise InputError(
                 f"levels: expected (n, c, h, w) arrays, all float32 or all float16, got {level.dtype} "

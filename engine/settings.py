@@ -31,6 +31,7 @@ Method = Literal["leave-one-out", "held-out"]
 
 MOST_IMAGES = 2**31 - 1  # image ids are int32 in the matcher
 MOST_NEIGHBOURS = 1000  # the matcher's results are (h, w, kappa): a recipe must not ask for unbounded memory
+LARGEST_WINDOW = 2**31 - 1
 LARGEST_SIGMA = 1000.0  # pixels; the smoothing kernel is 8 sigma long
 
 
@@ -84,7 +85,7 @@ class Settings:
         check_integer("k_gallery", self.k_gallery, low=1, high=MOST_IMAGES)
         check_integer("kappa", self.kappa, low=1, high=MOST_NEIGHBOURS)
         if self.window is not None:
-            check_integer("window", self.window, low=0, high=2**31 - 1)
+            check_integer("window", self.window, low=0, high=LARGEST_WINDOW)
         check_choice("upsampling", self.upsampling, get_args(Upsampling))
         check_choice("distance", self.distance, get_args(Distance))
         check_number("sigma", self.sigma, low=0, high=LARGEST_SIGMA)

@@ -52,14 +52,6 @@ def test_fit_takes_a_data_sets_good_images_and_settings(run, parts, extractor_pa
     assert "too few for the 1.00% asked for" in run("info", tmp_path / "r")[1]
 
 
-def test_fit_refuses_a_folder_with_abnormal_images(run, parts, extractor_path, tmp_path):
-    for kind in ("normal", "abnormal"):
-        shutil.copytree(parts / "train" / "good", tmp_path / "plain" / kind)
-    code, _, err = run("fit", tmp_path / "plain", "--extractor", extractor_path, "--recipe", tmp_path / "r")
-    assert code == 2
-    assert "expected normal images only, got a folder with abnormal" in err
-
-
 def test_predict_says_what_it_found_by_its_exit_code(run, recipe_folder, parts):
     good, scratched = parts / "test" / "good", parts / "test" / "scratch"
     code, out, err = run("predict", recipe_folder, good, "--threads", 1)

@@ -39,6 +39,17 @@ def test_leaving_out_equals_never_having_had_the_image(recipe, tmp_path):
     assert scores.map_score == pytest.approx(recipe.calibration.map_scores[4], rel=1e-6)
 
 
+def test_test_images_never_get_into_the_gallery(parts, extractor_path, tmp_path):
+    recipe = fit(parts, tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1)
+    assert [image.name for image in recipe.images] == [f"{seed:03}.png" for seed in range(12)]
+    for name in ("abnormal", "test", "ground_truth"):
+        shutil.copytree(parts / "train" / "good", tmp_path / name / "normal")
+        shutil.copytree(parts / "test" / "scratch", tmp_path / name / name)
+        with pytest.raises(InputError, match=f"expected normal images only, got a folder with {name}"):
+            fit(tmp_path / name, tmp_path / "r2", extractor=extractor_path)
+    assert not (tmp_path / "r2").exists()
+
+
 def test_a_held_out_fold_gives_the_thresholds(parts, extractor_path, tmp_path):
     seen = []
     recipe = fit(

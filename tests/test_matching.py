@@ -154,7 +154,7 @@ def test_kappa_may_be_every_pixel_and_its_limit_is_named():
     for path in ("auto", "reference"):
         with pytest.raises(InputError, match=r"kappa: expected .*got 13"):
             Matcher(gallery, threads=1, path=path).match(query, [0, 1], kappa=13)
-    with pytest.raises(InputError, match="kappa: expected at least 1, got 0"):
+    with pytest.raises(InputError, match="kappa: expected an integer from 1 to 1000, got 0"):
         matcher.match(query, [0], kappa=0)
 
 
@@ -266,14 +266,15 @@ QUERY = [level[0] for level in GALLERY]
     ("levels", "options", "text"),
     [
         ([], {}, "levels: expected at least one, got none"),
+        ([[[0.0]]], {}, r"levels: expected arrays \(n, c, h, w\), got list at level 0"),
         ([np.zeros((2, 3, 4, 4))], {}, r"levels: expected \(n, c, h, w\) arrays, all float32 or all float16, got float64"),
         ([GALLERY[0], GALLERY[1].astype(np.float16)], {}, "all float32 or all float16, got float16"),
         ([GALLERY[0], GALLERY[1][:1]], {}, "levels: expected 2 images at every level"),
         ([GALLERY[0][:0]], {}, "levels: expected 0 images at every level, at least one"),
         ([GALLERY[0], GALLERY[0]], {}, r"level 1: expected the size of level 0 \(4 x 4\) halved once or more"),
-        (GALLERY, {"threads": 0}, "threads: expected at least 1, got 0"),
-        (GALLERY, {"path": "pruned"}, "path: expected 'auto', 'dense' or 'reference', got 'pruned'"),
-        (GALLERY, {"upsampling": "cubic"}, "upsampling: expected 'nearest' or 'bilinear', got 'cubic'"),
+        (GALLERY, {"threads": 0}, "threads: expected an integer from 1 to 1024, got 0"),
+        (GALLERY, {"path": "pruned"}, "path: expected one of auto, dense, reference, got 'pruned'"),
+        (GALLERY, {"upsampling": "cubic"}, "upsampling: expected one of nearest, bilinear, got 'cubic'"),
         ([np.full((1, 2, 3, 3), np.nan, np.float32)], {}, r"level 0: expected finite features, got nan at .* = \(0, 0, 0, 0\)"),
     ],
 )  # fmt: skip
@@ -292,7 +293,10 @@ def test_a_bad_gallery_is_refused(levels, options, text):
         (QUERY, [1, 1], {}, "image_ids: expected distinct ids"),
         (QUERY, [-1], {}, "image_ids: expected distinct ids"),
         (QUERY, [], {}, "image_ids: expected distinct ids"),
-        (QUERY, [0], {"window": -1}, "window: expected None or at least 0, got -1"),
+        (QUERY, [0.5], {}, r"image_ids: expected integers \(k,\), got float64 \(1,\)"),
+        (QUERY, [[0]], {}, r"image_ids: expected integers \(k,\), got int64 \(1, 1\)"),
+        (QUERY, [0], {"kappa": 1.5}, "kappa: expected an integer from 1 to 1000, got 1.5"),
+        (QUERY, [0], {"window": -1}, "window: expected an integer from 0 to 2147483647, got -1"),
         (QUERY, [0], {"out": (np.zeros((4, 4), np.float32), np.zeros((4, 4, 1, 3), np.int32))}, "distances: expected C-contiguous writeable float64"),
         (QUERY, [0], {"out": (np.zeros((4, 4)), np.zeros((4, 4, 2, 3), np.int32))}, r"neighbours: expected .*\(4, 4, 1, 3\)"),
     ],
