@@ -80,7 +80,7 @@ def _spadeline(
 
     def search(index: int) -> tuple[NDArray[np.float64], float]:
         start = time.perf_counter()
-        distances, _ = matcher.match(queries[index], range(len(gallery[0])), kappa=options.kappa)
+        distances = matcher.match(queries[index], range(len(gallery[0])), kappa=options.kappa).distances
         return distances.ravel(), time.perf_counter() - start
 
     return search

@@ -4,9 +4,15 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
+#include "matcher/cpu/kernels.hpp"
+#include "matcher/encoder.hpp"
+#include "matcher/half.hpp"
 #include "matcher/matcher.hpp"
 
 namespace py = pybind11;
@@ -40,46 +46,120 @@ void expect(const py::array& array, const std::string& name, bool right_type, co
 bool is_half(const py::array& array) { return array.dtype().kind() == 'f' && array.itemsize() == 2; }
 bool is_float(const py::array& array) { return array.dtype().kind() == 'f' && array.itemsize() == 4; }
 
+bool is_bytes(const py::array& array) { return array.dtype().kind() == 'u' && array.itemsize() == 1; }
+
+// One level's codes as Python holds them: basis (1 + directions, channels), projected and rotated (n, groups, record).
+using PyCodes = std::tuple<py::array, std::optional<py::array>, std::optional<py::array>>;
+
+int64_t directions_of(const py::array& basis, int64_t channels, const std::string& name) {
+    if (!is_float(basis) || basis.ndim() != 2 || basis.shape(0) < 1 || !fits(basis, {basis.shape(0), channels}))
+        throw py::value_error(name + ": expected C-contiguous float32 (1 + directions, " + std::to_string(channels) +
+                              "), got " + described(basis));
+    return basis.shape(0) - 1;
+}
+
+// Vectors of a level to the records of their codes: see matcher/codes.hpp.
+py::array encode(const py::array& cells, const py::array& basis, bool coarsest) {
+    if (!(is_float(cells) || is_half(cells)) || cells.ndim() != 5 || !(cells.flags() & py::array::c_style))
+        throw py::value_error(
+            "cells: expected C-contiguous float32 or float16 (n, rows, columns, block, channels), got " +
+            described(cells));
+    const int64_t images = cells.shape(0), channels = cells.shape(4);
+    const int64_t positions = cells.shape(1) * cells.shape(2) * cells.shape(3);
+    const int64_t directions = directions_of(basis, channels, "basis");
+    const LevelEncoder encoder(*available_kernels().front(), channels, directions,
+                               static_cast<const float*>(basis.data()));
+    const int64_t group = coarsest ? kPanel : kGroup, groups = (positions + group - 1) / group;
+    const int64_t bytes = groups * encoder.record(group);
+    py::array_t<uint8_t> records({images, groups, encoder.record(group)});
+    uint8_t* out = records.mutable_data();
+    const void* features = cells.data();
+    const bool half = is_half(cells);
+    const py::gil_scoped_release released;
+    std::vector<float> widened(half ? positions * channels : 0);
+    for (int64_t n = 0; n < images; ++n) {
+        const int64_t first = n * positions * channels;
+        const auto* halves = static_cast<const uint16_t*>(features) + first;
+        for (size_t i = 0; i < widened.size(); ++i) widened[i] = half_to_float(halves[i]);
+        encoder.encode_records(half ? widened.data() : static_cast<const float*>(features) + first, positions, group,
+                               out + n * bytes);
+    }
+    return records;
+}
+
+// A query's levels, image ids, and where its distances and neighbours go.
+using PyRequest = std::tuple<std::vector<py::array>, py::array, py::array, py::array>;
+
+py::dict as_dict(const Statistics& statistics, int64_t levels) {
+    const auto by_level = [&](const int64_t* counts) {
+        return py::tuple(py::cast(std::vector(counts, counts + levels)));
+    };
+    py::dict result;
+    result["pairs"] = statistics.counts.pairs;
+    result["passed"] = by_level(statistics.counts.passed);
+    result["exact"] = statistics.counts.exact;
+    result["guarded_cells"] = statistics.guarded_cells;
+    return result;
+}
+
 // The Python object: the arrays it reads from live as long as it does.
 class PyMatcher {
  public:
     PyMatcher(std::vector<py::array> levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
               const std::vector<int>& shifts, int threads, const std::string& instruction_set,
-              const std::string& upsampling)
-        : levels_(std::move(levels)), matcher_(make(levels_, sizes, shifts, threads, instruction_set, upsampling)) {}
+              const std::string& upsampling, const std::vector<double>& weights,
+              std::optional<std::vector<PyCodes>> codes)
+        : levels_(std::move(levels)),
+          codes_(std::move(codes)),
+          matcher_(make(levels_, sizes, shifts, threads, instruction_set, upsampling, weights, codes_)) {}
 
-    void match(const std::vector<py::array>& query, const py::array& image_ids, int64_t kappa, int64_t window,
-               py::array& distances, py::array& neighbours) {
+    // Statistics of each request.
+    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, int64_t window,
+                                const std::optional<py::array>& ignore, double guard_share) {
         const auto& shapes = matcher_.shape().levels();
-        if (query.size() != shapes.size())
-            throw py::value_error("query_levels: expected " + std::to_string(shapes.size()) + " levels, got " +
-                                  std::to_string(query.size()));
-        std::vector<QueryLevel> levels;
-        for (size_t l = 0; l < query.size(); ++l) {
-            expect(query[l], "query level " + std::to_string(l), is_float(query[l]) || is_half(query[l]),
-                   "float32 or float16", {shapes[l].channels, shapes[l].height, shapes[l].width});
-            levels.push_back({query[l].data(), is_half(query[l]) ? Storage::float16 : Storage::float32});
+        if (ignore)
+            expect(*ignore, "ignore", ignore->dtype().is(py::dtype::of<bool>()), "bool",
+                   {shapes[0].height, shapes[0].width});
+        std::vector<std::vector<QueryLevel>> levels;
+        std::vector<Request> requests;
+        for (auto& [query, image_ids, distances, neighbours] : queries) {
+            const std::string name = query_name(queries.size(), levels.size());
+            levels.push_back(check_query(query, name));
+            const auto ids = check_ids(image_ids);
+            const auto most = static_cast<int64_t>(ids.size()) * matcher_.reachable(window);
+            if (kappa < 1 || kappa > most)
+                throw py::value_error("kappa: expected 1 to " + std::to_string(most) +
+                                      ", the pixels within reach, got " + std::to_string(kappa));
+            expect(distances, "distances", distances.dtype().is(py::dtype::of<double>()) && distances.writeable(),
+                   "writeable float64", {shapes[0].height, shapes[0].width});
+            expect(neighbours, "neighbours", neighbours.dtype().is(py::dtype::of<int32_t>()) && neighbours.writeable(),
+                   "writeable int32", {shapes[0].height, shapes[0].width, kappa, 3});
+            requests.push_back({{},
+                                ids,
+                                kappa,
+                                window,
+                                ignore ? static_cast<const uint8_t*>(ignore->data()) : nullptr,
+                                static_cast<double*>(distances.mutable_data()),
+                                static_cast<int32_t*>(neighbours.mutable_data()),
+                                guard_share});
         }
-        expect(image_ids, "image_ids", image_ids.dtype().is(py::dtype::of<int64_t>()), "int64", {image_ids.size()});
-        const std::span ids(static_cast<const int64_t*>(image_ids.data()), static_cast<size_t>(image_ids.size()));
-        check_ids(ids);
-        const auto most = static_cast<int64_t>(ids.size()) * matcher_.reachable(window);
-        if (kappa < 1 || kappa > most)
-            throw py::value_error("kappa: expected 1 to " + std::to_string(most) + ", the pixels within reach, got " +
-                                  std::to_string(kappa));
-        expect(distances, "distances", distances.dtype().is(py::dtype::of<double>()) && distances.writeable(),
-               "writeable float64", {shapes[0].height, shapes[0].width});
-        expect(neighbours, "neighbours", neighbours.dtype().is(py::dtype::of<int32_t>()) && neighbours.writeable(),
-               "writeable int32", {shapes[0].height, shapes[0].width, kappa, 3});
-        auto* distance_data = static_cast<double*>(distances.mutable_data());
-        auto* neighbour_data = static_cast<int32_t*>(neighbours.mutable_data());
+        for (size_t i = 0; i < requests.size(); ++i) requests[i].levels = levels[i];
+        std::vector<Statistics> statistics(requests.size());
         try {
             const py::gil_scoped_release released;
-            matcher_.match(levels, ids, kappa, window, distance_data, neighbour_data);
+            if (requests.size() == 1) {
+                statistics[0] = matcher_.match(requests[0]);
+            } else {
+                matcher_.match_batch(requests, statistics);
+            }
         } catch (const NotFinite& bad) {
-            throw py::value_error("query level " + std::to_string(bad.level) + ": expected finite features, got " +
-                                  "NaN or infinity at (channel, y, x) = " + joined({bad.channel, bad.y, bad.x}));
+            throw py::value_error(query_name(queries.size(), static_cast<size_t>(bad.query)) + " level " +
+                                  std::to_string(bad.level) + ": expected finite features, got NaN or infinity at " +
+                                  "(channel, y, x) = " + joined({bad.channel, bad.y, bad.x}));
         }
+        std::vector<py::dict> result;
+        for (const Statistics& s : statistics) result.push_back(as_dict(s, matcher_.shape().level_count()));
+        return result;
     }
 
     int64_t reachable(int64_t window) const { return matcher_.reachable(window); }
@@ -89,7 +169,8 @@ class PyMatcher {
  private:
     static Matcher make(const std::vector<py::array>& levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
                         const std::vector<int>& shifts, int threads, const std::string& instruction_set,
-                        const std::string& upsampling) {
+                        const std::string& upsampling, const std::vector<double>& weights,
+                        const std::optional<std::vector<PyCodes>>& codes) {
         if (levels.empty() || levels.size() != sizes.size() || levels.size() != shifts.size())
             throw py::value_error("levels: expected one size and one shift for each of at least one level");
         std::vector<LevelShape> shapes;
@@ -111,6 +192,13 @@ class PyMatcher {
                     levels[l].shape(4)});
             gallery.levels.push_back(levels[l].data());
         }
+        if (weights.size() != levels.size() || !std::all_of(weights.begin(), weights.end(), [](double w) {
+                return w >= kLeastWeight && w <= kMostWeight;
+            }))
+            throw py::value_error("weights: expected one for each level, " + std::to_string(levels.size()) +
+                                  ", from 1e-6 to 1e6");
+        gallery.weights = weights;
+        if (codes) gallery.codes = check_codes(*codes, shape, gallery.images);
         if (threads < 1) throw py::value_error("threads: expected at least 1, got " + std::to_string(threads));
         if (upsampling != "nearest" && upsampling != "bilinear")
             throw py::value_error("upsampling: expected 'nearest' or 'bilinear', got '" + upsampling + "'");
@@ -118,16 +206,70 @@ class PyMatcher {
                        upsampling == "nearest" ? Upsampling::nearest : Upsampling::bilinear);
     }
 
-    void check_ids(std::span<const int64_t> ids) const {
+    static std::vector<GalleryCodes> check_codes(const std::vector<PyCodes>& codes, const PyramidShape& shape,
+                                                 int64_t images) {
+        if (codes.size() != shape.levels().size())
+            throw py::value_error("codes: expected those of " + std::to_string(shape.levels().size()) +
+                                  " levels, got " + std::to_string(codes.size()));
+        std::vector<GalleryCodes> checked;
+        for (size_t l = 0; l < codes.size(); ++l) {
+            const auto& [basis, projected, rotated] = codes[l];
+            const std::string name = "codes of level " + std::to_string(l);
+            const auto level = static_cast<int64_t>(l);
+            const bool finest = l == 0, coarsest = level + 1 == shape.level_count();
+            const int64_t channels = shape.levels()[l].channels, group = coarsest ? kPanel : kGroup;
+            const int64_t groups = (shape.positions(level) + group - 1) / group;
+            const int64_t directions = directions_of(basis, channels, name + ", basis");
+            const auto records = [&](const std::optional<py::array>& array, const std::string& kind, bool wanted,
+                                     int64_t kept) -> const uint8_t* {
+                if (array.has_value() != wanted)
+                    throw py::value_error(name + ": expected " + (wanted ? "" : "no ") + kind + " ones");
+                if (!wanted) return nullptr;
+                expect(*array, name + ", " + kind, is_bytes(*array), "uint8",
+                       {images, groups, group * (dims_of(channels, kept) + kTerms * 4)});
+                return static_cast<const uint8_t*>(array->data());
+            };
+            checked.push_back({static_cast<const float*>(basis.data()), directions,
+                               records(projected, "projected", !finest, directions),
+                               records(rotated, "rotated", finest || !coarsest, 0)});
+        }
+        return checked;
+    }
+
+    static std::string query_name(size_t count, size_t index) {
+        return count == 1 ? "query" : "query " + std::to_string(index) + ",";
+    }
+
+    std::vector<QueryLevel> check_query(const std::vector<py::array>& query, const std::string& name) const {
+        const auto& shapes = matcher_.shape().levels();
+        if (query.size() != shapes.size())
+            throw py::value_error("query_levels: expected " + std::to_string(shapes.size()) + " levels, got " +
+                                  std::to_string(query.size()));
+        std::vector<QueryLevel> levels;
+        for (size_t l = 0; l < query.size(); ++l) {
+            expect(query[l], name + " level " + std::to_string(l), is_float(query[l]) || is_half(query[l]),
+                   "float32 or float16", {shapes[l].channels, shapes[l].height, shapes[l].width});
+            levels.push_back({query[l].data(), is_half(query[l]) ? Storage::float16 : Storage::float32});
+        }
+        return levels;
+    }
+
+    std::span<const int64_t> check_ids(const py::array& image_ids) const {
+        expect(image_ids, "image_ids", image_ids.dtype().is(py::dtype::of<int64_t>()), "int64", {image_ids.size()});
+        const std::span ids(static_cast<const int64_t*>(image_ids.data()), static_cast<size_t>(image_ids.size()));
         std::vector<int64_t> sorted(ids.begin(), ids.end());
         std::sort(sorted.begin(), sorted.end());
         if (sorted.empty() || sorted.front() < 0 || sorted.back() >= matcher_.images() ||
             std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
             throw py::value_error("image_ids: expected distinct ids from 0 to " +
                                   std::to_string(matcher_.images() - 1) + ", at least one, got " + joined(sorted));
+        return ids;
     }
 
+    static constexpr double kLeastWeight = 1e-6, kMostWeight = 1e6;
+
     std::vector<py::array> levels_;
+    std::optional<std::vector<PyCodes>> codes_;
     Matcher matcher_;
 };
 
@@ -135,6 +277,7 @@ class PyMatcher {
 
 PYBIND11_MODULE(_native, module) {
     module.doc() = "The native matcher. spadeline.engine.matching is its typed door.";
+    module.attr("GUARD_SHARE") = kGuardShare;
     module.def(
         "instruction_sets",
         [] {
@@ -143,13 +286,16 @@ PYBIND11_MODULE(_native, module) {
             return names;
         },
         "The instruction sets that this machine can run, best first.");
+    module.def("encode", encode, "Records of the codes of a level's cells.", py::arg("cells"), py::arg("basis"),
+               py::kw_only(), py::arg("coarsest"));
     py::class_<PyMatcher>(module, "Matcher")
         .def(py::init<std::vector<py::array>, const std::vector<std::pair<int64_t, int64_t>>&, const std::vector<int>&,
-                      int, const std::string&, const std::string&>(),
+                      int, const std::string&, const std::string&, const std::vector<double>&,
+                      std::optional<std::vector<PyCodes>>>(),
              py::arg("levels"), py::arg("sizes"), py::arg("shifts"), py::kw_only(), py::arg("threads"),
-             py::arg("instruction_set"), py::arg("upsampling"))
-        .def("match", &PyMatcher::match, py::arg("query_levels"), py::arg("image_ids"), py::kw_only(), py::arg("kappa"),
-             py::arg("window"), py::arg("distances"), py::arg("neighbours"))
+             py::arg("instruction_set"), py::arg("upsampling"), py::arg("weights"), py::arg("codes"))
+        .def("match", &PyMatcher::match, py::arg("requests"), py::kw_only(), py::arg("kappa"), py::arg("window"),
+             py::arg("ignore"), py::arg("guard_share"))
         .def("reachable", &PyMatcher::reachable, py::arg("window"))
         .def_property_readonly("instruction_set", &PyMatcher::instruction_set)
         .def_property_readonly("threads", &PyMatcher::threads);

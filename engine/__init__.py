@@ -13,8 +13,8 @@ from .errors import (
     SpadelineError,
 )
 from .fitting import add, calibrate, fit
-from .matching import Matcher, instruction_sets
-from .recipe import Recipe, remove_images
+from .matching import Match, Matcher, Statistics, instruction_sets
+from .recipe import Recipe, remove_images, update_codes
 from .result import Region, Result
 from .settings import Calibration, Settings
 
@@ -26,6 +26,7 @@ __all__ = [
     "ExportError",
     "ExtractorError",
     "InputError",
+    "Match",
     "Matcher",
     "OutputError",
     "Recipe",
@@ -34,10 +35,12 @@ __all__ = [
     "Result",
     "Settings",
     "SpadelineError",
+    "Statistics",
     "Threshold",
     "add",
     "calibrate",
     "fit",
     "instruction_sets",
     "remove_images",
+    "update_codes",
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['Matcher', 'instruction_sets']
+__all__: list[str] = ['GUARD_SHARE', 'Matcher', 'encode', 'instruction_sets']
 class Matcher:
-    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], sizes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str, upsampling: str) -> None:
+    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], sizes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str, upsampling: str, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
         ...
-    def match(self, query_levels: collections.abc.Sequence[numpy.ndarray], image_ids: numpy.ndarray, *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, distances: numpy.ndarray, neighbours: numpy.ndarray) -> None:
+    def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, ignore: numpy.ndarray | None, guard_share: typing.SupportsFloat | typing.SupportsIndex) -> list[dict]:
         ...
     def reachable(self, window: typing.SupportsInt | typing.SupportsIndex) -> int:
         ...
@@ -19,7 +19,12 @@ class Matcher:
     @property
     def threads(self) -> int:
         ...
+def encode(cells: numpy.ndarray, basis: numpy.ndarray, *, coarsest: bool) -> numpy.ndarray:
+    """
+    Records of the codes of a level's cells.
+    """
 def instruction_sets() -> list[str]:
     """
     The instruction sets that this machine can run, best first.
     """
+GUARD_SHARE: float = 0.08

@@ -60,6 +60,9 @@ def _making(commands: Commands) -> None:
     )
     fit_.add_argument("--overwrite", action="store_true", help="replace the recipe that is there")
     fit_.add_argument("--framing", choices=get_args(Framing), help="whole frame, or the paper's resize and centre crop")
+    fit_.add_argument(
+        "--ignore", type=Path, metavar="MASK", help="an image of what is never scored, such as a fixture; black: scored"
+    )
     fit_.add_argument("--storage", choices=get_args(Storage), help="number type of the stored gallery")
     _score_options(fit_)
     _run_options(fit_, device=True)
@@ -121,6 +124,13 @@ def _score_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k-gallery", type=int, help=f"images whose pixels are searched ({defaults.k_gallery})")
     parser.add_argument("--kappa", type=int, help=f"pixels averaged into a pixel's score ({defaults.kappa})")
     parser.add_argument("--window", type=int, help="search radius in pixels of the coarsest level (whole image)")
+    parser.add_argument(
+        "--level-weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="factors of the levels' squared distances, finest first (all 1)",
+    )
     parser.add_argument("--upsampling", choices=get_args(Upsampling), help="of coarse levels (nearest)")
     parser.add_argument("--distance", choices=get_args(Distance), help="squared, as in the paper, or its root")
     parser.add_argument("--sigma", type=float, help=f"Gaussian smoothing in pixels of the input ({defaults.sigma})")

@@ -86,6 +86,7 @@ def _fit(options: argparse.Namespace) -> int:
             options.recipe,
             extractor=options.extractor,
             settings=Settings(**_given_settings(options)),
+            ignore=options.ignore,
             false_alarm_rate=options.false_alarm_rate,
             held_out=options.held_out,
             device=options.device,
@@ -209,6 +210,7 @@ def _inspect(detector: Detector, path: Path, overlay: Path | None) -> dict[str, 
         "map_score": result.map_score,
         "regions": [asdict(region) for region in result.regions],
         "nearest_images": [names[index].name for index in result.nearest_images[:5]],
+        "match_statistics": asdict(result.match_statistics),
         "timings_s": dict(result.timings_s),
     }
 
@@ -249,6 +251,7 @@ def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
         "created": recipe.created,
         "settings": asdict(recipe.settings),
         "levels": dict(zip(recipe.level_names, recipe.level_shapes, strict=True)),
+        "ignored_share": None if recipe.ignore is None else float(recipe.ignore.mean()),
         "calibration": None,
     }
     if recipe.calibration:
@@ -258,6 +261,8 @@ def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
         _print_json(record)
         return NORMAL
     print(f"{recipe.folder}: {len(recipe.images)} normal images, generation {recipe.generation}")
+    if recipe.ignore is not None:
+        print(f"  {record['ignored_share']:.1%} of the image is never scored")
     if recipe.calibration:
         for name, threshold in (("tau", recipe.calibration.tau), ("theta", recipe.calibration.theta)):
             print(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")

@@ -112,6 +112,7 @@ class Detector:
             "levels": {
                 name: list(shape) for name, shape in zip(self.recipe.level_names, self.recipe.level_shapes, strict=True)
             },
+            "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
             "matcher": self._scorer.matcher.path,
             "instruction_set": self._scorer.matcher.instruction_set,
             "threads": self._scorer.matcher.threads,
@@ -145,6 +146,8 @@ class Detector:
     def overlay(self, frame: Frame, result: Result, *, color: Color = "auto") -> Frame:
         """Draw a frame's anomaly map, mask and regions over it; colours are scaled by theta, so frames compare.
 
+        What the recipe ignores is dark and hatched.
+
         Returns
         -------
         ndarray
@@ -152,7 +155,14 @@ class Detector:
         """
         rgb = as_rgb(frame, color=color)
         _, placement = place(rgb, self.recipe.input_size, framing=self.recipe.settings.framing)
-        return overlay(rgb, result.anomaly_map, self._theta, placement=placement, regions=result.regions)
+        return overlay(
+            rgb,
+            result.anomaly_map,
+            self._theta,
+            placement=placement,
+            regions=result.regions,
+            ignore=self.recipe.ignore,
+        )
 
     def _inspect(self, frames: Sequence[Frame], color: Color) -> Iterator[Result]:
         settings = self.recipe.settings
@@ -195,6 +205,7 @@ class Detector:
             regions=regions,
             neighbours=scores.neighbours,
             nearest_images=scores.nearest_images,
+            match_statistics=scores.match_statistics,
             timings_s=timings_s,
         )
 

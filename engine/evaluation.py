@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from .calibration import Threshold
 from .dataset import Dataset, LabelledImage
 from .errors import InputError
-from .images import Placement, as_rgb, place, read_image
-from .manifest import Manifest
+from .images import Placement, as_rgb, place, read_image, read_mask
 from .metrics import Curve, confusion, f1_max_tuned_on_test_labels, pixel_curves, roc
+from .recipe import Recipe
 from .result import Result
 from .settings import Calibration, ImageRecord
 
@@ -38,8 +37,8 @@ class Inspector(Protocol):
     """The part of a Detector that an evaluation uses."""
 
     @property
-    def recipe(self) -> Manifest:
-        """Settings, thresholds and the normal images' names."""
+    def recipe(self) -> Recipe:
+        """Settings, thresholds, ignore mask and the normal images' names."""
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -144,7 +143,7 @@ class Evaluation:
 
     dataset: Dataset
     outcomes: tuple[Outcome, ...]
-    recipe: Manifest
+    recipe: Recipe
     calibration: Calibration
     info: Mapping[str, Any]
 
@@ -181,11 +180,12 @@ class Evaluation:
 
     @cached_property
     def pixel_curves(self) -> tuple[Curve, Curve] | Missing:
-        """ROC and PRO over the pixels of all images but the abnormal ones without a mask."""
+        """ROC and PRO over the pixels that are scored, of all images but the abnormal ones without a mask."""
         if not any(outcome.image.mask_path for outcome in self.outcomes):
             return Missing("masks: expected one for at least one abnormal image, got none")
         known = [(outcome.mask, outcome.anomaly_map) for outcome in self.outcomes if outcome.mask is not None]
-        return _or_missing(pixel_curves, [mask for mask, _ in known], [scores for _, scores in known])
+        masks, maps = [mask for mask, _ in known], [scores for _, scores in known]
+        return _or_missing(pixel_curves, masks, maps, ignore=self.recipe.ignore)
 
     def summary(self) -> dict[str, Any]:
         """Return every figure as a dict that strict JSON can hold.
@@ -287,7 +287,7 @@ def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
     mask: NDArray[np.bool_] | None = None if image.label else np.zeros(size, dtype=bool)
     if image.mask_path is not None:
         _, placement = place(as_rgb(frame), size, framing=detector.recipe.settings.framing)
-        mask = _placed(read_mask(image.mask_path, (frame.shape[0], frame.shape[1])), size, placement)
+        mask = _placed(read_mask(image.mask_path, frame_size=(frame.shape[0], frame.shape[1])), size, placement)
     return Outcome(
         image=image,
         pred_score=float(result.pred_score),
@@ -301,22 +301,6 @@ def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
     )
 
 
-def read_mask(path: Path, frame_size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Read the mask of an image of ``frame_size``: (h, w) bool, true where any colour isn't black.
-
-    Raises
-    ------
-    InputError
-        The mask can't be read or is of another size.
-    """
-    mask = read_image(path)
-    if mask.shape[:2] != frame_size:
-        wanted, came = (f"{height} x {width}" for height, width in (frame_size, mask.shape[:2]))
-        raise InputError(f"{path}: expected a mask of its image's size {wanted}, got {came}")
-    defect: NDArray[np.bool_] = np.any(as_rgb(mask), axis=2)
-    return defect
-
-
 def _placed(defect: NDArray[np.bool_], size: tuple[int, int], placement: Placement) -> NDArray[np.bool_]:
     """Bring a mask to the anomaly map's geometry: a map pixel takes the value that lies under its centre."""
     rows = (np.arange(size[0]) + 0.5) * placement.scale_y + placement.top
@@ -328,8 +312,8 @@ def _threshold(threshold: Threshold) -> dict[str, float | bool]:
     return {**asdict(threshold), "supported": threshold.supported}
 
 
-def _or_missing(figure: Callable[..., T], *arguments: object) -> T | Missing:
+def _or_missing(figure: Callable[..., T], *arguments: object, **options: object) -> T | Missing:
     try:
-        return figure(*arguments)
+        return figure(*arguments, **options)
     except InputError as error:
         return Missing(str(error))

@@ -20,13 +20,14 @@ from .calibration import threshold
 from .dataset import training_folder
 from .errors import InputError
 from .extractor import Device, Extractor, Features
-from .images import Framing, as_rgb, list_images, place, read_image
+from .images import Framing, any_under, as_rgb, list_images, place, read_image, read_mask
 from .recipe import Calibration, ImageRecord, Recipe, Settings, add_images, create_recipe, set_calibration
 from .scoring import Scorer, Scores
 
 # Called with a stage's name, what is done and what there is to do.
 Progress = Callable[[str, int, int], None]
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Mask = str | os.PathLike[str] | NDArray[np.bool_] | NDArray[np.uint8]
 
 
 def fit(
@@ -35,6 +36,7 @@ def fit(
     *,
     extractor: str | os.PathLike[str],
     settings: Settings | None = None,
+    ignore: Mask | None = None,
     false_alarm_rate: float = 0.01,
     held_out: float = 0.0,
     device: Device = "auto",
@@ -55,6 +57,11 @@ def fit(
         An ONNX file that keeps the extractor's contract.
     settings
         Every setting that changes a score; the defaults of :class:`Settings`.
+    ignore
+        What is never scored, such as a fixture or a label, here and in every frame to come: an image file that is black
+        elsewhere, or (h, w) bool or uint8, false or 0 elsewhere. It may be of any size in the frames' proportions: it
+        is placed as a frame of that size is. A pixel of the extractor's input is ignored if any part of it is. The
+        image score still sees the whole frame, and features see beyond the mask's edge: draw it with some room.
     false_alarm_rate
         Wanted share of normal frames above each threshold.
     held_out
@@ -74,7 +81,8 @@ def fit(
     Raises
     ------
     InputError
-        Fewer than two images, an image that can't be read, or a bad option; no recipe is written.
+        Fewer than two images, an image that can't be read, a mask that leaves nothing to score, or a bad option; no
+        recipe is written.
     ExtractorError, RecipeError, OutputError, DependencyError
         As :class:`Extractor` and :func:`create_recipe` raise them.
     """
@@ -85,6 +93,7 @@ def fit(
     threshold([0.0], false_alarm_rate=false_alarm_rate)  # a bad rate is known before the work
     gallery, fold = _split(named, held_out)
     opened = Extractor(extractor, device=device, threads=threads)
+    ignored = None if ignore is None else _ignored(ignore, opened.input_size, settings.framing)
 
     def calibrated(recipe: Recipe) -> Calibration:
         held = (features for _, features in _extract(fold, opened, settings, on_progress, "held out")) if fold else None
@@ -100,6 +109,7 @@ def fit(
         level_shapes=opened.level_shapes,
         input_size=opened.input_size,
         embedding_size=opened.embedding_size,
+        ignore=ignored,
         calibrate=calibrated,
         overwrite=overwrite,
     )
@@ -225,6 +235,21 @@ def _input_image(path: Path, size: tuple[int, int], framing: Framing) -> NDArray
         return place(rgb, size, framing=framing)[0]
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _ignored(source: Mask, size: tuple[int, int], framing: Framing) -> NDArray[np.bool_]:
+    """Bring an ignore mask to the extractor's input."""
+    if isinstance(source, np.ndarray):
+        if source.ndim != 2 or source.dtype not in (np.bool_, np.uint8):
+            raise InputError(f"ignore: expected bool or uint8 (h, w), got {source.dtype} {source.shape}")
+        mask = source != 0
+    else:
+        mask = read_mask(source)
+    try:
+        _, placement = place(as_rgb(mask.view(np.uint8)), size, framing=framing)
+    except InputError as error:
+        raise InputError(f"ignore: {error}") from None
+    return any_under(mask, size, placement)
 
 
 def _calibrate(

@@ -2,37 +2,31 @@
 
 A level's array is (n, rows, columns, 4**depth, c) in the order of :mod:`.cells`, float32 or float16; the
 embeddings are (n, d) float32. Arrays are appended image by image, so writing needs one image's memory, and
-read as memory maps, handed to the matcher as they lie. Which files are live, and since when, is
-:mod:`.generations`'s business.
+read as memory maps, handed to the matcher as they lie. What is made of the features is :mod:`.derived`'s
+business; which files are live, and since when, :mod:`.generations`'s.
 """
 
 from __future__ import annotations
 
-import io
-import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from .arrays import ArrayLayout, ArraysWriter, new_arrays
 from .cells import level_shifts, to_cells
 from .checks import check_instances, check_integer, check_unique
-from .errors import InputError, RecipeError
+from .errors import InputError
 from .extractor import LEVEL_NAME, Features
-from .files import FileWriter, StoredFile, check_stored, reading
+from .files import StoredFile
 
 EMBEDDINGS = "embeddings"
 LARGEST_SIDE = 1 << 15  # pixels; beyond any camera, and a recipe can't make a reader allocate more
 MOST_CHANNELS = 1 << 20  # likewise
-ALIGNMENT = 64  # bytes; numpy pads its headers to it, the matcher reads whole vectors from there
-
-ArrayLayout = tuple[tuple[int, ...], np.dtype[np.floating]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +78,19 @@ class Geometry:
         shifts = level_shifts(self._sizes)
         return tuple(shifts[-1] - shift for shift in shifts)
 
+    @property
+    def cell_shapes(self) -> tuple[tuple[int, int, int, int], ...]:
+        """(rows, columns, 4**depth, c) of one image's levels in the cell-blocked layout, finest level first."""
+        return tuple(
+            (-(-height // 2**depth), -(-width // 2**depth), 4**depth, channels)
+            for (channels, height, width), depth in zip(self.level_shapes, self.depths, strict=True)
+        )
+
     def arrays(self, count: int, storage: str) -> dict[str, ArrayLayout]:
-        """Return each stored array's shape and dtype for ``count`` images, by level or ``"embeddings"``."""
+        """Return each feature array's shape and dtype for ``count`` images: ``"embeddings"``, then the levels."""
         layouts: dict[str, ArrayLayout] = {EMBEDDINGS: ((count, self.embedding_size), np.dtype("<f4"))}
-        for name, shape, depth in zip(self.level_names, self.level_shapes, self.depths, strict=True):
-            channels, rows, columns = shape[0], *(-(-size // 2**depth) for size in shape[1:])
-            layouts[name] = ((count, rows, columns, 4**depth, channels), np.dtype(storage).newbyteorder("<"))
+        for name, shape in zip(self.level_names, self.cell_shapes, strict=True):
+            layouts[name] = ((count, *shape), np.dtype(storage).newbyteorder("<"))
         return layouts
 
 
@@ -103,14 +104,12 @@ def _check_shape(name: str, shape: object, **limits: int) -> None:
 class GalleryWriter:
     """A generation's arrays on their way to the disk, image by image. Made by :func:`new_gallery`."""
 
-    def __init__(self, files: Mapping[str, FileWriter], geometry: Geometry, *, count: int, storage: str) -> None:
-        self._files = files
+    def __init__(self, arrays: ArraysWriter, geometry: Geometry, *, count: int, storage: str) -> None:
+        self._arrays = arrays
         self._geometry = geometry
         self._count = count
         self._layouts = geometry.arrays(count, storage)
         self._written = 0
-        for role, layout in self._layouts.items():
-            files[role].write(_header(*layout))
 
     def append(self, name: str, features: Features) -> None:
         """Store one image's features: levels (1, c, h, w), finest first, and an embedding (1, d).
@@ -138,14 +137,13 @@ class GalleryWriter:
         self._written += 1
         if self._written > self._count:
             raise InputError(f"features: expected {self._count} images, got more")
-        for role, file in self._files.items():
-            file.write(rows[role].reshape(-1).view(np.uint8).data)
+        self._arrays.append(rows)
 
     def finish(self) -> dict[str, StoredFile]:
         """Make the arrays durable and say what was written."""
         if self._written < self._count:
             raise InputError(f"features: expected {self._count} images, got {self._written}")
-        return {role: file.finish() for role, file in self._files.items()}
+        return self._arrays.finish()
 
     def _as_stored(
         self, name: str, role: str, values: NDArray[np.floating], shape: tuple[int, ...]
@@ -172,49 +170,5 @@ def new_gallery(
     folder: Path, generation: int, geometry: Geometry, *, count: int, storage: str
 ) -> Iterator[GalleryWriter]:
     """Create a generation's array files, for exactly ``count`` images. What fails leaves its files behind."""
-    with ExitStack() as stack:
-        files = {
-            role: stack.enter_context(FileWriter(folder / array_name(role, generation)))
-            for role in geometry.arrays(count, storage)
-        }
-        yield GalleryWriter(files, geometry, count=count, storage=storage)
-
-
-def array_name(role: str, generation: int) -> str:
-    """Return the file name of a level or of the embeddings."""
-    return f"{role}-{generation}.npy"
-
-
-def open_array(folder: Path, stored: StoredFile, layout: ArrayLayout, *, verify: bool) -> NDArray[np.floating]:
-    """Map an array into memory, read-only; RecipeError unless its size and header are as the recipe says."""
-    path = folder / stored.name
-    shape, dtype = layout
-    with reading(path) as file:
-        check_stored(file, path, stored, verify=verify)
-        offset = _check_header(file, path, layout)
-        expected = offset + math.prod(shape) * dtype.itemsize
-        if stored.size != expected:
-            raise RecipeError(f"{path}: expected {expected} bytes for {dtype} {shape}, got {stored.size}")
-        return np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape)
-
-
-def _header(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> bytes:
-    header = io.BytesIO()
-    fields = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    npy.write_array_header_1_0(header, fields)
-    return header.getvalue()
-
-
-def _check_header(file: BinaryIO, path: Path, layout: ArrayLayout) -> int:
-    """Return where the data starts. The header is compared, not evaluated: its padding alone is free."""
-    expected = _header(*layout)
-    file.seek(0)
-    start = file.read(10)
-    if len(start) < 10 or start[:8] != expected[:8]:
-        raise RecipeError(f"{path}: expected a .npy file of format 1.0, got one that starts with {start[:8]!r}")
-    offset = 10 + int.from_bytes(start[8:], "little")
-    text = file.read(offset - 10).strip()
-    if text != expected[10:].strip() or offset % ALIGNMENT:
-        shape, dtype = layout
-        raise RecipeError(f"{path}: expected {dtype} {shape} in C order, got the header {text[:200]!r}")
-    return offset
+    with new_arrays(folder, generation, geometry.arrays(count, storage)) as arrays:
+        yield GalleryWriter(arrays, geometry, count=count, storage=storage)

@@ -15,17 +15,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .derived import CODE_KINDS
 from .errors import InputError, RecipeError
 from .extractor import LEVEL_NAME
 from .files import FileWriter, reading, sync_folder, writing
 from .gallery import EMBEDDINGS
+from .ignore import IGNORE
 from .manifest import EXTRACTOR_NAME, GENERATION, LARGEST_MANIFEST, Manifest, from_json, to_json
 
 MANIFEST_NAME = "recipe.json"
 TEMPORARY_NAME = "recipe.json.tmp"
 LOCK_NAME = ".lock"
 # All names that a writer may leave behind, and so all that the sweep may remove.
-OWN_NAME = rf"{EXTRACTOR_NAME}|({EMBEDDINGS}|{LEVEL_NAME})-{GENERATION}\.npy|{re.escape(TEMPORARY_NAME)}"
+ARRAY = rf"{EMBEDDINGS}|{IGNORE}|(({'|'.join(CODE_KINDS)})-)?{LEVEL_NAME}"
+OWN_NAME = rf"{EXTRACTOR_NAME}|({ARRAY})-{GENERATION}\.npy|{re.escape(TEMPORARY_NAME)}"
 
 
 @contextmanager

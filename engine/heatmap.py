@@ -1,7 +1,7 @@
 """From the matcher's distance map to what a person looks at: anomaly map, mask, regions and overlay picture.
 
-``anomaly_map = Gaussian(sigma) of the bilinearly enlarged distances``. Nothing is rescaled by an image's own
-range: two frames' maps and pictures can be compared.
+``anomaly_map = Gaussian(sigma) of the bilinearly enlarged distances``, over what isn't ignored. Nothing is rescaled by
+an image's own range: two frames' maps and pictures can be compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .images import Placement
+from .images import EDGE_ROUNDING, Placement, any_under
 from .result import Region
 
 # The overlay's colours, in multiples of theta: they set in at the first and stay the same from the second on.
@@ -25,15 +25,31 @@ _STRONGEST = 0.6  # the most that colour hides of the frame: a defect must still
 _SMALLEST_THETA = 1e-30  # identical normal images calibrate to 0
 _CONTOUR_RGB = (255, 255, 255)
 _BOX_RGB = (255, 0, 0)
-# Absorbs the rounding of a scale such as 1024 / 224, by which an edge that lies on a whole pixel may miss it.
-_EDGE_ROUNDING = 1e-6
+_HATCH_LIGHT = 64  # grey levels by which a stripe of what is ignored outshines its neighbours, on any background
+_HATCH_WIDTH = 4  # in line widths
 
 
-def anomaly_map(distances: NDArray[np.floating], size: tuple[int, int], *, sigma: float) -> NDArray[np.float32]:
+def anomaly_map(
+    distances: NDArray[np.floating],
+    size: tuple[int, int],
+    *,
+    sigma: float,
+    ignore: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
     """Enlarge a distance map to the extractor's input size and smooth it.
 
     Bilinear between pixel centres, edges held. The Gaussian reaches ``int(4 * sigma + 0.5)`` pixels far and
     mirrors the map at its border with the edge pixel repeated, which scipy calls ``reflect``.
+
+    With a mask both steps are weighted means over what is scored, so that nothing leaks out of what is ignored and
+    nothing is lost to it: a defect beside it keeps its strength. For a pixel that isn't ignored, with s = 1 at the
+    distance map's pixels that are scored and S = 1 at the input's::
+
+        enlarged = bilinear(s * distances) / bilinear(s)
+        map      = Gaussian(S * enlarged) / Gaussian(S)
+
+    Neither divisor can be 0: the pixel itself is part of Gaussian(S), and the distance map's pixel that covers it
+    is scored (see :func:`ignored_distances`) and weighs at least 1/4 in bilinear(s).
 
     Parameters
     ----------
@@ -43,17 +59,42 @@ def anomaly_map(distances: NDArray[np.floating], size: tuple[int, int], *, sigma
         (H, W), neither smaller than the map's.
     sigma
         Standard deviation in pixels of the input; 0 leaves the enlarged map as it is.
+    ignore
+        (H, W) bool: pixels of the input that aren't scored; None: all are.
 
     Returns
     -------
     ndarray
-        (H, W) float32.
+        (H, W) float32; 0 where ignored.
     """
-    enlarged = cv2.resize(distances.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
-    if sigma > 0:
-        side = 2 * int(4 * sigma + 0.5) + 1
-        enlarged = cv2.GaussianBlur(enlarged, (side, side), sigma, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(enlarged, np.float32)
+    values = distances.astype(np.float32)
+    if ignore is None:
+        return _smooth(_enlarge(values, size), sigma)
+    inside = ~ignore
+    scored = (~ignored_distances(ignore, (values.shape[0], values.shape[1]))).astype(np.float32)
+    enlarged = _ratio(_enlarge(values * scored, size), _enlarge(scored, size), inside)
+    return _ratio(_smooth(enlarged, sigma), _smooth(inside.astype(np.float32), sigma), inside)
+
+
+def ignored_distances(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which pixels of the distance map need no distance: those that cover nothing but ignored pixels.
+
+    So every pixel of the input that is scored has a distance under it.
+
+    Parameters
+    ----------
+    ignore
+        (H, W) bool, of the extractor's input size.
+    size
+        (h, w) of the distance map, the finest level's.
+
+    Returns
+    -------
+    ndarray
+        (h, w) bool.
+    """
+    scales = ignore.shape[0] / size[0], ignore.shape[1] / size[1]
+    return ~any_under(~ignore, size, Placement(*scales, top=0.0, left=0.0))
 
 
 def find_regions(
@@ -107,10 +148,12 @@ def overlay(
     *,
     placement: Placement,
     regions: Sequence[Region] = (),
+    ignore: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw the anomaly map, its contour at theta and the regions' boxes onto a copy of the frame.
 
-    Colours stand for multiples of theta, from half of it to twice. What the map doesn't cover stays as it is.
+    Colours stand for multiples of theta, from half of it to twice. What is ignored gets dark and hatched. What the map
+    doesn't cover stays as it is.
 
     Parameters
     ----------
@@ -120,6 +163,8 @@ def overlay(
         (H, W) float32.
     placement
         Where the map lies in the frame.
+    ignore
+        (H, W) bool: the map's pixels that aren't scored; None: all are.
 
     Returns
     -------
@@ -141,12 +186,31 @@ def overlay(
     ratio = np.asarray(cv2.resize(ratio.astype(np.float32), covered, interpolation=cv2.INTER_LINEAR))
     _blend(picture[top:bottom, left:right], ratio)
     thickness = max(1, round(min(picture.shape[:2]) / 256))
+    if ignore is not None:
+        ignored = cv2.resize(ignore.view(np.uint8), covered, interpolation=cv2.INTER_NEAREST_EXACT) > 0
+        _hatch(picture[top:bottom, left:right], ignored, _HATCH_WIDTH * thickness)
     outlines, _ = cv2.findContours((ratio > 1).view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, _CONTOUR_RGB, thickness, offset=(left, top))
     for region in regions:
         top, left, bottom, right = region.box
         cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), _BOX_RGB, thickness)
     return picture
+
+
+def _enlarge(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _smooth(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    if sigma == 0:
+        return values
+    side = 2 * int(4 * sigma + 0.5) + 1
+    return np.asarray(cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
+
+
+def _ratio(values: NDArray[np.float32], weights: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Divide inside; 0 elsewhere."""
+    return np.divide(values, weights, out=np.zeros_like(values), where=inside)
 
 
 def _blend(picture: NDArray[np.uint8], ratio: NDArray[np.floating]) -> None:
@@ -156,6 +220,13 @@ def _blend(picture: NDArray[np.uint8], ratio: NDArray[np.floating]) -> None:
     colours = _colours()[(shown * (255 / _FULL_SCALE)).astype(np.uint8)]
     weight = _STRONGEST * np.minimum((shown - _VISIBLE_FROM) / (1 - _VISIBLE_FROM), 1)[:, None]
     picture[visible] = np.rint(picture[visible] * (1 - weight) + colours * weight).astype(np.uint8)
+
+
+def _hatch(picture: NDArray[np.uint8], ignored: NDArray[np.bool_], width: int) -> None:
+    """Halve the light of what is ignored and lay diagonal stripes over it, in place."""
+    y, x = np.nonzero(ignored)
+    stripes = ((y + x) // width % 2 * _HATCH_LIGHT).astype(np.uint8)
+    picture[y, x] = picture[y, x] // 2 + stripes[:, None]
 
 
 @cache
@@ -172,8 +243,8 @@ def _frame_box(
     left, top, width, height = (int(value) for value in stats[:4])
     first = placement.to_frame(top - 0.5, left - 0.5)
     last = placement.to_frame(top + height - 0.5, left + width - 0.5)
-    begin = [max(math.floor(centre + 0.5 + _EDGE_ROUNDING), 0) for centre in first]
-    end = [math.ceil(centre + 0.5 - _EDGE_ROUNDING) for centre in last]
+    begin = [max(math.floor(centre + 0.5 + EDGE_ROUNDING), 0) for centre in first]
+    end = [math.ceil(centre + 0.5 - EDGE_ROUNDING) for centre in last]
     return begin[0], begin[1], min(end[0], frame_size[0]), min(end[1], frame_size[1])
 
 

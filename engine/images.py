@@ -29,6 +29,8 @@ Framing = Literal["whole", "paper"]
 MAX_PIXELS = 100_000_000
 # A ResNet's finest level has one position for every 4 x 4 pixels: fewer than two a side is a failed capture.
 MIN_SIDE = 8
+# Absorbs the rounding of a scale such as 1024 / 224, by which an edge that lies on a whole pixel may miss it.
+EDGE_ROUNDING = 1e-6
 # The paper's framing enlarges the longer side with the shorter one; beyond this ratio the crop shows next to nothing
 # of the frame, and a thin enough frame would ask for more memory than there is.
 MAX_PAPER_ASPECT = 16
@@ -75,6 +77,22 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # noqa: BLE001 - on damaged files the decoders raise whatever they stumbled over
         _refuse(path, error)
+
+
+def read_mask(path: str | os.PathLike[str], *, frame_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Read an image file as a mask: (h, w) bool, true where any colour isn't black. Alpha is ignored.
+
+    Raises
+    ------
+    InputError
+        As for :func:`read_image`, or not of the (height, width) that its frame has.
+    """
+    picture = read_image(path)
+    if frame_size is not None and picture.shape[:2] != frame_size:
+        wanted, came = (f"{height} x {width}" for height, width in (frame_size, picture.shape[:2]))
+        raise InputError(f"{path}: expected a mask of its image's size {wanted}, got {came}")
+    marked: NDArray[np.bool_] = np.any(as_rgb(picture), axis=2)
+    return marked
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -209,6 +227,37 @@ def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) ->
     scale_y, scale_x = height / resized[0], width / resized[1]
     cut = _resize(rgb, *resized)[top : top + rows, left : left + columns]
     return np.ascontiguousarray(cut), Placement(scale_y, scale_x, top * scale_y, left * scale_x)
+
+
+def any_under(mask: NDArray[np.bool_], size: tuple[int, int], placement: Placement) -> NDArray[np.bool_]:
+    """Bring a frame's mask to the input's geometry: true where any pixel under the input pixel is, be it in part.
+
+    Parameters
+    ----------
+    mask
+        (h, w) bool, of the frame's size.
+    size
+        (H, W) of the input.
+    placement
+        Where the input lies in the frame, as :func:`place` returns it.
+
+    Returns
+    -------
+    ndarray
+        (H, W) bool.
+    """
+    top, bottom = _edges(size[0], placement.scale_y, placement.top, mask.shape[0])
+    left, right = _edges(size[1], placement.scale_x, placement.left, mask.shape[1])
+    sums = np.asarray(cv2.integral(mask.astype(np.uint8)))  # (h + 1, w + 1): true pixels above and to the left
+    strips = sums[bottom] - sums[top]
+    return strips[:, right] > strips[:, left]
+
+
+def _edges(count: int, scale: float, offset: float, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each of ``count`` input pixels begins and ends along one side of a frame, in whole pixels outwards."""
+    edges = np.arange(count + 1) * scale + offset
+    first, last = np.floor(edges[:-1] + EDGE_ROUNDING), np.ceil(edges[1:] - EDGE_ROUNDING)
+    return first.clip(0, length).astype(np.intp), last.clip(0, length).astype(np.intp)
 
 
 def _resize(rgb: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:

@@ -1,16 +1,19 @@
 """recipe.json: everything a recipe says about itself, as strict JSON and back.
 
-Format ``spadeline-recipe``, version 1. Every field is required, and an unknown one is an error: it could
+Format ``spadeline-recipe``, version 2. Every field is required, and an unknown one is an error: it could
 change a score, so a recipe with further fields needs a further version. NaN, infinities and repeated keys are
 refused. Text is escaped to ASCII, so that any image name survives. Whether the files that it names are there,
 :mod:`.recipe` finds out.
+
+Version 1 is read, too: it knew no codes, no level weights and no ignore mask, so it has none of them. Codes have
+a version of their own, since they change no score: a recipe whose codes are of another version has none for us.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,13 +21,18 @@ from typing import Any, NoReturn, TypeVar
 
 from .calibration import Threshold
 from .checks import check_instance, check_instances, check_integer, check_text, check_unique
+from .codes import CODES_VERSION
+from .derived import can_have_codes, code_arrays, code_roles
 from .errors import InputError, RecipeError
 from .files import StoredFile
-from .gallery import EMBEDDINGS, Geometry, array_name
+from .gallery import EMBEDDINGS, Geometry
+from .ignore import IGNORE
 from .settings import Calibration, ImageRecord, Settings
 
 FORMAT = "spadeline-recipe"
-VERSION = 1
+VERSION = 2
+# The versions that are read, each with the fields and files that came after it.
+LATER = {1: frozenset({"codes_version", "level_weights", IGNORE}), 2: frozenset[str]()}
 LARGEST_MANIFEST = 64 << 20  # bytes; some 300,000 images, and all that a reader will parse
 EXTRACTOR = "extractor"
 GENERATION = "[1-9][0-9]{0,17}"  # as it stands in file names; a killed writer can't use up 10**18
@@ -55,7 +63,11 @@ class Manifest:
     geometry
         The shapes of the extractor's input and outputs.
     files
-        The recipe's other files: ``"extractor"``, ``"embeddings"``, and each level by its name.
+        The recipe's other files: ``"extractor"``, ``"embeddings"``, each level by its name; ``"ignore"`` if there is
+        a mask, and the codes, such as ``"rotated-layer1"``, if there are any. Each name holds the generation that
+        wrote it.
+    codes_version
+        Of the matcher's codes; None: there are none.
     calibration
         tau and theta and how they came about; None before the recipe was calibrated.
     images
@@ -68,6 +80,7 @@ class Manifest:
     settings: Settings
     geometry: Geometry
     files: Mapping[str, StoredFile]
+    codes_version: int | None = None
     calibration: Calibration | None
     images: tuple[ImageRecord, ...]
 
@@ -77,6 +90,9 @@ class Manifest:
         check_integer("generation", self.generation, low=1, high=10**18 - 1)
         check_instance("settings", self.settings, Settings)
         check_instance("geometry", self.geometry, Geometry)
+        check_level_weights(self.settings, self.geometry)
+        if self.codes_version is not None:
+            check_integer("codes_version", self.codes_version, low=1, high=2**31 - 1)
         if self.calibration is not None:
             check_instance("calibration", self.calibration, Calibration)
         check_instances("images", self.images, ImageRecord)
@@ -85,22 +101,45 @@ class Manifest:
         check_unique("images", (image.name for image in self.images))
         self._check_files()
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether there are codes, and of the version that is used here."""
+        return self.codes_version == CODES_VERSION
+
     def _check_files(self) -> None:
         """Names are compared with the only ones they may be, so none can lead out of the folder."""
-        roles = (EXTRACTOR, EMBEDDINGS, *self.geometry.level_names)
-        if set(self.files) != set(roles):
-            raise InputError(f"files: expected {', '.join(roles)}, got {', '.join(self.files)}")
-        name = self.files[EXTRACTOR].name
-        if not re.fullmatch(EXTRACTOR_NAME, name):
-            raise InputError(f"files: {EXTRACTOR}: expected the name extractor-<generation>.onnx, got {name!r:.100}")
-        for role in roles[1:]:
-            name, expected = self.files[role].name, array_name(role, self.generation)
-            if name != expected:
-                raise InputError(f"files: {role}: expected the name {expected}, got {name!r:.100}")
+        features = (EMBEDDINGS, *self.geometry.level_names)
+        required, optional = [EXTRACTOR, *features], [IGNORE]
+        if self.has_codes:
+            if not can_have_codes(self.geometry):
+                channels = ", ".join(str(shape[0]) for shape in self.geometry.level_shapes)
+                raise InputError(f"codes_version: expected none for levels of {channels} channels, got {CODES_VERSION}")
+            required += code_arrays(self.geometry, len(self.images))
+        elif self.codes_version is not None:
+            optional += code_roles(self.geometry)
+        if not set(required) <= set(self.files) <= {*required, *optional}:
+            raise InputError(
+                f"files: expected {', '.join(required)}, possibly {', '.join(optional)}, got {', '.join(self.files)}"
+            )
+        for role, file in self.files.items():
+            # Features are of this generation; the other files may be older or, codes made later, newer.
+            generation = self.generation if role in features else "<generation>"
+            expected = f"{role}-{generation}.{'onnx' if role == EXTRACTOR else 'npy'}"
+            if not re.fullmatch(expected.replace(".", r"\.").replace("<generation>", GENERATION), file.name):
+                raise InputError(f"files: {role}: expected the name {expected}, got {file.name!r:.100}")
 
     def changed(self, **changes: Any) -> Manifest:
         """Return a manifest with some fields replaced, never one of a derived class."""
         return Manifest(**{field.name: getattr(self, field.name) for field in fields(Manifest)} | changes)
+
+
+def check_level_weights(settings: Settings, geometry: Geometry) -> None:
+    """Raise InputError unless the settings weigh each of the geometry's levels, or none."""
+    weights, names = settings.level_weights, geometry.level_names
+    if weights is not None and len(weights) != len(names):
+        raise InputError(
+            f"level_weights: expected {len(names)}, one for each of {', '.join(names)}, got {len(weights)}"
+        )
 
 
 def to_json(manifest: Manifest) -> bytes:
@@ -131,22 +170,27 @@ def _manifest(content: object) -> Manifest:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise InputError(f"expected an object of format {FORMAT!r}")
     version = content.pop("version", None)
-    if version != VERSION or isinstance(version, bool):
-        raise InputError(f"expected version {VERSION} of the format, the one read here, got {version!r:.100}")
+    if type(version) is not int or version not in LATER:
+        known = " or ".join(map(str, LATER))
+        raise InputError(f"expected version {known} of the format, those read here, got {version!r:.100}")
+    later = LATER[version]
     return _build(
         Manifest,
         content,
-        settings=lambda part: _build(Settings, part),
+        later,
+        settings=lambda part: _build(Settings, part, later, level_weights=_tuples),
         geometry=lambda part: _build(Geometry, part, level_names=_tuples, level_shapes=_tuples, input_size=_tuples),
-        files=_files,
+        files=lambda part: _files(part, later),
         calibration=lambda part: None if part is None else _calibration(part),
         images=_images,
     )
 
 
-def _files(content: object) -> dict[str, StoredFile]:
+def _files(content: object, later: Collection[str]) -> dict[str, StoredFile]:
     if not isinstance(content, dict):
         raise InputError(f"expected an object, got {content!r:.100}")
+    if unknown := sorted(content.keys() & later):
+        raise InputError(f"{unknown[0]!r} is unknown")
     return {role: _named(role, lambda part: _build(StoredFile, part), part) for role, part in content.items()}
 
 
@@ -165,9 +209,9 @@ def _calibration(content: object) -> Calibration:
     return _build(Calibration, content, tau=of_threshold, theta=of_threshold, image_scores=_tuples, map_scores=_tuples)
 
 
-def _build(kind: type[T], content: object, **parts: Callable[[object], object]) -> T:
-    """Make a dataclass of a JSON object that has exactly its fields, the named ones converted first."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+def _build(kind: type[T], content: object, later: Collection[str] = (), **parts: Callable[[object], object]) -> T:
+    """Make a dataclass of a JSON object that has exactly its fields, without later ones, some converted first."""
+    names = {field.name for field in fields(kind)} - set(later)  # type: ignore[arg-type]
     if not isinstance(content, dict):
         raise InputError(f"expected an object, got {content!r:.100}")
     if missing := sorted(names - content.keys()):

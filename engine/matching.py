@@ -7,25 +7,70 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _native, reference
 from .cells import from_cells, level_shifts, to_cells
-from .checks import check_choice, check_integer
+from .checks import check_choice, check_integer, check_number
+from .codes import LevelCodes, can_encode, encode_gallery
 from .errors import InputError
 from .extractor import MOST_THREADS
-from .settings import LARGEST_WINDOW, MOST_NEIGHBOURS, Upsampling
+from .settings import LARGEST_WEIGHT, LARGEST_WINDOW, MOST_NEIGHBOURS, SMALLEST_WEIGHT, Upsampling
 
 if TYPE_CHECKING:
     from .recipe import Recipe
 
-Path = Literal["auto", "dense", "reference"]
+Path = Literal["auto", "pruned", "dense", "reference"]
 Levels = Sequence[NDArray[np.floating]]
 
 INSTRUCTION_SET_VARIABLE = "SPADELINE_INSTRUCTION_SET"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What one match had to compute: why a frame took longer than another.
+
+    Attributes
+    ----------
+    path
+        The one taken. On others than ``"pruned"`` there is nothing to count: all the following are 0.
+    pairs
+        Pairs of the coarsest level's pixels within the window: all were bounded.
+    passed
+        Pairs of each level's pixels, finest first, that no bound ruled out: they were looked into.
+    exact
+        Pairs of the finest level's pixels whose distance was computed in float64 while pruning.
+    guarded_cells
+        The coarsest level's pixels in the query that were too costly to prune, and that the dense path finished.
+    """
+
+    path: Literal["pruned", "dense", "reference"]
+    pairs: int
+    passed: tuple[int, ...]
+    exact: int
+    guarded_cells: int
+
+
+class Match(NamedTuple):
+    """One query's result.
+
+    Attributes
+    ----------
+    distances
+        (h, w) float64: mean squared distance to the kappa nearest, in the features' own units; 0 where ignored.
+    neighbours
+        (h, w, kappa, 3) int32 as (image, y, x), nearest first; ties go to the smaller (image, y, x); -1 where ignored.
+    statistics
+        What it took.
+    """
+
+    distances: NDArray[np.float64]
+    neighbours: NDArray[np.int32]
+    statistics: Statistics
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -36,22 +81,26 @@ def instruction_sets() -> tuple[str, ...]:
 class Matcher:
     """The kappa nearest gallery pixels of every query pixel, over a pyramid of feature levels.
 
-    ``D(p, r) = sum over levels of |f_l(p) - g_l(r)|^2``, both sides upsampled to the finest level; the distance of p
-    is the mean of the kappa smallest D(p, r) over all pixels r of the images asked for. Distances are exact for the
-    gallery as stored: candidates are found in float32 by a proven lower bound and decided in float64.
+    ``D(p, r) = sum over levels of weight_l * |f_l(p) - g_l(r)|^2``, both sides upsampled to the finest level; the
+    distance of p is the mean of the kappa smallest D(p, r) over all pixels r of the images asked for. Distances are
+    exact for the gallery as stored, on every path: proven lower bounds rule pairs out, and float64 decides.
 
     Parameters
     ----------
     levels
         The gallery: one (n, c, h, w) array a level, finest first, all float32 or all float16, finite. Each level is the
         one before halved once or more, rounded up. They are copied into the matcher's layout.
+    weights
+        A factor for each level's squared distance, finest first, 1e-6 to 1e6; all 1 by default.
     threads
         Size of the matcher's own team of threads; the machine's processors by default.
     path
-        ``"auto"`` and ``"dense"``: native, every pair, each level's products at its own resolution.
+        ``"pruned"``: native, branch and bound over the levels, by codes of the gallery, which are made here.
+        ``"dense"``: native, every pair, each level's products at its own resolution.
         ``"reference"``: NumPy float64, slow, the definition.
+        ``"auto"``: pruned where it can be: nearest upsampling, and a gallery that has codes or can have them.
     upsampling
-        ``"nearest"``, or ``"bilinear"`` with half-pixel centres and clamped edges (1.6 to 1.9 times as slow).
+        ``"nearest"``, or ``"bilinear"`` with half-pixel centres and clamped edges, on the dense path only.
     instruction_set
         ``"auto"``: the best that the machine runs, or what ``SPADELINE_INSTRUCTION_SET`` names; or one of
         :func:`instruction_sets`.
@@ -71,8 +120,8 @@ class Matcher:
     >>> gallery = [np.zeros((3, 8, 4, 6), np.float32), np.zeros((3, 16, 2, 3), np.float32)]
     >>> matcher = Matcher(gallery, threads=1)
     >>> query = [np.ones((8, 4, 6), np.float32), np.ones((16, 2, 3), np.float32)]
-    >>> distances, neighbours = matcher.match(query, [0, 2])
-    >>> distances.shape, float(distances[0, 0]), neighbours[0, 0].tolist()
+    >>> match = matcher.match(query, [0, 2])
+    >>> match.distances.shape, float(match.distances[0, 0]), match.neighbours[0, 0].tolist()
     ((4, 6), 24.0, [[0, 0, 0]])
     """
 
@@ -80,16 +129,21 @@ class Matcher:
         self,
         levels: Levels,
         *,
+        weights: Sequence[float] | None = None,
         threads: int | None = None,
         path: Path = "auto",
         upsampling: Upsampling = "nearest",
         instruction_set: str = "auto",
     ) -> None:
         _check_gallery(levels)
+        check_choice("path", path, get_args(Path))
+        check_choice("upsampling", upsampling, get_args(Upsampling))
         sizes = tuple((level.shape[2], level.shape[3]) for level in levels)
         shifts = level_shifts(sizes)
         cells = [to_cells(level, shifts[-1] - shift) for level, shift in zip(levels, shifts, strict=True)]
-        self._open(cells, sizes, threads, path, upsampling, instruction_set)
+        wanted = path == "pruned" or (path == "auto" and upsampling == "nearest")
+        codes = encode_gallery(cells) if wanted and can_encode(tuple(level.shape[1] for level in levels)) else None
+        self._open(cells, sizes, codes, weights, threads, path, upsampling, instruction_set)
 
     @classmethod
     def from_cells(
@@ -97,6 +151,8 @@ class Matcher:
         cells: Levels,
         sizes: Sequence[tuple[int, int]],
         *,
+        codes: Sequence[LevelCodes] | None = None,
+        weights: Sequence[float] | None = None,
         threads: int | None = None,
         path: Path = "auto",
         upsampling: Upsampling = "nearest",
@@ -110,21 +166,27 @@ class Matcher:
             One (n, rows, columns, block, c) array a level, finest first: see :mod:`spadeline.engine.cells`.
         sizes
             (h, w) of each level.
-        threads, path, upsampling, instruction_set
+        codes
+            The levels' codes: see :mod:`spadeline.engine.codes`. Without them there is no pruned path.
+        weights, threads, path, upsampling, instruction_set
             As in the constructor. Features aren't checked here: one that isn't finite is reported by ``match``.
         """
+        check_choice("path", path, get_args(Path))
+        check_choice("upsampling", upsampling, get_args(Upsampling))
         matcher = cls.__new__(cls)
-        matcher._open(list(cells), tuple(sizes), threads, path, upsampling, instruction_set)  # noqa: SLF001 - our own
+        matcher._open(list(cells), tuple(sizes), codes, weights, threads, path, upsampling, instruction_set)  # noqa: SLF001 - our own
         return matcher
 
     @classmethod
     def from_recipe(
         cls, recipe: Recipe, *, threads: int | None = None, path: Path = "auto", instruction_set: str = "auto"
     ) -> Self:
-        """Open a recipe's gallery where it lies, with the upsampling that its settings name."""
+        """Open a recipe's gallery where it lies, with the upsampling and the weights that its settings name."""
         return cls.from_cells(
             recipe.levels,
             [(height, width) for _, height, width in recipe.level_shapes],
+            codes=recipe.codes,
+            weights=recipe.settings.level_weights,
             threads=threads,
             path=path,
             upsampling=recipe.settings.upsampling,
@@ -135,30 +197,34 @@ class Matcher:
         self,
         cells: list[NDArray[np.floating]],
         sizes: tuple[tuple[int, int], ...],
+        codes: Sequence[LevelCodes] | None,
+        weights: Sequence[float] | None,
         threads: int | None,
         path: Path,
         upsampling: Upsampling,
         instruction_set: str,
     ) -> None:
-        check_choice("path", path, get_args(Path))
-        check_choice("upsampling", upsampling, get_args(Upsampling))
         threads = os.cpu_count() or 1 if threads is None else threads
         check_integer("threads", threads, low=1, high=MOST_THREADS)
         if instruction_set == "auto":
             instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
-        self.path: Literal["dense", "reference"] = "reference" if path == "reference" else "dense"
+        self.path = _resolved(path, upsampling, codes)
         self.upsampling = upsampling
         self.sizes = sizes
+        self.weights = _checked_weights(weights, len(cells))
         self._cells = cells
-        self._shifts = level_shifts(sizes)
+        self._guard_share = _native.GUARD_SHARE
+        used = codes if self.path == "pruned" else None
         try:
             self._native = _native.Matcher(
                 cells,
                 sizes,
-                self._shifts,
+                level_shifts(sizes),
                 threads=threads,
                 instruction_set=instruction_set,
                 upsampling=upsampling,
+                weights=self.weights,
+                codes=None if used is None else [(level.basis, level.projected, level.rotated) for level in used],
             )
         except ValueError as error:
             raise InputError(str(error)) from None
@@ -184,8 +250,9 @@ class Matcher:
         *,
         kappa: int = 1,
         window: int | None = None,
+        ignore: NDArray[np.bool_] | None = None,
         out: tuple[NDArray[np.float64], NDArray[np.int32]] | None = None,
-    ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    ) -> Match:
         """Match every pixel of one query.
 
         Parameters
@@ -198,46 +265,148 @@ class Matcher:
             Nearest gallery pixels to average over.
         window
             Search radius in pixels of the coarsest level; None searches the whole image.
+        ignore
+            (h, w) bool at the finest level: pixels of the query that aren't scored; None: all are.
         out
-            Arrays to write the results to, of exactly their shapes and types.
-
-        Returns
-        -------
-        distances
-            (h, w) float64: mean squared distance to the kappa nearest, in the features' own units.
-        neighbours
-            (h, w, kappa, 3) int32 as (image, y, x), nearest first; ties go to the smaller (image, y, x).
+            Arrays to write distances and neighbours to, of exactly their shapes and types.
 
         Raises
         ------
         InputError
             A query of the wrong shape or with features that aren't finite, ids out of range or twice, kappa above the
-            number of pixels within reach, a wrong ``out``.
+            number of pixels within reach, a wrong ``ignore`` or ``out``.
         """
+        outs = None if out is None else [out]
+        return self._match([query_levels], [image_ids], kappa, window, ignore, outs)[0]
+
+    def match_batch(
+        self,
+        queries: Sequence[Levels],
+        image_ids: Sequence[Sequence[int] | NDArray[np.int64]],
+        *,
+        kappa: int = 1,
+        window: int | None = None,
+        ignore: NDArray[np.bool_] | None = None,
+    ) -> list[Match]:
+        """Match several queries, side by side: each thread takes whole ones, so that none waits for another.
+
+        Results are those of :meth:`match`, to the last bit.
+
+        Parameters
+        ----------
+        queries
+            Each as for :meth:`match`.
+        image_ids
+            The gallery images to search for each query.
+        kappa, window, ignore
+            As for :meth:`match`, for all queries alike.
+
+        Raises
+        ------
+        InputError
+            As for :meth:`match`; the text names the query.
+        """
+        if len(queries) != len(image_ids):
+            raise InputError(f"image_ids: expected ids for each of {len(queries)} queries, got {len(image_ids)}")
+        return self._match(queries, image_ids, kappa, window, ignore, None)
+
+    def _match(
+        self,
+        queries: Sequence[Levels],
+        image_ids: Sequence[Sequence[int] | NDArray[np.int64]],
+        kappa: int,
+        window: int | None,
+        ignore: NDArray[np.bool_] | None,
+        outs: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]] | None,
+    ) -> list[Match]:
         check_integer("kappa", kappa, low=1, high=MOST_NEIGHBOURS)
         if window is not None:
             check_integer("window", window, low=0, high=LARGEST_WINDOW)
-        ids = np.asarray(image_ids)
-        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-            raise InputError(f"image_ids: expected integers (k,), got {ids.dtype} {ids.shape}")
-        ids = np.ascontiguousarray(ids, np.int64)
-        query = [np.ascontiguousarray(level) for level in query_levels]
         height, width = self.sizes[0]
-        if out is None:
-            out = np.empty((height, width)), np.empty((height, width, kappa, 3), np.int32)
-        distances, neighbours = out
-        reach = -1 if window is None else window
+        if outs is None:
+            outs = [(np.empty((height, width)), np.empty((height, width, kappa, 3), np.int32)) for _ in queries]
+        if ignore is not None:
+            ignore = _checked_ignore(ignore, self.sizes[0])
+        requests = [
+            ([np.ascontiguousarray(level) for level in query], _checked_ids(ids), *out)
+            for query, ids, out in zip(queries, image_ids, outs, strict=True)
+        ]
         try:
             if self.path == "reference":
-                gallery = [from_cells(level, *size) for level, size in zip(self._cells, self.sizes, strict=True)]
-                distances[:], neighbours[:] = reference.match(
-                    query, gallery, ids, kappa=kappa, window=window, upsampling=self.upsampling
-                )
+                counts = [self._match_by_reference(*request, kappa, window, ignore) for request in requests]
             else:
-                self._native.match(query, ids, kappa=kappa, window=reach, distances=distances, neighbours=neighbours)
+                reach = -1 if window is None else window
+                counts = self._native.match(
+                    requests, kappa=kappa, window=reach, ignore=ignore, guard_share=self._guard_share
+                )
         except (ValueError, RuntimeError) as error:
             raise InputError(str(error)) from None
-        return distances, neighbours
+        return [
+            Match(distances, neighbours, Statistics(path=self.path, **count))
+            for (_, _, distances, neighbours), count in zip(requests, counts, strict=True)
+        ]
+
+    def _match_by_reference(
+        self,
+        query: Levels,
+        ids: NDArray[np.int64],
+        distances: NDArray[np.float64],
+        neighbours: NDArray[np.int32],
+        kappa: int,
+        window: int | None,
+        ignore: NDArray[np.bool_] | None,
+    ) -> dict[str, Any]:
+        gallery = [from_cells(level, *size) for level, size in zip(self._cells, self.sizes, strict=True)]
+        distances[:], neighbours[:] = reference.match(
+            query,
+            gallery,
+            ids,
+            kappa=kappa,
+            window=window,
+            upsampling=self.upsampling,
+            weights=self.weights,
+            ignore=ignore,
+        )
+        return {"pairs": 0, "passed": (0,) * len(gallery), "exact": 0, "guarded_cells": 0}
+
+
+def _resolved(
+    path: Path, upsampling: Upsampling, codes: Sequence[LevelCodes] | None
+) -> Literal["pruned", "dense", "reference"]:
+    """Return the path to take, from facts that no query changes."""
+    possible = upsampling == "nearest" and codes is not None
+    if path == "pruned" and not possible:
+        raise InputError(
+            f"path: expected codes of the gallery and nearest upsampling for 'pruned', got upsampling {upsampling!r} "
+            f"and {'no ' if codes is None else ''}codes"
+        )
+    if path == "auto":
+        return "pruned" if possible else "dense"
+    return path
+
+
+def _checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:
+    if weights is None:
+        return [1.0] * count
+    if len(weights) != count:
+        raise InputError(f"weights: expected one for each of {count} levels, got {len(weights)}")
+    for index, weight in enumerate(weights):
+        check_number(f"weights[{index}]", weight, low=SMALLEST_WEIGHT, high=LARGEST_WEIGHT)
+    return [float(weight) for weight in weights]
+
+
+def _checked_ignore(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    if not isinstance(ignore, np.ndarray) or ignore.dtype != np.bool_ or ignore.shape != size:
+        came = f"{ignore.dtype} {ignore.shape}" if isinstance(ignore, np.ndarray) else type(ignore).__name__
+        raise InputError(f"ignore: expected bool {size}, got {came}")
+    return np.ascontiguousarray(ignore)
+
+
+def _checked_ids(image_ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    ids = np.asarray(image_ids)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise InputError(f"image_ids: expected integers (k,), got {ids.dtype} {ids.shape}")
+    return np.ascontiguousarray(ids, np.int64)
 
 
 def _check_gallery(levels: Levels) -> None:

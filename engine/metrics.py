@@ -121,7 +121,9 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> Curve:
     return curve
 
 
-def pixel_curves(masks: Sequence[ArrayLike], maps: Sequence[ArrayLike]) -> tuple[Curve, Curve]:
+def pixel_curves(
+    masks: Sequence[ArrayLike], maps: Sequence[ArrayLike], *, ignore: NDArray[np.bool_] | None = None
+) -> tuple[Curve, Curve]:
     """Return the pixels' ROC and PRO curves over all images; both come from one sort of the normal pixels.
 
     PRO(t) = mean over all 8-connected regions of (pixels of the region above t / its area), against the
@@ -134,11 +136,14 @@ def pixel_curves(masks: Sequence[ArrayLike], maps: Sequence[ArrayLike]) -> tuple
         One (h, w) bool per image, true where anomalous; an all-false mask for a normal image.
     maps
         One (h, w) finite anomaly map per image; sizes may differ between images.
+    ignore
+        (h, w) bool: pixels that count for nothing, in any image, neither as normal nor in a region's area; all maps are
+        of this size then.
 
     Raises
     ------
     InputError
-        A mask doesn't fit its map, a value isn't finite, or there is no anomalous or no normal pixel.
+        A mask doesn't fit its map or ``ignore``, a value isn't finite, or there is no anomalous or no normal pixel.
     """
     if len(masks) != len(maps):
         raise InputError(f"masks: expected one per anomaly map ({len(maps)}), got {len(masks)}")
@@ -146,9 +151,12 @@ def pixel_curves(masks: Sequence[ArrayLike], maps: Sequence[ArrayLike]) -> tuple
     normal, anomalous, overlaps = [empty], [empty], [np.zeros(0)]
     for index, (labels, scores) in enumerate(zip(masks, maps, strict=True)):
         mask, values = _checked(f"masks[{index}]", labels, f"maps[{index}]", scores, ndim=2)
-        normal.append(values[~mask])
-        anomalous.append(values[mask])
-        overlaps.append(_overlap_weights(mask))
+        counted = np.ones_like(mask) if ignore is None else ~ignore
+        if counted.shape != mask.shape:
+            raise InputError(f"ignore: expected the shape of maps[{index}] {mask.shape}, got {counted.shape}")
+        normal.append(values[~mask & counted])
+        anomalous.append(values[mask & counted])
+        overlaps.append(_overlap_weights(mask, counted))
     negatives, positives, overlap = (
         np.concatenate(normal),
         np.concatenate(anomalous),
@@ -214,10 +222,14 @@ def _curves(
     return curves
 
 
-def _overlap_weights(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """1 / area of the 8-connected region of each anomalous pixel, in the order of ``values[mask]``."""
-    _, regions, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    weights: NDArray[np.float64] = 1.0 / statistics[regions[mask], cv2.CC_STAT_AREA]
+def _overlap_weights(mask: NDArray[np.bool_], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """1 / counted area of the 8-connected region of each anomalous pixel, in the order of ``values[mask & counted]``.
+
+    A defect stays one region even where pixels that don't count cut it in two.
+    """
+    _, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    members = regions[mask & counted]
+    weights: NDArray[np.float64] = 1.0 / np.bincount(members)[members]
     return weights
 
 

@@ -1,8 +1,9 @@
-"""The deployable folder: create it, read it, add and remove normal images, set its thresholds and settings.
+"""The deployable folder: create it, add and remove normal images, set its thresholds and settings.
 
-A change that touches features writes new files beside the old ones and then switches to them; how that
-survives kills and full disks is :mod:`.generations`'s business. Readers never wait, and hold the generation
-that they opened. Nothing is scored here, and no image is read.
+A change that touches features or codes writes new files beside the old ones and then switches to them; how that
+survives kills and full disks is :mod:`.generations`'s business. Whoever writes features leaves codes for all of them,
+if they can be encoded at all. Reading is :mod:`.opened`'s business: readers never wait, and hold the files that they
+opened. Nothing is scored here, and no image is read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,14 +18,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .cells import from_cells
+from .arrays import write_array
 from .checks import check_integer
+from .codes import CODES_VERSION, LevelCodes
+from .derived import can_have_codes, code_roles, write_codes
 from .errors import InputError, RecipeError
 from .extractor import Features
-from .files import check_stored, copy_file, reading, writing
-from .gallery import EMBEDDINGS, GalleryWriter, Geometry, new_gallery, open_array
+from .files import copy_file, writing
+from .gallery import EMBEDDINGS, GalleryWriter, Geometry, new_gallery
 from .generations import MANIFEST_NAME, check_source, next_generation, only_writer, read_manifest, switch
-from .manifest import EXTRACTOR, Manifest, extractor_name, from_json
+from .ignore import IGNORE, check_ignore
+from .manifest import EXTRACTOR, Manifest, check_level_weights, extractor_name
+from .opened import Recipe, open_recipe
 from .settings import MOST_IMAGES, Calibration, ImageRecord, Settings
 
 __all__ = [
@@ -37,111 +41,8 @@ __all__ = [
     "create_recipe",
     "remove_images",
     "set_calibration",
+    "update_codes",
 ]
-
-BUILT_IN = ("framing", "storage")  # the stored features depend on these settings
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Recipe(Manifest):
-    """A recipe opened for reading: what recipe.json says, and the arrays that it named at that moment.
-
-    The arrays stay as they are even if a writer adds or removes images afterwards; load again to see that.
-
-    Attributes
-    ----------
-    folder
-        Where it lies.
-    embeddings
-        (n, d) float32, mapped read-only.
-    levels
-        (n, rows, columns, 4**depth, c) in the cell-blocked layout, float32 or float16, mapped read-only;
-        finest first.
-    """
-
-    folder: Path
-    embeddings: NDArray[np.float32] = field(repr=False)
-    levels: tuple[NDArray[np.floating], ...] = field(repr=False)
-
-    @staticmethod
-    def load(folder: str | os.PathLike[str], *, verify: bool = False) -> Recipe:
-        """Open a recipe.
-
-        Sizes, shapes and number types of all files are always checked, before any memory is asked for.
-
-        Parameters
-        ----------
-        folder
-            The recipe.
-        verify
-            Also read every file through and compare its SHA-256.
-
-        Raises
-        ------
-        RecipeError
-            Not a recipe, of another version, or damaged; the text names the file.
-        """
-        folder = Path(folder)
-        encoded = read_manifest(folder)
-        while True:
-            try:
-                return _opened(folder, from_json(encoded, folder / MANIFEST_NAME), verify=verify)
-            except RecipeError:
-                # A writer may have switched since recipe.json was read, and swept the files that it named.
-                current = read_manifest(folder)
-                if current == encoded:
-                    raise
-                encoded = current
-
-    @property
-    def extractor_path(self) -> Path:
-        """The extractor's ONNX file."""
-        return self.folder / self.files[EXTRACTOR].name
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """(H, W) of the extractor's input."""
-        return self.geometry.input_size
-
-    @property
-    def level_names(self) -> tuple[str, ...]:
-        """The levels' names, finest first."""
-        return self.geometry.level_names
-
-    @property
-    def level_shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(c, h, w) of each level, finest first."""
-        return self.geometry.level_shapes
-
-    def with_settings(self, settings: Settings) -> Recipe:
-        """Return the recipe with other settings, in memory alone; its thresholds are those of the old ones.
-
-        Raises
-        ------
-        InputError
-            A change of framing or storage, which the stored features depend on.
-        """
-        for name in BUILT_IN:
-            own, new = getattr(self.settings, name), getattr(settings, name)
-            if new != own:
-                raise InputError(f"{name}: expected {own!r}, which is built into the stored features, got {new!r}")
-        return replace(self, settings=settings)
-
-    def features(self, index: int) -> Features:
-        """Return what was stored of one image as float32: levels (1, c, h, w) and embedding (1, d).
-
-        Raises
-        ------
-        InputError
-            There is no image of that index.
-        """
-        check_integer("index", index, low=0, high=len(self.images) - 1)
-        rows = slice(index, index + 1)
-        levels = (
-            from_cells(np.array(level[rows], np.float32), height, width)
-            for level, (_, height, width) in zip(self.levels, self.level_shapes, strict=True)
-        )
-        return Features(tuple(levels), np.array(self.embeddings[rows]))
 
 
 def create_recipe(
@@ -155,6 +56,7 @@ def create_recipe(
     level_shapes: tuple[tuple[int, int, int], ...],
     input_size: tuple[int, int],
     embedding_size: int,
+    ignore: NDArray[np.bool_] | None = None,
     calibrate: Callable[[Recipe], Calibration] | None = None,
     overwrite: bool = False,
 ) -> Recipe:
@@ -175,6 +77,8 @@ def create_recipe(
         Every setting that changes a score.
     level_names, level_shapes, input_size, embedding_size
         The extractor's, see :class:`~.gallery.Geometry`.
+    ignore
+        (H, W) bool at ``input_size``: True is not scored; None: every pixel is.
     calibrate
         Makes the thresholds from the complete recipe, before it goes live; None: it has none yet.
     overwrite
@@ -185,7 +89,8 @@ def create_recipe(
     ------
     InputError
         Features that aren't finite, don't fit the shapes or the number type, or are more or fewer than
-        ``count``; two images of one name; an extractor that can't be read.
+        ``count``; two images of one name; an extractor that can't be read; weights for another number of levels; a
+        mask of another shape or type, or one that leaves nothing to score.
     OutputError
         The folder can't be written, or the disk is full. The recipe that was there, if any, is as before.
     RecipeError
@@ -199,6 +104,9 @@ def create_recipe(
         embedding_size=embedding_size,
     )
     check_integer("count", count, low=1, high=MOST_IMAGES)
+    check_level_weights(settings, geometry)
+    if ignore is not None:
+        check_ignore(ignore, geometry.input_size)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     check_source(source, folder)
@@ -206,22 +114,25 @@ def create_recipe(
         if os.path.lexists(folder / MANIFEST_NAME) and not overwrite:
             raise RecipeError(f"{folder}: expected no recipe, got one; overwrite it, or create elsewhere")
         generation = next_generation(folder)
-        extractor = copy_file(source, folder / extractor_name(generation))
+        files = {EXTRACTOR: copy_file(source, folder / extractor_name(generation))}
+        if ignore is not None:
+            files[IGNORE] = write_array(folder, generation, IGNORE, ignore)
         with new_gallery(folder, generation, geometry, count=count, storage=settings.storage) as gallery:
             images = _append(gallery, features, images=())
-            files = gallery.finish()
+            files |= gallery.finish()
         manifest = Manifest(
             spadeline_version=_spadeline_version(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             generation=generation,
             settings=settings,
             geometry=geometry,
-            files={EXTRACTOR: extractor} | files,
+            files=files,
             calibration=None,
             images=images,
         )
+        manifest = _with_codes(folder, manifest, generation)
         if calibrate is not None:
-            manifest = manifest.changed(calibration=calibrate(_opened(folder, manifest, verify=False)))
+            manifest = manifest.changed(calibration=calibrate(open_recipe(folder, manifest, verify=False)))
         return _commit(folder, manifest)
 
 
@@ -310,6 +221,32 @@ def set_calibration(
         return _commit(recipe.folder, recipe.changed(calibration=calibration, settings=settings))
 
 
+def update_codes(folder: str | os.PathLike[str]) -> Recipe:
+    """Make the matcher's codes for a recipe that has none, or codes of another version; else nothing changes.
+
+    Only recipe.json and the codes are written: features, generation, thresholds and scores stay as they are. The
+    features are verified first.
+
+    Raises
+    ------
+    InputError
+        Levels of too many channels for a code.
+    OutputError
+        The folder can't be written, or the disk is full; the recipe is as before.
+    RecipeError
+        Not a recipe, a damaged one, or another process is writing.
+    """
+    with _changing(Path(folder), verify=True) as recipe:
+        if recipe.codes is not None:
+            return recipe
+        if not can_have_codes(recipe.geometry):
+            channels = ", ".join(str(shape[0]) for shape in recipe.level_shapes)
+            raise InputError(f"{folder}: expected levels that can be encoded, got ones of {channels} channels")
+        files = {role: file for role, file in recipe.files.items() if role not in code_roles(recipe.geometry)}
+        bare = recipe.changed(files=files, codes_version=None)
+        return _commit(recipe.folder, _with_codes(recipe.folder, bare, next_generation(recipe.folder)))
+
+
 def _rewrite(
     recipe: Recipe, kept: Sequence[int], features: Iterable[tuple[ImageRecord, Features]], count: int
 ) -> Recipe:
@@ -322,8 +259,26 @@ def _rewrite(
             gallery.append_stored({role: array[index] for role, array in stored.items()})
         images = _append(gallery, features, images=tuple(recipe.images[index] for index in kept))
         files = gallery.finish()
-    files[EXTRACTOR] = recipe.files[EXTRACTOR]
-    return _commit(folder, recipe.changed(generation=generation, images=images, files=files))
+    files |= {role: recipe.files[role] for role in (EXTRACTOR, IGNORE) if role in recipe.files}
+    manifest = recipe.changed(generation=generation, images=images, files=files, codes_version=None)
+    old, kept = (recipe.codes, kept) if recipe.codes else ((), ())
+    return _commit(folder, _with_codes(folder, manifest, generation, old=old, kept=kept))
+
+
+def _with_codes(
+    folder: Path,
+    manifest: Manifest,
+    generation: int,
+    *,
+    old: Sequence[LevelCodes] = (),
+    kept: Sequence[int] = (),
+) -> Manifest:
+    """Write the codes of the gallery that a manifest without codes names; as it is, if they can't be made."""
+    if not can_have_codes(manifest.geometry):
+        return manifest
+    levels = open_recipe(folder, manifest, verify=False).levels
+    files = write_codes(folder, generation, manifest.geometry, levels, old=old, kept=kept)
+    return manifest.changed(files={**manifest.files, **files}, codes_version=CODES_VERSION)
 
 
 def _append(
@@ -339,17 +294,6 @@ def _append(
         gallery.append(record.name, image_features)
         records[record.name] = record
     return tuple(records.values())
-
-
-def _opened(folder: Path, manifest: Manifest, *, verify: bool) -> Recipe:
-    """Open the files that a manifest names, whether or not recipe.json already holds it."""
-    extractor = folder / manifest.files[EXTRACTOR].name
-    with reading(extractor) as file:
-        check_stored(file, extractor, manifest.files[EXTRACTOR], verify=verify)
-    layouts = manifest.geometry.arrays(len(manifest.images), manifest.settings.storage)
-    arrays = {role: open_array(folder, manifest.files[role], layout, verify=verify) for role, layout in layouts.items()}
-    embeddings = arrays.pop(EMBEDDINGS)
-    return Recipe(**vars(manifest), folder=folder, embeddings=embeddings, levels=tuple(arrays.values()))
 
 
 @contextmanager

@@ -35,11 +35,13 @@ def match(
     kappa: int = 1,
     window: int | None = None,
     upsampling: Literal["nearest", "bilinear"] = "nearest",
+    weights: Sequence[float] | None = None,
+    ignore: NDArray[np.bool_] | None = None,
 ) -> tuple[Array, NDArray[np.int32]]:
     """Match every pixel of a query with the pixels of some gallery images.
 
-    ``D(p, r) = sum over levels of |F_l(p) - G_l(r)|^2`` on the finest level's grid; the distance of p is the mean of
-    its kappa smallest D, ties broken by the smaller (image, y, x).
+    ``D(p, r) = sum over levels of weight_l * |F_l(p) - G_l(r)|^2`` on the finest level's grid; the distance of p is the
+    mean of its kappa smallest D, ties broken by the smaller (image, y, x).
 
     Parameters
     ----------
@@ -47,15 +49,15 @@ def match(
         (c, h, w) a level, finest first.
     gallery_levels
         (n, c, h, w) a level: all images, of which ``image_ids`` names those to search.
-    image_ids, kappa, window, upsampling
+    image_ids, kappa, window, upsampling, weights, ignore
         As in :class:`spadeline.engine.matching.Matcher`.
 
     Returns
     -------
     distances
-        (h, w) float64.
+        (h, w) float64; 0 where ignored.
     neighbours
-        (h, w, kappa, 3) int32 as (image, y, x).
+        (h, w, kappa, 3) int32 as (image, y, x); -1 where ignored.
 
     Raises
     ------
@@ -67,10 +69,11 @@ def match(
     height, width = sizes[0]
     ids = np.sort(np.asarray(image_ids))
     total = np.zeros((height * width, len(ids) * height * width))
-    for query, gallery, shift in zip(query_levels, gallery_levels, shifts, strict=True):
+    weights = [1.0] * len(sizes) if weights is None else weights
+    for query, gallery, shift, weight in zip(query_levels, gallery_levels, shifts, weights, strict=True):
         fine_query = _upsample(query[None].astype(np.float64), (height, width), shift, upsampling)
         fine_gallery = _upsample(gallery[ids].astype(np.float64), (height, width), shift, upsampling)
-        total += _squared_distances(_pixels(fine_query), _pixels(fine_gallery))
+        total += weight * _squared_distances(_pixels(fine_query), _pixels(fine_gallery))
     if window is not None:
         total[_outside((height, width), shifts[-1], window, len(ids))] = np.inf
     if not 1 <= kappa <= np.isfinite(total).sum(axis=1).min():
@@ -79,25 +82,63 @@ def match(
     distances = np.take_along_axis(total, nearest, axis=1).mean(axis=1)
     image, pixel = np.divmod(nearest, height * width)
     neighbours = np.stack([ids[image], pixel // width, pixel % width], axis=-1)
+    if ignore is not None:
+        distances[ignore.ravel()], neighbours[ignore.ravel()] = 0, -1
     return distances.reshape(height, width), neighbours.reshape(height, width, kappa, 3).astype(np.int32)
 
 
-def anomaly_map(distances: NDArray[np.floating], size: tuple[int, int], *, sigma: float) -> Array:
-    """Upsample a distance map bilinearly to ``size``, then smooth it; the Gaussian's border repeats the edge pixel."""
-    smooth: Array = distances.astype(np.float64)
-    for axis, target in enumerate(size):
-        weights = _linear_weights(smooth.shape[axis], target, smooth.shape[axis] / target)
-        smooth = np.moveaxis(np.tensordot(weights, smooth, (1, axis)), 0, axis)
+def anomaly_map(
+    distances: NDArray[np.floating],
+    size: tuple[int, int],
+    *,
+    sigma: float,
+    ignore: NDArray[np.bool_] | None = None,
+) -> Array:
+    """Upsample a distance map bilinearly to ``size``, then smooth it; the Gaussian's border repeats the edge pixel.
+
+    With ``ignore`` (H, W) both are weighted means over what is scored, and what is ignored is 0. A pixel of the
+    distance map is scored if any pixel of the input that it covers is.
+    """
+    if ignore is None:
+        return _smooth(_enlarge(distances.astype(np.float64), size), sigma)
+    scored = ~ignore
+    counted = _scored_distances(scored, distances.shape)
+    enlarged, smooth = np.zeros(size), np.zeros(size)
+    enlarged[scored] = _enlarge(distances * counted, size)[scored] / _enlarge(counted, size)[scored]
+    smooth[scored] = _smooth(enlarged, sigma)[scored] / _smooth(scored.astype(np.float64), sigma)[scored]
+    return smooth
+
+
+def _scored_distances(scored: NDArray[np.bool_], shape: tuple[int, ...]) -> Array:
+    def under(index: int, count: int, length: int) -> slice:
+        return slice(index * length // count, -(-(index + 1) * length // count))
+
+    (rows, columns), (height, width) = shape, scored.shape
+    return np.array(
+        [[scored[under(y, rows, height), under(x, columns, width)].any() for x in range(columns)] for y in range(rows)],
+        np.float64,
+    )
+
+
+def _enlarge(values: Array, size: tuple[int, int]) -> Array:
+    down, right = (
+        _linear_weights(length, target, length / target) for length, target in zip(values.shape, size, strict=True)
+    )
+    enlarged: Array = down @ values @ right.T
+    return enlarged
+
+
+def _smooth(values: Array, sigma: float) -> Array:
     if sigma == 0:
-        return smooth
+        return values
     radius = int(4 * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     for axis in range(2):
-        padded = np.pad(smooth, [(radius, radius) if a == axis else (0, 0) for a in range(2)], mode="symmetric")
+        padded = np.pad(values, [(radius, radius) if a == axis else (0, 0) for a in range(2)], mode="symmetric")
         windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis)
-        smooth = windows @ kernel
-    return smooth
+        values = windows @ kernel
+    return values
 
 
 def _upsample(level: Array, size: tuple[int, int], shift: int, upsampling: str) -> Array:

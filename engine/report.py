@@ -23,10 +23,10 @@ from PIL import Image
 
 from .charts import histogram, pro_chart, roc_chart
 from .errors import DependencyError
-from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score, read_mask
+from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
 from .files import writing
 from .heatmap import overlay
-from .images import Placement, as_rgb, place, read_image
+from .images import Placement, as_rgb, place, read_image, read_mask
 from .settings import ImageRecord
 
 MOST_CASES = 8  # wrong verdicts that are shown of each sort
@@ -136,10 +136,10 @@ def _pictures(evaluation: Evaluation, outcome: Outcome) -> dict[str, NDArray[np.
     _, placement = place(frame, outcome.anomaly_map.shape[:2], framing=framing)
     placement = _scaled(placement, small.shape[0] / frame.shape[0], small.shape[1] / frame.shape[1])
     theta = evaluation.calibration.theta.value
-    heat = overlay(small, outcome.anomaly_map, theta, placement=placement)
+    heat = overlay(small, outcome.anomaly_map, theta, placement=placement, ignore=evaluation.recipe.ignore)
     if outcome.image.mask_path is None:
         return {"frame": small, "anomaly map": heat}
-    defect = read_mask(outcome.image.mask_path, (frame.shape[0], frame.shape[1]))
+    defect = read_mask(outcome.image.mask_path, frame_size=(frame.shape[0], frame.shape[1]))
     return {"frame, true defect outlined": _outlined(small, defect), "anomaly map": heat}
 
 

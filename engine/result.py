@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .matching import Statistics
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,18 @@ class Result:
     map_score
         Maximum of the anomaly map; anomalous above theta.
     anomaly_map
-        (H, W) float32 at the extractor's input size, smoothed.
+        (H, W) float32 at the extractor's input size, smoothed; 0 where the recipe ignores it.
     pred_mask
         (H, W) bool: anomaly_map > theta.
     regions
         The mask's connected regions, highest score first, in the frame's own pixels.
     neighbours
-        (h, w, kappa, 3) int32 as (image, y, x): which normal pixels each pixel of the finest level matched.
+        (h, w, kappa, 3) int32 as (image, y, x): which normal pixels each pixel of the finest level matched; -1
+        where nothing under it is scored.
     nearest_images
         (k_gallery,) int64: the retrieved normal images, nearest first.
+    match_statistics
+        What the matcher had to compute: why this frame took longer than another.
     timings_s
         Seconds by stage: prepare, extract, retrieve, match, map.
     """
@@ -68,4 +75,5 @@ class Result:
     regions: tuple[Region, ...]
     neighbours: NDArray[np.int32]
     nearest_images: NDArray[np.int64]
+    match_statistics: Statistics
     timings_s: Mapping[str, float]

@@ -10,14 +10,18 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .heatmap import anomaly_map
+from .heatmap import anomaly_map, ignored_distances
 from .matching import Matcher
 from .recipe import Recipe
 from .retrieval import Retrieval
+
+if TYPE_CHECKING:
+    from .matching import Statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +33,13 @@ class Scores:
     image_score
         Mean squared distance to the k_score nearest normal embeddings, or its root if the recipe says so.
     anomaly_map
-        (H, W) float32 at the extractor's input size, smoothed.
+        (H, W) float32 at the extractor's input size, smoothed; 0 where the recipe ignores it.
     neighbours
-        (h, w, kappa, 3) int32 as (image, y, x).
+        (h, w, kappa, 3) int32 as (image, y, x); -1 where nothing under the pixel is scored.
     nearest_images
         (k_gallery,) int64, nearest first.
+    match_statistics
+        The matcher's.
     timings_s
         Seconds by stage: retrieve, match, map.
     """
@@ -42,11 +48,12 @@ class Scores:
     anomaly_map: NDArray[np.float32]
     neighbours: NDArray[np.int32]
     nearest_images: NDArray[np.int64]
+    match_statistics: Statistics
     timings_s: dict[str, float]
 
     @property
     def map_score(self) -> float:
-        """Maximum of the anomaly map."""
+        """Maximum of the anomaly map, which is never negative: what is ignored doesn't count."""
         return float(self.anomaly_map.max())
 
 
@@ -71,6 +78,9 @@ class Scorer:
                 warnings.warn(text, UserWarning, stacklevel=3)
         self._settings = settings
         self._input_size = recipe.input_size
+        self._ignore = recipe.ignore
+        finest = recipe.level_shapes[0][1:]
+        self._ignored_distances = None if recipe.ignore is None else ignored_distances(recipe.ignore, finest)
         self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads)
         self.matcher = Matcher.from_recipe(recipe, threads=threads)
 
@@ -104,16 +114,20 @@ class Scorer:
         image_score = float(squared[: settings.k_score].mean(dtype=np.float64))
         gallery = nearest[: settings.k_gallery]
         retrieved = time.perf_counter()
-        distances, neighbours = self.matcher.match(levels, gallery, kappa=settings.kappa, window=settings.window)
+        match = self.matcher.match(
+            levels, gallery, kappa=settings.kappa, window=settings.window, ignore=self._ignored_distances
+        )
+        distances = match.distances
         matched = time.perf_counter()
         if settings.distance == "root":
             image_score, distances = float(np.sqrt(image_score)), np.sqrt(distances)
-        smooth = anomaly_map(distances, self._input_size, sigma=settings.sigma)
+        smooth = anomaly_map(distances, self._input_size, sigma=settings.sigma, ignore=self._ignore)
         return Scores(
             image_score=image_score,
             anomaly_map=smooth,
-            neighbours=neighbours,
+            neighbours=match.neighbours,
             nearest_images=gallery,
+            match_statistics=match.statistics,
             timings_s={
                 "retrieve": retrieved - start,
                 "match": matched - retrieved,

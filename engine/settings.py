@@ -33,6 +33,8 @@ MOST_IMAGES = 2**31 - 1  # image ids are int32 in the matcher
 MOST_NEIGHBOURS = 1000  # the matcher's results are (h, w, kappa): a recipe must not ask for unbounded memory
 LARGEST_WINDOW = 2**31 - 1
 LARGEST_SIGMA = 1000.0  # pixels; the smoothing kernel is 8 sigma long
+MOST_LEVELS = 4
+SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1e6  # beyond, a level is better left out, or taken alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,9 @@ class Settings:
         Nearest gallery pixels averaged into a pixel's score.
     window
         Pixels of the coarsest level that a match may lie away, in y and in x; None: anywhere.
+    level_weights
+        One factor a level, finest first, 1e-6 to 1e6: two pixels' distance is the sum over the levels of weight times
+        squared L2 distance. None: all 1. A list becomes a tuple.
     upsampling
         How coarse levels reach the finest grid.
     distance
@@ -72,6 +77,7 @@ class Settings:
     k_gallery: int = 50
     kappa: int = 1
     window: int | None = None
+    level_weights: tuple[float, ...] | None = None
     upsampling: Upsampling = "nearest"
     distance: Distance = "squared"
     sigma: float = 4.0
@@ -86,12 +92,22 @@ class Settings:
         check_integer("kappa", self.kappa, low=1, high=MOST_NEIGHBOURS)
         if self.window is not None:
             check_integer("window", self.window, low=0, high=LARGEST_WINDOW)
+        if self.level_weights is not None:
+            object.__setattr__(self, "level_weights", _weights(self.level_weights))
         check_choice("upsampling", self.upsampling, get_args(Upsampling))
         check_choice("distance", self.distance, get_args(Distance))
         check_number("sigma", self.sigma, low=0, high=LARGEST_SIGMA)
         check_text("index_factory", self.index_factory)
         check_choice("storage", self.storage, get_args(Storage))
         check_choice("label_rule", self.label_rule, get_args(LabelRule))
+
+
+def _weights(values: object) -> tuple[float, ...]:
+    if not isinstance(values, tuple | list) or not 1 <= len(values) <= MOST_LEVELS:
+        raise InputError(f"level_weights: expected 1 to {MOST_LEVELS} numbers, one a level, got {values!r:.100}")
+    for index, value in enumerate(values):
+        check_number(f"level_weights[{index}]", value, low=SMALLEST_WEIGHT, high=LARGEST_WEIGHT)
+    return tuple(float(value) for value in values)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -128,6 +129,40 @@ def test_add_remove_calibrate_info(run, recipe, parts):
     assert code == 2
     assert "layer1-3.npy" in err
     assert run("remove", recipe, "nobody.png")[0] == 2
+
+
+def test_weights_and_a_mask_from_the_command_line(run, parts, extractor_path, tmp_path):
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:, 72:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    recipe = tmp_path / "r"
+    code, out, err = run(
+        "fit", parts, "--extractor", extractor_path, "--recipe", recipe, "--k-gallery", 5, "--ignore",
+        tmp_path / "mask.png", "--level-weights", 1, 0.5, 2, "--threads", 1,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "25.0% of the image is never scored" in out
+    loaded = Recipe.load(recipe)
+    assert loaded.settings.level_weights == (1.0, 0.5, 2.0)
+    np.testing.assert_array_equal(loaded.ignore, np.arange(64) >= np.full((64, 1), 48))
+    code, out, _ = run("calibrate", recipe, "--level-weights", 3, 2, 1, "--json")
+    record = json.loads(out)
+    assert record["settings"]["level_weights"] == [3.0, 2.0, 1.0]
+    assert record["ignored_share"] == 0.25
+    assert "25.0% of the image is never scored" in run("info", recipe)[1]
+    code, _, err = run("calibrate", recipe, "--level-weights", 3, 2)
+    assert code == 2
+    assert "level_weights: expected" in err
+    code, out, _ = run("predict", recipe, parts / "test" / "good" / "100.png", "--json")
+    statistics = json.loads(out)["match_statistics"]
+    detector = Detector.load(recipe, device="cpu")
+    result = detector.predict(read_image(parts / "test" / "good" / "100.png"))
+    assert set(statistics) == {field.name for field in fields(result.match_statistics)}
+
+
+def test_recipes_without_a_mask_ignore_nothing(run, recipe_folder):
+    assert json.loads(run("info", recipe_folder, "--json")[1])["ignored_share"] is None
+    assert "never scored" not in run("info", recipe_folder)[1]
 
 
 def test_eval_prints_figures_and_writes_the_report(run, recipe_folder, parts, tmp_path):

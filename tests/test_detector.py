@@ -3,6 +3,7 @@
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import faiss
@@ -11,6 +12,7 @@ import pytest
 from spadeline.engine import Detector, InputError, RecipeError, Settings, reference
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, place, read_image
+from spadeline.engine.matching import Statistics
 from spadeline.engine.recipe import Recipe, set_calibration
 
 from .conftest import part
@@ -21,6 +23,22 @@ FRAMES = [part(300)[0], part(301, scratched=True)[0], part(302, size=70)[0], par
 @pytest.fixture(scope="module")
 def detector(recipe_folder):
     return Detector.load(recipe_folder, device="cpu", threads=2)
+
+
+@pytest.fixture(scope="module")
+def masked(parts, extractor_path, tmp_path_factory):
+    """A detector that weighs its levels and ignores the upper left quarter, whole pixels of the coarsest level."""
+    from spadeline.engine import fit
+
+    settings = Settings(k_score=3, k_gallery=8, kappa=2, sigma=1.5, level_weights=(2.0, 1.0, 0.5))
+    mask = np.zeros((96, 96), bool)
+    mask[:48, :48] = True
+    folder = tmp_path_factory.mktemp("masked") / "recipe"
+    fit(
+        parts / "train" / "good", folder, extractor=extractor_path, settings=settings, false_alarm_rate=0.1, ignore=mask,
+        threads=1,
+    )  # fmt: skip
+    return Detector.load(folder, device="cpu", threads=1)
 
 
 def assert_same(a, b):
@@ -63,6 +81,58 @@ def test_the_chain_is_the_reference_method(detector):
     np.testing.assert_array_equal(result.neighbours, neighbours)
     expected = reference.anomaly_map(distances, recipe.input_size, sigma=1.5)
     np.testing.assert_allclose(result.anomaly_map, expected, rtol=1e-4)
+
+
+def test_weights_and_mask_are_the_references(masked):
+    recipe = masked.recipe
+    image, _ = place(as_rgb(FRAMES[3]), recipe.input_size, framing="whole")
+    features = masked.extractor.extract(image[None])
+    gallery = [np.concatenate(images) for images in zip(*(recipe.features(i).levels for i in range(12)), strict=True)]
+    result = masked.predict(FRAMES[3])
+    ignore = np.zeros((16, 16), bool)
+    ignore[:8, :8] = True
+    distances, neighbours = reference.match(
+        [level[0] for level in features.levels], gallery, result.nearest_images, kappa=2, weights=(2.0, 1.0, 0.5),
+        ignore=ignore,
+    )  # fmt: skip
+    np.testing.assert_array_equal(result.neighbours, neighbours)
+    expected = reference.anomaly_map(distances, recipe.input_size, sigma=1.5, ignore=recipe.ignore)
+    np.testing.assert_allclose(result.anomaly_map, expected, rtol=1e-4)
+    assert (result.neighbours[ignore] == -1).all()
+    assert not result.anomaly_map[recipe.ignore].any()
+
+
+def test_what_is_ignored_raises_no_alarm_and_the_rest_does(masked, detector):
+    under_the_mask, elsewhere = part(300)[0], part(300)[0]
+    under_the_mask[10:18, 10:40] = elsewhere[70:78, 10:40] = 255
+    assert detector.predict(under_the_mask).pred_label
+    result = masked.predict(under_the_mask)
+    assert not result.pred_label
+    assert result.regions == ()
+    assert result.map_score == result.anomaly_map[~masked.recipe.ignore].max() > 0
+    result = masked.predict(elsewhere)
+    assert result.pred_label
+    assert 66 <= result.regions[0].peak[0] <= 82
+    assert not result.pred_mask[masked.recipe.ignore].any()
+
+
+def test_every_result_says_what_the_matcher_did(masked, detector):
+    for result in (detector.predict(FRAMES[0]), *masked.predict_batch(FRAMES[:2])):
+        assert isinstance(result.match_statistics, Statistics)
+
+
+def test_the_share_that_is_ignored_is_told(masked, detector):
+    assert detector.info["ignored_share"] is None
+    assert masked.info["ignored_share"] == masked.recipe.ignore.mean()
+    assert type(masked.info["ignored_share"]) is float
+
+
+def test_overlays_hatch_what_is_ignored(masked):
+    frame = np.full((64, 64, 3), 100, np.uint8)
+    quiet = masked.predict(FRAMES[0])
+    picture = masked.overlay(frame, replace(quiet, anomaly_map=np.zeros((64, 64), np.float32), regions=()))
+    changed = (picture != frame).any(axis=2)
+    np.testing.assert_array_equal(changed, masked.recipe.ignore)
 
 
 def test_batches_threads_and_callers_agree(detector, recipe_folder):
@@ -133,7 +203,7 @@ def test_info_says_what_runs_where(detector):
     info = detector.info
     assert info["extractor"] == "CPUExecutionProvider"
     assert (info["backbone"], info["weights"], info["images"], info["threads"]) == ("averages", "random", 12, 2)
-    assert info["instruction_set"] in ("avx512", "avx2", "neon", "scalar")
+    assert info["instruction_set"] in instruction_sets()
 
 
 def test_one_thread_setting_governs_all(recipe_folder):

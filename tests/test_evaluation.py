@@ -11,7 +11,7 @@ from PIL import Image
 from spadeline.engine.calibration import Threshold
 from spadeline.engine.dataset import find_dataset
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluation import _placed, evaluate, read_mask
+from spadeline.engine.evaluation import _placed, evaluate
 from spadeline.engine.images import place
 from spadeline.engine.metrics import pixel_curves
 from spadeline.engine.result import Result
@@ -25,7 +25,7 @@ class FakeDetector:
 
     info = {"extractor": "fake", "threads": 1}  # noqa: RUF012 - read only
 
-    def __init__(self, *, framing="whole", calibrated=True, spoil=None):
+    def __init__(self, *, framing="whole", calibrated=True, spoil=None, ignore=None):
         threshold = {"false_alarm_rate": 0.1, "images": 2, "bound": 0.8}
         calibration = Calibration(
             tau=Threshold(value=20.0, **threshold),
@@ -38,6 +38,7 @@ class FakeDetector:
             settings=Settings(framing=framing),
             calibration=calibration if calibrated else None,
             images=(ImageRecord("one.png"), ImageRecord("two.png")),
+            ignore=ignore,
         )
         self.spoil = spoil
 
@@ -59,6 +60,7 @@ class FakeDetector:
             regions=(),
             neighbours=np.zeros((*SIZE, 1, 3), np.int32),
             nearest_images=np.array([1, 0]),
+            match_statistics=SimpleNamespace(),
             timings_s={"prepare": 0.001, "extract": 0.002},
         )
 
@@ -141,6 +143,25 @@ def test_pixel_figures_are_those_of_the_maps_and_masks(folder):
     assert summary["aupro_0.05"] == pro.area(0.05)
 
 
+def test_ignored_pixels_stay_out_of_the_pixel_figures(folder):
+    ignore = np.zeros(SIZE, bool)
+    ignore[:, 30:] = True
+    ignore[:2, :2] = True  # the normal pixels that are brighter than a defect
+    evaluation = evaluate(FakeDetector(ignore=ignore), find_dataset(folder))
+    assert evaluation.outcomes[0].mask[:, 30:].any()  # an outcome keeps the whole truth
+    summary = evaluation.summary()
+    masks = [outcome.mask for outcome in evaluation.outcomes]
+    maps = [outcome.anomaly_map for outcome in evaluation.outcomes]
+    pixel_roc, pro = pixel_curves(masks, maps, ignore=ignore)
+    assert summary["pixel_rocauc"] == pixel_roc.area() == 1.0
+    assert summary["aupro_0.3"] == pro.area(0.3) == 1.0
+    everything = evaluate(FakeDetector(), find_dataset(folder)).summary()
+    assert everything["pixel_rocauc"] < 1
+    nothing = evaluate(FakeDetector(ignore=np.ones(SIZE, bool)), find_dataset(folder)).summary()
+    assert nothing["pixel_rocauc"] is None
+    assert nothing["not_computed"]["aupro_0.3"] == "masks: expected normal and anomalous pixels, got no anomalous one"
+
+
 def test_abnormal_images_without_a_mask_stay_out_of_the_pixel_figures(tmp_path):
     save(tmp_path / "normal/0.png", frame())
     save(tmp_path / "abnormal/0.png", frame((0, 0, 32, 32, 200)))
@@ -217,8 +238,6 @@ def test_masks_of_another_size_are_refused(folder):
     with pytest.raises(InputError) as caught:
         evaluate(FakeDetector(), find_dataset(folder))
     assert str(caught.value) == text
-    with pytest.raises(InputError, match="got 64 x 64"):
-        read_mask(path, (128, 64))
 
 
 def test_a_damaged_image_is_named(folder):

@@ -14,9 +14,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from spadeline.engine import manifest as manifest_module
+from spadeline.engine import recipe as recipe_module
+from spadeline.engine.codes import CODES_VERSION, code_layout, encode
 from spadeline.engine.errors import OutputError, RecipeError
 from spadeline.engine.extractor import Features
 from spadeline.engine.generations import OWN_NAME
@@ -28,9 +32,11 @@ from spadeline.engine.recipe import (
     create_recipe,
     remove_images,
     set_calibration,
+    update_codes,
 )
 
-SHAPES = ((8, 13, 11), (16, 7, 6))
+SHAPES = ((8, 13, 11), (64, 7, 6))  # the second is wide enough for codes of fewer directions than channels
+IGNORE = np.eye(52, 44, dtype=np.bool_)
 FOREIGN = (
     "notes.txt",
     "layer1.npy",
@@ -38,8 +44,16 @@ FOREIGN = (
     "extractor-1.onnx.bak",
     "layer1-0.npy",
     "recipe.json.bak",
+    "ignore.npy",
+    "mask-1.npy",
+    "rotated-1.npy",
+    "rotated-layer1.npy",
+    "basis-layer1-0.npy",
+    "basis-layer100-1.npy",
+    "weights-layer1-1.npy",
 )
 BEFORE = ("a", "b", "c", "d")
+RENEWED = "codes of another version"
 KILLS = 200
 
 
@@ -69,33 +83,59 @@ def create(folder, names=BEFORE):
         level_shapes=SHAPES,
         input_size=(52, 44),
         embedding_size=6,
+        ignore=IGNORE,
         overwrite=True,
     )
 
 
-# Each change with the images that a recipe of BEFORE holds once it is through.
+def renew_codes(folder):
+    """Update the codes as a spadeline of the next version of codes would: to this one, they are none then."""
+    newer = CODES_VERSION + 1
+    with contextlib.ExitStack() as stack:
+        for module in (recipe_module, manifest_module):
+            stack.enter_context(mock.patch.object(module, "CODES_VERSION", newer))
+        update_codes(folder)
+
+
+# Each change with what a recipe of BEFORE holds once it is through.
 CHANGES = {
     "create": (lambda folder: create(folder, ("x", "y", "z")), ("x", "y", "z")),
     "add": (lambda folder: add_images(folder, images(("e", "f")), 2), (*BEFORE, "e", "f")),
     "remove": (lambda folder: remove_images(folder, ["b"]), ("a", "c", "d")),
+    "codes": (renew_codes, (*BEFORE, RENEWED)),
 }
 
 
 def held(folder):
-    """Return the names of the images that a recipe holds, bit by bit as they were put in; None: no recipe."""
+    """Return what a recipe holds, bit by bit as it was put in: images by name, RENEWED codes; None: no recipe."""
     if not (folder / "recipe.json").exists():
         with pytest.raises(RecipeError, match=r"recipe\.json: is missing"):
             Recipe.load(folder)
         return None
-    recipe = Recipe.load(folder, verify=True)
-    names = tuple(image.name for image in recipe.images)
+    opened = Recipe.load(folder, verify=True)
+    names = tuple(image.name for image in opened.images)
     for index, name in enumerate(names):
-        read, put = recipe.features(index), features_of(name)
+        read, put = opened.features(index), features_of(name)
         assert np.array_equal(read.embedding, put.embedding)
         assert all(map(np.array_equal, read.levels, put.levels))
-    extractor = recipe.extractor_path.read_bytes()
+    extractor = opened.extractor_path.read_bytes()
     assert extractor == extractor_of(("x", "y", "z") if "x" in names else BEFORE)
+    assert np.array_equal(opened.ignore, IGNORE)
+    if opened.codes_version != CODES_VERSION:
+        return (*names, RENEWED)
+    for level, encoded in zip(opened.codes, encodings(opened), strict=True):
+        for kind in ("projected", "rotated"):
+            assert np.array_equal(getattr(level, kind), getattr(encoded, kind))
     return names
+
+
+def encodings(opened):
+    """Encode a recipe's features anew, with the bases that it holds."""
+    shapes = opened.geometry.cell_shapes
+    for index, (level, cells) in enumerate(zip(opened.codes, opened.levels, strict=True)):
+        (rows, columns, block, channels), end = shapes[index], {"finest": index == 0, "coarsest": index == 1}
+        layout = code_layout(channels, rows * columns, block, **end)
+        yield encode(cells, level.basis, layout, coarsest=end["coarsest"])
 
 
 def tidy(folder):
@@ -154,13 +194,18 @@ def in_child(change, folder, *, kill_after_s=None):
 
 
 def kill_at_random(root, seed):
-    """Kill creations, in an empty folder and over a recipe, additions and removals at random moments."""
+    """Kill creations, in an empty folder and over a recipe, additions, removals and new codes at random moments."""
     delays, counts = np.random.default_rng(seed), {"trials": 0, "kills": 0, "before": 0, "after": 0, "swept": 0}
     lengths_s = {kind: [0.02] for kind in ("empty", *CHANGES)}
+    template = furnished(root / "template", recipe=True)
     while counts["kills"] < KILLS:
-        kind = ("empty", *CHANGES)[counts["trials"] % 4]
+        kind = ("empty", *CHANGES)[counts["trials"] % 5]
         change, after = CHANGES["create" if kind == "empty" else kind]
-        folder = furnished(root / f"{counts['trials']}", recipe=kind != "empty")
+        folder = root / f"{counts['trials']}"
+        if kind == "empty":
+            furnished(folder, recipe=False)
+        else:
+            shutil.copytree(template, folder)
         before = held(folder)
         delay_s = delays.uniform(0, 1.1 * statistics.median(lengths_s[kind][-9:]))
         status, length_s = in_child(change, folder, kill_after_s=delay_s)
@@ -185,10 +230,11 @@ def kill_at_random(root, seed):
 def exit_at_each_step(root, _seed):
     """Stop each change before its 1st, 2nd, … system call that alters the disk, until it comes through."""
     steps = {}
+    template = furnished(root / "template", recipe=True)
     for kind, (change, after) in CHANGES.items():
         outcomes = []
         while "through" not in outcomes:
-            folder = furnished(root / f"{kind}-{len(outcomes)}", recipe=True)
+            folder = shutil.copytree(template, root / f"{kind}-{len(outcomes)}")
             status, _ = in_child(stopping_before(len(outcomes), change), folder)
             now = held(folder)
             assert now in (BEFORE, after), (kind, len(outcomes), now)
@@ -302,7 +348,7 @@ def tiny_disk(tmp_path):
         pytest.skip("only root may mount a file system")
     mount = tmp_path / "disk"
     mount.mkdir()
-    command = ["/bin/mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount)]
+    command = ["/bin/mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
@@ -371,7 +417,16 @@ def test_no_lock_without_permission(folder, monkeypatch):
 
 
 def test_the_sweep_takes_leftovers_and_nothing_else(folder):
-    leftovers = ("extractor-9.onnx", "embeddings-8.npy", "layer1-9.npy", "layer4-9.npy", "recipe.json.tmp")
+    arrays = (
+        "embeddings-8",
+        "layer1-9",
+        "layer4-9",
+        "ignore-3",
+        "basis-layer1-9",
+        "rotated-layer99-7",
+        "projected-layer9-1",
+    )
+    leftovers = ("extractor-9.onnx", "recipe.json.tmp", *(f"{name}.npy" for name in arrays))
     for name in leftovers:
         (folder / name).write_text("half")
     (folder / "layer2-9.npy").symlink_to(folder / "notes.txt")
@@ -404,7 +459,8 @@ def test_all_is_durable_before_the_switch_and_the_switch_after(folder, monkeypat
     monkeypatch.setattr(os, "replace", replace)
     create(folder)
     switch = log.index("recipe.json.tmp -> recipe.json")
-    arrays = {"extractor-2.onnx", "embeddings-2.npy", "layer1-2.npy", "layer2-2.npy"}
+    codes = {"basis-layer1", "rotated-layer1", "basis-layer2", "projected-layer2"}
+    arrays = {f"{role}-2.npy" for role in ("embeddings", "ignore", "layer1", "layer2", *codes)} | {"extractor-2.onnx"}
     assert set(log[:switch]) == arrays | {"recipe", "recipe.json.tmp"}
     assert max(map(log.index, arrays)) < log.index("recipe")  # the names, once the files are there
     assert log[switch + 1 :] == ["recipe"]
@@ -423,6 +479,12 @@ def test_a_failing_fsync_after_the_switch_keeps_the_new_recipe(folder, monkeypat
         remove_images(folder, ["b"])
     assert held(folder) == ("a", "c", "d")
     assert tidy(folder)
+
+
+def test_all_names_of_a_recipe_are_ours(folder):
+    names = {file.name for file in Recipe.load(folder).files.values()}
+    assert len(names) == 9
+    assert all(re.fullmatch(OWN_NAME, name) for name in names)
 
 
 @pytest.mark.parametrize("name", FOREIGN)

@@ -3,13 +3,15 @@
 import math
 import time
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from spadeline.engine import reference
 from spadeline.engine.errors import InputError
-from spadeline.engine.heatmap import anomaly_map, find_regions, overlay
+from spadeline.engine.heatmap import anomaly_map, find_regions, ignored_distances, overlay
 from spadeline.engine.images import Placement, place
 from spadeline.engine.result import Region
 
@@ -81,6 +83,93 @@ def test_strided_distances_are_read_as_they_are():
     np.testing.assert_array_equal(
         anomaly_map(distances, (28, 40), sigma=1.0), anomaly_map(distances.copy(), (28, 40), sigma=1.0)
     )
+
+
+# --- anomaly map with a mask -----------------------------------------------------------------------------------------
+
+
+@st.composite
+def masked_maps(draw):
+    """A distance map as the matcher returns it (0 where ignored), the input's size and the mask."""
+    rows, columns = draw(st.integers(1, 14)), draw(st.integers(1, 14))
+    size = (rows * draw(st.integers(1, 6)) + draw(st.integers(0, 3)), columns * draw(st.integers(1, 6)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    ignore = rng.random(size) < draw(st.sampled_from([0.0, 0.02, 0.7]))
+    top, left = (draw(st.integers(0, side - 1)) for side in size)
+    ignore[top:, left:] = draw(st.booleans())
+    distances = rng.random((rows, columns)) * 10.0 ** draw(st.integers(-6, 6))
+    distances[ignored_distances(ignore, (rows, columns))] = 0
+    return distances, size, ignore
+
+
+@settings(deadline=None, max_examples=80)
+@given(masked_maps(), st.sampled_from([0, 0.5, 1.5, 4.0]))
+def test_a_masked_map_is_the_references(case, sigma):
+    distances, size, ignore = case
+    got = anomaly_map(distances, size, sigma=sigma, ignore=ignore)
+    assert got.dtype == np.float32
+    assert not got[ignore].any()
+    expected = reference.anomaly_map(distances, size, sigma=sigma, ignore=ignore)
+    np.testing.assert_allclose(got, expected, rtol=3e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(masked_maps(), st.sampled_from([0, 0.5, 4.0]), st.sampled_from([1e-3, 0.7, 1e3]))
+def test_equal_distances_stay_equal_however_they_are_masked(case, sigma, value):
+    distances, size, ignore = case
+    distances = np.where(ignored_distances(ignore, distances.shape), 0, value)
+    got = anomaly_map(distances, size, sigma=sigma, ignore=ignore)
+    np.testing.assert_allclose(got, np.where(ignore, 0, value), rtol=1e-5)
+
+
+def test_a_defect_beside_what_is_ignored_keeps_its_strength():
+    distances = np.zeros((16, 16), np.float32)
+    distances[6:10, 4:8] = 1
+    ignore = np.zeros((64, 64), bool)
+    ignore[:, 32:] = True
+    beside, alone = (anomaly_map(distances, (64, 64), sigma=4.0, ignore=mask) for mask in (ignore, None))
+    # One-sided means at the mask's edge; where nothing is ignored within reach, nothing changes.
+    assert beside[32, 31] > 1.6 * alone[32, 31] > 0.5
+    assert beside[32, 31] == beside[:, :32].max()
+    np.testing.assert_allclose(beside[:, :14], alone[:, :14], rtol=1e-5)
+
+
+def test_what_lies_under_the_mask_has_no_say():
+    rng = np.random.default_rng(3)
+    ignore = np.zeros((32, 48), bool)
+    ignore[5:20, 7:30] = True
+    hidden = ignored_distances(ignore, (8, 12))
+    distances = rng.random((8, 12))
+    expected = anomaly_map(np.where(hidden, 0, distances), (32, 48), sigma=2.0, ignore=ignore)
+    got = anomaly_map(np.where(hidden, 1e6, distances), (32, 48), sigma=2.0, ignore=ignore)
+    np.testing.assert_array_equal(got, expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(masked_maps(), st.sampled_from([0, 0.5, 4.0]))
+def test_a_mask_of_nothing_changes_nothing_and_no_mask_is_resize_and_blur(case, sigma):
+    distances, size, _ = case
+    alone = anomaly_map(distances, size, sigma=sigma)
+    plain = cv2.resize(distances.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    if sigma:
+        side = 2 * int(4 * sigma + 0.5) + 1
+        plain = cv2.GaussianBlur(plain, (side, side), sigma, borderType=cv2.BORDER_REFLECT)
+    np.testing.assert_array_equal(alone, plain)  # to the bit
+    masked = anomaly_map(distances, size, sigma=sigma, ignore=np.zeros(size, bool))
+    np.testing.assert_allclose(masked, alone, rtol=1e-5)
+
+
+def test_an_ignored_distance_covers_nothing_that_is_scored():
+    ignore = np.ones((8, 12), bool)
+    ignore[3, 4] = False
+    expected = np.ones((2, 3), bool)
+    expected[0, 1] = False
+    np.testing.assert_array_equal(ignored_distances(ignore, (2, 3)), expected)
+    # Three rows of 8 / 3 pixels each: the pixel in row 5 lies under the second and the third.
+    ignore = np.ones((8, 8), bool)
+    ignore[5, 0] = False
+    np.testing.assert_array_equal(ignored_distances(ignore, (3, 1)), [[True], [False], [False]])
+    assert ignored_distances(np.ones((8, 8), bool), (3, 3)).all()
 
 
 # --- regions ---------------------------------------------------------------------------------------------------------
@@ -229,6 +318,39 @@ def test_what_the_map_does_not_cover_stays_as_it_is():
     # The contour is two pixels wide here and may reach one beyond the edge.
     assert (rows[0], rows[-1]) == pytest.approx((32, 479), abs=1)
     assert (columns[0], columns[-1]) == pytest.approx((288, 735), abs=1)
+
+
+@pytest.mark.parametrize("background", [0, 60, 128, 255])
+def test_what_is_ignored_is_dark_and_hatched(background):
+    frame = np.full((60, 80, 3), background, np.uint8)
+    ignore = np.zeros((30, 40), bool)
+    ignore[10:20, 5:25] = True
+    values = np.zeros((30, 40), np.float32)
+    values[0:5, 0:5] = 3
+    values[12:14, 30:32] = 3
+    region = Region(area=4, box=(24, 20, 30, 64), peak=(24, 60), score=3.0)
+    placement = Placement(2.0, 2.0, 0.0, 0.0)
+    plain = overlay(frame, values, 1.0, placement=placement)
+    hatched = overlay(frame, values, 1.0, placement=placement, ignore=ignore)
+    inside = np.zeros((60, 80), bool)
+    inside[20:40, 10:50] = True
+    np.testing.assert_array_equal(hatched[~inside], plain[~inside])
+    levels, counts = np.unique(hatched[inside], return_counts=True)
+    np.testing.assert_array_equal(levels, [background // 2, background // 2 + 64])
+    assert counts.min() > 0.4 * counts.sum()
+    boxed = overlay(frame, values, 1.0, placement=placement, regions=[region], ignore=ignore)
+    np.testing.assert_array_equal(boxed[24, 20:64], np.tile((255, 0, 0), (44, 1)))  # boxes lie on top
+
+
+def test_the_hatching_follows_the_papers_crop():
+    frame = np.full((512, 1024, 3), 100, np.uint8)
+    _, placement = place(frame, (224, 224), framing="paper")
+    ignore = np.zeros((224, 224), bool)
+    ignore[-1] = True
+    picture = overlay(frame, np.zeros((224, 224), np.float32), 1.0, placement=placement, ignore=ignore)
+    rows, columns = np.nonzero((picture != frame).any(axis=2))
+    # Two frame pixels a map pixel, 32 rows above and 288 columns to the left.
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (478, 479, 288, 735)
 
 
 @pytest.mark.parametrize("theta", [0.0, 1e-38, 1e30])

@@ -5,6 +5,7 @@ import os
 import struct
 import threading
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from spadeline.engine.errors import InputError
-from spadeline.engine.images import Placement, as_rgb, list_images, place, read_image
+from spadeline.engine.images import Placement, any_under, as_rgb, list_images, place, read_image, read_mask
 
 
 def pixels(*shape, seed=0):
@@ -480,3 +481,85 @@ def test_a_spot_is_found_again_where_the_placement_says(framing, shape):
     tolerance = 0.1 * max(placement.scale_y, placement.scale_x)
     assert found == pytest.approx(centroid(bright), abs=tolerance)
     assert placement.to_input(*centroid(bright)) == pytest.approx(centroid(weights), abs=0.1)
+
+
+# --- masks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_mask_is_what_is_not_black(tmp_path):
+    colored = np.zeros((10, 12, 4), np.uint8)
+    colored[..., 3] = 255  # opaque black is not marked
+    colored[2, 3, 1] = colored[4, 5, 2] = 1  # any colour above 0 is
+    colored[6, 7] = (9, 0, 0, 0)  # whatever its alpha
+    marked = np.zeros((10, 12), bool)
+    marked[[2, 4, 6], [3, 5, 7]] = True
+    read = read_mask(saved(tmp_path, colored))
+    assert read.dtype == np.bool_
+    np.testing.assert_array_equal(read, marked)
+    np.testing.assert_array_equal(read_mask(saved(tmp_path, marked.astype(np.uint8))), marked)
+    path = saved(tmp_path, Image.fromarray(marked))
+    np.testing.assert_array_equal(read_mask(path, frame_size=(10, 12)), marked)
+    with pytest.raises(InputError) as caught:
+        read_mask(path, frame_size=(12, 10))
+    assert str(caught.value) == f"{path}: expected a mask of its image's size 12 x 10, got 10 x 12"
+
+
+def any_under_exactly(mask, size, framing):
+    """By the edges of every input pixel as fractions of a frame pixel."""
+    if framing == "whole":
+        resized, before = size, (0, 0)
+    else:
+        _, placement = place(np.zeros((*mask.shape, 3), np.uint8), size, framing=framing)
+        scales, corner = (placement.scale_y, placement.scale_x), (placement.top, placement.left)
+        resized = tuple(round(side / scale) for side, scale in zip(mask.shape, scales, strict=True))
+        before = tuple(round(edge / scale) for edge, scale in zip(corner, scales, strict=True))
+    covered = np.zeros(size, bool)
+    for pixel in np.ndindex(size):
+        edges = [
+            (Fraction((i + first) * side, whole), Fraction((i + first + 1) * side, whole))
+            for i, first, side, whole in zip(pixel, before, mask.shape, resized, strict=True)
+        ]
+        rows, columns = (range(int(begin // 1), int(-(-end // 1))) for begin, end in edges)
+        covered[pixel] = mask[rows.start : rows.stop, columns.start : columns.stop].any()
+    return covered
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.tuples(st.integers(12, 50), st.integers(12, 50)),
+    st.tuples(st.integers(12, 40), st.integers(12, 40)),
+    st.sampled_from(["whole", "paper"]),
+    st.sampled_from([0.005, 0.1, 0.9]),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_pixel_is_marked_if_any_part_of_it_is(frame_size, size, framing, share, seed):
+    mask = np.random.default_rng(seed).random(frame_size) < share
+    _, placement = place(np.zeros((*frame_size, 3), np.uint8), size, framing=framing)
+    placed = any_under(mask, size, placement)
+    assert (placed.shape, placed.dtype) == (size, np.bool_)
+    np.testing.assert_array_equal(placed, any_under_exactly(mask, size, framing))
+
+
+def test_edges_on_whole_pixels_do_not_spill_over():
+    mask = np.zeros((1024, 2048), bool)
+    mask[512:, 1024:] = True
+    _, placement = place(np.zeros((1024, 2048, 3), np.uint8), (224, 224), framing="whole")
+    expected = np.zeros((224, 224), bool)
+    expected[112:, 112:] = True
+    np.testing.assert_array_equal(any_under(mask, (224, 224), placement), expected)
+
+
+def test_edges_that_rounding_pushes_off_whole_pixels_do_not_spill_over():
+    assert 54 * (112 / 96) > 63  # of 63 exactly
+    mask = np.zeros((112, 112), bool)
+    mask[63] = True
+    placed = any_under(mask, (96, 96), Placement(112 / 96, 112 / 96, 0.0, 0.0))
+    np.testing.assert_array_equal(np.flatnonzero(placed.any(axis=1)), [54])
+
+
+def test_one_pixel_of_sixteen_megapixels_is_not_lost():
+    mask = np.zeros((4000, 4000), bool)
+    mask[-1, -1] = True
+    placed = any_under(mask, (32, 32), Placement(125.0, 125.0, 0.0, 0.0))
+    np.testing.assert_array_equal(np.argwhere(placed), [[31, 31]])
+    assert any_under(~mask, (32, 32), Placement(125.0, 125.0, 0.0, 0.0)).all()

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spadeline.engine import manifest as manifest_module
 from spadeline.engine.calibration import threshold
+from spadeline.engine.codes import CODES_VERSION
 from spadeline.engine.errors import InputError, RecipeError
 from spadeline.engine.files import StoredFile
 from spadeline.engine.gallery import Geometry
@@ -19,6 +20,12 @@ NAMES = {
     "embeddings": "embeddings-2.npy",
     "layer1": "layer1-2.npy",
     "layer2": "layer2-2.npy",
+}
+CODES = {  # made later than the features, by update_codes
+    "basis-layer1": "basis-layer1-3.npy",
+    "rotated-layer1": "rotated-layer1-3.npy",
+    "basis-layer2": "basis-layer2-3.npy",
+    "projected-layer2": "projected-layer2-3.npy",
 }
 SCORES = (0.1, 1e-300, 1 / 3)
 TAU = threshold(SCORES, false_alarm_rate=0.25)
@@ -39,20 +46,82 @@ EXAMPLE = Manifest(
 )
 
 
-def content():
-    return json.loads(to_json(EXAMPLE))
+def files_of(names):
+    return {role: StoredFile(name, 1000, DIGEST) for role, name in names.items()}
 
 
-def test_round_trip():
-    assert from_json(to_json(EXAMPLE), PATH) == EXAMPLE
-    bare = EXAMPLE.changed(calibration=None)
-    assert from_json(to_json(bare), PATH) == bare
+FULL = EXAMPLE.changed(
+    settings=Settings(window=3, level_weights=(1.0, 0.25)),
+    files=files_of(NAMES | CODES | {"ignore": "ignore-1.npy"}),
+    codes_version=CODES_VERSION,
+)
+
+
+def content(manifest=EXAMPLE):
+    return json.loads(to_json(manifest))
+
+
+def version_1():
+    """What version 1 wrote of EXAMPLE."""
+    old = content() | {"version": 1}
+    del old["codes_version"], old["settings"]["level_weights"]
+    return old
+
+
+@pytest.mark.parametrize(
+    "manifest", [EXAMPLE, FULL, EXAMPLE.changed(calibration=None), FULL.changed(codes_version=CODES_VERSION + 1)]
+)
+def test_round_trip(manifest):
+    assert from_json(to_json(manifest), PATH) == manifest
 
 
 def test_is_readable_without_us():
-    assert to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 1,\n')
+    assert to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 2,\n')
     assert content()["settings"]["window"] == 3
     assert content()["files"]["layer1"] == {"name": "layer1-2.npy", "size": 1000, "sha256": DIGEST}
+
+
+def test_version_1_is_read_and_written_as_version_2():
+    manifest = from_json(json.dumps(version_1()).encode(), PATH)
+    assert manifest == EXAMPLE
+    assert manifest.codes_version is None
+    assert manifest.settings.level_weights is None
+    assert json.loads(to_json(manifest))["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "text"),
+    [
+        ("codes_version", None, "'codes_version' is unknown"),
+        ("codes_version", 1, "'codes_version' is unknown"),
+        ("settings.level_weights", None, "settings: 'level_weights' is unknown"),
+        ("files.ignore", {"name": "ignore-1.npy", "size": 1, "sha256": DIGEST}, "files: 'ignore' is unknown"),
+        (
+            "files.rotated-layer1",
+            {"name": "rotated-layer1-1.npy", "size": 1, "sha256": DIGEST},
+            "files: expected extractor",
+        ),
+    ],
+)
+def test_version_1_has_nothing_of_version_2(keys, value, text):
+    refuse(version_1(), keys, value, text)
+
+
+@pytest.mark.parametrize("keys", ["codes_version", "settings.level_weights"])
+def test_version_2_has_all_its_fields(keys):
+    lacking = content()
+    *parents, last = keys.split(".")
+    part = lacking[parents[0]] if parents else lacking
+    del part[last]
+    with pytest.raises(RecipeError, match=f"{last} is missing"):
+        from_json(json.dumps(lacking).encode(), PATH)
+
+
+@pytest.mark.parametrize("kept", [{}, CODES, {"rotated-layer2": "rotated-layer2-9.npy"}])
+def test_codes_of_another_version_may_have_other_files(kept):
+    manifest = EXAMPLE.changed(files=files_of(NAMES | kept), codes_version=CODES_VERSION + 1)
+    assert not manifest.has_codes
+    assert from_json(to_json(manifest), PATH) == manifest
 
 
 POSIX_NAMES = st.binary(min_size=1, max_size=30).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
@@ -98,6 +167,7 @@ def test_round_trip_of_any_value(names, scores, sigma, generation):
         (b'{"format": NaN}', "expected finite numbers, got NaN"),
         (b'{"format": -Infinity}', "expected finite numbers, got -Infinity"),
         (b'{"format": "spadeline-recipe", "version": 1}', "calibration is missing"),
+        (b'{"format": "spadeline-recipe", "version": 2}', "calibration is missing"),
     ],
 )
 def test_refuses_what_is_not_a_recipe(raw, text):
@@ -111,9 +181,12 @@ def test_refuses_what_is_not_a_recipe(raw, text):
     ("keys", "value", "text"),
     [
         ("format", "other", "expected an object of format 'spadeline-recipe'"),
-        ("version", 2, "expected version 1 of the format, the one read here, got 2"),
+        ("version", 3, "expected version 1 or 2 of the format, those read here, got 3"),
+        ("version", 0, "got 0"),
+        ("version", 2.0, "got 2.0"),
         ("version", True, "got True"),
-        ("version", "1", "got '1'"),
+        ("version", "3", "got '3'"),
+        ("version", [2], "got [2]"),
         ("version", None, "got None"),
         ("extra", 1, "'extra' is unknown"),
         ("spadeline_version", "", "spadeline_version: expected text of 1 to 100 characters, got ''"),
@@ -127,6 +200,9 @@ def test_refuses_what_is_not_a_recipe(raw, text):
         ("settings", [], "settings: expected an object, got []"),
         ("settings.kappa", 0, "settings: kappa: expected an integer from 1 to 1000, got 0"),
         ("settings.extra", 0, "settings: 'extra' is unknown"),
+        ("settings.level_weights", "12", "settings: level_weights: expected"),
+        ("settings.level_weights", [1.0], "level_weights: expected 2, one for each of layer1, layer2, got 1"),
+        ("settings.level_weights", [1, 1, 1], "level_weights: expected 2, one for each of layer1, layer2, got 3"),
         ("settings.sigma", 10**400, "settings: sigma: expected a finite number"),
         ("geometry", None, "geometry: expected an object, got None"),
         ("geometry.input_size", [20], "geometry: input_size: expected (H, W), got (20,)"),
@@ -189,7 +265,41 @@ def test_refuses_what_is_not_a_recipe(raw, text):
     ],
 )
 def test_refuses_a_field(keys, value, text):
-    changed = content()
+    refuse(content(), keys, value, text)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "text"),
+    [
+        ("codes_version", 0, "codes_version: expected an integer from 1 to 2147483647, got 0"),
+        ("codes_version", True, "codes_version: expected an integer"),
+        ("codes_version", 2**40, "codes_version: expected an integer"),
+        ("codes_version", None, "files: expected extractor, embeddings, layer1, layer2, possibly ignore, got"),
+        (
+            "geometry.level_shapes",
+            [[3, 5, 7], [2**15 + 1, 3, 4]],
+            "codes_version: expected none for levels of 3, 32769 channels, got 1",
+        ),
+        ("files.projected-layer1", {"name": "projected-layer1-3.npy", "size": 1, "sha256": DIGEST}, "files: expected"),
+        ("files.rotated-layer3", {"name": "rotated-layer3-3.npy", "size": 1, "sha256": DIGEST}, "files: expected"),
+        (
+            "files.rotated-layer1.name",
+            "projected-layer2-3.npy",
+            "files: rotated-layer1: expected the name rotated-layer1-<generation>.npy, got 'projected-layer2-3.npy'",
+        ),
+        ("files.rotated-layer1.name", "../rotated-layer1-3.npy", "expected the name rotated-layer1-<generation>.npy"),
+        ("files.rotated-layer1.name", "rotated-layer1-3.npy\n", "expected the name rotated-layer1-<generation>.npy"),
+        ("files.basis-layer1.name", "basis-layer1-3xnpy", "expected the name basis-layer1-<generation>.npy"),
+        ("files.basis-layer1.name", "basis-layer1-0.npy", "expected the name basis-layer1-<generation>.npy"),
+        ("files.ignore.name", "/ignore-1.npy", "files: ignore: expected the name ignore-<generation>.npy"),
+        ("files.ignore.size", 0, "files: ignore: size: expected an integer"),
+    ],
+)
+def test_refuses_a_field_of_codes_and_mask(keys, value, text):
+    refuse(content(FULL), keys, value, text)
+
+
+def refuse(changed, keys, value, text):
     part = changed
     *parents, last = keys.split(".")
     for key in parents:
@@ -213,6 +323,12 @@ def test_overflowing_numbers_are_refused():
         ({"settings": {"kappa": 1}}, r"settings: expected Settings, got dict"),
         ({"geometry": None}, r"geometry: expected Geometry, got NoneType"),
         ({"calibration": 1.0}, r"calibration: expected Calibration, got float"),
+        (
+            {"settings": Settings(level_weights=(1.0,))},
+            r"level_weights: expected 2, one for each of layer1, layer2, got 1",
+        ),
+        ({"codes_version": "1"}, r"codes_version: expected an integer"),
+        ({"codes_version": 1}, r"files: expected .*projected-layer2, possibly ignore, got extractor"),
         ({"images": ("a",)}, r"images\[0\]: expected ImageRecord, got str"),
     ],
 )

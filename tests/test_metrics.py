@@ -159,6 +159,42 @@ def test_ten_images_take_well_under_a_second():
     assert time.perf_counter() - start < 1
 
 
+@given(st.data(), st.tuples(st.integers(1, 7), st.integers(1, 7)))
+@settings(deadline=None)
+def test_ignored_pixels_count_for_nothing(data, shape):
+    ignore = data.draw(hnp.arrays(bool, shape))
+    masks = [data.draw(hnp.arrays(bool, shape)) for _ in range(2)]
+    maps = [data.draw(hnp.arrays(np.float32, shape, elements=few_scores)) for _ in range(2)]
+    normal, regions = [], []
+    for mask, scores in zip(masks, maps, strict=True):
+        numbers, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        kept = (scores[(numbers == number) & ~ignore] for number in range(1, count + 1))
+        regions += [region for region in kept if region.size]
+        normal.append(scores[~mask & ~ignore])
+    normal = np.concatenate(normal)
+    if not regions or not normal.size:
+        with pytest.raises(InputError, match="masks: expected normal and anomalous pixels, got no"):
+            pixel_curves(masks, maps, ignore=ignore)
+        return
+    pixel_roc, pro = pixel_curves(masks, maps, ignore=ignore)
+    found = np.concatenate(regions)
+    thresholds = np.unique(np.concatenate([normal, found]))
+    false_positives = lambda t: np.mean(normal >= t)  # noqa: E731
+    expected = brute_force_area(false_positives, lambda t: np.mean([np.mean(r >= t) for r in regions]), thresholds, 0.3)
+    assert pro.area(0.3) == pytest.approx(expected, abs=1e-12)
+    expected = brute_force_area(false_positives, lambda t: np.mean(found >= t), thresholds, 1.0)
+    assert pixel_roc.area() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_region_cut_in_two_by_what_is_ignored_stays_one():
+    mask, ignore = np.zeros((3, 9), bool), np.zeros((3, 9), bool)
+    mask[0, :5] = mask[2, 8] = True
+    ignore[:, 2] = True
+    scores = np.where(mask, 2.0, 1.0)
+    scores[0, 3:5] = 0.0  # half of the first region's four pixels that count
+    assert pixel_curves([mask], [scores], ignore=ignore)[1].area(0.3) == pytest.approx((0.5 + 1) / 2)
+
+
 @pytest.mark.parametrize(
     ("labels", "scores", "text"),
     [
@@ -187,6 +223,8 @@ def test_pixel_curves_name_the_image_that_does_not_fit():
         pixel_curves([good], [good, good])
     with pytest.raises(InputError, match="masks: expected normal and anomalous pixels, got no anomalous one"):
         pixel_curves([], [])
+    with pytest.raises(InputError, match=r"ignore: expected the shape of maps\[1\] \(4, 5\), got \(4, 4\)"):
+        pixel_curves([good, bad], [good, bad], ignore=good > 0)
     with pytest.raises(InputError, match="masks: expected normal and anomalous pixels, got no normal one"):
         pixel_curves([good == 0], [good])
 

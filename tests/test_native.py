@@ -31,7 +31,7 @@ def test_the_stub_is_current(tmp_path):
 
 
 def test_the_table_is_best_first_and_ends_with_scalar():
-    best_first = ["avx512", "avx2", "neon", "scalar"]
+    best_first = ["avx512vnni", "avx512", "avx2vnni", "avx2", "neondot", "neon", "scalar"]
     names = list(instruction_sets())
     assert names == _native.instruction_sets()
     assert names == [name for name in best_first if name in names]

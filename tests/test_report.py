@@ -77,12 +77,12 @@ def outcome(folder, name, *, label, score, mask=None, size=(48, 40), nearest=Non
     )
 
 
-def evaluation(folder, outcomes, **settings):
+def evaluation(folder, outcomes, *, ignore=None, **settings):
     threshold = {"false_alarm_rate": 0.01, "images": 2, "bound": 0.8}
     return Evaluation(
         dataset=Dataset(folder=folder, layout="plain", train=(), test=tuple(outcome.image for outcome in outcomes)),
         outcomes=tuple(outcomes),
-        recipe=SimpleNamespace(settings=Settings(**settings)),
+        recipe=SimpleNamespace(settings=Settings(**settings), ignore=ignore),
         calibration=Calibration(
             tau=Threshold(value=1.0, **threshold),
             theta=Threshold(value=10.0, **threshold),
@@ -185,6 +185,19 @@ def test_pictures_are_thumbnails_with_the_map_and_the_true_defect(tmp_path):
     rows = np.flatnonzero((green - red > 60).any(axis=1))
     assert 157 <= rows.min() <= rows.max() <= 163
     assert np.abs(heat[2].astype(int) - 90).max() > 30
+
+
+def test_pictures_show_what_is_ignored(tmp_path):
+    folder = tmp_path / "data"
+    ignore = np.zeros((32, 32), bool)
+    ignore[:, 16:] = True
+    case = outcome(folder, "normal/0.png", label=False, score=1.0, size=(64, 64))
+    write_report(tmp_path / "report.html", evaluation(folder, [case], ignore=ignore), title="Nuts")
+    (_, heat) = Page(tmp_path / "report.html").pictures()
+    right = heat[2][8:, 40:].astype(int)
+    assert np.abs(heat[2][:, :28].astype(int) - 90).max() < 10
+    assert right.max() - right.min() > 40  # stripes
+    assert right.min() < 60
 
 
 def test_nearest_normal_picture_is_shown_if_it_is_the_one_that_was_fitted(tmp_path):

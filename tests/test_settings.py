@@ -25,6 +25,8 @@ CALIBRATION = {
         {"sigma": np.float64(2.5)},
         {"kappa": 1000},
         {"index_factory": "IVF16,Flat"},
+        {"level_weights": (1.0,)},
+        {"level_weights": (1e-6, 1e6, 0.5, 2.0)},
     ],
 )
 def test_settings_take(changes):
@@ -54,6 +56,10 @@ def test_settings_take(changes):
         ("index_factory", "", "expected text of 1 to 4096 characters, got ''"),
         ("index_factory", None, "got None"),
         ("storage", "float64", "expected one of float32, float16, got 'float64'"),
+        ("level_weights", (), "expected 1 to 4 numbers, one a level, got ()"),
+        ("level_weights", (1.0,) * 5, "expected 1 to 4 numbers, one a level, got (1.0, 1.0"),
+        ("level_weights", 1.0, "expected 1 to 4 numbers, one a level, got 1.0"),
+        ("level_weights", "111", "expected 1 to 4 numbers, one a level, got '111'"),
         ("label_rule", "both", "expected one of map, image, either, got 'both'"),
     ],
 )
@@ -62,6 +68,21 @@ def test_settings_refuse(name, value, expected):
         Settings(**{name: value})
     assert str(error.value).startswith(f"{name}: ")
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, 9e-7, 1.1e6, math.nan, math.inf, True, "1", None])
+def test_level_weights_are_numbers_within_limits(value):
+    with pytest.raises(InputError) as error:
+        Settings(level_weights=(1.0, value))
+    assert str(error.value) == f"level_weights[1]: expected a finite number from 1e-06 to 1e+06, got {value!r}"
+
+
+def test_a_list_of_level_weights_becomes_a_tuple_of_floats():
+    settings = Settings(level_weights=[1, np.float64(0.5)])
+    assert settings.level_weights == (1.0, 0.5)
+    assert [type(weight) for weight in settings.level_weights] == [float, float]
+    assert settings == Settings(level_weights=(1.0, 0.5))
+    assert len({settings, Settings(level_weights=(1.0, 0.5))}) == 1
 
 
 def test_calibration_takes_matching_scores():

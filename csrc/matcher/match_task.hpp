@@ -25,14 +25,49 @@ struct Taps {
     float weight[4];
 };
 
+// What turns a level's vectors into codes: see cpu/encode.hpp.
+struct Codebook {
+    int64_t channels;
+    int64_t dims;             // bytes of a code
+    const float* mean;        // (channels)
+    const float* signs;       // (dims) +1 or -1; rotated codes only
+    const float* projection;  // directions in panels, see tile.hpp; projected codes only, else null
+    float projection_error;   // of what is projected, relative to the vector's norm
+};
+
+// Codes of single vectors, as the encoder writes them.
+struct CodeRows {
+    int8_t* codes;  // (count, dims)
+    float* terms;   // (count, 4): scale, norm, error, residual
+    int32_t* sums;  // (count): the codes' sum
+};
+
+// The codes of one level, query and gallery: bytes whose products bound the distance from below.
+struct CodeTask {
+    int64_t dims;
+    int64_t groups;          // of vectors, per image
+    int64_t record;          // bytes of one group: see codes.hpp
+    const uint8_t* gallery;  // (n, groups, record)
+    CodeRows query;          // (positions) rows
+};
+
 struct LevelTask {
     int64_t channels;
-    int64_t block;        // positions per cell
-    int64_t positions;    // positions per image, padding included
-    int shift;            // halvings from the finest level
-    const void* gallery;  // (n, positions, channels)
-    const float* query;   // (positions, channels)
-    const Taps* taps;     // (finest positions), bilinear upsampling only, null for the finest level
+    int64_t block;                // positions per cell
+    int64_t positions;            // positions per image, padding included
+    int shift;                    // halvings from the finest level
+    double weight;                // of this level's squared distance
+    const void* gallery;          // (n, positions, channels)
+    const float* query;           // (cells of query_cells, block, channels)
+    const Taps* taps;             // (finest positions), bilinear upsampling only, null for the finest level
+    CodeTask projected, rotated;  // dims 0 where a level has none
+};
+
+// What survived the pruned path's steps.
+struct Counts {
+    int64_t pairs;               // of cells, within the window: all that were bounded
+    int64_t passed[kMaxLevels];  // pairs of a level's positions whose bound didn't exceed their threshold
+    int64_t exact;               // finest pairs computed in float64
 };
 
 struct MatchTask {
@@ -42,16 +77,18 @@ struct MatchTask {
     bool bilinear;
     int64_t cells, cell_columns;
     const int64_t* raster;  // (finest positions), negative where padded
+    const uint8_t* scored;  // (finest positions), 0 where padded or ignored
     const int64_t* image_ids;
     int64_t image_count;
     int64_t kappa;
-    int64_t window;  // search radius in cells, negative: everywhere
+    int64_t window;              // search radius in cells, negative: everywhere
+    Neighbour* best;             // (finest positions, kappa), nearest first
+    const int64_t* query_cells;  // the cells that the dense path matches, ascending; null: all
 };
 
-// The share of the query's cells that one thread owns, and the room it works in (see share_floats).
+// The share of the dense path's query cells that one thread owns, and the room it works in (see share_floats).
 struct Share {
-    int64_t first_cell, cell_count;
-    Neighbour* best;  // (cell_count * finest block, kappa), nearest first, distance infinite where none was found
+    int64_t first_cell, cell_count;  // indices of query_cells
     float* workspace;
 };
 
@@ -59,9 +96,19 @@ struct Share {
 struct Kernels {
     const char* name;
     bool (*supported)();
-    // Floats of workspace that a share of this many cells needs.
+    // The dense path: floats of workspace that a share of this many cells needs; all pairs of a share.
     int64_t (*share_floats)(const MatchTask&, int64_t first_cell, int64_t cell_count);
     void (*match)(const MatchTask&, const Share&);
+    // The pruned path's steps.
+    int64_t (*projection_floats)(const Codebook&);
+    void (*pack_projection)(const Codebook&, const float* directions, float* panels);
+    int64_t (*encode_floats)(const Codebook&);
+    void (*encode)(const Codebook&, const float* rows, int64_t count, const CodeRows& codes, float* workspace);
+    void (*bound_panel)(const MatchTask&, int64_t image, int64_t panel, int64_t first_cell, int64_t cell_count,
+                        float* bounds, int64_t stride);
+    int64_t (*refine_floats)(const MatchTask&);
+    void (*refine)(const MatchTask&, int64_t query_cell, float* bounds, bool resume, int64_t& budget, Counts&,
+                   float* workspace);
 };
 
 }  // namespace spadeline

@@ -1,52 +1,47 @@
-// AVX2, FMA and F16C, from Haswell and Zen on: 12 of 16 registers hold sums.
+// AVX2, from Haswell and Zen on: bytes are widened to 16 bits, whose products are summed in pairs.
 #include "matcher/cpu/kernels.hpp"
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-#include <immintrin.h>
-
-#include "matcher/cpu/dense.hpp"
+#include "matcher/cpu/avx2.hpp"
+#include "matcher/cpu/table.hpp"
 
 namespace spadeline {
 namespace {
 
-struct Avx2 {
-    using Reg = __m256;
-    using Reg64 = __m256d;
-    static constexpr int lanes = 8, vectors = 3, rows = 4, lanes_f64 = 4;
+struct Avx2Words : Avx2 {
+    static constexpr int queries = 3;
+    static constexpr int32_t byte_offset = kByteOffset;
+    struct Sum {
+        __m256i low, high;  // two sums for each of four vectors
+    };
+    using Codes = Sum;
 
-    static Reg load(const float* p) { return _mm256_loadu_ps(p); }
-    static void store(float* p, Reg a) { _mm256_storeu_ps(p, a); }
-    static Reg broadcast(const float* p) { return _mm256_broadcast_ss(p); }
-    static Reg broadcast_value(float value) { return _mm256_set1_ps(value); }
-    static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
-    static Reg fma(Reg a, Reg b, Reg sum) { return _mm256_fmadd_ps(a, b, sum); }
-    // One bit per lane: a <= b, or either is NaN.
-    static uint32_t not_above(Reg a, Reg b) {
-        return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NGT_UQ)));
+    static Sum zero_sum() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+    static Codes gallery_codes(const uint8_t* p) {
+        const auto* halves = reinterpret_cast<const __m128i*>(p);
+        return {_mm256_cvtepu8_epi16(_mm_loadu_si128(halves)), _mm256_cvtepu8_epi16(_mm_loadu_si128(halves + 1))};
     }
-    // Lane i gets base[(position + i) >> 2 * halvings].
-    static Reg expand(const float* base, int64_t position, int halvings) {
-        if (halvings == 0) return load(base + position);
-        if (halvings > 1) return broadcast(base + (position >> (2 * halvings)));
-        const __m128 low = _mm_set1_ps(base[position / 4]), high = _mm_set1_ps(base[position / 4 + 1]);
-        return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+    static void dot(Sum& sum, const Codes& gallery, const int8_t* query) {
+        const auto* halves = reinterpret_cast<const __m128i*>(query);
+        accumulate(sum, gallery, _mm256_cvtepi8_epi16(_mm_loadu_si128(halves)),
+                   _mm256_cvtepi8_epi16(_mm_loadu_si128(halves + 1)));
     }
-    static void widen(const uint16_t* half, float* out, int64_t n) {
-        int64_t i = 0;
-        for (; i + lanes <= n; i += lanes)
-            store(out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(half + i))));
-        for (; i < n; ++i) out[i] = _cvtsh_ss(half[i]);
+    static void dot_broadcast(Sum& sum, const Codes& gallery, const int8_t* query) {
+        const __m256i words = _mm256_cvtepi8_epi16(_mm_set1_epi32(*reinterpret_cast<const int32_t*>(query)));
+        accumulate(sum, gallery, words, words);
+    }
+    static Int totals(const Sum& sum) {  // hadd works within halves: vectors 0 1 4 5 | 2 3 6 7
+        return _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum.low, sum.high), 0xd8);
+    }
+    static void block_totals(const Sum* sums, Int* out) {
+        out[0] = fold(totals(sums[0]), totals(sums[1]));
+        out[1] = fold(totals(sums[2]), totals(sums[3]));
     }
 
-    static Reg64 zero64() { return _mm256_setzero_pd(); }
-    static Reg64 broadcast64(double value) { return _mm256_set1_pd(value); }
-    static Reg64 load64(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
-    static Reg64 add64(Reg64 a, Reg64 b) { return _mm256_add_pd(a, b); }
-    static Reg64 sub64(Reg64 a, Reg64 b) { return _mm256_sub_pd(a, b); }
-    static Reg64 fma64(Reg64 a, Reg64 b, Reg64 sum) { return _mm256_fmadd_pd(a, b, sum); }
-    static double reduce64(Reg64 a) {
-        const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
-        return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+ private:
+    static void accumulate(Sum& sum, const Codes& gallery, __m256i low, __m256i high) {
+        sum.low = _mm256_add_epi32(sum.low, _mm256_madd_epi16(gallery.low, low));
+        sum.high = _mm256_add_epi32(sum.high, _mm256_madd_epi16(gallery.high, high));
     }
 };
 
@@ -57,7 +52,7 @@ bool supported() {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static constexpr Kernels kernels{"avx2", supported, Dense<Avx2>::share_floats, Dense<Avx2>::match};
+    static constexpr Kernels kernels = kernels_of<Avx2Words>("avx2", supported);
     return &kernels;
 }
 

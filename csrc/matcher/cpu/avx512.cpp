@@ -1,48 +1,49 @@
-// AVX-512 (F, BW, DQ, VL), from Skylake-X and Zen 4 on: 24 of 32 registers hold sums.
+// AVX-512 without VNNI, Skylake-X: bytes are widened to 16 bits, whose products are summed in pairs.
 #include "matcher/cpu/kernels.hpp"
 
 #if defined(__AVX512F__)
-#include <immintrin.h>
-
-#include "matcher/cpu/dense.hpp"
+#include "matcher/cpu/avx512.hpp"
+#include "matcher/cpu/table.hpp"
 
 namespace spadeline {
 namespace {
 
-struct Avx512 {
-    using Reg = __m512;
-    using Reg64 = __m512d;
-    static constexpr int lanes = 16, vectors = 3, rows = 8, lanes_f64 = 8;
+struct Avx512Words : Avx512 {
+    static constexpr int queries = 7;
+    static constexpr int32_t byte_offset = kByteOffset;
+    struct Sum {
+        __m512i low, high;  // two sums for each of eight vectors
+    };
+    using Codes = Sum;
 
-    static Reg load(const float* p) { return _mm512_loadu_ps(p); }
-    static void store(float* p, Reg a) { _mm512_storeu_ps(p, a); }
-    static Reg broadcast(const float* p) { return _mm512_set1_ps(*p); }
-    static Reg broadcast_value(float value) { return _mm512_set1_ps(value); }
-    static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
-    static Reg fma(Reg a, Reg b, Reg sum) { return _mm512_fmadd_ps(a, b, sum); }
-    // One bit per lane: a <= b, or either is NaN.
-    static uint32_t not_above(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ); }
-    // Lane i gets base[(position + i) >> 2 * halvings].
-    static Reg expand(const float* base, int64_t position, int halvings) {
-        if (halvings == 0) return load(base + position);
-        if (halvings > 1) return broadcast(base + (position >> (2 * halvings)));
-        const __m512i lane = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
-        return _mm512_permutexvar_ps(lane, _mm512_castps128_ps512(_mm_loadu_ps(base + position / 4)));
+    static Sum zero_sum() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+    static Codes gallery_codes(const uint8_t* p) {
+        const auto half = [&](int i) {
+            return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p) + i));
+        };
+        return {half(0), half(1)};
     }
-    static void widen(const uint16_t* half, float* out, int64_t n) {
-        int64_t i = 0;
-        for (; i + lanes <= n; i += lanes)
-            store(out + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(half + i))));
-        for (; i < n; ++i) out[i] = _cvtsh_ss(half[i]);
+    static void dot(Sum& sum, const Codes& gallery, const int8_t* query) {
+        const auto half = [&](int i) {
+            return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(query) + i));
+        };
+        sum.low = _mm512_add_epi32(sum.low, _mm512_madd_epi16(gallery.low, half(0)));
+        sum.high = _mm512_add_epi32(sum.high, _mm512_madd_epi16(gallery.high, half(1)));
     }
-
-    static Reg64 zero64() { return _mm512_setzero_pd(); }
-    static Reg64 broadcast64(double value) { return _mm512_set1_pd(value); }
-    static Reg64 load64(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-    static Reg64 add64(Reg64 a, Reg64 b) { return _mm512_add_pd(a, b); }
-    static Reg64 sub64(Reg64 a, Reg64 b) { return _mm512_sub_pd(a, b); }
-    static Reg64 fma64(Reg64 a, Reg64 b, Reg64 sum) { return _mm512_fmadd_pd(a, b, sum); }
-    static double reduce64(Reg64 a) { return _mm512_reduce_add_pd(a); }
+    static void dot_broadcast(Sum& sum, const Codes& gallery, const int8_t* query) {
+        const __m512i words = _mm512_cvtepi8_epi16(_mm256_set1_epi32(*reinterpret_cast<const int32_t*>(query)));
+        sum.low = _mm512_add_epi32(sum.low, _mm512_madd_epi16(gallery.low, words));
+        sum.high = _mm512_add_epi32(sum.high, _mm512_madd_epi16(gallery.high, words));
+    }
+    static Int totals(const Sum& sum) {
+        const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+        const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+        return _mm512_add_epi32(_mm512_permutex2var_epi32(sum.low, even, sum.high),
+                                _mm512_permutex2var_epi32(sum.low, odd, sum.high));
+    }
+    static void block_totals(const Sum* sums, Int* out) {
+        *out = fold(totals(sums[0]), totals(sums[1]), totals(sums[2]), totals(sums[3]));
+    }
 };
 
 bool supported() {
@@ -53,7 +54,7 @@ bool supported() {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static constexpr Kernels kernels{"avx512", supported, Dense<Avx512>::share_floats, Dense<Avx512>::match};
+    static constexpr Kernels kernels = kernels_of<Avx512Words>("avx512", supported);
     return &kernels;
 }
 

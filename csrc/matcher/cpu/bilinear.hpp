@@ -75,7 +75,7 @@ void Dense<Op>::close_window(float* base, int64_t q, int64_t gallery_cell) const
     const int64_t block = level_[0].block;
     for (int64_t j = 0; j < kPanel;) {
         const int64_t cell = (q + j) / block, end = (cell + 1) * block - q;
-        const bool open = within_window(share_.first_cell + cell, gallery_cell);
+        const bool open = within_window(cell_of(cell), gallery_cell);
         for (; j < end && j < kPanel; ++j)
             if (!open) base[j] = __builtin_inff();
     }

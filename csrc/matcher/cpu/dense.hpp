@@ -24,7 +24,7 @@ template <class Op>
 class Dense {
  public:
     static int64_t share_floats(const MatchTask& task, int64_t first_cell, int64_t cell_count) {
-        Dense dense(task, {first_cell, cell_count, nullptr, nullptr});
+        Dense dense(task, {first_cell, cell_count, nullptr});
         return dense.lay_out(nullptr);
     }
 
@@ -110,28 +110,28 @@ class Dense {
     void prepare_query() {
         for (int l = 0; l < task_.level_count; ++l) {
             const Level& level = level_[l];
-            const float* rows = task_.level[l].query + level.query_first * level.channels;
-            for (int64_t q = 0; q < level.columns; ++q) {
-                float* panel = level.panels + q / kPanel * kPanel * level.channels + q % kPanel;
-                for (int64_t c = 0; c < level.channels; ++c)
-                    panel[c * kPanel] = q < level.query_count ? -2 * rows[q * level.channels + c] : 0.0f;
-            }
+            pack_panels<Op>(task_.level[l].query + level.query_first * level.channels, level.query_count,
+                            level.channels, static_cast<float>(-2 * task_.level[l].weight), level.panels);
         }
         const float* queries[kMaxLevels];
         for (int l = 0; l < task_.level_count; ++l) queries[l] = task_.level[l].query;
         norms(queries, level_[0].query_first, level_[0].query_count, query_norms_);
-        for (int64_t q = 0; q < level_[0].columns; ++q)  // a padded query wants nothing
-            thresholds_[q] = wanted(q) ? __FLT_MAX__ : -__builtin_inff();
+        for (int64_t q = 0; q < level_[0].columns; ++q) {  // what isn't scored wants nothing
+            thresholds_[q] = -__builtin_inff();
+            if (!wanted(q)) continue;
+            // What another path found so far is found again, but for what its kappa-th distance already rules out.
+            Neighbour* best = best_of(q);
+            thresholds_[q] = threshold_of<Op>(best[task_.kappa - 1].distance);
+            for (int64_t i = 0; i < task_.kappa; ++i) best[i] = {__builtin_inf(), INT32_MAX, INT32_MAX};
+        }
         for (int64_t q = level_[0].query_count; q < level_[0].columns; ++q) query_norms_[q] = 0;
-        for (int64_t i = 0; i < level_[0].query_count * task_.kappa; ++i)
-            share_.best[i] = {__builtin_inf(), INT32_MAX, INT32_MAX};
     }
 
     void match_chunk(int64_t image, int64_t first_cell) {
         image_ = image;
         chunk_first_ = first_cell;
         const int64_t count = first_cell + chunk_cells_ < task_.cells ? chunk_cells_ : task_.cells - first_cell;
-        if (!rows_within_window(share_.first_cell, share_.cell_count, first_cell, count)) return;
+        if (!rows_within_window(0, share_.cell_count, first_cell, count)) return;
         const float* chunk[kMaxLevels];
         for (int l = 0; l < task_.level_count; ++l) chunk[l] = load_rows(l, count);
         norms(chunk, 0, level_[0].row_count, gallery_norms_);
@@ -171,8 +171,8 @@ class Dense {
                     norm[l] = magnitude[l] = squared_distance<Op>(rows[l] + (i >> halvings) * level_[l].channels,
                                                                   nullptr, level_[l].channels);
                 }
-                norm_sum += norm[l];
-                magnitude_sum += magnitude[l];
+                norm_sum += task_.level[l].weight * norm[l];
+                magnitude_sum += task_.level[l].weight * magnitude[l];
             }
             out[i - first] = filter_norm<Op>(norm_sum, magnitude_sum, channels);
         }
@@ -212,7 +212,7 @@ class Dense {
     void close_window(Level& coarsest) {
         for (int64_t row = 0; row < coarsest.row_count; ++row)
             for (int64_t q = 0; q < coarsest.query_count; ++q)
-                if (!within_window(share_.first_cell + q, chunk_first_ + row))
+                if (!within_window(cell_of(q), chunk_first_ + row))
                     coarsest.products[row * coarsest.columns + q] = __builtin_inff();
     }
 
@@ -222,21 +222,31 @@ class Dense {
         return task_.window < 0 || ((dy < 0 ? -dy : dy) <= task_.window && (dx < 0 ? -dx : dx) <= task_.window);
     }
 
-    // Whether two runs of cells have rows that lie within the window of each other.
-    bool rows_within_window(int64_t first, int64_t count, int64_t other, int64_t other_count) const {
+    // Whether some of the share's cells [first, first + count) lie within the window of some of the gallery's.
+    bool rows_within_window(int64_t first, int64_t count, int64_t gallery_first, int64_t gallery_count) const {
         if (task_.window < 0) return true;
-        const int64_t top = first / task_.cell_columns, bottom = (first + count - 1) / task_.cell_columns;
-        const int64_t other_top = other / task_.cell_columns;
-        const int64_t other_bottom = (other + other_count - 1) / task_.cell_columns;
-        return other_top <= bottom + task_.window && top <= other_bottom + task_.window;
+        const int64_t columns = task_.cell_columns;
+        const int64_t top = cell_of(first) / columns, bottom = cell_of(first + count - 1) / columns;
+        const int64_t gallery_top = gallery_first / columns;
+        const int64_t gallery_bottom = (gallery_first + gallery_count - 1) / columns;
+        return gallery_top <= bottom + task_.window && top <= gallery_bottom + task_.window;
     }
 
     // Whether any of a panel's queries may match any of the chunk's finest rows [first, last).
     bool panel_reaches(int64_t q, int64_t columns, int64_t first, int64_t last) const {
         const int64_t block = level_[0].block, cell = q / block, row_cell = first / block;
-        return rows_within_window(share_.first_cell + cell, (q + columns - 1) / block - cell + 1,
-                                  chunk_first_ + row_cell, (last - 1) / block - row_cell + 1);
+        return rows_within_window(cell, (q + columns - 1) / block - cell + 1, chunk_first_ + row_cell,
+                                  (last - 1) / block - row_cell + 1);
     }
+
+    // The cell of the query image that the share's i-th one is.
+    int64_t cell_of(int64_t i) const {
+        return task_.query_cells ? task_.query_cells[share_.first_cell + i] : share_.first_cell + i;
+    }
+
+    // The finest position of the query image that the share's q-th one is.
+    int64_t place(int64_t q) const { return cell_of(q / level_[0].block) * level_[0].block + q % level_[0].block; }
+    Neighbour* best_of(int64_t q) const { return task_.best + place(q) * task_.kappa; }
 
     // Steps 1 to 3 at the finest level for the panel of queries from q on.
     void match_finest(int64_t q) {
@@ -291,25 +301,27 @@ class Dense {
     void consider(int64_t q, int64_t row) {
         const int64_t gallery = chunk_first_ * level_[0].block + row;
         if (task_.raster[gallery] < 0) return;
-        if (!within_window(share_.first_cell + q / level_[0].block, gallery / level_[0].block)) return;
-        Neighbour* best = share_.best + q * task_.kappa;
+        if (!within_window(cell_of(q / level_[0].block), gallery / level_[0].block)) return;
+        Neighbour* best = best_of(q);
         insert<Op>(best, task_.kappa,
                    {distance(level_[0].query_first + q, row), static_cast<int32_t>(image_),
                     static_cast<int32_t>(task_.raster[gallery])});
-        thresholds_[q] = threshold_of<Op>(best[task_.kappa - 1].distance);
+        const float threshold = threshold_of<Op>(best[task_.kappa - 1].distance);
+        if (threshold < thresholds_[q]) thresholds_[q] = threshold;
     }
 
-    bool wanted(int64_t q) const { return q < level_[0].query_count && task_.raster[level_[0].query_first + q] >= 0; }
+    bool wanted(int64_t q) const { return q < level_[0].query_count && task_.scored[place(q)]; }
 
     double distance(int64_t query, int64_t row) const {
         double sum = 0;
         for (int l = 0; l < task_.level_count; ++l) {
             const int halvings = 2 * task_.level[l].shift;
             const int64_t channels = level_[l].channels;
-            sum += task_.bilinear && l > 0
-                       ? interpolated_distance(l, query, row)
-                       : squared_distance<Op>(task_.level[l].query + (query >> halvings) * channels,
-                                              level_[l].rows + (row >> halvings) * channels, channels);
+            sum += task_.level[l].weight *
+                   (task_.bilinear && l > 0
+                        ? interpolated_distance(l, query, row)
+                        : squared_distance<Op>(task_.level[l].query + (query >> halvings) * channels,
+                                               level_[l].rows + (row >> halvings) * channels, channels));
         }
         return sum;
     }

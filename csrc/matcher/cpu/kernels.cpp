@@ -6,7 +6,8 @@ namespace spadeline {
 
 std::vector<const Kernels*> available_kernels() {
     std::vector<const Kernels*> available;
-    for (const Kernels* kernels : {avx512_kernels(), avx2_kernels(), neon_kernels(), scalar_kernels()})
+    for (const Kernels* kernels : {avx512vnni_kernels(), avx512_kernels(), avx2vnni_kernels(), avx2_kernels(),
+                                   neondot_kernels(), neon_kernels(), scalar_kernels()})
         if (kernels && kernels->supported()) available.push_back(kernels);
     return available;
 }

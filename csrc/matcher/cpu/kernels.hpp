@@ -8,8 +8,11 @@
 
 namespace spadeline {
 
+const Kernels* avx512vnni_kernels();
 const Kernels* avx512_kernels();
+const Kernels* avx2vnni_kernels();
 const Kernels* avx2_kernels();
+const Kernels* neondot_kernels();
 const Kernels* neon_kernels();
 const Kernels* scalar_kernels();
 

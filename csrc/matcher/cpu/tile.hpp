@@ -14,6 +14,16 @@ namespace spadeline {
 template <class Op>
 inline constexpr int kWidth = Op::lanes * Op::vectors;
 
+// Packs vectors into panels, channel-major, times `factor`; the last panel is filled up with zeros.
+template <class Op>
+inline void pack_panels(const float* rows, int64_t count, int64_t channels, float factor, float* panels) {
+    constexpr int64_t width = kWidth<Op>;
+    for (int64_t q = 0; q < (count + width - 1) / width * width; ++q) {
+        float* panel = panels + q / width * width * channels + q % width;
+        for (int64_t c = 0; c < channels; ++c) panel[c * width] = q < count ? factor * rows[q * channels + c] : 0.0f;
+    }
+}
+
 template <class Op, int V, int G, class Init, class Emit>
 inline void tile(const float* panel, const float* gallery, int64_t channels, int64_t row, int64_t column,
                  const Init& init, const Emit& emit) {

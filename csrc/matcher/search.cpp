@@ -1,0 +1,270 @@
+#include "matcher/search.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+
+#include "matcher/half.hpp"
+
+namespace spadeline {
+namespace {
+
+constexpr int64_t kCellsAtOnce = 8;         // that a worker encodes, or collects
+constexpr int64_t kGathered = 16;           // positions whose features are copied at once
+constexpr int64_t kChannelsAhead = 8;       // whose features are fetched meanwhile
+constexpr int64_t kBoundsBytes = 16 << 20;  // of bounds that exist at once, at most
+
+// Hands out 0 … count - 1, one at a time: a hard piece of work leaves nobody idle.
+template <class Work>
+void share_out(ThreadPool* pool, int64_t count, const Work& work) {
+    if (!pool) {
+        for (int64_t i = 0; i < count; ++i) work(0, i);
+        return;
+    }
+    std::atomic<int64_t> next = 0;
+    const auto take = [&](int worker) {
+        for (int64_t i = next++; i < count; i = next++) work(worker, i);
+    };
+    pool->run(std::ref(take));
+}
+
+int64_t pieces(int64_t cells) { return (cells + kCellsAtOnce - 1) / kCellsAtOnce; }
+
+}  // namespace
+
+Search::Search(const Model& model, int workers)
+    : model_(model),
+      task_(model.task),
+      features_(model.shape.level_count()),
+      guarded_features_(model.shape.level_count()),
+      projected_(model.shape.level_count()),
+      rotated_(model.shape.level_count()),
+      scratch_(workers),
+      counts_(workers),
+      scored_(model.shape.positions(0)),
+      budgets_(model.shape.cells()) {
+    task_.raster = model.shape.raster(0).data();
+    for (int l = 0; l < task_.level_count; ++l) task_.level[l].taps = model.taps[l].data();
+    unfinished_.reserve(model.shape.cells());
+    guarded_.reserve(model.shape.cells());
+}
+
+Statistics Search::run(const Request& request, ThreadPool* pool) {
+    const int64_t cells = model_.shape.cells();
+    begin(request);
+    share_out(pool, pieces(cells), [&](int worker, int64_t i) {
+        encode(request, worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
+    });
+    if (model_.pruned) {
+        bound_and_refine(budget(request.guard_share), pool);
+        match_guarded(pool);
+    } else {
+        match_dense(task_, cells, pool);
+    }
+    share_out(pool, pieces(cells),
+              [&](int, int64_t i) { collect(request, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells)); });
+    Statistics statistics{{}, static_cast<int64_t>(guarded_.size())};
+    for (const Counts& counts : counts_) {
+        statistics.counts.pairs += counts.pairs;
+        statistics.counts.exact += counts.exact;
+        for (int l = 0; l < task_.level_count; ++l) statistics.counts.passed[l] += counts.passed[l];
+    }
+    return statistics;
+}
+
+void Search::begin(const Request& request) {
+    const int64_t lists = model_.shape.positions(0) * request.kappa;
+    task_.image_ids = request.image_ids.data();
+    task_.image_count = static_cast<int64_t>(request.image_ids.size());
+    task_.kappa = request.kappa;
+    task_.window = request.window;
+    for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
+        LevelTask& level = task_.level[l];
+        level.query = features_[l].reserve(level.positions * level.channels);
+        open_codes(l, model_.projected[l].get(), projected_[l], level.projected);
+        open_codes(l, model_.rotated[l].get(), rotated_[l], level.rotated);
+    }
+    for (size_t i = 0; i < scored_.size(); ++i)
+        scored_[i] = task_.raster[i] >= 0 && !(request.ignore && request.ignore[task_.raster[i]]);
+    task_.scored = scored_.data();
+    task_.best = best_.reserve(lists);
+    std::fill_n(task_.best, lists, Neighbour{std::numeric_limits<double>::infinity(), INT32_MAX, INT32_MAX});
+    std::fill(counts_.begin(), counts_.end(), Counts{});
+    guarded_.clear();
+}
+
+void Search::open_codes(int64_t l, const LevelEncoder* encoder, Codes& codes, CodeTask& task) {
+    if (!encoder) return;
+    const int64_t positions = model_.shape.positions(l);
+    task.query = {codes.bytes.reserve(positions * encoder->book().dims), codes.terms.reserve(positions * kTerms),
+                  codes.sums.reserve(positions)};
+}
+
+// The query's features to rows of channels, and to codes, in cells [first_cell, last_cell).
+void Search::encode(const Request& request, int worker, int64_t first_cell, int64_t last_cell) {
+    for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
+        const LevelTask& level = task_.level[l];
+        const int64_t first = first_cell * level.block, last = last_cell * level.block;
+        for (int64_t i = first; i < last; i += kGathered)
+            gather(request.levels[l], l, i, std::min(i + kGathered, last));
+        const auto encode_as = [&](const LevelEncoder* encoder, const CodeRows& rows) {
+            if (!encoder) return;
+            const Codebook& book = encoder->book();
+            model_.kernels.encode(book, level.query + first * level.channels, last - first,
+                                  {rows.codes + first * book.dims, rows.terms + first * kTerms, rows.sums + first},
+                                  scratch_[worker].reserve(model_.kernels.encode_floats(book)));
+        };
+        encode_as(model_.projected[l].get(), level.projected.query);
+        encode_as(model_.rotated[l].get(), level.rotated.query);
+    }
+}
+
+// One level's features of positions [first, last), at most kGathered: a channel at a time, as a channel's positions lie
+// close to each other, and one position's channels do not.
+void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t last) {
+    const LevelShape& level = model_.shape.levels()[l];
+    const int64_t plane = level.height * level.width, count = last - first;
+    const auto* raster = model_.shape.raster(l).data() + first;
+    float* rows = features_[l].data() + first * level.channels;
+    const bool whole = std::none_of(raster, raster + count, [](int64_t at) { return at < 0; });
+    const auto copy = [&](const auto* data, const auto& value) {
+        for (int64_t c = 0; c < level.channels; ++c, data += plane) {
+            float* out = rows + c;
+            if (whole && count == kGathered) {
+                for (int64_t i = 0; i < kGathered; ++i) {
+                    if (i % 2 == 0) __builtin_prefetch(data + kChannelsAhead * plane + raster[i]);
+                    out[i * level.channels] = value(data[raster[i]]);
+                }
+            } else {
+                for (int64_t i = 0; i < count; ++i)
+                    out[i * level.channels] = raster[i] < 0 ? 0.0f : value(data[raster[i]]);
+            }
+        }
+    };
+    if (query.storage == Storage::float16) {
+        copy(static_cast<const uint16_t*>(query.data), [](uint16_t half) { return half_to_float(half); });
+    } else {
+        copy(static_cast<const float*>(query.data), [](float value) { return value; });
+    }
+    uint32_t special = 0;  // exponents of all ones, found without a branch
+    for (int64_t i = 0; i < count * level.channels; ++i)
+        special |= (std::bit_cast<uint32_t>(rows[i]) & 0x7f800000u) == 0x7f800000u;
+    if (!special) return;
+    const float* bad = std::find_if_not(rows, rows + count * level.channels, [](float v) { return std::isfinite(v); });
+    const int64_t i = (bad - rows) / level.channels;
+    throw NotFinite{l, (bad - rows) % level.channels, raster[i] / level.width, raster[i] % level.width};
+}
+
+// The query's cells come in bands whose bounds fit kBoundsBytes; each band is bounded, then refined.
+void Search::bound_and_refine(int64_t budget, ThreadPool* pool) {
+    const int64_t panels = (task_.cells + kPanel - 1) / kPanel, stride = task_.image_count * panels * kPanel;
+    const int64_t band = std::clamp<int64_t>(kBoundsBytes / (stride * 4), 1, task_.cells);
+    float* bounds = bounds_.reserve(band * stride);
+    for (int64_t first = 0; first < task_.cells; first += band) {
+        const int64_t count = std::min(band, task_.cells - first);
+        share_out(pool, task_.image_count * panels, [&](int, int64_t i) {
+            model_.kernels.bound_panel(task_, task_.image_ids[i / panels], i % panels, first, count,
+                                       bounds + i * kPanel, stride);
+        });
+        refine(first, count, budget, bounds, stride, pool);
+    }
+}
+
+// Each cell may spend half of its share; cells that need more go on with what all of the band left over.
+void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool) {
+    const int64_t scratch = model_.kernels.refine_floats(task_), at_first = budget / 2;
+    const auto refine_all = [&](bool resume) {
+        share_out(pool, static_cast<int64_t>(unfinished_.size()), [&](int worker, int64_t i) {
+            const int64_t cell = unfinished_[i];
+            model_.kernels.refine(task_, cell, bounds + (cell - first) * stride, resume, budgets_[cell],
+                                  counts_[worker], scratch_[worker].reserve(scratch));
+        });
+        std::erase_if(unfinished_, [&](int64_t cell) { return budgets_[cell] > 0; });
+    };
+    unfinished_.clear();
+    for (int64_t cell = first; cell < first + count; ++cell) {
+        unfinished_.push_back(cell);
+        budgets_[cell] = at_first;
+    }
+    refine_all(false);
+    if (!unfinished_.empty()) {
+        int64_t left = (budget - at_first) * count;
+        for (int64_t cell = first; cell < first + count; ++cell) left += budgets_[cell];
+        for (const int64_t cell : unfinished_) budgets_[cell] = left / static_cast<int64_t>(unfinished_.size());
+        refine_all(true);
+    }
+    guarded_.insert(guarded_.end(), unfinished_.begin(), unfinished_.end());
+}
+
+// What pruning may cost a cell, in multiply-adds of the dense path.
+int64_t Search::budget(double guard_share) const {
+    double work = 0;
+    for (int l = 0; l < task_.level_count; ++l) {
+        const LevelTask& level = task_.level[l];
+        work += static_cast<double>(level.block) * static_cast<double>(level.positions * level.channels);
+    }
+    if (task_.window >= 0) {  // the dense path skips rows of cells that lie outside
+        const double rows = static_cast<double>(task_.cells / task_.cell_columns);
+        work *= std::min(1.0, (2.0 * static_cast<double>(task_.window) + 1) / rows);
+    }
+    // Capped where sums of all cells' budgets still fit.
+    return static_cast<int64_t>(std::min(guard_share * work * static_cast<double>(task_.image_count), 0x1p40));
+}
+
+// The cells that pruning gave up, gathered, so that the dense path reads its queries in one piece.
+void Search::match_guarded(ThreadPool* pool) {
+    if (guarded_.empty()) return;
+    const auto cells = static_cast<int64_t>(guarded_.size());
+    MatchTask task = task_;
+    task.query_cells = guarded_.data();
+    for (int l = 0; l < task.level_count; ++l) {
+        LevelTask& level = task.level[l];
+        const int64_t floats = level.block * level.channels;
+        float* gathered = guarded_features_[l].reserve(cells * floats);
+        for (int64_t i = 0; i < cells; ++i)
+            std::copy_n(level.query + guarded_[i] * floats, floats, gathered + i * floats);
+        level.query = gathered;
+    }
+    match_dense(task, cells, pool);
+}
+
+void Search::match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool) {
+    const int64_t shares = pool ? pool->size() : 1;
+    share_out(pool, shares, [&](int worker, int64_t i) {
+        const int64_t first = cells * i / shares, count = cells * (i + 1) / shares - first;
+        if (count == 0) return;
+        model_.kernels.match(task,
+                             {first, count, scratch_[worker].reserve(model_.kernels.share_floats(task, first, count))});
+    });
+}
+
+void Search::collect(const Request& request, int64_t first_cell, int64_t last_cell) const {
+    const int64_t width = model_.shape.levels()[0].width, kappa = request.kappa;
+    for (int64_t i = first_cell * model_.shape.block(0); i < last_cell * model_.shape.block(0); ++i) {
+        const int64_t raster = model_.shape.raster(0)[i];
+        if (raster < 0) continue;
+        int32_t* out = request.neighbours + raster * kappa * 3;
+        if (request.ignore && request.ignore[raster]) {
+            request.distances[raster] = 0;
+            std::fill_n(out, kappa * 3, -1);
+            continue;
+        }
+        const Neighbour* best = task_.best + i * kappa;
+        if (!std::isfinite(best[kappa - 1].distance))
+            throw std::runtime_error("gallery: expected finite features, got NaN or infinity");
+        double sum = 0;
+        for (int64_t k = 0; k < kappa; ++k, out += 3) {
+            sum += best[k].distance;
+            out[0] = best[k].image;
+            out[1] = static_cast<int32_t>(best[k].raster / width);
+            out[2] = static_cast<int32_t>(best[k].raster % width);
+        }
+        request.distances[raster] = sum / static_cast<double>(kappa);
+    }
+}
+
+}  // namespace spadeline
