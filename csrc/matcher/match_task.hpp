@@ -82,6 +82,7 @@ struct MatchTask {
     int64_t image_count;
     int64_t kappa;
     int64_t window;              // search radius in cells, negative: everywhere
+    int64_t dense_cost;          // of one cell of the query by the dense path, in multiply-adds
     Neighbour* best;             // (finest positions, kappa), nearest first
     const int64_t* query_cells;  // the cells that the dense path matches, ascending; null: all
 };
@@ -91,6 +92,9 @@ struct Share {
     int64_t first_cell, cell_count;  // indices of query_cells
     float* workspace;
 };
+
+// What `refine` leaves of the budget of a cell that isn't worth going on with.
+inline constexpr int64_t kHopeless = INT64_MIN;
 
 // One instruction set's kernels.
 struct Kernels {

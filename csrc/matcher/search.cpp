@@ -60,7 +60,7 @@ Statistics Search::run(const Request& request, ThreadPool* pool) {
         encode(request, worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
     });
     if (model_.pruned) {
-        bound_and_refine(budget(request.guard_share), pool);
+        bound_and_refine(request.guard_share, pool);
         match_guarded(pool);
     } else {
         match_dense(task_, cells, pool);
@@ -82,6 +82,7 @@ void Search::begin(const Request& request) {
     task_.image_count = static_cast<int64_t>(request.image_ids.size());
     task_.kappa = request.kappa;
     task_.window = request.window;
+    task_.dense_cost = dense_cost();
     for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
         LevelTask& level = task_.level[l];
         level.query = features_[l].reserve(level.positions * level.channels);
@@ -160,10 +161,11 @@ void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t l
 }
 
 // The query's cells come in bands whose bounds fit kBoundsBytes; each band is bounded, then refined.
-void Search::bound_and_refine(int64_t budget, ThreadPool* pool) {
+void Search::bound_and_refine(double guard_share, ThreadPool* pool) {
     const int64_t panels = (task_.cells + kPanel - 1) / kPanel, stride = task_.image_count * panels * kPanel;
     const int64_t band = std::clamp<int64_t>(kBoundsBytes / (stride * 4), 1, task_.cells);
     float* bounds = bounds_.reserve(band * stride);
+    const auto budget = static_cast<int64_t>(std::min(guard_share * static_cast<double>(task_.dense_cost), 0x1p40));
     for (int64_t first = 0; first < task_.cells; first += band) {
         const int64_t count = std::min(band, task_.cells - first);
         share_out(pool, task_.image_count * panels, [&](int, int64_t i) {
@@ -174,7 +176,8 @@ void Search::bound_and_refine(int64_t budget, ThreadPool* pool) {
     }
 }
 
-// Each cell may spend half of its share; cells that need more go on with what all of the band left over.
+// Each cell may spend half of its share; cells that need more, and don't look hopeless, go on with what all of the band
+// left over.
 void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool) {
     const int64_t scratch = model_.kernels.refine_floats(task_), at_first = budget / 2;
     const auto refine_all = [&](bool resume) {
@@ -183,7 +186,9 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds,
             model_.kernels.refine(task_, cell, bounds + (cell - first) * stride, resume, budgets_[cell],
                                   counts_[worker], scratch_[worker].reserve(scratch));
         });
-        std::erase_if(unfinished_, [&](int64_t cell) { return budgets_[cell] > 0; });
+        for (const int64_t cell : unfinished_)
+            if (budgets_[cell] == kHopeless) guarded_.push_back(cell);
+        std::erase_if(unfinished_, [&](int64_t cell) { return budgets_[cell] > 0 || budgets_[cell] == kHopeless; });
     };
     unfinished_.clear();
     for (int64_t cell = first; cell < first + count; ++cell) {
@@ -193,31 +198,31 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds,
     refine_all(false);
     if (!unfinished_.empty()) {
         int64_t left = (budget - at_first) * count;
-        for (int64_t cell = first; cell < first + count; ++cell) left += budgets_[cell];
+        for (int64_t cell = first; cell < first + count; ++cell) left += std::max<int64_t>(budgets_[cell], 0);
         for (const int64_t cell : unfinished_) budgets_[cell] = left / static_cast<int64_t>(unfinished_.size());
         refine_all(true);
     }
     guarded_.insert(guarded_.end(), unfinished_.begin(), unfinished_.end());
 }
 
-// What pruning may cost a cell, in multiply-adds of the dense path.
-int64_t Search::budget(double guard_share) const {
+// What the dense path takes for one cell of the query, in multiply-adds; capped where all cells' sum still fits.
+int64_t Search::dense_cost() const {
     double work = 0;
     for (int l = 0; l < task_.level_count; ++l) {
         const LevelTask& level = task_.level[l];
         work += static_cast<double>(level.block) * static_cast<double>(level.positions * level.channels);
     }
-    if (task_.window >= 0) {  // the dense path skips rows of cells that lie outside
+    if (task_.window >= 0) {  // it skips rows of cells that lie outside
         const double rows = static_cast<double>(task_.cells / task_.cell_columns);
         work *= std::min(1.0, (2.0 * static_cast<double>(task_.window) + 1) / rows);
     }
-    // Capped where sums of all cells' budgets still fit.
-    return static_cast<int64_t>(std::min(guard_share * work * static_cast<double>(task_.image_count), 0x1p40));
+    return static_cast<int64_t>(std::min(work * static_cast<double>(task_.image_count), 0x1p40));
 }
 
 // The cells that pruning gave up, gathered, so that the dense path reads its queries in one piece.
 void Search::match_guarded(ThreadPool* pool) {
     if (guarded_.empty()) return;
+    std::sort(guarded_.begin(), guarded_.end());
     const auto cells = static_cast<int64_t>(guarded_.size());
     MatchTask task = task_;
     task.query_cells = guarded_.data();

@@ -23,7 +23,7 @@ struct QueryLevel {
 
 // Of the dense path's work, what pruning may cost before the dense path takes over: half of it cell by cell, then what
 // is left of it for the cells that need more. The worst case measured took 1.11 times the dense path's time.
-inline constexpr double kGuardShare = 0.08;
+inline constexpr double kGuardShare = 0.13;
 
 // One query and what is asked about it. Image ids must be distinct and in range, kappa between 1 and
 // reachable(window) * ids; a negative window searches everywhere.
@@ -81,12 +81,12 @@ class Search {
     void open_codes(int64_t level, const LevelEncoder* encoder, Codes& codes, CodeTask& task);
     void encode(const Request& request, int worker, int64_t first_cell, int64_t last_cell);
     void gather(const QueryLevel& query, int64_t level, int64_t first, int64_t last);
-    void bound_and_refine(int64_t budget, ThreadPool* pool);
+    void bound_and_refine(double guard_share, ThreadPool* pool);
     void refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool);
     void match_guarded(ThreadPool* pool);
     void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
     void collect(const Request& request, int64_t first_cell, int64_t last_cell) const;
-    int64_t budget(double guard_share) const;
+    int64_t dense_cost() const;
 
     const Model& model_;
     MatchTask task_;

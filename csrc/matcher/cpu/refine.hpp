@@ -26,7 +26,8 @@ class Refine {
     }
 
     // `bounds`: (image_count, panels, kPanel) of this query cell; those of gallery cells that were dealt with become
-    // infinite. Deducts from `budget`; if nothing is left, `best` and `bounds` hold what it takes to resume.
+    // infinite. Deducts from `budget`; if nothing is left, `best` and `bounds` hold what it takes to resume, unless it
+    // is kHopeless.
     static void match(const MatchTask& task, int64_t query_cell, float* bounds, bool resume, int64_t& budget,
                       Counts& counts, float* workspace) {
         Refine refine(task, query_cell, bounds, budget);
@@ -70,6 +71,7 @@ class Refine {
           cell_(query_cell),
           bounds_(bounds),
           panels_((task.cells + kPanel - 1) / kPanel),
+          granted_(budget),
           budget_(budget) {}
 
     // Places every buffer behind the other and returns the floats they take together.
@@ -219,7 +221,8 @@ class Refine {
                 if (bounds_[found[i]] <= cell_threshold() && screen(found[i])) found[kept++] = found[i];
             count = 0;
             for (int i = 0; i < kept; ++i)
-                if (bounds_[found[i]] <= cell_threshold() && !visit(found[i], true)) return false;
+                if (bounds_[found[i]] <= cell_threshold() && (!visit(found[i], true) || hopeless(found[i])))
+                    return false;
             return budget_ > 0;
         };
         const bool finished = each_run([&](int64_t first, int64_t last) {
@@ -237,6 +240,15 @@ class Refine {
             return true;
         });
         return finished && visit_found();
+    }
+
+    // Whether refining costs far more than the dense path would, judged by the part of the gallery that was seen.
+    bool hopeless(int64_t at) {
+        const auto dense = static_cast<double>(task_.dense_cost), spent = static_cast<double>(granted_ - budget_);
+        const double seen = static_cast<double>(at) / static_cast<double>(task_.image_count * panels_ * kPanel);
+        if (spent < kPatience * dense || spent < kHopelessCost * seen * dense) return false;
+        budget_ = kHopeless;
+        return true;
     }
 
     void locate(int64_t at, int64_t& cell) {
@@ -419,7 +431,7 @@ class Refine {
 
     double distance(int l, int64_t query, int64_t gallery) {
         const LevelTask& level = task_.level[l];
-        budget_ -= kExactCost * level.channels;
+        budget_ -= kExactCost + kExactChannel * level.channels;
         const int64_t at = (image_ * level.positions + gallery) * level.channels;
         const float* row = static_cast<const float*>(level.gallery) + at;
         if (task_.storage == Storage::float16) {
@@ -430,14 +442,18 @@ class Refine {
     }
 
     static constexpr int kAhead = 64;
-    static constexpr int64_t kPrefetchBytes = 1024;
+    static constexpr int64_t kPrefetchBytes = 2304;
+    // A cell is hopeless once it has cost more than this share of the dense path's work, and more than this many times
+    // what the dense path would have cost for the part of the gallery that it has seen.
+    static constexpr double kPatience = 0.02, kHopelessCost = 2;
     // What steps cost, in multiply-adds of the dense path.
-    static constexpr int64_t kBlockCost = 1000, kExactCost = 24;
+    static constexpr int64_t kBlockCost = 1000, kExactCost = 5500, kExactChannel = 4;
 
     const MatchTask& task_;
     const int64_t cell_;
     float* const bounds_;
     const int64_t panels_;
+    const int64_t granted_;
     int64_t image_ = 0, budget_;
     Counts counts_{};
     Level level_[kMaxLevels];
