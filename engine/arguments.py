@@ -86,6 +86,12 @@ def _keeping(commands: Commands) -> None:
     remove.add_argument("names", nargs="+", help="as recipe.json has them")
     _json_option(remove)
 
+    codes = commands.add_parser(
+        "codes", help="make the matcher's codes of a recipe that has none, or those of another version"
+    )
+    codes.add_argument("recipe", type=Path)
+    _json_option(codes)
+
     info = commands.add_parser("info", help="say what a recipe holds")
     info.add_argument("recipe", type=Path)
     info.add_argument("--verify", action="store_true", help="also compare every file's SHA-256")

@@ -26,13 +26,14 @@ from .arguments import parse
 from .calibration import Threshold
 from .dataset import find_dataset, training_folder
 from .demo import run_demo
+from .derived import can_have_codes
 from .detector import Detector
 from .errors import InputError, SpadelineError
 from .evaluation import evaluate
 from .files import writing
 from .fitting import add, calibrate, fit, named_images
 from .images import read_image
-from .recipe import Recipe, remove_images
+from .recipe import Recipe, remove_images, update_codes
 from .report import write_report
 from .settings import Settings
 
@@ -123,6 +124,10 @@ def _add(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     return _report_recipe(remove_images(options.recipe, options.names), as_json=options.json)
+
+
+def _codes(options: argparse.Namespace) -> int:
+    return _report_recipe(update_codes(options.recipe), as_json=options.json)
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -252,6 +257,7 @@ def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
         "settings": asdict(recipe.settings),
         "levels": dict(zip(recipe.level_names, recipe.level_shapes, strict=True)),
         "ignored_share": None if recipe.ignore is None else float(recipe.ignore.mean()),
+        "codes": recipe.codes is not None,
         "calibration": None,
     }
     if recipe.calibration:
@@ -263,6 +269,8 @@ def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
     print(f"{recipe.folder}: {len(recipe.images)} normal images, generation {recipe.generation}")
     if recipe.ignore is not None:
         print(f"  {record['ignored_share']:.1%} of the image is never scored")
+    if recipe.codes is None and can_have_codes(recipe.geometry):
+        print("  no codes for the matcher, or of another version: it takes its slow path; spadeline codes makes them")
     if recipe.calibration:
         for name, threshold in (("tau", recipe.calibration.tau), ("theta", recipe.calibration.theta)):
             print(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")
@@ -336,6 +344,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "calibrate": _calibrate,
     "add": _add,
     "remove": _remove,
+    "codes": _codes,
     "info": _info,
     "predict": _predict,
     "eval": _eval,

@@ -113,6 +113,18 @@ def test_predict_writes_overlays(run, recipe_folder, parts, tmp_path):
     assert "can't be written" in err
 
 
+def test_codes_come_back(run, recipe):
+    manifest = json.loads((recipe / "recipe.json").read_text())
+    assert run("codes", recipe)[0] == 0  # nothing to do
+    assert json.loads((recipe / "recipe.json").read_text()) == manifest
+    files = {role: file for role, file in manifest["files"].items() if not role.startswith(("basis", "proj", "rot"))}
+    (recipe / "recipe.json").write_text(json.dumps(manifest | {"codes_version": None, "files": files}))
+    assert "spadeline codes" in run("info", recipe)[1]
+    assert json.loads(run("info", recipe, "--json")[1])["codes"] is False
+    assert json.loads(run("codes", recipe, "--json")[1])["codes"] is True
+    assert set(json.loads((recipe / "recipe.json").read_text())["files"]) == set(manifest["files"])
+
+
 def test_add_remove_calibrate_info(run, recipe, parts):
     code, out, _ = run("add", recipe, parts / "test" / "good" / "100.png")
     assert code == 0
@@ -124,6 +136,7 @@ def test_add_remove_calibrate_info(run, recipe, parts):
     assert record["settings"]["kappa"] == 3
     assert record["calibration"]["theta"]["images"] == 11
     assert run("info", recipe, "--verify")[0] == 0
+    assert "no codes" not in run("info", recipe)[1]
     (recipe / "layer1-3.npy").write_bytes(b"x" + (recipe / "layer1-3.npy").read_bytes()[1:])
     code, _, err = run("info", recipe, "--verify")
     assert code == 2

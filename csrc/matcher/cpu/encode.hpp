@@ -80,8 +80,9 @@ class Encoder {
                                  const CodeRows& out) {
         const float whole = squared_norm(x, book.channels), part = squared_norm(y, book.dims);
         const float residual = __builtin_sqrtf(whole > part ? whole - part : 0);
-        // What the residual may be off by, as its square is off by twice the projection's error and the sums' rounding.
-        const float square_error = (4 * book.projection_error + 0x1p-12f) * whole;
+        // What the residual may be off by, as its square is off by twice the projection's error and both sums'
+        // roundings.
+        const float square_error = (4 * book.projection_error + 2 * roundings(book.channels)) * whole;
         const float worst = __builtin_sqrtf(square_error);
         const float residual_error = residual > worst ? square_error / residual : worst;
         quantise(y, book.dims, 1.0f, whole, book.projection_error, residual, residual_error, at, out);
@@ -98,6 +99,9 @@ class Encoder {
         const float factor = 1.0f / __builtin_sqrtf(static_cast<float>(mixed / kLanes));
         quantise(y, book.dims, factor, squared_norm(x, book.channels), 0.0f, 0.0f, 0.0f, at, out);
     }
+
+    // Of a sum of n squares, relative: in any order, each passes through fewer roundings than that.
+    static float roundings(int64_t n) { return static_cast<float>(n + 64) * 0x1p-24f; }
 
     static float total(Reg a) {
         float lane[Op::lanes], sum = 0;
@@ -163,8 +167,9 @@ class Encoder {
         const float scaled = scale * factor;
         const float off = __builtin_sqrtf(total(lost)) * factor + norm * relative;
         terms[0] = scaled;
-        terms[1] = scaled * scaled * total(squares) * (1 - 0x1p-19f - static_cast<float>(dims) * 0x1p-24f);
-        terms[2] = __builtin_sqrtf(off * off + residual_error * residual_error) * (1 + 0x1p-12f) + norm * 0x1p-17f;
+        terms[1] = scaled * scaled * total(squares) * (1 - 0x1p-19f - roundings(dims));
+        terms[2] =
+            __builtin_sqrtf(off * off + residual_error * residual_error) * (1 + roundings(dims)) + norm * 0x1p-17f;
         terms[3] = residual;
         out.sums[at] = static_cast<int32_t>(total(sums));
     }

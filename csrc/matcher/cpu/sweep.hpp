@@ -1,0 +1,168 @@
+// Steps 3 and 4 of the pruned path: which gallery cells are looked into, and in which order. Refine's members.
+//
+//   3. seeds: the gallery cells of the lowest bounds come first, which gives the thresholds;
+//   4. sweep: all others whose bound doesn't exceed the query cell's threshold, which falls as we go.
+//
+// The sweep collects a few cells at a time, so that their codes are on their way to the cache before they are read.
+#pragma once
+
+#include <cstdint>
+
+#include "matcher/cpu/refine.hpp"
+
+namespace spadeline {
+
+template <class Op>
+bool Refine<Op>::seed() {
+    for (int s = 0; s < kSeeds; ++s) {
+        int64_t at = -1;
+        float lowest = __builtin_inff();
+        each_run([&](int64_t first, int64_t last) {
+            at = lowest_of(first, last, lowest, at);
+            return true;
+        });
+        if (at < 0 || !(lowest <= cell_threshold())) return true;
+        if (!visit(at, false)) return false;
+    }
+    return true;
+}
+
+// Index of the smallest bound in [first, last) if it is below `lowest`, which it replaces; else `at`.
+template <class Op>
+int64_t Refine<Op>::lowest_of(int64_t first, int64_t last, float& lowest, int64_t at) const {
+    int64_t i = first;
+    for (; i + Op::lanes <= last; i += Op::lanes) {
+        if (!Op::at_most(Op::load(bounds_ + i), Op::broadcast_value(lowest))) [[likely]]
+            continue;
+        for (int64_t j = i; j < i + Op::lanes; ++j)
+            if (bounds_[j] < lowest) lowest = bounds_[j], at = j;
+    }
+    for (; i < last; ++i)
+        if (bounds_[i] < lowest) lowest = bounds_[i], at = i;
+    return at;
+}
+
+// The runs of bounds that lie within the window, image by image; stops when `visit_run` returns false.
+template <class Op>
+template <class Visit>
+bool Refine<Op>::each_run(const Visit& visit_run) const {
+    for (int64_t k = 0; k < task_.image_count; ++k) {
+        const int64_t base = k * panels_ * kPanel;
+        if (task_.window < 0) {
+            if (!visit_run(base, base + task_.cells)) return false;
+            continue;
+        }
+        const int64_t columns = task_.cell_columns, y = cell_ / columns, x = cell_ % columns;
+        const int64_t rows = task_.cells / columns, reach = task_.window;
+        const int64_t top = y > reach ? y - reach : 0, bottom = rows - y > reach ? y + reach + 1 : rows;
+        const int64_t left = x > reach ? x - reach : 0, right = columns - x > reach ? x + reach + 1 : columns;
+        for (int64_t row = top; row < bottom; ++row)
+            if (!visit_run(base + row * columns + left, base + row * columns + right)) return false;
+    }
+    return true;
+}
+
+template <class Op>
+bool Refine<Op>::sweep() {
+    int64_t found[kAhead];  // places that may be visited, whose codes are on their way to the cache
+    int count = 0;
+    const auto visit_found = [&] {
+        int kept = 0;
+        for (int i = 0; i < count; ++i)
+            if (bounds_[found[i]] <= cell_threshold() && screen(found[i])) found[kept++] = found[i];
+        count = 0;
+        for (int i = 0; i < kept; ++i)
+            if (bounds_[found[i]] <= cell_threshold() && (!visit(found[i], true) || hopeless(found[i]))) return false;
+        return budget_ > 0;
+    };
+    const bool finished = each_run([&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i += Op::lanes) {
+            uint32_t open = open_at(i, last);
+            if (!open) [[likely]]
+                continue;
+            for (; open; open &= open - 1) {
+                found[count++] = i + __builtin_ctz(open);
+                prefetch(found[count - 1]);
+            }
+            if (count > kAhead - Op::lanes && !visit_found()) return false;
+        }
+        return true;
+    });
+    return finished && visit_found();
+}
+
+// One bit for each of the bounds from i on, before `last`, that doesn't exceed the cell's threshold.
+template <class Op>
+uint32_t Refine<Op>::open_at(int64_t i, int64_t last) const {
+    if (last - i >= Op::lanes) return Op::at_most(Op::load(bounds_ + i), Op::broadcast_value(cell_threshold()));
+    uint32_t open = 0;
+    for (int64_t j = i; j < last; ++j) open |= static_cast<uint32_t>(bounds_[j] <= cell_threshold()) << (j - i);
+    return open;
+}
+
+// One gallery cell, by its place among the bounds. False: the budget is spent.
+template <class Op>
+bool Refine<Op>::visit(int64_t at, bool screened) {
+    const int coarsest = task_.level_count - 1;
+    const int64_t cell = locate(at);
+    if (!screened) ++counts_.passed[coarsest];
+    const float bound = bounds_[at];
+    bounds_[at] = __builtin_inff();  // dealt with
+    if (coarsest == 0) {
+        decide(0, cell);
+    } else {
+        enter(coarsest, cell);
+        descend(coarsest - 1, 0, cell, bound, screened && screens());
+    }
+    return budget_ > 0;
+}
+
+// Whether refining costs far more than the dense path would, judged by the part of the gallery that was seen.
+template <class Op>
+bool Refine<Op>::hopeless(int64_t at) {
+    const auto dense = static_cast<double>(task_.dense_cost), spent = static_cast<double>(granted_ - budget_);
+    const double seen = static_cast<double>(at) / static_cast<double>(task_.image_count * panels_ * kPanel);
+    if (spent < kPatience * dense || spent < kHopelessCost * seen * dense) return false;
+    budget_ = kHopeless;
+    return true;
+}
+
+// Whether a visit starts with one block of projected codes, which can be screened ahead of it.
+template <class Op>
+bool Refine<Op>::screens() const {
+    const int l = task_.level_count - 2;
+    return l > 0 && children(l) == kGroup;
+}
+
+// Starts loading the first codes that a visit reads.
+template <class Op>
+void Refine<Op>::prefetch(int64_t at) {
+    const int l = task_.level_count - 2;
+    if (l < 0) return;
+    const int64_t cell = locate(at);
+    prefetch(l > 0 ? task_.level[l].projected : task_.level[l].rotated, cell * children(l) / kGroup);
+}
+
+template <class Op>
+void Refine<Op>::prefetch(const CodeTask& code, int64_t group) const {
+    const uint8_t* record = code.gallery + (image_ * code.groups + group) * code.record;
+    for (int64_t byte = 0; byte < code.record && byte < kPrefetchBytes; byte += 64) __builtin_prefetch(record + byte);
+}
+
+// False: the projected codes rule all pairs of positions in this gallery cell out. Else the next codes are loaded.
+template <class Op>
+bool Refine<Op>::screen(int64_t at) {
+    ++counts_.passed[task_.level_count - 1];
+    if (!screens()) return true;
+    const int64_t cell = locate(at);
+    const int l = task_.level_count - 2;
+    float bounds[kBlock];
+    if (!block_bounds(l, task_.level[l].projected, level_[l].projected, 0, cell, bounds_[at], bounds)) {
+        bounds_[at] = __builtin_inff();
+        return false;
+    }
+    prefetch(task_.level[l].rotated, cell);
+    return true;
+}
+
+}  // namespace spadeline
