@@ -82,7 +82,8 @@ void Search::begin(const Request& request) {
     task_.image_count = static_cast<int64_t>(request.image_ids.size());
     task_.kappa = request.kappa;
     task_.window = request.window;
-    task_.dense_cost = dense_cost();
+    // An infinite share: no cell is given up, whatever it costs.
+    task_.dense_cost = std::isinf(request.guard_share) ? int64_t{1} << 40 : dense_cost();
     for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
         LevelTask& level = task_.level[l];
         level.query = features_[l].reserve(level.positions * level.channels);

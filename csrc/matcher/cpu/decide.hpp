@@ -44,6 +44,7 @@ float Refine<Op>::excess_of(int l, int64_t query, float bound) {
     double sum = 0;
     for (int k = l; k < task_.level_count; ++k)
         sum += task_.level[k].weight * exact(k, query >> (2 * (task_.level[k].shift - task_.level[l].shift)));
+    if (!(sum < kLargestSum)) sum = kLargestSum;
     const float excess = static_cast<float>(sum - static_cast<double>(bound));
     return excess > 0 ? excess : 0;
 }

@@ -176,6 +176,7 @@ class Refine {
     static constexpr int kSeeds = 4;   // more found no better thresholds
     static constexpr int kAhead = 64;  // gallery cells whose codes are fetched together
     static constexpr int64_t kPrefetchBytes = 2304;
+    static constexpr double kLargestSum = 0x1p127;  // what is added to bounds, so that none becomes infinite
     // A cell is hopeless once it has cost more than this share of the dense path's work, and more than this many times
     // what the dense path would have cost for the part of the gallery that it has seen.
     static constexpr double kPatience = 0.02, kHopelessCost = 2;
