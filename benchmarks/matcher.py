@@ -1,227 +1,222 @@
-"""The matcher against faiss and torch on the same features, equality first, then time.
+"""The matcher against faiss, torch, scikit-learn and NumPy on the same features: equality first, then time.
 
-    python benchmarks/matcher.py                                     # random features
-    python benchmarks/matcher.py --extractor FILE.onnx --images DIR  # real ones
+    python benchmarks/matcher.py                                                         # drawn features
+    python benchmarks/matcher.py --extractor FILE.onnx --images FOLDER --queries FOLDER  # real ones
 
-Every peer does the same job: for each pixel of a query the kappa nearest of all pixels of K images, squared L2 on 256 +
-512 + 1024 channels at 56 x 56, 28 x 28 and 14 x 14, a Wide-ResNet50-2's at 224. Real features of fewer channels are
-lifted to that many by a matrix with orthonormal columns, which keeps all distances. Peers get the concatenated features
-that they need for free; only their search is timed. faiss runs in a process of its own, once as installed and once with
-OPENBLAS_CORETYPE=SkylakeX, because the BLAS in its wheel falls back to slow kernels on recent processors.
-Runs are interleaved and medians reported: ratios within one run hold, times depend on the machine's mood.
+All do the same job: for each pixel of a query the kappa nearest of all pixels of K images, squared L2 on a
+Wide-ResNet50-2's channels. A result that differs from the others' ends the run. README.md beside this file has the
+method and the commands.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import itertools
 import json
-import multiprocessing
 import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.images import as_rgb, list_images, place, read_image
-from spadeline.engine.matching import Matcher, instruction_sets
+import alone
+import peers
+import report
+from contest import Contest
+from features import STRIDES, Case, Kind, Source, make_case, write_pixels
+from ours import OurPath, Ours, Storage, store
+from peers import Peer, PeerError
+from spadeline.engine.errors import SpadelineError
+from spadeline.engine.matching import instruction_sets
 
-Levels = list[NDArray[np.float32]]
-Search = Callable[[int], tuple[NDArray[np.float64], float]]
-
-SHAPES = ((256, 56, 56), (512, 28, 28), (1024, 14, 14))
-TUNED_BLAS = {"OPENBLAS_CORETYPE": "SkylakeX"}
+COUNTED_IMAGES = 5  # callgrind is 50 times slower than the processor
+COUNTED_SETS = ("avx2", "scalar")  # callgrind knows no AVX-512
 
 
 def main() -> None:
-    """Run the benchmark and print a table, or JSON."""
+    """Measure every setting asked for, print tables as they come, and write files."""
     options = _options()
-    gallery, queries = _features(options)
-    peers: dict[str, Search] = {}
-    for name in options.instruction_sets:
-        peers[f"spadeline {name}"] = _spadeline(gallery, queries, options, name, "nearest")
-    concatenated = (_pixels(gallery), [_pixels([level[None] for level in query]) for query in queries])
-    peers["faiss.knn, tuned BLAS"] = _in_own_process(_faiss, concatenated, options, TUNED_BLAS)
-    peers["faiss.knn, as installed"] = _in_own_process(_faiss, concatenated, options, {})
-    peers["torch.cdist + topk"] = _in_own_process(_torch, concatenated, options, {})
-
-    times: dict[str, list[float]] = {name: [] for name in peers}
-    expected: dict[int, NDArray[np.float64]] = {}
-    for round_ in range(options.repeats + 1):  # the first round warms up and checks equality
-        for name, search in peers.items():
-            index = round_ % len(queries)
-            distances, seconds = search(index)
-            expected.setdefault(index, distances)
-            _check_equal(name, distances, expected[index])
-            if round_ > 0:
-                times[name].append(seconds)
-    _report(options, gallery, times)
+    facts = report.environment(options.threads)
+    report.print_environment(facts)
+    results: list[dict[str, Any]] = []
+    counts: list[dict[str, Any]] = []
+    for size, kind in itertools.product(options.size, options.features):
+        case = make_case(kind, size, max(options.K), options.source)
+        with tempfile.TemporaryDirectory(prefix="spadeline-benchmark-") as folder:
+            results += _sweep(case, options, Path(folder))
+            if options.instructions:
+                counts += _count(case, options, Path(folder))
+    lines = report.growth(results)
+    report.print_growth(lines)
+    report.print_counts(counts)
+    if options.plot is not None:
+        report.plot(lines, options.plot)
+    if options.json is not None:
+        document = {"environment": facts, "results": results, "growth": lines, "instructions": counts}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _check_equal(name: str, distances: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
-    # Peers subtract |a|^2 + |b|^2 - 2ab in float32 and lose digits to it; spadeline itself is held to 1e-9.
-    tolerance = 1e-9 if name.startswith("spadeline") else 1e-3
-    worst = float(np.max(np.abs(distances - expected) / np.maximum(expected, 1e-12)))
-    if worst > tolerance:
-        raise SystemExit(
-            f"{name}: distances differ by {worst:.2e}, allowed {tolerance:.0e}; no time is worth reporting"
-        )
+def _sweep(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Measure one kind of features at every K and kappa."""
+    image_bytes = 4 * case.sizes[0][0] * case.sizes[0][1] * sum(level.shape[-1] for level in case.cells)
+    fitting = [images for images in options.K if images * image_bytes <= report.memory_bytes() // 2]
+    others: list[Peer] = []
+    if fitting and options.peers:
+        files = write_pixels(case, max(fitting), folder)
+        others = [Peer(name, *files, options.threads) for group in options.peers for name in peers.NAMES[group]]
+    results = []
+    for images in options.K:
+        left_out: dict[str, str] = {}
+        if options.peers and images not in fitting:
+            left_out["peers"] = f"their {images * image_bytes / 1e9:.0f} GB of features are over half of the memory"
+        ready = _opened(others, images, left_out) if images in fitting else []
+        results += _measure(case, images, ready, left_out, options, folder)
+    for peer in others:
+        peer.close()
+    return results
 
 
-def _spadeline(
-    gallery: Levels, queries: list[Levels], options: argparse.Namespace, instruction_set: str, upsampling: Any
-) -> Search:
-    matcher = Matcher(gallery, threads=options.threads, upsampling=upsampling, instruction_set=instruction_set)
-
-    def search(index: int) -> tuple[NDArray[np.float64], float]:
-        start = time.perf_counter()
-        distances = matcher.match(queries[index], range(len(gallery[0])), kappa=options.kappa).distances
-        return distances.ravel(), time.perf_counter() - start
-
-    return search
-
-
-def _faiss(gallery: NDArray[np.float32], queries: NDArray[np.float32], kappa: int, threads: int) -> NDArray[np.float32]:
-    import faiss
-
-    faiss.omp_set_num_threads(threads)
-    distances, _ = faiss.knn(queries, gallery, kappa)
-    return np.asarray(distances)
-
-
-def _torch(gallery: NDArray[np.float32], queries: NDArray[np.float32], kappa: int, threads: int) -> NDArray[np.float32]:
-    import torch
-
-    torch.set_num_threads(threads)
-    everything = torch.from_numpy(gallery)
-    blocks = []
-    for block in torch.from_numpy(queries).split(256):  # the whole matrix would be 2 GB
-        distances = torch.cdist(block, everything, compute_mode="use_mm_for_euclid_dist")
-        blocks.append(distances.topk(kappa, largest=False).values.square())
-    return np.asarray(torch.cat(blocks).numpy())
-
-
-def _in_own_process(
-    peer: Callable[..., NDArray[np.float32]],
-    data: tuple[NDArray[np.float32], list[NDArray[np.float32]]],
-    options: argparse.Namespace,
-    environment: dict[str, str],
-) -> Search:
-    """Start a process with its own environment that answers a query's index by distances and seconds."""
-    here, there = multiprocessing.Pipe()
-    context = multiprocessing.get_context("spawn")
-    saved = dict(os.environ)
-    os.environ |= environment | {"OMP_NUM_THREADS": str(options.threads)}
-    arguments = (there, peer, *data, options.kappa, options.threads)
-    context.Process(target=_serve, args=arguments, daemon=True).start()
-    os.environ.clear()
-    os.environ.update(saved)
-
-    def search(index: int) -> tuple[NDArray[np.float64], float]:
-        here.send(index)
-        distances, seconds = here.recv()
-        return distances, seconds
-
-    return search
-
-
-def _serve(
-    pipe: Connection,
-    peer: Callable[..., NDArray[np.float32]],
-    gallery: NDArray[np.float32],
-    queries: list[NDArray[np.float32]],
-    kappa: int,
-    threads: int,
-) -> None:
-    while True:
+def _opened(others: Sequence[Peer], images: int, left_out: dict[str, str]) -> list[Peer]:
+    ready = []
+    for peer in others:
         try:
-            query = queries[pipe.recv()]
-        except EOFError:  # the benchmark has ended
-            return
-        start = time.perf_counter()
-        distances = peer(gallery, query, kappa, threads)
-        seconds = time.perf_counter() - start
-        pipe.send((distances.mean(axis=1, dtype=np.float64), seconds))
+            peer.open(images)
+            ready.append(peer)
+        except PeerError as error:
+            left_out[peer.name] = str(error)
+    return ready
 
 
-def _features(options: argparse.Namespace) -> tuple[Levels, list[Levels]]:
-    """Gallery (K, c, h, w) a level, and queries (c, h, w) a level."""
-    rng = np.random.default_rng(0)
-    if options.extractor is None:
-        draw = [np.maximum(rng.standard_normal((options.images_k + 2, *s), np.float32), 0) for s in SHAPES]
-        return [level[2:] for level in draw], [[level[i] for level in draw] for i in range(2)]
-    extractor = Extractor(options.extractor, threads=options.threads)
-    paths = list_images(options.images)[: options.images_k] + list_images(options.queries or options.images)[-2:]
-    images = [place(as_rgb(read_image(path)), extractor.input_size, framing="whole")[0] for path in paths]
-    levels = [np.concatenate(parts) for parts in zip(*(extractor.extract(i[None]).levels for i in images), strict=True)]
-    for index, (level, shape) in enumerate(zip(levels, SHAPES, strict=True)):
-        if level.shape[1] < shape[0]:
-            basis, _ = np.linalg.qr(rng.standard_normal((shape[0], level.shape[1])))
-            lifted = np.einsum("dc,nchw->ndhw", basis.astype(np.float32), level, optimize=True)
-            levels[index] = np.ascontiguousarray(lifted)
-    return [level[:-2] for level in levels], [[level[i] for level in levels] for i in (-2, -1)]
+def _measure(
+    case: Case, images: int, ready: Sequence[Peer], left_out: dict[str, str], options: argparse.Namespace, folder: Path
+) -> list[dict[str, Any]]:
+    """Measure one K at every kappa."""
+    galleries = [store(case, images, storage) for storage in options.storage]
+    ours = [
+        Ours(stored, path, name, options.threads)
+        for stored in galleries
+        for path in options.paths
+        for name in options.instruction_sets
+    ]
+    best = next((matcher for matcher in ours if matcher.path == "pruned"), ours[0])
+    memory = _memory(best, case, options, folder) if options.memory else {}
+    results = []
+    for kappa in options.kappa:
+        contest = Contest(case, ours, ready, kappa=kappa, repeats=options.repeats, peer_runs=options.peer_runs)
+        table = contest.hold()
+        result = {
+            "features": case.kind, "size": case.size, "images": images, "real_images": min(images, case.real_images),
+            "kappa": kappa, "queries": len(case.queries), **table, "left_out": left_out | table["left_out"],
+            "bytes": {stored.storage: stored.bytes_held() for stored in galleries},
+        }  # fmt: skip
+        if options.batch:
+            result["batch"] = best.batch(list(case.queries.values()), kappa, options.repeats)
+        if kappa in memory:
+            result["memory"] = memory[kappa]
+        report.print_result(result)
+        results.append(result)
+    return results
 
 
-def _pixels(levels: Levels) -> NDArray[np.float32]:
-    """(n, c, h, w) a level to (n * h * w, sum of c) at the finest level, nearest upsampling."""
-    height, width = levels[0].shape[2:]
-    upsampled = [level.repeat(height // level.shape[2], 2).repeat(width // level.shape[3], 3) for level in levels]
-    return np.concatenate(upsampled, 1).transpose(0, 2, 3, 1).reshape(-1, sum(s.shape[1] for s in levels)).copy()
+def _memory(matcher: Ours, case: Case, options: argparse.Namespace, folder: Path) -> dict[int, dict[str, Any]]:
+    """Return what a process that does nothing else takes, for each kappa."""
+    with tempfile.TemporaryDirectory(dir=folder) as saved:
+        alone.save(Path(saved), matcher.stored, list(case.queries.values()))
+        return {
+            kappa: {"name": matcher.name}
+            | alone.memory(Path(saved), matcher.path, matcher.instruction_set, threads=options.threads, kappa=kappa)
+            for kappa in options.kappa
+        }
 
 
-def _report(options: argparse.Namespace, gallery: Levels, times: dict[str, list[float]]) -> None:
-    flop = 2 * len(gallery[0]) * sum(c * (h * w) ** 2 for _, c, h, w in (level.shape for level in gallery))
-    yardstick = statistics.median(times["faiss.knn, tuned BLAS"])
-    rows = []
-    for name, seconds in times.items():
-        median = statistics.median(seconds)
-        row: dict[str, Any] = {"name": name, "median_s": median, "min_s": min(seconds), "max_s": max(seconds)}
-        row["against_tuned_faiss"] = yardstick / median
-        if name.startswith("spadeline"):
-            row["gflop_per_s"] = flop / median / 1e9
-        rows.append(row)
-    report = {
-        "images": len(gallery[0]), "kappa": options.kappa, "threads": options.threads, "repeats": options.repeats,
-        "features": "random" if options.extractor is None else f"{options.extractor.name}, lifted",
-        "machine": _processor(), "python": platform.python_version(), "rows": rows,
-    }  # fmt: skip
-    if options.json:
-        print(json.dumps(report, indent=2))
-        return
-    print("K = {images}, kappa = {kappa}, {threads} threads, {features} features, {machine}".format(**report))
-    for row in rows:
-        rate = f"{row['gflop_per_s']:6.0f} GFLOP/s" if "gflop_per_s" in row else ""
-        spread = f"{row['min_s']:.3f} to {row['max_s']:.3f} s"
-        print(f"{row['name']:26} {row['median_s']:8.3f} s ({spread}) {row['against_tuned_faiss']:6.2f} x {rate}")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def _count(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Count instructions of the first query on a small gallery."""
+    images = min(COUNTED_IMAGES, len(case.cells[0]))
+    with tempfile.TemporaryDirectory(dir=folder) as saved:
+        alone.save(Path(saved), store(case, images, options.storage[0]), [next(iter(case.queries.values()))])
+        return [
+            {
+                "features": case.kind, "size": case.size, "images": images, "kappa": kappa, "name": f"pruned {name}",
+                "storage": options.storage[0], "instructions": alone.instructions(Path(saved), name, kappa=kappa),
+            }
+            for name in COUNTED_SETS if name in instruction_sets()
+            for kappa in options.kappa
+        ]  # fmt: skip
 
 
 def _options() -> argparse.Namespace:
+    available = instruction_sets()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--extractor", type=Path, help="an ONNX file, for real features")
-    parser.add_argument("--images", type=Path, help="a folder of normal images for the gallery")
-    parser.add_argument("--queries", type=Path, help="a folder whose last two images are the queries")
-    parser.add_argument("-K", dest="images_k", type=int, default=50, help="gallery images")
-    parser.add_argument("--kappa", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--instruction-sets", nargs="+", default=[n for n in instruction_sets() if n != "scalar"])
-    parser.add_argument("--json", action="store_true")
+    real = parser.add_argument_group("real features")
+    real.add_argument("--extractor", type=Path, help="an ONNX file that keeps the extractor's contract")
+    real.add_argument("--images", type=Path, help="a folder of normal images, for the gallery")
+    real.add_argument("--queries", type=Path, help="a folder of other images, for the queries")
+    real.add_argument("--most-queries", type=int, help="take so many of them, evenly spread; default: all")
+    what = parser.add_argument_group("settings, all combined")
+    what.add_argument(
+        "--features", nargs="+", choices=get_args(Kind), help="default: real with an extractor, else random"
+    )
+    what.add_argument("--size", nargs="+", type=int, default=[224], help="the input's side")
+    what.add_argument("-K", nargs="+", type=int, default=[5, 50], help="gallery images")
+    what.add_argument("--kappa", nargs="+", type=int, default=[1, 5], help="nearest pixels to average over")
+    who = parser.add_argument_group("contestants")
+    who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath))
+    best_and_common = [name for name in available if name in (available[0], "avx2")]
+    who.add_argument("--instruction-sets", nargs="+", choices=available, default=best_and_common)
+    who.add_argument("--storage", nargs="+", choices=get_args(Storage), default=["float32"])
+    who.add_argument("--peers", nargs="*", choices=list(peers.NAMES), default=list(peers.NAMES))
+    how = parser.add_argument_group("measuring")
+    how.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    how.add_argument("--repeats", type=int, default=5, help="runs of each query, of those whose time depends on it")
+    how.add_argument(
+        "--peer-runs", type=int, default=1, help="runs of each peer, of faiss with its BLAS tuned at least 3"
+    )
+    how.add_argument("--batch", action="store_true", help="match_batch against a loop, too")
+    how.add_argument("--memory", action="store_true", help="peak memory of ours alone in a process, too")
+    how.add_argument("--instructions", action="store_true", help="instructions of a query by callgrind, too: minutes")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     options = parser.parse_args()
-    if (options.extractor is None) != (options.images is None):
-        parser.error("--extractor and --images go together")
+    _check(parser, options)
     return options
 
 
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    real_ones = (options.extractor, options.images, options.queries)
+    if any(real_ones) and not all(real_ones):
+        parser.error("--extractor, --images and --queries go together")
+    options.source = Source(*real_ones, options.most_queries) if all(real_ones) else None
+    options.features = options.features or ["random" if options.source is None else "real"]
+    if options.source is None and not {"real", "other"}.isdisjoint(options.features):
+        parser.error("real features and those of another product need --extractor, --images and --queries")
+    if any(size % STRIDES[-1] or size < STRIDES[-1] for size in options.size):
+        parser.error(f"--size: expected multiples of {STRIDES[-1]}, got {options.size}")
+    for name in ("K", "kappa"):
+        setattr(options, name, sorted(set(getattr(options, name))))
+    numbers = (
+        *options.K,
+        *options.kappa,
+        options.repeats,
+        options.peer_runs,
+        options.threads,
+        options.most_queries or 1,
+    )
+    if min(numbers) < 1:
+        parser.error(f"expected numbers of 1 or more, got {min(numbers)}")
+    options.paths = sorted(set(options.paths))  # dense comes first: what follows is compared with it
+    for path in (options.json, options.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            parser.error(f"expected a folder that exists, got {path}")
+    if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        parser.error("matplotlib is not installed, and --plot needs it: pip install 'spadeline[eval]'")
+    if options.instructions and shutil.which("valgrind") is None:
+        parser.error("valgrind is not installed, and --instructions needs it: apt-get install valgrind")
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SpadelineError as error:
+        raise SystemExit(f"matcher.py: {error}") from None

@@ -105,12 +105,12 @@ def make_basis(cells: NDArray[np.floating], layout: CodeLayout) -> NDArray[np.fl
     mean = sample.mean(axis=0)
     size = layout.basis[0] - 1
     if size == 0:
-        return mean[None].astype(np.float32)
+        return np.asarray(mean[None], np.float32)
     centred = sample - mean
     _, components = np.linalg.eigh(centred.T @ centred)  # ascending
     rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((size, size)))
     basis = rotation @ components[:, -size:].T
-    return np.concatenate([mean[None], basis]).astype(np.float32)
+    return np.asarray(np.concatenate([mean[None], basis]), np.float32)
 
 
 def encode(

@@ -17,6 +17,7 @@ constexpr int64_t kCellsAtOnce = 8;         // that a worker encodes, or collect
 constexpr int64_t kGathered = 16;           // positions whose features are copied at once
 constexpr int64_t kChannelsAhead = 8;       // whose features are fetched meanwhile
 constexpr int64_t kBoundsBytes = 16 << 20;  // of bounds that exist at once, at most
+constexpr int64_t kLeastGrant = 16;         // a part of the budget below that isn't worth resuming a cell for
 
 // Hands out 0 … count - 1, one at a time: a hard piece of work leaves nobody idle.
 template <class Work>
@@ -177,31 +178,29 @@ void Search::bound_and_refine(double guard_share, ThreadPool* pool) {
     }
 }
 
-// Each cell may spend half of its share; cells that need more, and don't look hopeless, go on with what all of the band
-// left over.
+// Each cell may spend half of its budget; cells that need more, and don't look hopeless, share what all of the band
+// have left over, and again what is left over then, as long as that gets some of them done.
 void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool) {
-    const int64_t scratch = model_.kernels.refine_floats(task_), at_first = budget / 2;
-    const auto refine_all = [&](bool resume) {
+    const int64_t scratch = model_.kernels.refine_floats(task_);
+    unfinished_.clear();
+    for (int64_t cell = first; cell < first + count; ++cell) unfinished_.push_back(cell);
+    int64_t granted = budget / 2, reserve = (budget - granted) * count;
+    for (bool resume = false;; resume = true) {
         share_out(pool, static_cast<int64_t>(unfinished_.size()), [&](int worker, int64_t i) {
             const int64_t cell = unfinished_[i];
+            budgets_[cell] = granted;
             model_.kernels.refine(task_, cell, bounds + (cell - first) * stride, resume, budgets_[cell],
                                   counts_[worker], scratch_[worker].reserve(scratch));
         });
-        for (const int64_t cell : unfinished_)
+        for (const int64_t cell : unfinished_) {
+            if (budgets_[cell] > 0) reserve += budgets_[cell];
             if (budgets_[cell] == kHopeless) guarded_.push_back(cell);
+        }
         std::erase_if(unfinished_, [&](int64_t cell) { return budgets_[cell] > 0 || budgets_[cell] == kHopeless; });
-    };
-    unfinished_.clear();
-    for (int64_t cell = first; cell < first + count; ++cell) {
-        unfinished_.push_back(cell);
-        budgets_[cell] = at_first;
-    }
-    refine_all(false);
-    if (!unfinished_.empty()) {
-        int64_t left = (budget - at_first) * count;
-        for (int64_t cell = first; cell < first + count; ++cell) left += std::max<int64_t>(budgets_[cell], 0);
-        for (const int64_t cell : unfinished_) budgets_[cell] = left / static_cast<int64_t>(unfinished_.size());
-        refine_all(true);
+        if (unfinished_.empty()) return;
+        granted = reserve / static_cast<int64_t>(unfinished_.size());
+        reserve = 0;
+        if (granted < budget / kLeastGrant) break;
     }
     guarded_.insert(guarded_.end(), unfinished_.begin(), unfinished_.end());
 }

@@ -144,11 +144,11 @@ class Refine {
         level_[l].known = false;
     }
 
-    // sweep.hpp; those that return bool return false when the budget is spent
+    // sweep.hpp
     bool seed();
     bool sweep();
-    bool visit(int64_t at, bool screened);
-    bool hopeless(int64_t at);
+    void visit(int64_t at, bool screened);
+    bool spent(int64_t at);
     bool screens() const;
     bool screen(int64_t at);
     void prefetch(int64_t at);
@@ -177,9 +177,9 @@ class Refine {
     static constexpr int kAhead = 64;  // gallery cells whose codes are fetched together
     static constexpr int64_t kPrefetchBytes = 2304;
     static constexpr double kLargestSum = 0x1p127;  // what is added to bounds, so that none becomes infinite
-    // A cell is hopeless once it has cost more than this share of the dense path's work, and more than this many times
+    // A cell is hopeless once it has cost more than a share of the dense path's work, and more than kHopelessCost times
     // what the dense path would have cost for the part of the gallery that it has seen.
-    static constexpr double kPatience = 0.02, kHopelessCost = 2;
+    static constexpr double kPatience = 0.05, kHopelessCost = 3;
     // What steps cost, in multiply-adds of the dense path.
     static constexpr int64_t kBlockCost = 1000, kExactCost = 5500, kExactChannel = 4;
 

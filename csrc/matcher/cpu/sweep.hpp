@@ -22,7 +22,8 @@ bool Refine<Op>::seed() {
             return true;
         });
         if (at < 0 || !(lowest <= cell_threshold())) return true;
-        if (!visit(at, false)) return false;
+        visit(at, false);
+        if (spent(0)) return false;
     }
     return true;
 }
@@ -71,8 +72,11 @@ bool Refine<Op>::sweep() {
         for (int i = 0; i < count; ++i)
             if (bounds_[found[i]] <= cell_threshold() && screen(found[i])) found[kept++] = found[i];
         count = 0;
-        for (int i = 0; i < kept; ++i)
-            if (bounds_[found[i]] <= cell_threshold() && (!visit(found[i], true) || hopeless(found[i]))) return false;
+        for (int i = 0; i < kept; ++i) {
+            if (!(bounds_[found[i]] <= cell_threshold())) continue;
+            visit(found[i], true);
+            if (spent(found[i])) return false;
+        }
         return budget_ > 0;
     };
     const bool finished = each_run([&](int64_t first, int64_t last) {
@@ -100,9 +104,9 @@ uint32_t Refine<Op>::open_at(int64_t i, int64_t last) const {
     return open;
 }
 
-// One gallery cell, by its place among the bounds. False: the budget is spent.
+// One gallery cell, by its place among the bounds.
 template <class Op>
-bool Refine<Op>::visit(int64_t at, bool screened) {
+void Refine<Op>::visit(int64_t at, bool screened) {
     const int coarsest = task_.level_count - 1;
     const int64_t cell = locate(at);
     if (!screened) ++counts_.passed[coarsest];
@@ -114,17 +118,16 @@ bool Refine<Op>::visit(int64_t at, bool screened) {
         enter(coarsest, cell);
         descend(coarsest - 1, 0, cell, bound, screened && screens());
     }
-    return budget_ > 0;
 }
 
-// Whether refining costs far more than the dense path would, judged by the part of the gallery that was seen.
+// Whether the budget is spent; or the cell hopeless: it has cost more than a share of the dense path's work, and far
+// more than the dense path would have cost for the gallery before place `at`.
 template <class Op>
-bool Refine<Op>::hopeless(int64_t at) {
-    const auto dense = static_cast<double>(task_.dense_cost), spent = static_cast<double>(granted_ - budget_);
+bool Refine<Op>::spent(int64_t at) {
+    const auto dense = static_cast<double>(task_.dense_cost), cost = static_cast<double>(granted_ - budget_);
     const double seen = static_cast<double>(at) / static_cast<double>(task_.image_count * panels_ * kPanel);
-    if (spent < kPatience * dense || spent < kHopelessCost * seen * dense) return false;
-    budget_ = kHopeless;
-    return true;
+    if (cost > kPatience * dense && cost > kHopelessCost * seen * dense) budget_ = kHopeless;
+    return budget_ <= 0;
 }
 
 // Whether a visit starts with one block of projected codes, which can be screened ahead of it.

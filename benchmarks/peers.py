@@ -1,0 +1,200 @@
+"""The peers: exact nearest neighbours from other libraries, each in a process of its own.
+
+Each does what a user of the library would do to get, for each pixel of a query, the kappa nearest of all pixels of K
+images on concatenated features, which it gets for free: only the search is timed. A process of its own, because a BLAS
+picks its kernels when it is loaded, and because libraries' threads get in each other's way.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+Search = Callable[[Vectors, int], NDArray[np.floating]]  # (queries, kappa) to (queries, kappa) squared distances
+
+YARDSTICK = "faiss.knn, tuned BLAS"
+BLOCK = 256  # queries at once, where a matrix of all pairs would take gigabytes
+WARM_UP = 64  # queries: enough to load kernels, start threads and touch the gallery
+# A BLAS's threads wait for more work in a busy loop, and would take the processors of whoever comes next.
+COOL_DOWN_S = 0.2
+
+
+def _faiss(gallery: Vectors, threads: int) -> Search:
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+    return lambda queries, kappa: faiss.knn(queries, gallery, kappa)[0]
+
+
+def _torch(gallery: Vectors, threads: int) -> Search:
+    import torch
+
+    torch.set_num_threads(threads)
+    everything = torch.from_numpy(gallery)
+
+    def search(queries: Vectors, kappa: int) -> NDArray[np.floating]:
+        found = []
+        for start in range(0, len(queries), BLOCK):
+            block = torch.from_numpy(queries[start : start + BLOCK])
+            distances = torch.cdist(block, everything, compute_mode="use_mm_for_euclid_dist")
+            found.append(distances.topk(kappa, largest=False).values.square())
+        return np.asarray(torch.cat(found).numpy())
+
+    return search
+
+
+def _sklearn(gallery: Vectors, threads: int) -> Search:  # noqa: ARG001 - its OpenMP heeds OMP_NUM_THREADS
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(algorithm="brute", metric="sqeuclidean").fit(gallery)
+    return lambda queries, kappa: index.kneighbors(queries, kappa)[0]
+
+
+def _numpy(gallery: Vectors, threads: int) -> Search:  # noqa: ARG001 - its BLAS heeds OMP_NUM_THREADS
+    gallery_norms = np.einsum("ic,ic->i", gallery, gallery)
+
+    def search(queries: Vectors, kappa: int) -> NDArray[np.floating]:
+        found = np.empty((len(queries), kappa), np.float32)
+        for start in range(0, len(queries), BLOCK):
+            block = queries[start : start + BLOCK]
+            distances = gallery_norms - 2 * (block @ gallery.T)
+            nearest = np.argpartition(distances, kappa - 1, axis=1)[:, :kappa]
+            block_norms = np.einsum("ic,ic->i", block, block)[:, None]
+            found[start : start + BLOCK] = np.take_along_axis(distances, nearest, 1) + block_norms
+        return found
+
+    return search
+
+
+@dataclass(frozen=True)
+class _Kind:
+    prepare: Callable[[Vectors, int], Search]
+    package: str  # what to install
+    environment: dict[str, str]
+
+
+# The BLAS in faiss's wheel falls back to slow kernels on recent processors, unless it is told otherwise.
+_KINDS = {
+    YARDSTICK: _Kind(_faiss, "faiss-cpu", {"OPENBLAS_CORETYPE": "SkylakeX"}),
+    "faiss.knn, as installed": _Kind(_faiss, "faiss-cpu", {}),
+    "torch.cdist + topk": _Kind(_torch, "torch", {}),
+    "scikit-learn brute": _Kind(_sklearn, "scikit-learn", {}),
+    "NumPy matmul": _Kind(_numpy, "numpy", {}),
+}
+NAMES = {
+    "faiss": (YARDSTICK, "faiss.knn, as installed"),
+    "torch": ("torch.cdist + topk",),
+    "sklearn": ("scikit-learn brute",),
+    "numpy": ("NumPy matmul",),
+}
+
+
+class PeerError(Exception):
+    """A peer can't take part; the text says why."""
+
+
+class Peer:
+    """One peer in its own process, on the first images of a gallery.
+
+    Parameters
+    ----------
+    name
+        One of the values of ``NAMES``.
+    gallery, queries
+        Files: (n * pixels, c) and (queries, pixels, c) float32.
+    threads
+        That it may use.
+    """
+
+    def __init__(self, name: str, gallery: Path, queries: Path, threads: int) -> None:
+        self.name = name
+        self._pipe, there = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        arguments = (there, name, gallery, queries, threads)
+        with _environment(_KINDS[name].environment | {"OMP_NUM_THREADS": str(threads)}):
+            self._process = context.Process(target=_serve, args=arguments, daemon=True)
+            self._process.start()
+        there.close()
+
+    def open(self, images: int) -> None:
+        """Prepare the search of the gallery's first images; raises PeerError."""
+        self._ask(images)
+
+    def search(self, query: int, kappa: int) -> tuple[NDArray[np.float64], float]:
+        """Return (pixels,) mean distances, and the seconds that the search took."""
+        answer: tuple[NDArray[np.float64], float] = self._ask((query, kappa))
+        return answer
+
+    def warm_up(self, kappa: int) -> None:
+        """Search for a few pixels."""
+        self._ask((None, kappa))
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join()
+
+    def _ask(self, request: object) -> Any:
+        try:
+            self._pipe.send(request)
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise PeerError(f"its process ended with code {self._process.exitcode}") from None
+        if isinstance(answer, str):
+            raise PeerError(answer)
+        return answer
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    saved = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def _serve(pipe: Connection, name: str, gallery_path: Path, queries_path: Path, threads: int) -> None:
+    # Mapped copy-on-write: writeable for those who insist, shared by all processes as long as nobody writes.
+    gallery, queries = (np.asarray(np.load(path, mmap_mode="c")) for path in (gallery_path, queries_path))
+    search: Search | None = None
+    while True:
+        try:
+            request = pipe.recv()
+        except EOFError:  # the benchmark has ended
+            return
+        answer: object = None
+        try:
+            if isinstance(request, int):
+                search = None  # frees what the last one held
+                search = _KINDS[name].prepare(gallery[: request * queries.shape[1]], threads)
+            elif search is not None:
+                query, kappa = request
+                answer = _timed(search, queries[0, :WARM_UP] if query is None else queries[query], kappa)
+        except ImportError:
+            answer = f"{_KINDS[name].package} is not installed"
+        except MemoryError:
+            answer = "it ran out of memory"
+        time.sleep(COOL_DOWN_S)
+        pipe.send(answer)
+
+
+def _timed(search: Search, queries: Vectors, kappa: int) -> tuple[NDArray[np.float64], float]:
+    start = time.perf_counter()
+    distances = search(queries, kappa)
+    seconds = time.perf_counter() - start
+    return distances.mean(axis=1, dtype=np.float64), seconds

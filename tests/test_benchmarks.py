@@ -1,0 +1,235 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from spadeline.engine.matching import Match, Statistics
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))  # they are scripts, not a package
+
+import alone  # noqa: E402
+import features  # noqa: E402
+import ours  # noqa: E402
+import report  # noqa: E402
+
+SMALL = ("--size", "32", "-K", "2", "--kappa", "2", "--threads", "1", "--repeats", "2", "--instruction-sets", "scalar")
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, str(BENCHMARKS / "matcher.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+def measured(folder, *arguments, **environment):
+    done = run(*arguments, "--json", folder / "report.json", **environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "report.json").read_text()), done.stdout
+
+
+def runs(result):
+    return {row["name"]: row["runs"] for row in result["rows"]}
+
+
+def test_drawn_features_with_all_options(tmp_path):
+    plot = tmp_path / "plot.svg"
+    options = ("-K", 4, 2, "--features", "equal", "--peers", "numpy", "--storage", "float32", "float16")
+    document, printed = measured(tmp_path, *SMALL, *options, "--batch", "--memory", "--plot", plot)
+    results = document["results"]
+    assert [(result["features"], result["images"]) for result in results] == [("equal", 2), ("equal", 4)]
+    for result in results:
+        rows = {row["name"]: row for row in result["rows"]}
+        assert runs(result) == {
+            "dense scalar": 4, "pruned scalar": 4, "dense scalar float16": 4, "pruned scalar float16": 4, "NumPy matmul": 1,
+        }  # fmt: skip
+        for row in rows.values():
+            assert 0 < row["min_s"] <= row["median_s"] <= row["worst"]["median_s"] <= row["max_s"]
+        ratio = rows["pruned scalar"]["median_s"] / rows["dense scalar"]["median_s"]
+        assert rows["pruned scalar"]["per_dense"] == pytest.approx(ratio)
+        assert rows["pruned scalar"]["worst"]["statistics"]["pairs"] == 4 * 4 * result["images"]
+        assert "yardstick" not in result
+        assert result["batch"]["loop_per_batch"] == result["batch"]["loop_s"] / result["batch"]["batch_s"]
+        assert result["memory"]["peak_bytes"] >= result["memory"]["imported_bytes"] > 1e6
+        levels = result["images"] * 4 * (64 * 256 + 16 * 512 + 4 * 1024)
+        assert result["bytes"]["float32"]["levels"] == 2 * result["bytes"]["float16"]["levels"] == levels
+    assert all("slope" in line for line in document["growth"])
+    assert document["environment"]["versions"]["numpy"] == np.__version__
+    assert "slope" in plot.read_text()
+    assert "alone in a process: peak" in printed
+    assert "match_batch" in printed
+
+
+def test_real_features_at_another_size_with_images_as_if_taken_again(tmp_path, parts, extractor_path):
+    pytest.importorskip("onnxruntime")
+    source = ("--extractor", extractor_path, "--images", parts / "train", "--queries", parts / "test")
+    options = ("-K", 14, "--most-queries", 4, "--features", "real", "other", "--peers", "numpy")
+    document, printed = measured(tmp_path, *SMALL, *source, *options)
+    real, other = document["results"]
+    assert (real["images"], real["real_images"], real["queries"]) == (14, 12, 4)
+    assert {name.split("/")[0] for name in real["rows"][0]["medians_s"]} == {"good", "scratch"}
+    assert runs(real) == {"dense scalar": 4, "pruned scalar": 8, "NumPy matmul": 1}
+    assert runs(other) == {"dense scalar": 8, "pruned scalar": 8, "NumPy matmul": 1}
+    assert "12 images as taken" in printed
+
+
+FAKE_FAISS = "import numpy, os\ndef omp_set_num_threads(threads): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("fake", "reason"),
+    [
+        ("raise ImportError", "faiss-cpu is not installed"),
+        (FAKE_FAISS + "def knn(queries, gallery, kappa): os._exit(3)", "its process ended with code 3"),
+        (FAKE_FAISS + "def knn(queries, gallery, kappa): raise MemoryError", "it ran out of memory"),
+    ],
+)
+def test_a_peer_that_cannot_take_part_is_left_out_with_the_reason(tmp_path, fake, reason):
+    (tmp_path / "faiss.py").write_text(fake)
+    document, printed = measured(tmp_path, *SMALL, "--peers", "faiss", PYTHONPATH=str(tmp_path))
+    (result,) = document["results"]
+    names = ("faiss.knn, tuned BLAS", "faiss.knn, as installed")
+    assert result["left_out"] == dict.fromkeys(names, reason)
+    assert runs(result).keys() == {"dense scalar", "pruned scalar"}
+    assert f"{names[0]}: left out, {reason}" in printed
+
+
+def test_a_wrong_peer_ends_the_run_without_a_report(tmp_path):
+    answer = "def knn(queries, gallery, kappa): return numpy.zeros((len(queries), kappa)), None"
+    (tmp_path / "faiss.py").write_text(FAKE_FAISS + answer)
+    done = run(*SMALL, "--peers", "faiss", "--json", tmp_path / "report.json", PYTHONPATH=str(tmp_path))
+    assert done.returncode != 0
+    assert "faiss.knn, tuned BLAS: pixel" in done.stderr
+    assert "has distance 0, expected" in done.stderr
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_the_yardsticks_ratios(tmp_path):
+    pytest.importorskip("faiss")
+    document, _ = measured(tmp_path, *SMALL, "--peers", "faiss")
+    (result,) = document["results"]
+    rows = {row["name"]: row for row in result["rows"]}
+    assert runs(result)[result["yardstick"]] == 3
+    for row in rows.values():
+        assert row["against_yardstick"] == pytest.approx(rows[result["yardstick"]]["median_s"] / row["median_s"])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--extractor", "x.onnx"], "--extractor, --images and --queries go together"),
+        (["--features", "other"], "need --extractor, --images and --queries"),
+        (["--size", "20"], "--size: expected multiples of 16, got [20]"),
+        (["-K", "0"], "expected numbers of 1 or more, got 0"),
+        (["--json", "/nowhere/at/all.json"], "expected a folder that exists, got /nowhere/at/all.json"),
+        (["--extractor", "x", "--images", "x", "--queries", "x"], "matcher.py: x: "),
+    ],
+)
+def test_what_it_cannot_do_is_said_in_one_sentence(options, text):
+    done = run(*options)
+    assert done.returncode != 0
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_equal_distances_are_equal_to_a_thousandth():
+    case = features.make_case("equal", 32, 3, None)
+    gallery = np.concatenate([level.reshape(-1, 1, level.shape[-1])[:12] for level in case.cells], -1)[:, 0]
+    for query in case.queries.values():
+        pixels = np.concatenate([level[:, 0, 0] for level in query])
+        distances = ((gallery.astype(np.float64) - pixels) ** 2).sum(-1)
+        assert np.ptp(distances) < 1e-3 * distances.mean()
+
+
+def test_lifting_keeps_distances():
+    a, b = np.random.default_rng(0).standard_normal((2, 24))
+    lift = features._isometry(24, 256)
+    assert np.linalg.norm(lift @ a - lift @ b) == pytest.approx(np.linalg.norm(a - b), rel=1e-6)
+    with pytest.raises(SystemExit, match="expected at most"):
+        features._isometry(300, 256)
+
+
+def test_an_image_as_if_taken_again_differs_a_little_and_always_alike():
+    image = np.tile(np.linspace(0, 255, 64).astype(np.uint8)[:, None, None], (1, 64, 3))
+    one, same, other = (features._as_if_taken_again(image, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+    assert 0 < np.abs(one.astype(float) - image).mean() < 30
+
+
+@pytest.fixture
+def answer():
+    """A gallery with two equal images, a query, and a match of it."""
+    case = features.make_case("random", 32, 1, None)
+    twice = features.Case("random", [level.repeat(2, axis=0) for level in case.cells], case.sizes, case.queries, 0)
+    stored = ours.store(twice, 2, "float32")
+    query = case.queries["drawn 0"]
+    match, seconds = ours.Ours(stored, "dense", "scalar", 1).search(query, 1)
+    assert seconds > 0
+    return stored, query, match
+
+
+def changed(match, distances=None, neighbours=None):
+    distances = match.distances if distances is None else distances
+    neighbours = match.neighbours if neighbours is None else neighbours
+    return Match(distances, neighbours, Statistics(path="dense", pairs=0, passed=(), exact=0, guarded_cells=0))
+
+
+def test_other_neighbours_at_the_same_distance_are_as_good(answer):
+    stored, query, match = answer
+    other = match.neighbours.copy()
+    other[..., 0] = 1
+    ours.check_same("pruned", changed(match, neighbours=other), match, stored, query)
+
+
+def test_other_neighbours_at_another_distance_end_the_run(answer):
+    stored, query, match = answer
+    other = match.neighbours.copy()
+    other[3, 4, 0, 2] = (other[3, 4, 0, 2] + 1) % 8
+    with pytest.raises(SystemExit, match=r"pruned: neighbour 0 of \(3, 4\) is \[0, .*expected \[0, "):
+        ours.check_same("pruned", changed(match, neighbours=other), match, stored, query)
+
+
+def test_other_distances_end_the_run(answer):
+    stored, query, match = answer
+    with pytest.raises(SystemExit, match=r"pruned: distances differ by 1.00e-06, allowed 1e-09"):
+        ours.check_same("pruned", changed(match, distances=match.distances * (1 + 1e-6)), match, stored, query)
+
+
+def test_a_distance_is_the_matchers(answer):
+    stored, query, match = answer
+    assert stored.distance(query, (5, 2), match.neighbours[5, 2, 0]) == pytest.approx(match.distances[5, 2], rel=1e-12)
+
+
+def test_growth():
+    results = [
+        {"features": "real", "size": 224, "kappa": 1, "images": k, "rows": [{"name": "a", "median_s": 3 * k**0.5}]}
+        for k in (200, 5, 50)
+    ]
+    (line,) = report.growth(results)
+    assert line["slope"] == pytest.approx(0.5)
+    assert line["from_50_to_200"] == pytest.approx(2)
+
+
+def test_instructions_are_those_of_a_match_alone(tmp_path, monkeypatch):
+    valgrind = tmp_path / "valgrind"
+    valgrind.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        "options = dict(a.removeprefix('--').split('=', 1) for a in sys.argv if '=' in a)\n"
+        "assert options['tool'] == 'callgrind' and options['path'] == 'pruned' and options['threads'] == '1'\n"
+        "with open(options['callgrind-out-file'], 'w') as file:\n"
+        "    file.write(f'events: Ir\\nsummary: {500_000 + 1000 * int(options[\"matches\"])}\\n')\n"
+    )
+    valgrind.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert alone.instructions(tmp_path, "avx2", kappa=1) == 1000
+
+
+def test_without_valgrind_there_are_no_instructions(tmp_path):
+    done = run("--instructions", PATH=str(tmp_path))
+    assert done.returncode != 0
+    assert "valgrind is not installed, and --instructions needs it" in done.stderr
