@@ -200,7 +200,7 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds,
         if (unfinished_.empty()) return;
         granted = reserve / static_cast<int64_t>(unfinished_.size());
         reserve = 0;
-        if (granted < budget / kLeastGrant) break;
+        if (granted <= budget / kLeastGrant) break;
     }
     guarded_.insert(guarded_.end(), unfinished_.begin(), unfinished_.end());
 }

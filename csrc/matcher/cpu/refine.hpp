@@ -53,6 +53,10 @@ class Refine {
         int32_t offset[kBlock];
     };
     static constexpr int64_t kGroupFloats = sizeof(Group) / sizeof(float);
+    struct Place {      // a gallery cell
+        int64_t at;     // among the bounds
+        int64_t image;  // among image_ids
+    };
     struct Code {
         int8_t* codes;  // (block, dims / 4, 4, 4): each four bytes four times, once for each gallery vector of a block
         Group* groups;  // (block / 4)
@@ -119,7 +123,7 @@ class Refine {
     }
 
     void count_pairs() {
-        each_run([&](int64_t first, int64_t last) {
+        each_run([&](int64_t, int64_t first, int64_t last) {
             counts_.pairs += last - first;
             return true;
         });
@@ -133,10 +137,9 @@ class Refine {
     float cell_threshold() const { return level_[task_.level_count - 1].thresholds[0]; }
     int64_t children(int l) const { return task_.level[l].block / task_.level[l + 1].block; }
 
-    // The gallery cell that a place among the bounds stands for.
-    int64_t locate(int64_t at) {
-        image_ = task_.image_ids[at / (panels_ * kPanel)];
-        return at % (panels_ * kPanel);
+    int64_t locate(const Place& place) {
+        image_ = task_.image_ids[place.image];
+        return place.at - place.image * panels_ * kPanel;
     }
 
     void enter(int l, int64_t gallery) {
@@ -147,14 +150,14 @@ class Refine {
     // sweep.hpp
     bool seed();
     bool sweep();
-    void visit(int64_t at, bool screened);
+    void visit(const Place& place, bool screened);
     bool spent(int64_t at);
     bool screens() const;
-    bool screen(int64_t at);
-    void prefetch(int64_t at);
+    bool screen(const Place& place);
+    void prefetch(const Place& place);
     void prefetch(const CodeTask& code, int64_t group) const;
     uint32_t open_at(int64_t i, int64_t last) const;
-    int64_t lowest_of(int64_t first, int64_t last, float& lowest, int64_t at) const;
+    int64_t lowest_of(int64_t first, int64_t last, float& lowest) const;
     template <class Visit>
     bool each_run(const Visit& visit_run) const;
 

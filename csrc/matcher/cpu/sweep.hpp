@@ -15,23 +15,24 @@ namespace spadeline {
 template <class Op>
 bool Refine<Op>::seed() {
     for (int s = 0; s < kSeeds; ++s) {
-        int64_t at = -1;
+        Place best{-1, 0};
         float lowest = __builtin_inff();
-        each_run([&](int64_t first, int64_t last) {
-            at = lowest_of(first, last, lowest, at);
+        each_run([&](int64_t k, int64_t first, int64_t last) {
+            const int64_t at = lowest_of(first, last, lowest);
+            if (at >= 0) best = {at, k};
             return true;
         });
-        if (at < 0 || !(lowest <= cell_threshold())) return true;
-        visit(at, false);
+        if (best.at < 0 || !(lowest <= cell_threshold())) return true;
+        visit(best, false);
         if (spent(0)) return false;
     }
     return true;
 }
 
-// Index of the smallest bound in [first, last) if it is below `lowest`, which it replaces; else `at`.
+// Where the smallest bound in [first, last) is, if it is below `lowest`, which it replaces; else -1.
 template <class Op>
-int64_t Refine<Op>::lowest_of(int64_t first, int64_t last, float& lowest, int64_t at) const {
-    int64_t i = first;
+int64_t Refine<Op>::lowest_of(int64_t first, int64_t last, float& lowest) const {
+    int64_t i = first, at = -1;
     for (; i + Op::lanes <= last; i += Op::lanes) {
         if (!Op::at_most(Op::load(bounds_ + i), Op::broadcast_value(lowest))) [[likely]]
             continue;
@@ -50,7 +51,7 @@ bool Refine<Op>::each_run(const Visit& visit_run) const {
     for (int64_t k = 0; k < task_.image_count; ++k) {
         const int64_t base = k * panels_ * kPanel;
         if (task_.window < 0) {
-            if (!visit_run(base, base + task_.cells)) return false;
+            if (!visit_run(k, base, base + task_.cells)) return false;
             continue;
         }
         const int64_t columns = task_.cell_columns, y = cell_ / columns, x = cell_ % columns;
@@ -58,35 +59,35 @@ bool Refine<Op>::each_run(const Visit& visit_run) const {
         const int64_t top = y > reach ? y - reach : 0, bottom = rows - y > reach ? y + reach + 1 : rows;
         const int64_t left = x > reach ? x - reach : 0, right = columns - x > reach ? x + reach + 1 : columns;
         for (int64_t row = top; row < bottom; ++row)
-            if (!visit_run(base + row * columns + left, base + row * columns + right)) return false;
+            if (!visit_run(k, base + row * columns + left, base + row * columns + right)) return false;
     }
     return true;
 }
 
 template <class Op>
 bool Refine<Op>::sweep() {
-    int64_t found[kAhead];  // places that may be visited, whose codes are on their way to the cache
+    Place found[kAhead];  // may be visited; their codes are on their way to the cache
     int count = 0;
     const auto visit_found = [&] {
         int kept = 0;
         for (int i = 0; i < count; ++i)
-            if (bounds_[found[i]] <= cell_threshold() && screen(found[i])) found[kept++] = found[i];
+            if (bounds_[found[i].at] <= cell_threshold() && screen(found[i])) found[kept++] = found[i];
         count = 0;
         for (int i = 0; i < kept; ++i) {
-            if (!(bounds_[found[i]] <= cell_threshold())) continue;
+            if (!(bounds_[found[i].at] <= cell_threshold())) continue;
             visit(found[i], true);
-            if (spent(found[i])) return false;
+            if (spent(found[i].at)) return false;
         }
         return budget_ > 0;
     };
-    const bool finished = each_run([&](int64_t first, int64_t last) {
+    const bool finished = each_run([&](int64_t k, int64_t first, int64_t last) {
         for (int64_t i = first; i < last; i += Op::lanes) {
             uint32_t open = open_at(i, last);
             if (!open) [[likely]]
                 continue;
             for (; open; open &= open - 1) {
-                found[count++] = i + __builtin_ctz(open);
-                prefetch(found[count - 1]);
+                found[count] = {i + __builtin_ctz(open), k};
+                prefetch(found[count++]);
             }
             if (count > kAhead - Op::lanes && !visit_found()) return false;
         }
@@ -104,14 +105,14 @@ uint32_t Refine<Op>::open_at(int64_t i, int64_t last) const {
     return open;
 }
 
-// One gallery cell, by its place among the bounds.
+// One gallery cell.
 template <class Op>
-void Refine<Op>::visit(int64_t at, bool screened) {
+void Refine<Op>::visit(const Place& place, bool screened) {
     const int coarsest = task_.level_count - 1;
-    const int64_t cell = locate(at);
+    const int64_t cell = locate(place);
     if (!screened) ++counts_.passed[coarsest];
-    const float bound = bounds_[at];
-    bounds_[at] = __builtin_inff();  // dealt with
+    const float bound = bounds_[place.at];
+    bounds_[place.at] = __builtin_inff();  // dealt with
     if (coarsest == 0) {
         decide(0, cell);
     } else {
@@ -139,10 +140,10 @@ bool Refine<Op>::screens() const {
 
 // Starts loading the first codes that a visit reads.
 template <class Op>
-void Refine<Op>::prefetch(int64_t at) {
+void Refine<Op>::prefetch(const Place& place) {
     const int l = task_.level_count - 2;
     if (l < 0) return;
-    const int64_t cell = locate(at);
+    const int64_t cell = locate(place);
     prefetch(l > 0 ? task_.level[l].projected : task_.level[l].rotated, cell * children(l) / kGroup);
 }
 
@@ -154,14 +155,14 @@ void Refine<Op>::prefetch(const CodeTask& code, int64_t group) const {
 
 // False: the projected codes rule all pairs of positions in this gallery cell out. Else the next codes are loaded.
 template <class Op>
-bool Refine<Op>::screen(int64_t at) {
+bool Refine<Op>::screen(const Place& place) {
     ++counts_.passed[task_.level_count - 1];
     if (!screens()) return true;
-    const int64_t cell = locate(at);
+    const int64_t cell = locate(place);
     const int l = task_.level_count - 2;
     float bounds[kBlock];
-    if (!block_bounds(l, task_.level[l].projected, level_[l].projected, 0, cell, bounds_[at], bounds)) {
-        bounds_[at] = __builtin_inff();
+    if (!block_bounds(l, task_.level[l].projected, level_[l].projected, 0, cell, bounds_[place.at], bounds)) {
+        bounds_[place.at] = __builtin_inff();
         return false;
     }
     prefetch(task_.level[l].rotated, cell);
