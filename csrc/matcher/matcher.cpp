@@ -118,6 +118,8 @@ void Matcher::match_batch(std::span<const Request> requests, std::span<Statistic
         }
     };
     const size_t alone = requests.size() - requests.size() % pool_.size();  // the others share all threads
+    for (size_t worker = 0; worker < searches_.size() && alone; ++worker)
+        for (const Request& request : requests) searches_[worker]->reserve(request);
     std::atomic<size_t> next = 0;
     const auto take = [&](int worker) {
         for (size_t i = next++; i < alone; i = next++) run(i, *searches_[worker], nullptr);

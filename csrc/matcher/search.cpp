@@ -61,7 +61,7 @@ Statistics Search::run(const Request& request, ThreadPool* pool) {
         encode(request, worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
     });
     if (model_.pruned) {
-        bound_and_refine(request.guard_share, pool);
+        bound_and_refine(request, pool);
         match_guarded(pool);
     } else {
         match_dense(task_, cells, pool);
@@ -77,34 +77,58 @@ Statistics Search::run(const Request& request, ThreadPool* pool) {
     return statistics;
 }
 
+void Search::reserve(const Request& request) {
+    int64_t scratch = model_.pruned ? model_.kernels.refine_floats(task_) : 0;
+    for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
+        LevelTask& level = task_.level[l];
+        level.query = features_[l].reserve(level.positions * level.channels);
+        if (model_.pruned) guarded_features_[l].reserve(level.positions * level.channels);
+        const auto reserve_codes = [&](const LevelEncoder* encoder, Codes& codes, CodeTask& task) {
+            if (!encoder) return;
+            task.query = {codes.bytes.reserve(level.positions * task.dims),
+                          codes.terms.reserve(level.positions * kTerms), codes.sums.reserve(level.positions)};
+            scratch = std::max(scratch, model_.kernels.encode_floats(encoder->book()));
+        };
+        reserve_codes(model_.projected[l].get(), projected_[l], level.projected);
+        reserve_codes(model_.rotated[l].get(), rotated_[l], level.rotated);
+    }
+    const auto workers = static_cast<int64_t>(scratch_.size());
+    for (int64_t i = 0; i < workers; ++i) {  // of the dense path's cells, or of fewer; the first may be given them all
+        const int64_t most = i ? (task_.cells + workers - 1) / workers : task_.cells;
+        const int64_t first = std::min(task_.cells * i / workers, task_.cells - most);
+        scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, first, most)));
+    }
+    task_.best = best_.reserve(model_.shape.positions(0) * request.kappa);
+    if (model_.pruned) bounds_.reserve(band_of(request) * stride_of(request));
+}
+
+// Bounds of one query cell.
+int64_t Search::stride_of(const Request& request) const {
+    return static_cast<int64_t>(request.image_ids.size()) * panels() * kPanel;
+}
+
+// Cells of the query that are bounded at once.
+int64_t Search::band_of(const Request& request) const {
+    return std::clamp<int64_t>(kBoundsBytes / (stride_of(request) * 4), 1, task_.cells);
+}
+
+int64_t Search::panels() const { return (task_.cells + kPanel - 1) / kPanel; }
+
 void Search::begin(const Request& request) {
-    const int64_t lists = model_.shape.positions(0) * request.kappa;
+    reserve(request);
     task_.image_ids = request.image_ids.data();
     task_.image_count = static_cast<int64_t>(request.image_ids.size());
     task_.kappa = request.kappa;
     task_.window = request.window;
     // An infinite share: no cell is given up, whatever it costs.
     task_.dense_cost = std::isinf(request.guard_share) ? int64_t{1} << 40 : dense_cost();
-    for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
-        LevelTask& level = task_.level[l];
-        level.query = features_[l].reserve(level.positions * level.channels);
-        open_codes(l, model_.projected[l].get(), projected_[l], level.projected);
-        open_codes(l, model_.rotated[l].get(), rotated_[l], level.rotated);
-    }
     for (size_t i = 0; i < scored_.size(); ++i)
         scored_[i] = task_.raster[i] >= 0 && !(request.ignore && request.ignore[task_.raster[i]]);
     task_.scored = scored_.data();
-    task_.best = best_.reserve(lists);
-    std::fill_n(task_.best, lists, Neighbour{std::numeric_limits<double>::infinity(), INT32_MAX, INT32_MAX});
+    std::fill_n(task_.best, model_.shape.positions(0) * request.kappa,
+                Neighbour{std::numeric_limits<double>::infinity(), INT32_MAX, INT32_MAX});
     std::fill(counts_.begin(), counts_.end(), Counts{});
     guarded_.clear();
-}
-
-void Search::open_codes(int64_t l, const LevelEncoder* encoder, Codes& codes, CodeTask& task) {
-    if (!encoder) return;
-    const int64_t positions = model_.shape.positions(l);
-    task.query = {codes.bytes.reserve(positions * encoder->book().dims), codes.terms.reserve(positions * kTerms),
-                  codes.sums.reserve(positions)};
 }
 
 // The query's features to rows of channels, and to codes, in cells [first_cell, last_cell).
@@ -119,7 +143,7 @@ void Search::encode(const Request& request, int worker, int64_t first_cell, int6
             const Codebook& book = encoder->book();
             model_.kernels.encode(book, level.query + first * level.channels, last - first,
                                   {rows.codes + first * book.dims, rows.terms + first * kTerms, rows.sums + first},
-                                  scratch_[worker].reserve(model_.kernels.encode_floats(book)));
+                                  scratch_[worker].data());
         };
         encode_as(model_.projected[l].get(), level.projected.query);
         encode_as(model_.rotated[l].get(), level.rotated.query);
@@ -163,11 +187,11 @@ void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t l
 }
 
 // The query's cells come in bands whose bounds fit kBoundsBytes; each band is bounded, then refined.
-void Search::bound_and_refine(double guard_share, ThreadPool* pool) {
-    const int64_t panels = (task_.cells + kPanel - 1) / kPanel, stride = task_.image_count * panels * kPanel;
-    const int64_t band = std::clamp<int64_t>(kBoundsBytes / (stride * 4), 1, task_.cells);
-    float* bounds = bounds_.reserve(band * stride);
-    const auto budget = static_cast<int64_t>(std::min(guard_share * static_cast<double>(task_.dense_cost), 0x1p40));
+void Search::bound_and_refine(const Request& request, ThreadPool* pool) {
+    const int64_t panels = this->panels(), stride = stride_of(request), band = band_of(request);
+    float* bounds = bounds_.data();
+    const auto budget =
+        static_cast<int64_t>(std::min(request.guard_share * static_cast<double>(task_.dense_cost), 0x1p40));
     for (int64_t first = 0; first < task_.cells; first += band) {
         const int64_t count = std::min(band, task_.cells - first);
         share_out(pool, task_.image_count * panels, [&](int, int64_t i) {
@@ -181,7 +205,6 @@ void Search::bound_and_refine(double guard_share, ThreadPool* pool) {
 // Each cell may spend half of its budget; cells that need more, and don't look hopeless, share what all of the band
 // have left over, and again what is left over then, as long as that gets some of them done.
 void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool) {
-    const int64_t scratch = model_.kernels.refine_floats(task_);
     unfinished_.clear();
     for (int64_t cell = first; cell < first + count; ++cell) unfinished_.push_back(cell);
     int64_t granted = budget / 2, reserve = (budget - granted) * count;
@@ -190,7 +213,7 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds,
             const int64_t cell = unfinished_[i];
             budgets_[cell] = granted;
             model_.kernels.refine(task_, cell, bounds + (cell - first) * stride, resume, budgets_[cell],
-                                  counts_[worker], scratch_[worker].reserve(scratch));
+                                  counts_[worker], scratch_[worker].data());
         });
         for (const int64_t cell : unfinished_) {
             if (budgets_[cell] > 0) reserve += budgets_[cell];
@@ -229,7 +252,7 @@ void Search::match_guarded(ThreadPool* pool) {
     for (int l = 0; l < task.level_count; ++l) {
         LevelTask& level = task.level[l];
         const int64_t floats = level.block * level.channels;
-        float* gathered = guarded_features_[l].reserve(cells * floats);
+        float* gathered = guarded_features_[l].data();
         for (int64_t i = 0; i < cells; ++i)
             std::copy_n(level.query + guarded_[i] * floats, floats, gathered + i * floats);
         level.query = gathered;
@@ -239,12 +262,15 @@ void Search::match_guarded(ThreadPool* pool) {
 
 void Search::match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool) {
     const int64_t shares = pool ? pool->size() : 1;
-    share_out(pool, shares, [&](int worker, int64_t i) {
+    const auto match_share = [&](int i) {
         const int64_t first = cells * i / shares, count = cells * (i + 1) / shares - first;
-        if (count == 0) return;
-        model_.kernels.match(task,
-                             {first, count, scratch_[worker].reserve(model_.kernels.share_floats(task, first, count))});
-    });
+        if (count) model_.kernels.match(task, {first, count, scratch_[i].data()});
+    };
+    if (pool) {
+        pool->run(std::ref(match_share));
+    } else {
+        match_share(0);
+    }
 }
 
 void Search::collect(const Request& request, int64_t first_cell, int64_t last_cell) const {

@@ -66,6 +66,9 @@ class Search {
  public:
     Search(const Model& model, int workers);
 
+    // Asks for all the memory that `run` can need, whoever gets which piece of work and whether or not the guard fires.
+    void reserve(const Request& request);
+
     // Matches one query, on the pool or, without one, on the caller's thread. Throws NotFinite for the query's first
     // bad feature, std::runtime_error for a gallery that holds one.
     Statistics run(const Request& request, ThreadPool* pool);
@@ -78,15 +81,17 @@ class Search {
     };
 
     void begin(const Request& request);
-    void open_codes(int64_t level, const LevelEncoder* encoder, Codes& codes, CodeTask& task);
     void encode(const Request& request, int worker, int64_t first_cell, int64_t last_cell);
     void gather(const QueryLevel& query, int64_t level, int64_t first, int64_t last);
-    void bound_and_refine(double guard_share, ThreadPool* pool);
+    void bound_and_refine(const Request& request, ThreadPool* pool);
     void refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool);
     void match_guarded(ThreadPool* pool);
     void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
     void collect(const Request& request, int64_t first_cell, int64_t last_cell) const;
     int64_t dense_cost() const;
+    int64_t panels() const;
+    int64_t stride_of(const Request& request) const;
+    int64_t band_of(const Request& request) const;
 
     const Model& model_;
     MatchTask task_;
