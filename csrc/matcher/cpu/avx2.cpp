@@ -10,6 +10,7 @@ namespace {
 
 struct Avx2Words : Avx2 {
     static constexpr int queries = 3;
+    static constexpr int64_t byte_cost = 2;  // of a product of bytes, against one of floats in the dense path
     static constexpr int32_t byte_offset = kByteOffset;
     struct Sum {
         __m256i low, high;  // two sums for each of four vectors

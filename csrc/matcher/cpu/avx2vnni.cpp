@@ -12,6 +12,7 @@ namespace {
 
 struct Avx2Vnni : Avx2 {
     static constexpr int queries = 6;
+    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
     static constexpr int32_t byte_offset = kByteOffset;
     using Sum = __m256i;
     using Codes = __m256i;

@@ -10,6 +10,7 @@ namespace {
 
 struct Avx512Words : Avx512 {
     static constexpr int queries = 7;
+    static constexpr int64_t byte_cost = 2;  // of a product of bytes, against one of floats in the dense path
     static constexpr int32_t byte_offset = kByteOffset;
     struct Sum {
         __m512i low, high;  // two sums for each of eight vectors

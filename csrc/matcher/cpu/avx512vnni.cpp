@@ -10,6 +10,7 @@ namespace {
 
 struct Avx512Vnni : Avx512 {
     static constexpr int queries = 14;
+    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
     static constexpr int32_t byte_offset = kByteOffset;
     using Sum = __m512i;
     using Codes = __m512i;

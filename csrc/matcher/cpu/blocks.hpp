@@ -65,7 +65,7 @@ void Refine<Op>::prefetch_below(int l, int64_t gallery_group, uint32_t open) con
 template <class Op>
 uint32_t Refine<Op>::block_bounds(int l, const CodeTask& task, const Code& code, int64_t query_group,
                                   int64_t gallery_group, float base, float* bounds) {
-    budget_ -= kBlockCost + kBlock * task.dims;
+    budget_ -= kBlockCost + Op::byte_cost * kBlock * task.dims;
     const uint8_t* record = task.gallery + (image_ * task.groups + gallery_group) * task.record;
     const int8_t* queries = code.codes + query_group * kGroup * task.dims * kGroup;
     const int64_t stride = task.dims * kGroup;

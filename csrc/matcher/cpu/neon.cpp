@@ -10,6 +10,7 @@ namespace {
 
 struct NeonWords : Neon {
     static constexpr int queries = 2;
+    static constexpr int64_t byte_cost = 2;  // of a product of bytes, against one of floats in the dense path
     struct Sum {
         int32x4_t low, high;  // two sums for each of two vectors
     };

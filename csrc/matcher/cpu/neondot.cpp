@@ -13,6 +13,7 @@ namespace {
 
 struct NeonDot : Neon {
     static constexpr int queries = 6;
+    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
     using Sum = int32x4_t;
 
     static Sum zero_sum() { return vdupq_n_s32(0); }

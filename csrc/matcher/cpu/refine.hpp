@@ -176,7 +176,7 @@ class Refine {
     float excess_of(int l, int64_t query, float bound);
     void lower_threshold(int l, int64_t i);
 
-    static constexpr int kSeeds = 4;   // more found no better thresholds
+    static constexpr int kSeeds = 2;   // more found hardly better thresholds, and each reads all bounds
     static constexpr int kAhead = 64;  // gallery cells whose codes are fetched together
     static constexpr int64_t kPrefetchBytes = 2304;
     static constexpr double kLargestSum = 0x1p127;  // what is added to bounds, so that none becomes infinite

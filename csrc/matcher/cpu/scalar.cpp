@@ -80,6 +80,7 @@ struct Scalar {
     }
 
     static constexpr int queries = 4;
+    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
     static constexpr int32_t byte_offset = kByteOffset;
     using Int = Four<int32_t>;
     using Sum = Int;
