@@ -9,7 +9,7 @@ import cv2
 import faiss
 import numpy as np
 import pytest
-from spadeline.engine import Detector, InputError, RecipeError, Settings, reference
+from spadeline.engine import Detector, InputError, RecipeError, Settings, instruction_sets, reference
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, place, read_image
 from spadeline.engine.matching import Statistics

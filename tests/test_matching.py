@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from spadeline.engine.cells import level_shifts
 from spadeline.engine import Recipe, reference
+from spadeline.engine.cells import level_shifts
 from spadeline.engine.errors import InputError
 from spadeline.engine.matching import INSTRUCTION_SET_VARIABLE, Matcher, instruction_sets
 
@@ -54,7 +54,8 @@ def sizes_of(height, width, shifts):
 def check(matcher, gallery, query, ids, **options):
     """Compare with the reference; on failure show the worst pixel, both values and the bound."""
     distances, neighbours, _ = matcher.match(query, ids, **options)
-    expected, expected_neighbours = reference.match(query, gallery, ids, upsampling=matcher.upsampling, **options)
+    options |= {"upsampling": matcher.upsampling, "weights": matcher.weights}
+    expected, expected_neighbours = reference.match(query, gallery, ids, **options)
     largest = max(float(np.abs(level.astype(np.float64)).max()) for level in [*gallery, *query])
     bound = RELATIVE * expected + ABSOLUTE * largest**2
     worst = np.unravel_index(np.argmax(np.abs(distances - expected) - bound), expected.shape)
@@ -66,7 +67,7 @@ def check(matcher, gallery, query, ids, **options):
         pair = [
             reference.match([level[:, y : y + 1, x : x + 1] for level in _upsampled(query, matcher)],
                             [level[i : i + 1, :, r : r + 1, c : c + 1] for level in _upsampled_gallery(gallery, matcher)],
-                            [0])[0][0, 0]
+                            [0], weights=matcher.weights)[0][0, 0]
             for i, r, c in (neighbours[y, x, k], expected_neighbours[y, x, k])
         ]  # fmt: skip
         assert abs(pair[0] - pair[1]) <= 2 * bound[y, x], f"neighbour {k} of {(y, x)}: {pair}"
@@ -110,12 +111,14 @@ def test_any_pyramid_agrees_with_the_reference(instruction_set, upsampling, data
         gallery,
         threads=data.draw(st.sampled_from([1, 2, 5])),
         upsampling=upsampling,
+        weights=data.draw(st.sampled_from([None, [2.0, 1e-6, 1e6, 0.3][: len(shifts)]])),
         instruction_set=instruction_set,
     )
+    ignore = data.draw(st.sampled_from([None, rng.random((height, width)) < 0.7]))
     reachable = len(ids) * matcher.reachable(window)
     matcher._guard_share = data.draw(st.sampled_from([0, matcher._guard_share, np.inf]))
     kappa = min(data.draw(st.sampled_from([1, 2, 5, 32, 10**6])), reachable, 200)
-    check(matcher, gallery, query, ids, kappa=kappa, window=window)
+    check(matcher, gallery, query, ids, kappa=kappa, window=window, ignore=ignore)
 
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())
@@ -172,7 +175,9 @@ def test_a_window_limits_kappa_to_the_corner_cell():
 def test_out_is_filled_and_returned():
     gallery = [np.ones((1, 2, 3, 3), np.float32)]
     out = np.full((3, 3), np.nan), np.full((3, 3, 2, 3), -1, np.int32)
-    distances, neighbours, _ = Matcher(gallery, threads=1).match([np.zeros((2, 3, 3), np.float32)], [0], kappa=2, out=out)
+    distances, neighbours, _ = Matcher(gallery, threads=1).match(
+        [np.zeros((2, 3, 3), np.float32)], [0], kappa=2, out=out
+    )
     assert distances is out[0]
     assert neighbours is out[1]
     np.testing.assert_array_equal(distances, 2.0)

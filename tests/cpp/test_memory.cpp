@@ -1,0 +1,140 @@
+// A call allocates nothing, once one of its kind has been made: every way to ask for memory is counted.
+#include <atomic>
+#include <cstdlib>
+#include <limits>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "expect.hpp"
+#include "matcher/cpu/kernels.hpp"
+#include "naive.hpp"
+
+namespace {
+
+std::atomic<int64_t> allocations = 0;
+
+void* counted(std::size_t size, std::size_t alignment) noexcept {
+    ++allocations;
+    const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
+    return std::aligned_alloc(alignment, rounded ? rounded : alignment);
+}
+
+void* counted_or_thrown(std::size_t size, std::size_t alignment) {
+    void* place = counted(size, alignment);
+    if (!place) throw std::bad_alloc();
+    return place;
+}
+
+constexpr std::size_t kUsual = alignof(std::max_align_t);
+
+}  // namespace
+
+using std::align_val_t, std::nothrow_t, std::size_t;
+
+void* operator new(size_t n) { return counted_or_thrown(n, kUsual); }
+void* operator new[](size_t n) { return counted_or_thrown(n, kUsual); }
+void* operator new(size_t n, align_val_t a) { return counted_or_thrown(n, static_cast<size_t>(a)); }
+void* operator new[](size_t n, align_val_t a) { return counted_or_thrown(n, static_cast<size_t>(a)); }
+void* operator new(size_t n, const nothrow_t&) noexcept { return counted(n, kUsual); }
+void* operator new[](size_t n, const nothrow_t&) noexcept { return counted(n, kUsual); }
+void* operator new(size_t n, align_val_t a, const nothrow_t&) noexcept { return counted(n, static_cast<size_t>(a)); }
+void* operator new[](size_t n, align_val_t a, const nothrow_t&) noexcept { return counted(n, static_cast<size_t>(a)); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete[](void* p, size_t) noexcept { std::free(p); }
+void operator delete(void* p, align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, size_t, align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, size_t, align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, const nothrow_t&) noexcept { std::free(p); }
+void operator delete[](void* p, const nothrow_t&) noexcept { std::free(p); }
+void operator delete(void* p, align_val_t, const nothrow_t&) noexcept { std::free(p); }
+void operator delete[](void* p, align_val_t, const nothrow_t&) noexcept { std::free(p); }
+
+using namespace spadeline;
+
+namespace {
+
+// A case of which every cell can be pruned, or given up: so many queries of the same sizes.
+Case made_case(uint64_t seed, Storage storage, int64_t queries) {
+    Random random(seed);
+    const PyramidShape shape({{5, 18, 13, 0}, {20, 9, 7, 1}, {40, 5, 4, 2}});
+    Case c{seed, shape, 2, storage, Upsampling::nearest, 1, false, {1, 2, 3}, {}, {}, {}, {}};
+    const std::vector<Values> values(3, Values::smooth);
+    for (int64_t l = 0; l < 3; ++l) {
+        const LevelShape& level = shape.levels()[l];
+        Map map = random_map(random, Values::smooth, level, c.images);
+        store(map, storage);
+        c.cells.push_back(to_cells(shape, l, map, c.images));
+        c.gallery.push_back(std::move(map));
+        c.bases.push_back(random_basis(random, c.cells[l].values, level.channels, l > 0 ? 16 : 0));
+    }
+    for (int64_t i = 0; i < queries; ++i) {
+        c.questions.push_back(random_question(random, c, values));
+        c.questions[i].ids = {1, 0};
+        c.questions[i].window = -1;
+        c.questions[i].ignore.clear();
+        c.questions[i].kappa = 5;
+    }
+    return c;
+}
+
+int64_t allocated_by_later_calls(Matcher& matcher, const Case& c, double guard_share) {
+    std::vector<Answer> answers(c.questions.size());
+    std::vector<Request> requests;
+    for (size_t i = 0; i < answers.size(); ++i)
+        requests.push_back(request_for(c, c.questions[i], guard_share, answers[i]));
+    std::vector<Statistics> statistics(answers.size());
+    const auto call = [&] {
+        for (const Request& request : requests) matcher.match(request);
+        for (const size_t count : {requests.size() - 1, requests.size()})
+            matcher.match_batch(std::span(requests).first(count), statistics);
+    };
+    call();
+    const int64_t before = allocations;
+    for (int i = 0; i < 10; ++i) call();
+    return allocations - before;
+}
+
+void check_that_all_forms_are_counted() {
+    const int64_t before = allocations;
+    struct alignas(64) Line {
+        char bytes[64];
+    };
+    // Kept where the compiler can't see that nobody reads them: it may leave a pair of new and delete out.
+    void* volatile kept[] = {
+        new int, new int[3], new Line, new Line[2], new (std::nothrow) int, new (std::nothrow) Line};
+    const int64_t after = allocations;
+    expect(after == before + 6, "expected 6 allocations, counted " + std::to_string(after - before));
+    delete static_cast<int*>(kept[0]);
+    delete[] static_cast<int*>(kept[1]);
+    delete static_cast<Line*>(kept[2]);
+    delete[] static_cast<Line*>(kept[3]);
+    delete static_cast<int*>(kept[4]);
+    delete static_cast<Line*>(kept[5]);
+}
+
+}  // namespace
+
+int main() {
+    check_that_all_forms_are_counted();
+    constexpr double everything = std::numeric_limits<double>::infinity();
+    for (const Storage storage : {Storage::float32, Storage::float16}) {
+        const Case c = made_case(1, storage, 4);
+        const auto available = available_kernels();
+        const Codes codes = encode(c, *available.front());
+        for (const Kernels* kernels : {available.front(), available.back()})
+            for (const int threads : {1, 2, 3})
+                for (const double guard_share : {-1.0, 0.0, kGuardShare, everything}) {  // below zero: the dense path
+                    const Gallery gallery = gallery_of(c, guard_share < 0 ? nullptr : &codes);
+                    Matcher matcher(c.shape, gallery, threads, kernels->name, Upsampling::nearest);
+                    const int64_t count = allocated_by_later_calls(matcher, c, guard_share);
+                    expect(count == 0, std::string(kernels->name) + ", " + std::to_string(threads) +
+                                           " threads, guard share " + std::to_string(guard_share) +
+                                           ": later calls allocated " + std::to_string(count) + " times");
+                }
+    }
+    return report();
+}
