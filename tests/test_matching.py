@@ -110,6 +110,7 @@ def test_any_pyramid_agrees_with_the_reference(instruction_set, upsampling, data
     matcher = Matcher(
         gallery,
         threads=data.draw(st.sampled_from([1, 2, 5])),
+        path=data.draw(st.sampled_from(["auto", "dense"])),
         upsampling=upsampling,
         weights=data.draw(st.sampled_from([None, [2.0, 1e-6, 1e6, 0.3][: len(shifts)]])),
         instruction_set=instruction_set,
