@@ -57,7 +57,7 @@ void ThreadPool::perform(int index) {
         failure = std::current_exception();
     }
     const std::lock_guard lock(mutex_);
-    if (failure && !failure_) failure_ = failure;
+    if (failure && !failure_) failure_ = std::move(failure);  // the caller's alone from here on
     if (--pending_ == 0) done_.notify_one();
 }
 
