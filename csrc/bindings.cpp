@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -11,9 +12,13 @@
 #include <vector>
 
 #include "matcher/cpu/kernels.hpp"
+#include "matcher/device_error.hpp"
 #include "matcher/encoder.hpp"
 #include "matcher/half.hpp"
 #include "matcher/matcher.hpp"
+#ifdef SPADELINE_CUDA
+#include "matcher/cuda/matcher.hpp"
+#endif
 
 namespace py = pybind11;
 using namespace spadeline;
@@ -87,90 +92,39 @@ py::array encode(const py::array& cells, const py::array& basis, bool coarsest) 
     return records;
 }
 
-// A query's levels, image ids, and where its distances and neighbours go.
-using PyRequest = std::tuple<std::vector<py::array>, py::array, py::array, py::array>;
-
-py::dict as_dict(const Statistics& statistics, int64_t levels) {
-    const auto by_level = [&](const int64_t* counts) {
-        return py::tuple(py::cast(std::vector(counts, counts + levels)));
-    };
-    py::dict result;
-    result["pairs"] = statistics.counts.pairs;
-    result["passed"] = by_level(statistics.counts.passed);
-    result["exact"] = statistics.counts.exact;
-    result["guarded_cells"] = statistics.guarded_cells;
-    return result;
-}
-
-// The Python object: the arrays it reads from live as long as it does.
-class PyMatcher {
+// The gallery as Python holds it: its arrays live as long as what reads from them.
+class PyGallery {
  public:
-    PyMatcher(std::vector<py::array> levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
-              const std::vector<int>& shifts, int threads, const std::string& instruction_set,
-              const std::string& upsampling, const std::vector<double>& weights,
+    PyGallery(std::vector<py::array> levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
+              const std::vector<int>& shifts, const std::vector<double>& weights,
               std::optional<std::vector<PyCodes>> codes)
-        : levels_(std::move(levels)),
-          codes_(std::move(codes)),
-          matcher_(make(levels_, sizes, shifts, threads, instruction_set, upsampling, weights, codes_)) {}
-
-    // Statistics of each request.
-    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, int64_t window,
-                                const std::optional<py::array>& ignore, double guard_share) {
-        const auto& shapes = matcher_.shape().levels();
-        if (ignore)
-            expect(*ignore, "ignore", ignore->dtype().is(py::dtype::of<bool>()), "bool",
-                   {shapes[0].height, shapes[0].width});
-        std::vector<std::vector<QueryLevel>> levels;
-        std::vector<Request> requests;
-        for (auto& [query, image_ids, distances, neighbours] : queries) {
-            const std::string name = query_name(queries.size(), levels.size());
-            levels.push_back(check_query(query, name));
-            const auto ids = check_ids(image_ids);
-            const auto most = static_cast<int64_t>(ids.size()) * matcher_.reachable(window);
-            if (kappa < 1 || kappa > most)
-                throw py::value_error("kappa: expected 1 to " + std::to_string(most) +
-                                      ", the pixels within reach, got " + std::to_string(kappa));
-            expect(distances, "distances", distances.dtype().is(py::dtype::of<double>()) && distances.writeable(),
-                   "writeable float64", {shapes[0].height, shapes[0].width});
-            expect(neighbours, "neighbours", neighbours.dtype().is(py::dtype::of<int32_t>()) && neighbours.writeable(),
-                   "writeable int32", {shapes[0].height, shapes[0].width, kappa, 3});
-            requests.push_back({{},
-                                ids,
-                                kappa,
-                                window,
-                                ignore ? static_cast<const uint8_t*>(ignore->data()) : nullptr,
-                                static_cast<double*>(distances.mutable_data()),
-                                static_cast<int32_t*>(neighbours.mutable_data()),
-                                guard_share});
+        : levels_(std::move(levels)), codes_(std::move(codes)), shape_(shape_of(levels_, sizes, shifts)) {
+        gallery_.images = levels_[0].shape(0);
+        gallery_.storage = is_half(levels_[0]) ? Storage::float16 : Storage::float32;
+        for (size_t l = 0; l < levels_.size(); ++l) {
+            const bool half = gallery_.storage == Storage::float16;
+            expect(levels_[l], "gallery level " + std::to_string(l), half ? is_half(levels_[l]) : is_float(levels_[l]),
+                   half ? "float16" : "float32",
+                   {gallery_.images, shape_.cell_rows(), shape_.cell_columns(), shape_.block(static_cast<int64_t>(l)),
+                    levels_[l].shape(4)});
+            gallery_.levels.push_back(levels_[l].data());
         }
-        for (size_t i = 0; i < requests.size(); ++i) requests[i].levels = levels[i];
-        std::vector<Statistics> statistics(requests.size());
-        try {
-            const py::gil_scoped_release released;
-            if (requests.size() == 1) {
-                statistics[0] = matcher_.match(requests[0]);
-            } else {
-                matcher_.match_batch(requests, statistics);
-            }
-        } catch (const NotFinite& bad) {
-            throw py::value_error(query_name(queries.size(), static_cast<size_t>(bad.query)) + " level " +
-                                  std::to_string(bad.level) + ": expected finite features, got NaN or infinity at " +
-                                  "(channel, y, x) = " + joined({bad.channel, bad.y, bad.x}));
-        }
-        std::vector<py::dict> result;
-        for (const Statistics& s : statistics) result.push_back(as_dict(s, matcher_.shape().level_count()));
-        return result;
+        if (weights.size() != levels_.size() || !std::all_of(weights.begin(), weights.end(), [](double w) {
+                return w >= kLeastWeight && w <= kMostWeight;
+            }))
+            throw py::value_error("weights: expected one for each level, " + std::to_string(levels_.size()) +
+                                  ", from 1e-6 to 1e6");
+        gallery_.weights = weights;
+        if (codes_) gallery_.codes = check_codes(*codes_, shape_, gallery_.images);
     }
 
-    int64_t reachable(int64_t window) const { return matcher_.reachable(window); }
-    const char* instruction_set() const { return matcher_.instruction_set(); }
-    int threads() const { return matcher_.threads(); }
+    const PyramidShape& shape() const { return shape_; }
+    const Gallery& gallery() const { return gallery_; }
 
  private:
-    static Matcher make(const std::vector<py::array>& levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
-                        const std::vector<int>& shifts, int threads, const std::string& instruction_set,
-                        const std::string& upsampling, const std::vector<double>& weights,
-                        const std::optional<std::vector<PyCodes>>& codes) {
+    static PyramidShape shape_of(const std::vector<py::array>& levels,
+                                 const std::vector<std::pair<int64_t, int64_t>>& sizes,
+                                 const std::vector<int>& shifts) {
         if (levels.empty() || levels.size() != sizes.size() || levels.size() != shifts.size())
             throw py::value_error("levels: expected one size and one shift for each of at least one level");
         std::vector<LevelShape> shapes;
@@ -180,30 +134,7 @@ class PyMatcher {
                                       ": expected (n, rows, columns, block, channels), got " + described(levels[l]));
             shapes.push_back({levels[l].shape(4), sizes[l].first, sizes[l].second, shifts[l]});
         }
-        PyramidShape shape(std::move(shapes));
-        Gallery gallery;
-        gallery.images = levels[0].shape(0);
-        gallery.storage = is_half(levels[0]) ? Storage::float16 : Storage::float32;
-        for (size_t l = 0; l < levels.size(); ++l) {
-            const bool half = gallery.storage == Storage::float16;
-            expect(levels[l], "gallery level " + std::to_string(l), half ? is_half(levels[l]) : is_float(levels[l]),
-                   half ? "float16" : "float32",
-                   {gallery.images, shape.cell_rows(), shape.cell_columns(), shape.block(static_cast<int64_t>(l)),
-                    levels[l].shape(4)});
-            gallery.levels.push_back(levels[l].data());
-        }
-        if (weights.size() != levels.size() || !std::all_of(weights.begin(), weights.end(), [](double w) {
-                return w >= kLeastWeight && w <= kMostWeight;
-            }))
-            throw py::value_error("weights: expected one for each level, " + std::to_string(levels.size()) +
-                                  ", from 1e-6 to 1e6");
-        gallery.weights = weights;
-        if (codes) gallery.codes = check_codes(*codes, shape, gallery.images);
-        if (threads < 1) throw py::value_error("threads: expected at least 1, got " + std::to_string(threads));
-        if (upsampling != "nearest" && upsampling != "bilinear")
-            throw py::value_error("upsampling: expected 'nearest' or 'bilinear', got '" + upsampling + "'");
-        return Matcher(std::move(shape), std::move(gallery), threads, instruction_set,
-                       upsampling == "nearest" ? Upsampling::nearest : Upsampling::bilinear);
+        return PyramidShape(std::move(shapes));
     }
 
     static std::vector<GalleryCodes> check_codes(const std::vector<PyCodes>& codes, const PyramidShape& shape,
@@ -236,48 +167,173 @@ class PyMatcher {
         return checked;
     }
 
-    static std::string query_name(size_t count, size_t index) {
-        return count == 1 ? "query" : "query " + std::to_string(index) + ",";
-    }
-
-    std::vector<QueryLevel> check_query(const std::vector<py::array>& query, const std::string& name) const {
-        const auto& shapes = matcher_.shape().levels();
-        if (query.size() != shapes.size())
-            throw py::value_error("query_levels: expected " + std::to_string(shapes.size()) + " levels, got " +
-                                  std::to_string(query.size()));
-        std::vector<QueryLevel> levels;
-        for (size_t l = 0; l < query.size(); ++l) {
-            expect(query[l], name + " level " + std::to_string(l), is_float(query[l]) || is_half(query[l]),
-                   "float32 or float16", {shapes[l].channels, shapes[l].height, shapes[l].width});
-            levels.push_back({query[l].data(), is_half(query[l]) ? Storage::float16 : Storage::float32});
-        }
-        return levels;
-    }
-
-    std::span<const int64_t> check_ids(const py::array& image_ids) const {
-        expect(image_ids, "image_ids", image_ids.dtype().is(py::dtype::of<int64_t>()), "int64", {image_ids.size()});
-        const std::span ids(static_cast<const int64_t*>(image_ids.data()), static_cast<size_t>(image_ids.size()));
-        std::vector<int64_t> sorted(ids.begin(), ids.end());
-        std::sort(sorted.begin(), sorted.end());
-        if (sorted.empty() || sorted.front() < 0 || sorted.back() >= matcher_.images() ||
-            std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
-            throw py::value_error("image_ids: expected distinct ids from 0 to " +
-                                  std::to_string(matcher_.images() - 1) + ", at least one, got " + joined(sorted));
-        return ids;
-    }
-
     static constexpr double kLeastWeight = 1e-6, kMostWeight = 1e6;
 
     std::vector<py::array> levels_;
     std::optional<std::vector<PyCodes>> codes_;
-    Matcher matcher_;
+    PyramidShape shape_;
+    Gallery gallery_;
 };
+
+// A query's levels, image ids, and where its distances and neighbours go.
+using PyRequest = std::tuple<std::vector<py::array>, py::array, py::array, py::array>;
+
+std::string query_name(size_t count, size_t index) {
+    return count == 1 ? "query" : "query " + std::to_string(index) + ",";
+}
+
+std::vector<QueryLevel> check_query(const std::vector<py::array>& query, const std::string& name,
+                                    const PyramidShape& shape) {
+    const auto& shapes = shape.levels();
+    if (query.size() != shapes.size())
+        throw py::value_error("query_levels: expected " + std::to_string(shapes.size()) + " levels, got " +
+                              std::to_string(query.size()));
+    std::vector<QueryLevel> levels;
+    for (size_t l = 0; l < query.size(); ++l) {
+        expect(query[l], name + " level " + std::to_string(l), is_float(query[l]) || is_half(query[l]),
+               "float32 or float16", {shapes[l].channels, shapes[l].height, shapes[l].width});
+        levels.push_back({query[l].data(), is_half(query[l]) ? Storage::float16 : Storage::float32});
+    }
+    return levels;
+}
+
+std::span<const int64_t> check_ids(const py::array& image_ids, int64_t images) {
+    expect(image_ids, "image_ids", image_ids.dtype().is(py::dtype::of<int64_t>()), "int64", {image_ids.size()});
+    const std::span ids(static_cast<const int64_t*>(image_ids.data()), static_cast<size_t>(image_ids.size()));
+    std::vector<int64_t> sorted(ids.begin(), ids.end());
+    std::sort(sorted.begin(), sorted.end());
+    if (sorted.empty() || sorted.front() < 0 || sorted.back() >= images ||
+        std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+        throw py::value_error("image_ids: expected distinct ids from 0 to " + std::to_string(images - 1) +
+                              ", at least one, got " + joined(sorted));
+    return ids;
+}
+
+py::dict as_dict(const Statistics& statistics, int64_t levels) {
+    const auto by_level = [&](const int64_t* counts) {
+        return py::tuple(py::cast(std::vector(counts, counts + levels)));
+    };
+    py::dict result;
+    result["pairs"] = statistics.counts.pairs;
+    result["passed"] = by_level(statistics.counts.passed);
+    result["exact"] = statistics.counts.exact;
+    result["guarded_cells"] = statistics.guarded_cells;
+    return result;
+}
+
+// The Python object, around the CPU's matcher or a GPU's.
+template <class M>
+class PyMatcher {
+ public:
+    template <class... Options>
+    explicit PyMatcher(PyGallery source, Options&&... options)
+        : source_(std::move(source)), matcher_(source_.shape(), source_.gallery(), std::forward<Options>(options)...) {}
+
+    // Statistics of each request.
+    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, int64_t window,
+                                const std::optional<py::array>& ignore, double guard_share) {
+        const PyramidShape& shape = source_.shape();
+        const LevelShape& finest = shape.levels()[0];
+        if (ignore)
+            expect(*ignore, "ignore", ignore->dtype().is(py::dtype::of<bool>()), "bool", {finest.height, finest.width});
+        std::vector<std::vector<QueryLevel>> levels;
+        std::vector<Request> requests;
+        for (auto& [query, image_ids, distances, neighbours] : queries) {
+            const std::string name = query_name(queries.size(), levels.size());
+            levels.push_back(check_query(query, name, shape));
+            const auto ids = check_ids(image_ids, source_.gallery().images);
+            const auto most = static_cast<int64_t>(ids.size()) * shape.reachable(window);
+            if (kappa < 1 || kappa > most)
+                throw py::value_error("kappa: expected 1 to " + std::to_string(most) +
+                                      ", the pixels within reach, got " + std::to_string(kappa));
+            expect(distances, "distances", distances.dtype().is(py::dtype::of<double>()) && distances.writeable(),
+                   "writeable float64", {finest.height, finest.width});
+            expect(neighbours, "neighbours", neighbours.dtype().is(py::dtype::of<int32_t>()) && neighbours.writeable(),
+                   "writeable int32", {finest.height, finest.width, kappa, 3});
+            requests.push_back({{},
+                                ids,
+                                kappa,
+                                window,
+                                ignore ? static_cast<const uint8_t*>(ignore->data()) : nullptr,
+                                static_cast<double*>(distances.mutable_data()),
+                                static_cast<int32_t*>(neighbours.mutable_data()),
+                                guard_share});
+        }
+        for (size_t i = 0; i < requests.size(); ++i) requests[i].levels = levels[i];
+        std::vector<Statistics> statistics(requests.size());
+        try {
+            const py::gil_scoped_release released;
+            if (requests.size() == 1) {
+                statistics[0] = matcher_.match(requests[0]);
+            } else {
+                matcher_.match_batch(requests, statistics);
+            }
+        } catch (const NotFinite& bad) {
+            throw py::value_error(query_name(queries.size(), static_cast<size_t>(bad.query)) + " level " +
+                                  std::to_string(bad.level) + ": expected finite features, got NaN or infinity at " +
+                                  "(channel, y, x) = " + joined({bad.channel, bad.y, bad.x}));
+        }
+        std::vector<py::dict> result;
+        for (const Statistics& s : statistics) result.push_back(as_dict(s, shape.level_count()));
+        return result;
+    }
+
+    int64_t reachable(int64_t window) const { return source_.shape().reachable(window); }
+    const M& matcher() const { return matcher_; }
+
+ private:
+    PyGallery source_;
+    M matcher_;
+};
+
+std::unique_ptr<PyMatcher<Matcher>> open_matcher(std::vector<py::array> levels,
+                                                 const std::vector<std::pair<int64_t, int64_t>>& sizes,
+                                                 const std::vector<int>& shifts, int threads,
+                                                 const std::string& instruction_set, const std::string& upsampling,
+                                                 const std::vector<double>& weights,
+                                                 std::optional<std::vector<PyCodes>> codes) {
+    if (threads < 1) throw py::value_error("threads: expected at least 1, got " + std::to_string(threads));
+    if (upsampling != "nearest" && upsampling != "bilinear")
+        throw py::value_error("upsampling: expected 'nearest' or 'bilinear', got '" + upsampling + "'");
+    return std::make_unique<PyMatcher<Matcher>>(PyGallery(std::move(levels), sizes, shifts, weights, std::move(codes)),
+                                                threads, instruction_set,
+                                                upsampling == "nearest" ? Upsampling::nearest : Upsampling::bilinear);
+}
+
+#ifdef SPADELINE_CUDA
+using cuda::CudaMatcher;
+
+std::unique_ptr<PyMatcher<CudaMatcher>> open_cuda_matcher(std::vector<py::array> levels,
+                                                          const std::vector<std::pair<int64_t, int64_t>>& sizes,
+                                                          const std::vector<int>& shifts, int device,
+                                                          int64_t memory_limit, const std::vector<double>& weights,
+                                                          std::optional<std::vector<PyCodes>> codes) {
+    PyGallery source(std::move(levels), sizes, shifts, weights, std::move(codes));
+    const py::gil_scoped_release released;
+    return std::make_unique<PyMatcher<CudaMatcher>>(std::move(source), device, memory_limit);
+}
+
+void define_cuda(py::module_& module) {
+    py::class_<PyMatcher<CudaMatcher>>(module, "CudaMatcher")
+        .def(py::init(&open_cuda_matcher), py::arg("levels"), py::arg("sizes"), py::arg("shifts"), py::kw_only(),
+             py::arg("device"), py::arg("memory_limit"), py::arg("weights"), py::arg("codes"))
+        .def("match", &PyMatcher<CudaMatcher>::match, py::arg("requests"), py::kw_only(), py::arg("kappa"),
+             py::arg("window"), py::arg("ignore"), py::arg("guard_share"))
+        .def("reachable", &PyMatcher<CudaMatcher>::reachable, py::arg("window"))
+        .def_property_readonly("architecture",
+                               [](const PyMatcher<CudaMatcher>& m) { return m.matcher().architecture(); })
+        .def_property_readonly("resident", [](const PyMatcher<CudaMatcher>& m) { return m.matcher().resident(); })
+        .def_property_readonly("image_bytes",
+                               [](const PyMatcher<CudaMatcher>& m) { return m.matcher().image_bytes(); });
+}
+#endif
 
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
     module.doc() = "The native matcher. spadeline.engine.matching is its typed door.";
     module.attr("GUARD_SHARE") = kGuardShare;
+    static_cast<void>(py::register_exception<DeviceError>(module, "DeviceError", PyExc_RuntimeError));
     module.def(
         "instruction_sets",
         [] {
@@ -288,15 +344,20 @@ PYBIND11_MODULE(_native, module) {
         "The instruction sets that this machine can run, best first.");
     module.def("encode", encode, "Records of the codes of a level's cells.", py::arg("cells"), py::arg("basis"),
                py::kw_only(), py::arg("coarsest"));
-    py::class_<PyMatcher>(module, "Matcher")
-        .def(py::init<std::vector<py::array>, const std::vector<std::pair<int64_t, int64_t>>&, const std::vector<int>&,
-                      int, const std::string&, const std::string&, const std::vector<double>&,
-                      std::optional<std::vector<PyCodes>>>(),
-             py::arg("levels"), py::arg("sizes"), py::arg("shifts"), py::kw_only(), py::arg("threads"),
-             py::arg("instruction_set"), py::arg("upsampling"), py::arg("weights"), py::arg("codes"))
-        .def("match", &PyMatcher::match, py::arg("requests"), py::kw_only(), py::arg("kappa"), py::arg("window"),
-             py::arg("ignore"), py::arg("guard_share"))
-        .def("reachable", &PyMatcher::reachable, py::arg("window"))
-        .def_property_readonly("instruction_set", &PyMatcher::instruction_set)
-        .def_property_readonly("threads", &PyMatcher::threads);
+    py::class_<PyMatcher<Matcher>>(module, "Matcher")
+        .def(py::init(&open_matcher), py::arg("levels"), py::arg("sizes"), py::arg("shifts"), py::kw_only(),
+             py::arg("threads"), py::arg("instruction_set"), py::arg("upsampling"), py::arg("weights"),
+             py::arg("codes"))
+        .def("match", &PyMatcher<Matcher>::match, py::arg("requests"), py::kw_only(), py::arg("kappa"),
+             py::arg("window"), py::arg("ignore"), py::arg("guard_share"))
+        .def("reachable", &PyMatcher<Matcher>::reachable, py::arg("window"))
+        .def_property_readonly("instruction_set",
+                               [](const PyMatcher<Matcher>& m) { return m.matcher().instruction_set(); })
+        .def_property_readonly("threads", [](const PyMatcher<Matcher>& m) { return m.matcher().threads(); });
+#ifdef SPADELINE_CUDA
+    define_cuda(module);
+    module.attr("CUDA") = true;
+#else
+    module.attr("CUDA") = false;
+#endif
 }

@@ -4,6 +4,7 @@ from .calibration import Threshold
 from .detector import Detector
 from .errors import (
     DependencyError,
+    DeviceError,
     DownloadError,
     ExportError,
     ExtractorError,
@@ -22,6 +23,7 @@ __all__ = [
     "Calibration",
     "DependencyError",
     "Detector",
+    "DeviceError",
     "DownloadError",
     "ExportError",
     "ExtractorError",

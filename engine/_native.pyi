@@ -5,7 +5,9 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['GUARD_SHARE', 'Matcher', 'encode', 'instruction_sets']
+__all__: list[str] = ['CUDA', 'CudaMatcher', 'DeviceError', 'GUARD_SHARE', 'Matcher', 'encode', 'instruction_sets']
+class DeviceError(RuntimeError):
+    pass
 class Matcher:
     def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], sizes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str, upsampling: str, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
         ...
@@ -19,6 +21,22 @@ class Matcher:
     @property
     def threads(self) -> int:
         ...
+class CudaMatcher:  # only where CUDA is True
+    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], sizes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, device: typing.SupportsInt | typing.SupportsIndex, memory_limit: typing.SupportsInt | typing.SupportsIndex, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
+        ...
+    def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, ignore: numpy.ndarray | None, guard_share: typing.SupportsFloat | typing.SupportsIndex) -> list[dict]:
+        ...
+    def reachable(self, window: typing.SupportsInt | typing.SupportsIndex) -> int:
+        ...
+    @property
+    def architecture(self) -> str:
+        ...
+    @property
+    def image_bytes(self) -> int:
+        ...
+    @property
+    def resident(self) -> int:
+        ...
 def encode(cells: numpy.ndarray, basis: numpy.ndarray, *, coarsest: bool) -> numpy.ndarray:
     """
     Records of the codes of a level's cells.
@@ -27,4 +45,5 @@ def instruction_sets() -> list[str]:
     """
     The instruction sets that this machine can run, best first.
     """
-GUARD_SHARE: float = 0.08
+CUDA: bool = ...
+GUARD_SHARE: float = 0.1

@@ -151,7 +151,12 @@ def _score_options(parser: argparse.ArgumentParser) -> None:
 def _run_options(parser: argparse.ArgumentParser, *, device: bool) -> None:
     parser.add_argument("--threads", type=int, help="default: all processors")
     if device:
-        parser.add_argument("--device", choices=get_args(Device), default="auto", help="where the extractor runs")
+        parser.add_argument(
+            "--device",
+            choices=get_args(Device),
+            default="auto",
+            help="where the extractor runs; predict, eval: the matcher too",
+        )
     _json_option(parser)
 
 

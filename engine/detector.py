@@ -5,6 +5,7 @@ Here the stages meet and thresholds become labels. How thresholds come about is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import RecipeError
+from .errors import DeviceError, RecipeError
 from .extractor import Device, Extractor
 from .heatmap import find_regions, overlay
 from .images import Color, Placement, as_rgb, place
@@ -55,6 +56,7 @@ class Detector:
         *,
         device: Device = "auto",
         threads: int | None = None,
+        memory_limit: int | None = None,
         verify: bool = False,
     ) -> Self:
         """Open a recipe for inspection.
@@ -64,10 +66,13 @@ class Detector:
         folder
             The recipe.
         device
-            Where the extractor runs; ``"auto"`` decides once, and :attr:`info` says what it took.
+            Where the extractor and the matcher run. ``"cuda"``: both on the GPU, or an error. ``"auto"``: what there is
+            of that; :attr:`info` says what it took. It is decided here, once.
         threads
             For ONNX Runtime, the matcher, faiss and OpenCV; None takes the machine's processors. The last two have but
             one setting for the whole process.
+        memory_limit
+            Bytes of the GPU's memory that the gallery may take: see :class:`.matching.Matcher`.
         verify
             Also compare every file's SHA-256.
 
@@ -77,6 +82,8 @@ class Detector:
             Not a recipe, a damaged one, or one without thresholds.
         ExtractorError
             Its extractor can't run, or not on this device.
+        DeviceError
+            The matcher can't run on the GPU that was asked for.
         DependencyError
             ONNX Runtime or faiss isn't installed.
 
@@ -95,7 +102,7 @@ class Detector:
                 f"{recipe.extractor_path}: expected input {recipe.input_size} and levels {recipe.level_shapes}, "
                 f"got {extractor.input_size} and {extractor.level_shapes}"
             )
-        return cls(recipe, extractor, Scorer(recipe, threads=threads))
+        return cls(recipe, extractor, _open_scorer(recipe, device, extractor, threads, memory_limit))
 
     @property
     def info(self) -> dict[str, Any]:
@@ -114,6 +121,8 @@ class Detector:
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
             "matcher": self._scorer.matcher.path,
+            "matcher_device": self._scorer.matcher.device,
+            "resident_images": self._scorer.matcher.resident_images,
             "instruction_set": self._scorer.matcher.instruction_set,
             "threads": self._scorer.matcher.threads,
         }
@@ -220,3 +229,15 @@ class Detector:
         tiny = np.finfo(np.float64).tiny
         ratio = max(image_score / max(self._tau, tiny), map_score / max(self._theta, tiny))
         return ratio, image_score > self._tau or map_score > self._theta
+
+
+def _open_scorer(
+    recipe: Recipe, device: Device, extractor: Extractor, threads: int | None, memory_limit: int | None
+) -> Scorer:
+    """Open the matcher on the GPU where that was asked for; with "auto", where the extractor is and it can follow."""
+    if device == "cuda":
+        return Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit)
+    if device == "auto" and extractor.on_gpu and recipe.settings.upsampling == "nearest":
+        with contextlib.suppress(DeviceError):
+            return Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit)
+    return Scorer(recipe, threads=threads)

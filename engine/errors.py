@@ -19,6 +19,10 @@ class ExtractorError(SpadelineError):
     """An ONNX file that isn't one, breaks the extractor's contract, or can't run on the device asked for."""
 
 
+class DeviceError(SpadelineError):
+    """A GPU that isn't there, fails, or lacks memory; or a build of spadeline that can't use one."""
+
+
 class RecipeError(SpadelineError):
     """A recipe folder that is damaged, incomplete, of another version, locked or not a recipe."""
 

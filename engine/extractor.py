@@ -105,6 +105,11 @@ class Extractor:
         self.precision: str = self._dtypes[0].name
         self.level_shapes, self.embedding_size = self._try_out()
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the graph runs on a GPU."""
+        return self.provider != _CPU
+
     def extract(self, images: NDArray[np.uint8]) -> Features:
         """Run the graph.
 

@@ -17,7 +17,7 @@ from . import _native, reference
 from .cells import from_cells, level_shifts, to_cells
 from .checks import check_choice, check_integer, check_number
 from .codes import LevelCodes, can_encode, encode_gallery
-from .errors import InputError
+from .errors import DeviceError, InputError
 from .extractor import MOST_THREADS
 from .settings import LARGEST_WEIGHT, LARGEST_WINDOW, MOST_NEIGHBOURS, SMALLEST_WEIGHT, Upsampling
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 Path = Literal["auto", "pruned", "dense", "reference"]
+MatcherDevice = Literal["cpu", "cuda"]
 Levels = Sequence[NDArray[np.floating]]
 
 INSTRUCTION_SET_VARIABLE = "SPADELINE_INSTRUCTION_SET"
@@ -103,12 +104,32 @@ class Matcher:
         ``"nearest"``, or ``"bilinear"`` with half-pixel centres and clamped edges, on the dense path only.
     instruction_set
         ``"auto"``: the best that the machine runs, or what ``SPADELINE_INSTRUCTION_SET`` names; or one of
-        :func:`instruction_sets`.
+        :func:`instruction_sets`. The CPU's alone.
+    device
+        ``"cpu"``, or ``"cuda"``: the first NVIDIA GPU that CUDA shows (``CUDA_VISIBLE_DEVICES`` chooses), to whose
+        memory the gallery is copied. There: nearest upsampling, kappa up to 32, no reference path, and a query's levels
+        all of one number type.
+    memory_limit
+        Bytes of the GPU's memory that the gallery may take; None: nine tenths of what is free. Images that don't fit
+        are copied when a query needs them, and replace those that were needed least recently.
+
+    Attributes
+    ----------
+    path : str
+        What ``"auto"`` came to: "pruned", "dense" or "reference".
+    instruction_set : str
+        The one in use; on a GPU its architecture, as "sm_87".
+    threads : int
+        Size of the team of threads; 0 on a GPU.
+    resident_images : int
+        Gallery images that lie where the matcher works at once: all, but on a GPU with too little memory.
 
     Raises
     ------
     InputError
         An array of the wrong type, size or content, or an unknown option.
+    DeviceError
+        No GPU, none that works, or not enough memory on it; or a build without CUDA.
 
     Notes
     -----
@@ -134,6 +155,8 @@ class Matcher:
         path: Path = "auto",
         upsampling: Upsampling = "nearest",
         instruction_set: str = "auto",
+        device: MatcherDevice = "cpu",
+        memory_limit: int | None = None,
     ) -> None:
         _check_gallery(levels)
         check_choice("path", path, get_args(Path))
@@ -143,7 +166,7 @@ class Matcher:
         cells = [to_cells(level, shifts[-1] - shift) for level, shift in zip(levels, shifts, strict=True)]
         wanted = path == "pruned" or (path == "auto" and upsampling == "nearest")
         codes = encode_gallery(cells) if wanted and can_encode(tuple(level.shape[1] for level in levels)) else None
-        self._open(cells, sizes, codes, weights, threads, path, upsampling, instruction_set)
+        self._open(cells, sizes, codes, weights, threads, path, upsampling, instruction_set, device, memory_limit)
 
     @classmethod
     def from_cells(
@@ -157,6 +180,8 @@ class Matcher:
         path: Path = "auto",
         upsampling: Upsampling = "nearest",
         instruction_set: str = "auto",
+        device: MatcherDevice = "cpu",
+        memory_limit: int | None = None,
     ) -> Self:
         """Open a gallery that is already in the cell-blocked layout (a recipe's memory maps), without a copy.
 
@@ -168,18 +193,27 @@ class Matcher:
             (h, w) of each level.
         codes
             The levels' codes: see :mod:`spadeline.engine.codes`. Without them there is no pruned path.
-        weights, threads, path, upsampling, instruction_set
+        weights, threads, path, upsampling, instruction_set, device, memory_limit
             As in the constructor. Features aren't checked here: one that isn't finite is reported by ``match``.
         """
         check_choice("path", path, get_args(Path))
         check_choice("upsampling", upsampling, get_args(Upsampling))
         matcher = cls.__new__(cls)
-        matcher._open(list(cells), tuple(sizes), codes, weights, threads, path, upsampling, instruction_set)  # noqa: SLF001 - our own
+        matcher._open(  # noqa: SLF001 - our own
+            list(cells), tuple(sizes), codes, weights, threads, path, upsampling, instruction_set, device, memory_limit
+        )
         return matcher
 
     @classmethod
     def from_recipe(
-        cls, recipe: Recipe, *, threads: int | None = None, path: Path = "auto", instruction_set: str = "auto"
+        cls,
+        recipe: Recipe,
+        *,
+        threads: int | None = None,
+        path: Path = "auto",
+        instruction_set: str = "auto",
+        device: MatcherDevice = "cpu",
+        memory_limit: int | None = None,
     ) -> Self:
         """Open a recipe's gallery where it lies, with the upsampling and the weights that its settings name."""
         return cls.from_cells(
@@ -191,6 +225,8 @@ class Matcher:
             path=path,
             upsampling=recipe.settings.upsampling,
             instruction_set=instruction_set,
+            device=device,
+            memory_limit=memory_limit,
         )
 
     def _open(
@@ -203,45 +239,56 @@ class Matcher:
         path: Path,
         upsampling: Upsampling,
         instruction_set: str,
+        device: MatcherDevice,
+        memory_limit: int | None,
     ) -> None:
+        check_choice("device", device, get_args(MatcherDevice))
+        if memory_limit is not None:
+            check_integer("memory_limit", memory_limit, low=1, high=2**62)
         threads = os.cpu_count() or 1 if threads is None else threads
         check_integer("threads", threads, low=1, high=MOST_THREADS)
         if instruction_set == "auto":
             instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
         self.path = _resolved(path, upsampling, codes)
+        self.device = device
         self.upsampling = upsampling
         self.sizes = sizes
         self.weights = _checked_weights(weights, len(cells))
         self._cells = cells
         self._guard_share = _native.GUARD_SHARE
-        used = codes if self.path == "pruned" else None
+        used = None
+        if codes is not None and self.path == "pruned":
+            used = [(level.basis, level.projected, level.rotated) for level in codes]
+        gallery = (cells, sizes, level_shifts(sizes))
+        self._native: Any
         try:
-            self._native = _native.Matcher(
-                cells,
-                sizes,
-                level_shifts(sizes),
-                threads=threads,
-                instruction_set=instruction_set,
-                upsampling=upsampling,
-                weights=self.weights,
-                codes=None if used is None else [(level.basis, level.projected, level.rotated) for level in used],
-            )
+            if device == "cuda":
+                _check_cuda(self.path, upsampling)
+                limit = -1 if memory_limit is None else memory_limit
+                self._native = _native.CudaMatcher(
+                    *gallery, device=0, memory_limit=limit, weights=self.weights, codes=used
+                )
+                self.instruction_set, self.threads = self._native.architecture, 0
+                self.resident_images = self._native.resident
+            else:
+                self._native = _native.Matcher(
+                    *gallery,
+                    threads=threads,
+                    instruction_set=instruction_set,
+                    upsampling=upsampling,
+                    weights=self.weights,
+                    codes=used,
+                )
+                self.instruction_set, self.threads = self._native.instruction_set, self._native.threads
+                self.resident_images = len(cells[0])
         except ValueError as error:
             raise InputError(str(error)) from None
-
-    @property
-    def instruction_set(self) -> str:
-        """The instruction set in use."""
-        return self._native.instruction_set
-
-    @property
-    def threads(self) -> int:
-        """The size of the matcher's team of threads."""
-        return self._native.threads
+        except _native.DeviceError as error:
+            raise DeviceError(f"device: {error}") from None
 
     def reachable(self, window: int | None) -> int:
         """Pixels of one image that every query pixel can reach: kappa's limit, times the images searched."""
-        return self._native.reachable(-1 if window is None else window)
+        return int(self._native.reachable(-1 if window is None else window))
 
     def match(
         self,
@@ -339,6 +386,8 @@ class Matcher:
                 counts = self._native.match(
                     requests, kappa=kappa, window=reach, ignore=ignore, guard_share=self._guard_share
                 )
+        except _native.DeviceError as error:
+            raise DeviceError(f"device: {error}") from None
         except (ValueError, RuntimeError) as error:
             raise InputError(str(error)) from None
         return [
@@ -383,6 +432,19 @@ def _resolved(
     if path == "auto":
         return "pruned" if possible else "dense"
     return path
+
+
+def _check_cuda(path: str, upsampling: Upsampling) -> None:
+    if not _native.CUDA:
+        raise DeviceError(
+            "device: expected a spadeline that was built with CUDA for 'cuda', got one without: install it anew on a "
+            "machine where nvcc is on the PATH"
+        )
+    if path == "reference" or upsampling != "nearest":
+        raise InputError(
+            f"device: expected the pruned or the dense path and nearest upsampling for 'cuda', got {path!r} and "
+            f"{upsampling!r}"
+        )
 
 
 def _checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .heatmap import anomaly_map, ignored_distances
-from .matching import Matcher
+from .matching import Matcher, MatcherDevice
 from .recipe import Recipe
 from .retrieval import Retrieval
 
@@ -68,9 +68,18 @@ class Scorer:
         The recipe; its gallery is read where it lies.
     threads
         For faiss and the matcher; None takes the machine's processors.
+    device, memory_limit
+        The matcher's: see :class:`.matching.Matcher`.
     """
 
-    def __init__(self, recipe: Recipe, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        threads: int | None = None,
+        device: MatcherDevice = "cpu",
+        memory_limit: int | None = None,
+    ) -> None:
         settings, count = recipe.settings, len(recipe.images)
         for name, k in (("k_score", settings.k_score), ("k_gallery", settings.k_gallery)):
             if k > count:
@@ -82,7 +91,7 @@ class Scorer:
         finest = recipe.level_shapes[0][1:]
         self._ignored_distances = None if recipe.ignore is None else ignored_distances(recipe.ignore, finest)
         self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads)
-        self.matcher = Matcher.from_recipe(recipe, threads=threads)
+        self.matcher = Matcher.from_recipe(recipe, threads=threads, device=device, memory_limit=memory_limit)
 
     def score(
         self,

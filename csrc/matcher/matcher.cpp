@@ -92,16 +92,6 @@ Matcher::Matcher(PyramidShape shape, Gallery gallery, int threads, const std::st
 
 const char* Matcher::instruction_set() const { return model_.kernels.name; }
 
-int64_t Matcher::reachable(int64_t window) const {
-    const LevelShape& finest = model_.shape.levels()[0];
-    if (window < 0) return finest.height * finest.width;
-    const auto fewest = [&](int64_t cells, int64_t size) {  // a query in either end cell sees least
-        const int64_t side = int64_t{1} << model_.shape.depth(), seen = std::min(window + 1, cells);
-        return std::min(std::min(seen * side, size), size - (cells - seen) * side);
-    };
-    return fewest(model_.shape.cell_rows(), finest.height) * fewest(model_.shape.cell_columns(), finest.width);
-}
-
 Statistics Matcher::match(const Request& request) {
     const std::lock_guard turn(turn_);
     return searches_[0]->run(request, &pool_);

@@ -47,8 +47,6 @@ class Matcher {
     int64_t images() const { return images_; }
     int threads() const { return pool_.size(); }
     const char* instruction_set() const;
-    // Pixels of one image within `window` cells of the query's worst-placed pixel: kappa's limit is this times images.
-    int64_t reachable(int64_t window) const;
 
     // See Search::run for what they throw.
     Statistics match(const Request& request);

@@ -1,5 +1,6 @@
 #include "matcher/pyramid.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -40,6 +41,16 @@ PyramidShape::PyramidShape(std::vector<LevelShape> levels) : levels_(std::move(l
     if (levels_[0].height > INT32_MAX / levels_[0].width)
         throw std::invalid_argument("levels: expected fewer than 2^31 positions, got more");
     for (int64_t l = 0; l < level_count(); ++l) raster_.push_back(raster_of(*this, l));
+}
+
+int64_t PyramidShape::reachable(int64_t window) const {
+    const LevelShape& finest = levels_[0];
+    if (window < 0) return finest.height * finest.width;
+    const auto fewest = [&](int64_t cells, int64_t size) {  // a query in either end cell sees least
+        const int64_t side = int64_t{1} << depth(), seen = std::min(window + 1, cells);
+        return std::min(std::min(seen * side, size), size - (cells - seen) * side);
+    };
+    return fewest(cell_rows(), finest.height) * fewest(cell_columns(), finest.width);
 }
 
 }  // namespace spadeline

@@ -35,6 +35,8 @@ class PyramidShape {
     int64_t positions(int64_t level) const { return cells() * block(level); }
     // y * width + x of each position of a level, kPadding where it lies outside.
     const std::vector<int64_t>& raster(int64_t level) const { return raster_[level]; }
+    // Finest positions within `window` cells of the worst-placed one, all if it is negative: kappa's limit, an image.
+    int64_t reachable(int64_t window) const;
 
  private:
     std::vector<LevelShape> levels_;

@@ -79,10 +79,6 @@ inline Gallery gallery_of(const Case& c, const Codes* codes) {
     return gallery;
 }
 
-inline int64_t reachable(const Case& c, int64_t window) {
-    return Matcher(c.shape, gallery_of(c, nullptr), 1, "scalar", c.upsampling).reachable(window);
-}
-
 inline Question random_question(Random& random, const Case& c, const std::vector<Values>& values) {
     Question q{{}, random.one_in(3) ? Storage::float16 : Storage::float32, {}, 1, -1, {}, {}};
     const int64_t origin = random.below(3), from = random.below(c.images);  // 0: a gallery image; 1: nearly one
@@ -103,7 +99,7 @@ inline Question random_question(Random& random, const Case& c, const std::vector
     q.ids.resize(random.upto(c.images));
     q.window = random.one_in(2) ? -1 : random.below(4);
     constexpr int64_t kappas[] = {1, 1, 2, 5, 16, 40, 200};
-    q.kappa = std::min(kappas[random.below(7)], static_cast<int64_t>(q.ids.size()) * reachable(c, q.window));
+    q.kappa = std::min(kappas[random.below(7)], static_cast<int64_t>(q.ids.size()) * c.shape.reachable(q.window));
     constexpr double ignored[] = {0, 0, 0, 0, 0, 0.1, 0.5, 1};  // share of pixels
     const double share = ignored[random.below(8)];
     const LevelShape& finest = c.shape.levels()[0];

@@ -1,0 +1,104 @@
+// Step 2: bounds of all pairs of cells from the coarsest level's codes.
+//
+// A block bounds 64 cells of the query by four panels of kPanel gallery cells: both sides' bytes lie alike, are staged
+// in shared memory, and are multiplied in tiles of 4 x 4 sums a thread. Only the bounds are written; those of gallery
+// cells outside the window, or that fill up an image's last panel, are infinite.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "matcher/cuda/bound.cuh"
+#include "matcher/cuda/task.cuh"
+#include "matcher/cuda/warp.cuh"
+
+namespace spadeline::cuda {
+
+inline constexpr int kCoarsePanels = 4, kCoarseCells = kCoarsePanels * static_cast<int>(kPanel);
+inline constexpr int kCoarseWords = 16;  // of four bytes, staged at a time of every cell
+inline constexpr int kCoarseThreads = 256;
+
+__device__ __forceinline__ const DeviceCodes& coarsest_codes(const DeviceTask& task) {
+    const DeviceLevel& level = task.level[task.level_count - 1];
+    return task.level_count > 1 ? level.projected : level.rotated;
+}
+
+__device__ __forceinline__ bool within_window(const DeviceTask& task, int64_t query_cell, int64_t gallery_cell) {
+    if (task.window < 0) return true;
+    const int64_t dy = query_cell / task.cell_columns - gallery_cell / task.cell_columns;
+    const int64_t dx = query_cell % task.cell_columns - gallery_cell % task.cell_columns;
+    return (dy < 0 ? -dy : dy) <= task.window && (dx < 0 ? -dx : dx) <= task.window;
+}
+
+__global__ void __launch_bounds__(kCoarseThreads) coarse_kernel(const __grid_constant__ DeviceTask task) {
+    const DeviceCodes& codes = coarsest_codes(task);
+    const int thread = static_cast<int>(threadIdx.x);
+    const int64_t first_panel = int64_t{blockIdx.x} * kCoarsePanels, panels = task.image_count * task.panels;
+    const int64_t first_cell = task.first_cell + int64_t{blockIdx.y} * kCoarseCells;  // of the query
+    const int64_t end_cell = task.first_cell + task.band < task.cells ? task.first_cell + task.band : task.cells;
+
+    // This thread's pairs: cells query to query + 3, and gallery to gallery + 3 of an image.
+    const int64_t query = first_cell + thread / 16 * 4;
+    const int64_t panel = first_panel + thread % 16 / 4, image = panel / task.panels;
+    const int64_t gallery = panel % task.panels * kPanel + thread % 4 * 4;
+    unsigned open = 0;  // a bit for each pair that is one
+    for (int i = 0; i < 16; ++i)
+        if (panel < panels && query + i / 4 < end_cell && gallery + i % 4 < task.cells &&
+            within_window(task, query + i / 4, gallery + i % 4))
+            open |= 1u << i;
+
+    int sum[16] = {};
+    if (__syncthreads_or(open != 0)) {
+        auto* queries = reinterpret_cast<uint4*>(shared_memory());  // (kCoarseWords, kCoarseCells) words
+        uint4* galleries = queries + kCoarseWords * kCoarseCells / 4;
+        const int at = thread % 64 / 4, quarter = thread % 4;  // the word and the four cells that this thread stages
+        const int64_t from_cells = first_cell / kPanel + thread / 64, from_panel = first_panel + thread / 64;
+        const bool cells_there = from_cells * kPanel < end_cell, panel_there = from_panel < panels;
+        const uint8_t* query_record = codes.query + from_cells * codes.record;
+        const uint8_t* record = codes.gallery;
+        if (panel_there)
+            record += (task.slots[from_panel / task.panels] * codes.groups + from_panel % task.panels) * codes.record;
+        const int to = at * (kCoarseCells / 4) + thread / 64 * 4 + quarter;
+        for (int word = 0; word < codes.book.dims / 4; word += kCoarseWords) {
+            const bool there = word + at < codes.book.dims / 4;
+            const uint4 zero = {0, 0, 0, 0};
+            const int64_t from = int64_t{word + at} * 4 + quarter;
+            queries[to] = there && cells_there ? reinterpret_cast<const uint4*>(query_record)[from] : zero;
+            galleries[to] = there && panel_there ? reinterpret_cast<const uint4*>(record)[from] : zero;
+            __syncthreads();
+            const int words = codes.book.dims / 4 - word < kCoarseWords ? codes.book.dims / 4 - word : kCoarseWords;
+            for (int w = 0; w < words; ++w)
+                multiply_codes(queries[w * (kCoarseCells / 4) + thread / 16],
+                               galleries[w * (kCoarseCells / 4) + thread % 16], sum);
+            __syncthreads();
+        }
+    }
+
+    if (panel >= panels) return;
+    const auto weight = static_cast<float>(task.level[task.level_count - 1].weight);
+    const uint8_t* record = codes.gallery + (task.slots[image] * codes.groups + panel % task.panels) * codes.record;
+#pragma unroll
+    for (int q = 0; q < 4; ++q) {
+        if (query + q >= end_cell) return;
+        const Terms a =
+            terms_of(codes, codes.query + (query + q) / kPanel * codes.record, static_cast<int>((query + q) % kPanel));
+        float bound[4];
+#pragma unroll
+        for (int g = 0; g < 4; ++g) {
+            const Terms b = terms_of(codes, record, static_cast<int>((gallery + g) % kPanel));
+            const bool pair = open >> (4 * q + g) & 1;
+            bound[g] = pair ? weight * lower_bound(a, b, sum[4 * q + g]) : HUGE_VALF;
+        }
+        float* out = task.bounds + (query + q - task.first_cell) * task.stride + panel * kPanel + gallery % kPanel;
+        *reinterpret_cast<float4*>(out) = {bound[0], bound[1], bound[2], bound[3]};
+    }
+}
+
+inline cudaError_t launch_coarse(const DeviceTask& task, cudaStream_t stream) {
+    const auto blocks = [](int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); };
+    const dim3 grid(blocks(task.image_count * task.panels, kCoarsePanels), blocks(task.band, kCoarseCells));
+    return launch(coarse_kernel, grid, kCoarseThreads, 2 * kCoarseWords * kCoarseCells * sizeof(unsigned), stream,
+                  task);
+}
+
+}  // namespace spadeline::cuda

@@ -1,0 +1,432 @@
+// The dense path: every pair of query and gallery positions, each level's products at that level's own resolution, by
+// tensor cores, in float16. No sum is ever written to memory: what leaves the registers is the pairs whose lower bound
+// (filter.cuh) doesn't exceed their query position's threshold, and settle.cuh decides about those.
+//
+// A block takes a tile of the query and a share of the gallery, and goes through the share tile by tile:
+//   1. products of the coarser levels, which are 2 x 2, 4 x 4, ... times fewer; their sums go to shared memory;
+//   2. these sums and the gallery's norms are where the finest level's sums start;
+//   3. sums that reach their row's `least` are appended to that row's list.
+// Positions are counted in cell-blocked order, so that a tile's first, fourth, sixteenth, ... row begins a position of
+// each coarser level, whatever the size of a cell. Rows of the gallery are counted through all images asked for.
+#pragma once
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+
+#include "matcher/cuda/device.cuh"
+#include "matcher/cuda/filter.cuh"
+#include "matcher/cuda/mma.cuh"
+#include "matcher/cuda/plan.hpp"
+#include "matcher/cuda/settle.cuh"
+#include "matcher/cuda/task.cuh"
+#include "matcher/cuda/warp.cuh"
+
+namespace spadeline::cuda {
+
+// `kChannels`: of the finest level, in a stage. `kResident`: the query's rows stay in shared memory.
+template <int kChannels, bool kResident>
+class Dense {
+ public:
+    __device__ explicit Dense(const DenseTask& dense)
+        : dense_(dense),
+          task_(dense.task),
+          tables_(*reinterpret_cast<DenseTables*>(shared_memory())),
+          rows_(shared_address(shared_memory() + kDenseTables)),
+          ring_(rows_ + (kResident ? dense.plan.steps * kQueryBytes : 0)),
+          gallery_rows_(task_.image_count * task_.level[0].positions),
+          warp_(warp_index()),
+          lane_(lane_index()) {}
+
+    // The shares of one split are worked on at the same time, and so read the same part of the gallery.
+    __device__ void run() {
+        const int64_t cells = dense_.query_cell_count ? *dense_.query_cell_count : task_.cells;
+        query_rows_ = cells * task_.level[0].block;
+        const int64_t query_tiles = (query_rows_ + kQueryRows - 1) / kQueryRows;
+        const int64_t gallery_tiles = (gallery_rows_ + kGalleryRows - 1) / kGalleryRows;
+        const int64_t splits = dense_splits(query_tiles, gallery_tiles, gridDim.x, task_.splits);
+        for (int64_t share = blockIdx.x; share < query_tiles * splits; share += gridDim.x) {
+            const int64_t split = share / query_tiles;
+            last_ = gallery_tiles * (split + 1) / splits;
+            match(share % query_tiles, gallery_tiles * split / splits,
+                  Settler(dense_, tables_, static_cast<int>(split)));
+        }
+    }
+
+ private:
+    static constexpr int kLog = kChannels == 64 ? 3 : 2;  // of the 16-byte units of a row in a stage, finest level
+    static constexpr uint32_t kQueryBytes = kQueryRows * kChannels * 2, kGalleryBytes = kGalleryRows * kChannels * 2;
+    static constexpr uint32_t kStageBytes = kGalleryBytes + (kResident ? 0 : kQueryBytes);
+
+    struct Stage {
+        SharedAddress query, gallery;
+    };
+    // A stage of a tile: from the coarsest level's first channels to the finest one's last.
+    struct Cursor {
+        int level, channel, step;
+        int ahead;  // 0: of this tile, 1: of the next
+    };
+
+    // Where a row's 16-byte unit lies in a stage: no eight rows' same units share a bank.
+    __device__ static uint32_t swizzled(uint32_t row, uint32_t unit, int log) {
+        return ((row << log) + (unit ^ (log == 2 ? row >> 1 & 3 : row & 7))) * 16;
+    }
+
+    __device__ void match(int64_t query_tile, int64_t first, Settler settler) {
+        __syncthreads();  // the last share's tables have been read
+        enter_query(query_tile);
+        __syncthreads();
+        tile_ = reachable(first);
+        if (tile_ == last_) return;
+        slot_ = 0;
+        enter_tile(tile_, 0);
+        __syncthreads();
+        if constexpr (kResident) copy_resident();
+        issued_ = first_stage(), issue_into_ = 0, read_from_ = 0, step_ = 0;
+        for (int i = 0; i + 1 < dense_.plan.stages; ++i) issue();
+        while (tile_ < last_) {
+            next_ = reachable(tile_ + 1);
+            if (next_ < last_) enter_tile(next_, slot_ ^ 1);
+            refresh();
+            if (task_.level_count > 1) match_coarser();
+            match_finest(settler);
+            tile_ = next_, slot_ ^= 1, step_ = 0, --issued_.ahead;
+        }
+        wait_for_copies<0>();  // empty groups
+    }
+
+    // The rows of the query: which positions they are, and what they want.
+    __device__ void enter_query(int64_t query_tile) {
+        if (threadIdx.x == 0) tables_.lowest_row = INT32_MAX, tables_.highest_row = 0;
+        for (int i = threadIdx.x; i < kQueryRows / 4 * (kGalleryRows / 4); i += kDenseThreads)
+            (&tables_.start[0][0])[i] = 0;
+        __syncthreads();
+        if (threadIdx.x >= kQueryRows) return;
+        const int64_t row = query_tile * kQueryRows + threadIdx.x, within = std::min(row, query_rows_ - 1);
+        const int64_t block = task_.level[0].block, index = within / block;
+        const int64_t cell = dense_.query_cells ? dense_.query_cells[index] : index;
+        const int64_t position = cell * block + within % block;
+        const int i = static_cast<int>(threadIdx.x);
+        tables_.query[i] = static_cast<uint32_t>(position);
+        tables_.query_norm[i] = task_.level[0].query_filter_norms[position];
+        tables_.threshold[i] = row == within && task_.scored[position] ? FLT_MAX : -HUGE_VALF;
+        tables_.open[i] = 0;
+        if (task_.window < 0) return;
+        const int cell_row = static_cast<int>(cell / task_.cell_columns);
+        atomicMin(&tables_.lowest_row, cell_row);
+        atomicMax(&tables_.highest_row, cell_row);
+    }
+
+    // Where the rows of a gallery tile lie, and their norms.
+    __device__ void enter_tile(int64_t tile, int slot) {
+        const auto positions = static_cast<uint32_t>(task_.level[0].positions);
+        const auto row = static_cast<uint32_t>(tile * kGalleryRows + threadIdx.x);
+        const uint32_t within = std::min(row, static_cast<uint32_t>(gallery_rows_ - 1));
+        const uint32_t place = static_cast<uint32_t>(task_.slots[within / positions]) * positions + within % positions;
+        tables_.place[slot][threadIdx.x] = place;
+        if (row == within) {
+            start_copy<4>(shared_address(&tables_.norm[slot][threadIdx.x]),
+                          task_.level[0].gallery_filter_norms + place);
+        } else {
+            tables_.norm[slot][threadIdx.x] = HUGE_VALF;
+        }
+    }
+
+    // The first tile from this one on of which any row may lie within the window of any of the query's.
+    __device__ int64_t reachable(int64_t tile) const {
+        while (tile < last_ && task_.window >= 0 && !reaches(tile)) ++tile;
+        return tile;
+    }
+    __device__ bool reaches(int64_t tile) const {
+        const int64_t positions = task_.level[0].positions, block = task_.level[0].block;
+        const int64_t first = tile * kGalleryRows, last = std::min(first + kGalleryRows, gallery_rows_) - 1;
+        if (first / positions != last / positions) return true;
+        const int64_t top = first % positions / block / task_.cell_columns;
+        const int64_t bottom = last % positions / block / task_.cell_columns;
+        return top <= tables_.highest_row + task_.window && tables_.lowest_row <= bottom + task_.window;
+    }
+
+    // Thresholds that other blocks lowered.
+    __device__ void refresh() {
+        const int i = static_cast<int>(threadIdx.x);
+        if (i >= kQueryRows) return;
+        float threshold = tables_.threshold[i];
+        if (threshold >= 0) {
+            threshold = fminf(threshold, fresh(task_.thresholds + tables_.query[i]));
+            tables_.threshold[i] = threshold;
+        }
+        tables_.least[i] = least_sum(threshold, tables_.query_norm[i], dense_.terms.unit);
+    }
+
+    // Halvings from the finest level, as far as a stage's shape goes.
+    __device__ int coarseness(int l) const { return std::min(task_.level[l].shift, int{kCoarsest}); }
+
+    __device__ Cursor first_stage() const { return {task_.level_count - 1, 0, 0, 0}; }
+
+    __device__ void advance(Cursor& cursor) const {
+        ++cursor.step;
+        cursor.channel += kChannels << (2 * coarseness(cursor.level));
+        if (cursor.channel < task_.level[cursor.level].filter_channels) return;
+        cursor.channel = 0;
+        if (--cursor.level >= 0) return;
+        const int ahead = cursor.ahead + 1;
+        cursor = first_stage();
+        cursor.ahead = ahead;
+    }
+
+    // Starts to copy one side's part of a stage, a 16-byte unit a time.
+    template <int kRows>
+    __device__ void copy(const Cursor& cursor, const __half* rows, const uint32_t* places, SharedAddress to) const {
+        const DeviceLevel& level = task_.level[cursor.level];
+        const int twice = 2 * coarseness(cursor.level), log = kLog + twice;
+#pragma unroll
+        for (int i = 0; i < kRows * kChannels / 8 / kDenseThreads; ++i) {
+            const uint32_t piece = threadIdx.x + i * kDenseThreads, row = piece >> log,
+                           unit = piece & ((1u << log) - 1);
+            const uint32_t place = places[row << twice] >> (2 * level.shift);
+            const int channel = cursor.channel + 8 * static_cast<int>(unit);
+            const bool present = channel < level.filter_channels;
+            const __half* from = rows + int64_t{place} * level.filter_channels + (present ? channel : 0);
+            start_copy<16>(to + swizzled(row, unit, log), from, present);
+        }
+    }
+
+    __device__ void copy_resident() {
+        for (Cursor cursor = first_stage(); cursor.ahead == 0; advance(cursor))
+            copy<kQueryRows>(cursor, task_.level[cursor.level].query_filter, tables_.query,
+                             rows_ + cursor.step * kQueryBytes);
+    }
+
+    // Starts to copy the next stage, if there is one, into the ring, which is at most a tile ahead: see plan.hpp.
+    __device__ void issue() {
+        if (issued_.ahead == 0 || next_ < last_) {
+            const DeviceLevel& level = task_.level[issued_.level];
+            const SharedAddress to = ring_ + issue_into_ * kStageBytes;
+            copy<kGalleryRows>(issued_, level.gallery_filter, tables_.place[slot_ ^ issued_.ahead], to);
+            if constexpr (!kResident) copy<kQueryRows>(issued_, level.query_filter, tables_.query, to + kGalleryBytes);
+            advance(issued_);
+        }
+        close_copies();
+        if (++issue_into_ == dense_.plan.stages) issue_into_ = 0;
+    }
+
+    // Waits for a stage, and has the one before it overwritten.
+    __device__ Stage next_stage() {
+        if (dense_.plan.stages == 2) {
+            wait_for_copies<0>();
+        } else if (dense_.plan.stages == 3) {
+            wait_for_copies<1>();
+        } else {
+            wait_for_copies<2>();
+        }
+        __syncthreads();
+        issue();
+        const SharedAddress gallery = ring_ + read_from_ * kStageBytes;
+        if (++read_from_ == dense_.plan.stages) read_from_ = 0;
+        const int step = step_++;
+        return {kResident ? rows_ + step * kQueryBytes : gallery + kGalleryBytes, gallery};
+    }
+
+    // Step 1. A level of 2 x 2 positions has 32 x 64 sums, eight columns a warp; coarser ones have 8 x 16, or repeat
+    // their rows until they have: eight columns and a quarter of the channels a warp.
+    __device__ void match_coarser() {
+        float halved[2][1][4] = {}, quartered[1][1][4] = {};
+        for (int l = task_.level_count - 1; l > 0; --l) {
+            const bool half = coarseness(l) == 1;
+            float sums[2][1][4] = {}, few[1][1][4] = {};
+            const int wide = kChannels << (2 * coarseness(l));
+            for (int channel = 0; channel < task_.level[l].filter_channels; channel += wide) {
+                const Stage stage = next_stage();
+                const int units = std::min(task_.level[l].filter_channels - channel, wide) / 16;
+                if (half) {
+                    multiply_coarse<1>(sums, stage, 8 * warp_, 0, 1, units);
+                } else {
+                    multiply_coarse<2>(few, stage, 8 * (warp_ % 2), warp_ / 2, 4, units);
+                }
+            }
+            for (int i = 0; i < 4; ++i) {
+                halved[0][0][i] += dense_.terms.ratio[l] * sums[0][0][i];
+                halved[1][0][i] += dense_.terms.ratio[l] * sums[1][0][i];
+                quartered[0][0][i] += dense_.terms.ratio[l] * few[0][0][i];
+            }
+        }
+        store_start(halved, quartered[0][0]);
+    }
+
+    // Products of channels 16 `first`, 16 (first + step), ... of a coarser level's stage.
+    template <int kHalvings, int R>
+    __device__ void multiply_coarse(float (&sums)[R][1][4], const Stage& stage, int column, int first, int step,
+                                    int units) const {
+        constexpr int log = kLog + 2 * kHalvings, each = kHalvings == 1 ? 16 : 8;  // rows that a matrix really has
+#pragma unroll 4
+        for (int k = first; k < units; k += step) {
+            Rows rows[R];
+            Columns columns[1];
+            for (int r = 0; r < R; ++r)
+                load(rows[r], stage.query + swizzled(16 * r + lane_ % each, 2 * k + lane_ / 16, log));
+            load(columns[0], stage.gallery + swizzled(column + lane_ % 8, 2 * k + lane_ / 8 % 2, log));
+            multiply(sums, rows, columns);
+        }
+    }
+
+    __device__ void store_start(const float (&halved)[2][1][4], const float (&quartered)[4]) {
+        auto* partial = reinterpret_cast<float (*)[8][16]>(&tables_.start[0][0]);  // of each quarter of the channels
+        const int row = lane_ / 4, pair = 2 * (lane_ % 4);
+        for (int i = 0; i < 2; ++i) partial[warp_ / 2][row][8 * (warp_ % 2) + pair + i] = quartered[i];
+        __syncthreads();
+        float start[2][4];
+        for (int r = 0; r < 2; ++r)
+            for (int i = 0; i < 4; ++i) {
+                const int y = 16 * r + row + 8 * (i / 2), x = 8 * warp_ + pair + i % 2;
+                start[r][i] = halved[r][0][i];
+                for (int part = 0; part < 4; ++part) start[r][i] += partial[part][y / 4][x / 4];
+                if (task_.window >= 0 && !within_window(4 * y, tile_ * kGalleryRows + 4 * x)) start[r][i] = -HUGE_VALF;
+            }
+        __syncthreads();
+        for (int r = 0; r < 2; ++r)
+            for (int i = 0; i < 4; ++i)
+                tables_.start[16 * r + row + 8 * (i / 2)][8 * warp_ + pair + i % 2] = start[r][i];
+    }
+
+    __device__ bool within_window(int query_row, int64_t gallery_row) const {
+        const int64_t block = task_.level[0].block, columns = task_.cell_columns;
+        const int64_t a = tables_.query[query_row] / block, b = gallery_row % task_.level[0].positions / block;
+        const int64_t dy = a / columns - b / columns, dx = a % columns - b % columns;
+        return std::max(dy, -dy) <= task_.window && std::max(dx, -dx) <= task_.window;
+    }
+
+    // Steps 2 and 3: a warp has 64 rows and 64 columns of the tile's sums.
+    __device__ void match_finest(Settler& settler) {
+        const int first_row = 64 * (warp_ % 2), first_column = 64 * (warp_ / 2);
+        float sums[4][8][4];
+        Stage stage = next_stage();
+        start(sums, first_row, first_column);
+        for (int channel = kChannels;; channel += kChannels) {
+            multiply_finest(sums, stage, first_row, first_column);
+            if (channel >= task_.level[0].filter_channels) break;
+            stage = next_stage();
+        }
+        uint32_t done[4] = {0, 0, 0, 0};
+        for (bool full = true; full;) {
+            full = __syncthreads_or(append(sums, done, first_row, first_column));
+            const bool last = !full && next_ == last_;
+            if (!full && !last) break;
+            settle(settler, last);
+            __syncthreads();
+        }
+    }
+
+    __device__ void start(float (&sums)[4][8][4], int first_row, int first_column) const {
+        const int row = first_row + lane_ / 4, column = first_column + 2 * (lane_ % 4);
+#pragma unroll
+        for (int c = 0; c < 8; ++c) {
+            const float* norm = &tables_.norm[slot_][column + 8 * c];
+            const float taken[2] = {-dense_.terms.unit * norm[0], -dense_.terms.unit * norm[1]};
+#pragma unroll
+            for (int r = 0; r < 8; ++r) {
+                const float above = tables_.start[(row + 8 * r) / 4][(column + 8 * c) / 4];
+                sums[r / 2][c][r % 2 * 2] = above + taken[0];
+                sums[r / 2][c][r % 2 * 2 + 1] = above + taken[1];
+            }
+        }
+    }
+
+    __device__ void multiply_finest(float (&sums)[4][8][4], const Stage& stage, int first_row, int first_column) const {
+        constexpr uint32_t matrix = 16 * kChannels * 2;  // bytes
+        const uint32_t row = first_row + lane_ % 16, column = first_column + lane_ % 8 + lane_ / 16 * 8;
+        const SharedAddress query = stage.query + swizzled(row, lane_ / 16, kLog);
+        const SharedAddress gallery = stage.gallery + swizzled(column, lane_ / 8 % 2, kLog);
+#pragma unroll
+        for (int k = 0; k < kChannels / 16; ++k) {
+            const SharedAddress units = 32 * k;  // two; a row lies on a multiple of its size
+            Rows rows[4];
+            Columns columns[8];
+#pragma unroll
+            for (int r = 0; r < 4; ++r) load(rows[r], (query ^ units) + r * matrix);
+#pragma unroll
+            for (int c = 0; c < 8; c += 2) load(columns[c], columns[c + 1], (gallery ^ units) + c / 2 * matrix);
+            multiply(sums, rows, columns);
+        }
+    }
+
+    // Appends the pairs that pass to their rows' lists, but for those that are `done`. True: one found no room.
+    __device__ bool append(const float (&sums)[4][8][4], uint32_t (&done)[4], int first_row, int first_column) {
+        bool full = false;
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+            const int row = first_row + 16 * r + lane_ / 4;
+            const float least[2] = {tables_.least[row], tables_.least[row + 8]};
+            bool passes = false;
+#pragma unroll
+            for (int c = 0; c < 8; ++c)
+#pragma unroll
+                for (int i = 0; i < 4; ++i) passes |= !(sums[r][c][i] < least[i / 2]);
+            if (!passes) continue;
+            float values[32];
+            for (int i = 0; i < 32; ++i) values[i] = sums[r][i / 4][i % 4];
+#pragma unroll 1
+            for (int i = 0; i < 32; ++i) {
+                if (done[r] >> i & 1 || values[i] < least[i / 2 % 2]) continue;
+                if (add(row + 8 * (i / 2 % 2), first_column + 8 * (i / 4) + 2 * (lane_ % 4) + i % 2, values[i])) {
+                    done[r] |= 1u << i;
+                } else {
+                    full = true;
+                }
+            }
+        }
+        return full;
+    }
+
+    // False: there is no room.
+    __device__ bool add(int row, int column, float sum) {
+        const int64_t gallery_row = tile_ * kGalleryRows + column;
+        if (tables_.threshold[row] < 0 || gallery_row >= gallery_rows_) return true;
+        if (task_.level[0].raster[gallery_row % task_.level[0].positions] < 0) return true;
+        if (task_.window >= 0 && !within_window(row, gallery_row)) return true;
+        const int at = atomicAdd(&tables_.open[row], 1);
+        if (at >= kOpen) return false;
+        const float bound = tables_.query_norm[row] - sum / dense_.terms.unit;  // NaN or beyond: nothing is known
+        Settler::lists(dense_.plan)[row * kOpen + at] = {static_cast<uint32_t>(gallery_row),
+                                                         fabsf(bound) <= FLT_MAX ? bound : -HUGE_VALF};
+        return true;
+    }
+
+    // Lists that are full, or all that aren't empty: a warp each.
+    __device__ void settle(Settler& settler, bool last) const {
+        for (int row = warp_; row < kQueryRows; row += kDenseThreads / 32)
+            if (tables_.open[row] > (last ? 0 : kOpen / 2)) settler.settle(row, last);
+    }
+
+    const DenseTask& dense_;
+    const DeviceTask& task_;
+    DenseTables& tables_;
+    const SharedAddress rows_, ring_;
+    const int64_t gallery_rows_;
+    const int warp_, lane_;
+    int64_t query_rows_ = 0, last_ = 0, tile_ = 0, next_ = 0;
+    Cursor issued_{};
+    int slot_ = 0, issue_into_ = 0, read_from_ = 0, step_ = 0;
+};
+
+template <int kChannels, bool kResident>
+__global__ void __launch_bounds__(kDenseThreads, 1) match_dense(const __grid_constant__ DenseTask dense) {
+    Dense<kChannels, kResident>(dense).run();
+}
+
+// Matches the query cells of a list; it and its length lie on the device (null: all cells). The filter's rows must be
+// there, thresholds be FLT_MAX or what is known, and the cells' lists of nearest neighbours empty, all splits: what
+// another path found is found again, but for what its thresholds rule out.
+inline cudaError_t launch_dense(const DeviceTask& task, const DensePlan& plan, const int32_t* query_cells,
+                                const int32_t* query_cell_count, cudaStream_t stream) {
+    if (plan.blocks == 0) return cudaErrorInvalidConfiguration;
+    if (task.image_count * task.level[0].positions > INT32_MAX) return cudaErrorInvalidValue;  // see Candidate
+    const DenseTask dense{task, plan, filter_terms(task, plan), query_cells, query_cell_count};
+    const dim3 grid(static_cast<unsigned>(plan.blocks));
+    const auto kernel = !plan.resident        ? match_dense<32, false>
+                        : plan.channels == 32 ? match_dense<32, true>
+                                              : match_dense<64, true>;
+    return launch(kernel, grid, kDenseThreads, static_cast<size_t>(plan.shared_bytes), stream, dense);
+}
+
+}  // namespace spadeline::cuda

@@ -1,0 +1,52 @@
+// The one door to CUDA: nvcc's headers, or the tests' emulation of them, by which the same sources run on a CPU.
+//
+// What kernels may use is what tests/cpp/emulated_cuda.hpp declares, and nothing that it doesn't.
+#pragma once
+
+#include <cstddef>
+#include <tuple>
+#include <utility>
+
+#ifdef SPADELINE_EMULATED_CUDA
+#include "emulated_cuda.hpp"
+#else
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#endif
+
+namespace spadeline::cuda {
+
+// This block's dynamic shared memory.
+__device__ __forceinline__ std::byte* shared_memory() {
+#ifdef SPADELINE_EMULATED_CUDA
+    return emulated::shared_memory();
+#else
+    extern __shared__ __align__(128) unsigned char bytes[];
+    return reinterpret_cast<std::byte*>(bytes);
+#endif
+}
+
+// kernel<<<grid, threads, shared_bytes, stream>>>(arguments...), for any amount of shared memory that the device has.
+template <class... Parameters, class... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                   Arguments&&... arguments) {
+    static_assert(sizeof...(Parameters) == sizeof...(Arguments));
+    std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
+#ifdef SPADELINE_EMULATED_CUDA
+    return emulated::launch(grid, threads, shared_bytes, stream, [kernel, values] { std::apply(kernel, values); });
+#else
+    const auto* function = reinterpret_cast<const void*>(kernel);
+    if (constexpr size_t unasked = 48 << 10; shared_bytes > unasked)
+        if (const cudaError_t error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                           static_cast<int>(shared_bytes)))
+            return error;
+    return std::apply(
+        [&](auto&... value) {
+            void* pointers[] = {static_cast<void*>(&value)..., nullptr};
+            return cudaLaunchKernel(function, grid, dim3(threads), pointers, shared_bytes, stream);
+        },
+        values);
+#endif
+}
+
+}  // namespace spadeline::cuda

@@ -1,0 +1,191 @@
+// What the dense path multiplies instead of features: float16 rows, and norms lowered so far that
+//
+//     query norm + gallery norm - 2 sum over levels of weight / scale^2 (query row . gallery row)  <=  D(p, r)
+//
+// whatever rounding and tensor cores do to the left side. csrc/README.md has the proof. A row is what a level's mean
+// leaves of a vector (if there are codes, and so a mean), times a power of two, `scale`, in float16, filled up with
+// zeros. A position whose row or norm leaves the range gets the norm minus infinity, with which every pair passes; a
+// padded position of the gallery plus infinity, with which none does.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "matcher/cuda/device.cuh"
+#include "matcher/cuda/plan.hpp"
+#include "matcher/cuda/task.cuh"
+
+namespace spadeline::cuda {
+
+// The filter's constants. Its sums are counted in products of the finest level's rows; distances times `unit` are, too.
+struct FilterTerms {
+    float unit;                // scale^2 / (2 weight) of the finest level
+    float ratio[kMaxLevels];   // that turns a level's products into the finest one's
+    float keep;                // what a norm keeps for the relative part of its slack,
+    float give[kMaxLevels];    // and what it gives up for the absolute part
+    float largest;             // norm that no sum overflows with
+    float relative, absolute;  // by how much a distance in float32 may be off
+};
+
+inline FilterTerms filter_terms(const DeviceTask& task, const DensePlan& plan) {
+    const auto squared = [&](int l) { return double{plan.scale[l]} * plan.scale[l]; };
+    const double unit = squared(0) / (2 * task.level[0].weight);
+    FilterTerms terms{};
+    double channels = 0, weights = 0;
+    for (int l = 0; l < task.level_count; ++l) {
+        channels += task.level[l].channels;
+        weights += task.level[l].weight * task.level[l].channels;
+    }
+    const double steps = 1.25 * channels + 64, rounded = steps * 0x1p-23, accumulated = rounded / (1 - rounded);
+    const double norms = (channels / 32 + 64) * 0x1p-24;
+    constexpr double half = 0x1p-10 * (1 + 0x1p-8);  // both sides' rounding to float16
+    const double keep = 1 - half - (2 + 0x1p-8) * accumulated - 2 * norms;
+    terms.keep = static_cast<float>(keep - 0x1p-22);
+    for (int l = 0; l < task.level_count; ++l) {
+        const double weight = task.level[l].weight;
+        terms.ratio[l] = static_cast<float>(weight / task.level[0].weight * (squared(0) / squared(l)));
+        const double lost = weight * task.level[l].channels * 0x1p-26 / squared(l);
+        terms.give[l] = static_cast<float>((lost + steps * 0x1p-124 * (1 + 1 / unit)) * (1 + 0x1p-20));
+    }
+    terms.unit = static_cast<float>(unit);
+    terms.largest = static_cast<float>(0x1p110 / std::fmax(1, unit));
+    terms.relative = static_cast<float>(2 * norms);
+    terms.absolute = static_cast<float>((1 + weights) * 0x1p-120);
+    return terms;
+}
+
+// What both sides' rows are relative to; null: zero.
+inline const float* filter_mean(const DeviceLevel& level) {
+    if (level.rotated.book.dims) return level.rotated.book.mean;
+    return level.projected.book.dims ? level.projected.book.mean : nullptr;
+}
+
+struct FilterRows {
+    const void* source;  // (count, channels)
+    Storage storage;
+    int64_t count, positions;
+    int32_t channels, filter_channels;
+    const float* mean;
+    const int64_t* raster;  // (positions) of what may be padded; or null
+    float scale, weight, keep, give, largest;
+    __half* rows;  // (count, filter_channels)
+    float* norms;  // (count), of this level alone
+};
+
+// Two channels of a row.
+__device__ __forceinline__ float2 centred(const FilterRows& task, int64_t row, int32_t channel) {
+    float values[2] = {0, 0};
+    for (int i = 0; i < 2 && channel + i < task.channels; ++i) {
+        const int64_t at = row * task.channels + channel + i;
+        const float value = task.storage == Storage::float16 ? __half2float(static_cast<const __half*>(task.source)[at])
+                                                             : static_cast<const float*>(task.source)[at];
+        const float mean = task.mean ? task.mean[channel + i] : 0.0f;
+        values[i] = value - (fabsf(mean) < 0x1p100f ? mean : 0.0f);  // any number will do, but NaN won't
+    }
+    return make_float2(values[0], values[1]);
+}
+
+// A warp a row.
+inline constexpr unsigned kFilterThreads = 256;
+__global__ void __launch_bounds__(kFilterThreads) filter_rows(const __grid_constant__ FilterRows task) {
+    constexpr float most = 65520;  // rounds to infinity in float16
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const int64_t warps = int64_t{gridDim.x} * (kFilterThreads / 32);
+    for (int64_t row = (int64_t{blockIdx.x} * kFilterThreads + threadIdx.x) / 32; row < task.count; row += warps) {
+        float sum = 0;
+        bool lost = false;
+        for (int32_t channel = 2 * lane; channel < task.filter_channels; channel += 64) {
+            const float2 value = centred(task, row, channel);
+            sum += value.x * value.x + value.y * value.y;
+            const float x = task.scale * value.x, y = task.scale * value.y;
+            lost |= !(fabsf(x) < most && fabsf(y) < most);
+            *reinterpret_cast<__half2*>(task.rows + row * task.filter_channels + channel) = __floats2half2_rn(x, y);
+        }
+        for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffff, sum, lanes);
+        lost = __any_sync(0xffffffff, lost);
+        if (lane != 0) continue;
+        float norm = task.weight * sum;
+        norm = !lost && norm <= task.largest ? fmaf(norm, task.keep, -task.give) : -HUGE_VALF;
+        if (task.raster && task.raster[row % task.positions] < 0) norm = HUGE_VALF;
+        task.norms[row] = norm;
+    }
+}
+
+struct FilterNorms {
+    int32_t level_count, halvings[kMaxLevels];  // twice: of both sides
+    const float* coarser[kMaxLevels];
+    float* norms;  // (count) of the finest level
+    int64_t count;
+};
+
+// The finest level's norms become those of all levels.
+__global__ void __launch_bounds__(kFilterThreads) add_filter_norms(const __grid_constant__ FilterNorms task) {
+    const int64_t threads = int64_t{gridDim.x} * kFilterThreads;
+    for (int64_t i = int64_t{blockIdx.x} * kFilterThreads + threadIdx.x; i < task.count; i += threads) {
+        float norm = task.norms[i];
+        if (norm == HUGE_VALF) continue;
+        for (int l = 1; l < task.level_count; ++l) norm += task.coarser[l][i >> task.halvings[l]];
+        task.norms[i] = norm;
+    }
+}
+
+// `sources`, `rows` and `norms`: one a level, of `images` images.
+template <class Source, class Out, class Norms>
+cudaError_t launch_filter(const DeviceTask& task, const DensePlan& plan, Storage storage, int64_t images, bool padded,
+                          cudaStream_t stream, const Source& source, const Out& rows, const Norms& norms) {
+    const FilterTerms terms = filter_terms(task, plan);
+    const auto grid = [](int64_t work) {
+        constexpr int64_t most = 1 << 14;
+        return dim3(static_cast<unsigned>(std::clamp<int64_t>((work + kFilterThreads - 1) / kFilterThreads, 1, most)));
+    };
+    FilterNorms sums{task.level_count, {}, {}, norms(0), images * task.level[0].positions};
+    for (int l = 0; l < task.level_count; ++l) {
+        const DeviceLevel& level = task.level[l];
+        const FilterRows level_rows{source(l),
+                                    storage,
+                                    images * level.positions,
+                                    level.positions,
+                                    level.channels,
+                                    level.filter_channels,
+                                    filter_mean(level),
+                                    l == 0 && padded ? level.raster : nullptr,
+                                    plan.scale[l],
+                                    static_cast<float>(level.weight),
+                                    terms.keep,
+                                    terms.give[l],
+                                    terms.largest,
+                                    rows(l),
+                                    norms(l)};
+        sums.halvings[l] = 2 * level.shift;
+        sums.coarser[l] = norms(l);
+        if (const cudaError_t error =
+                launch(filter_rows, grid(level_rows.count * 32), kFilterThreads, 0, stream, level_rows))
+            return error;
+    }
+    return launch(add_filter_norms, grid(sums.count), kFilterThreads, 0, stream, sums);
+}
+
+// The rows and norms of images that were uploaded to slots [first, first + count).
+inline cudaError_t launch_filter_gallery(const DeviceTask& task, const DensePlan& plan, int64_t first, int64_t count,
+                                         cudaStream_t stream) {
+    const auto at = [&](int l) { return first * task.level[l].positions; };
+    const auto source = [&](int l) -> const void* {
+        const int64_t width = task.storage == Storage::float16 ? 2 : 4;
+        return static_cast<const std::byte*>(task.level[l].gallery) + at(l) * task.level[l].channels * width;
+    };
+    const auto rows = [&](int l) {
+        return const_cast<__half*>(task.level[l].gallery_filter) + at(l) * task.level[l].filter_channels;
+    };
+    const auto norms = [&](int l) { return const_cast<float*>(task.level[l].gallery_filter_norms) + at(l); };
+    return launch_filter(task, plan, task.storage, count, true, stream, source, rows, norms);
+}
+
+// Those of a query, from level.query.
+inline cudaError_t launch_filter_query(const DeviceTask& task, const DensePlan& plan, cudaStream_t stream) {
+    const auto source = [&](int l) -> const void* { return task.level[l].query; };
+    const auto rows = [&](int l) { return task.level[l].query_filter; };
+    const auto norms = [&](int l) { return task.level[l].query_filter_norms; };
+    return launch_filter(task, plan, Storage::float32, 1, false, stream, source, rows, norms);
+}
+
+}  // namespace spadeline::cuda

@@ -1,0 +1,199 @@
+#include "matcher/cuda/gallery.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <utility>
+
+#include "matcher/cpu/kernels.hpp"
+#include "matcher/cuda/dense.hpp"
+#include "matcher/encoder.hpp"
+
+namespace spadeline::cuda {
+namespace {
+
+constexpr char kPurpose[] = "the gallery";
+constexpr double kShareOfFree = 0.9;  // the rest is the queries'
+
+DeviceLimits limits_of_device() {
+    int device = 0, processors = 0, shared_bytes = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice", kPurpose);
+    check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute",
+          kPurpose);
+    check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+          "cudaDeviceGetAttribute", kPurpose);
+    return {processors, shared_bytes};
+}
+
+void copy(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream), "cudaMemcpyAsync",
+          kPurpose);
+}
+
+int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
+
+}  // namespace
+
+// Small arrays that every query reads, gathered on the host and copied together.
+class DeviceGallery::Constants {
+ public:
+    // `field` gets the array's place on the device.
+    template <class T>
+    void add(const T* values, int64_t count, const T*& field) {
+        const size_t at = (bytes_.size() + kAlignment - 1) / kAlignment * kAlignment;
+        bytes_.resize(at + static_cast<size_t>(count) * sizeof(T));
+        std::memcpy(bytes_.data() + at, values, static_cast<size_t>(count) * sizeof(T));
+        places_.push_back([&field, at](std::byte* base) { field = reinterpret_cast<const T*>(base + at); });
+    }
+
+    DeviceMemory copy(cudaStream_t stream) const {
+        DeviceMemory memory(static_cast<int64_t>(bytes_.size()), kPurpose);
+        cuda::copy(memory.data(), bytes_.data(), static_cast<int64_t>(bytes_.size()), stream);
+        for (const auto& place : places_) place(memory.data());
+        return memory;
+    }
+
+ private:
+    static constexpr size_t kAlignment = 256;
+    std::vector<std::byte> bytes_;
+    std::vector<std::function<void(std::byte*)>> places_;
+};
+
+DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes)
+    : shape_(std::move(shape)), gallery_(gallery), plan_(plan_dense(shape_.levels(), limits_of_device())), slots_(0) {
+    if (shape_.level_count() > kMaxLevels || shape_.positions(0) > INT32_MAX)
+        throw std::invalid_argument("levels: expected 1 to " + std::to_string(kMaxLevels) +
+                                    " of fewer than 2^31 positions, got " + std::to_string(shape_.level_count()) +
+                                    " of " + std::to_string(shape_.positions(0)));
+    const Stream stream;
+    Constants constants;
+    describe(constants);
+    constants_ = constants.copy(stream);
+    image_bytes_ = lay_out(1, nullptr);
+    const int64_t free = free_device_memory();
+    const auto share = static_cast<int64_t>(kShareOfFree * static_cast<double>(free));
+    const int64_t limit = limit_bytes < 0 ? share : limit_bytes;
+    const int64_t slots = std::min(limit / image_bytes_, gallery_.images);
+    if (slots < 1) throw OutOfDeviceMemory(image_bytes_, std::min(free, limit), "one image of the gallery");
+    memory_ = DeviceMemory(lay_out(slots, nullptr), kPurpose);
+    lay_out(slots, memory_.data());
+    slots_ = SlotTable(slots);
+    if (slots == gallery_.images) {
+        for (const Array& array : arrays_) copy(array.device, array.host, array.bytes * slots, stream);
+        check(filter_gallery(task_, plan_, 0, slots, stream), "filter_gallery", kPurpose);
+    } else {
+        for (PinnedMemory& staging : staging_) staging = PinnedMemory(image_bytes_, kPurpose);
+    }
+    check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", kPurpose);
+}
+
+// What no query changes, but for where images lie.
+void DeviceGallery::describe(Constants& constants) {
+    task_.level_count = static_cast<int32_t>(shape_.level_count());
+    task_.storage = gallery_.storage;
+    task_.cells = shape_.cells();
+    task_.cell_columns = shape_.cell_columns();
+    task_.panels = (shape_.cells() + kPanel - 1) / kPanel;
+    for (int64_t l = 0; l < shape_.level_count(); ++l) {
+        const LevelShape& level_shape = shape_.levels()[l];
+        DeviceLevel& level = task_.level[l];
+        level.channels = static_cast<int32_t>(level_shape.channels);
+        level.block = static_cast<int32_t>(shape_.block(l));
+        level.positions = shape_.positions(l);
+        level.height = level_shape.height;
+        level.width = level_shape.width;
+        level.shift = level_shape.shift;
+        level.weight = gallery_.weights[l];
+        constants.add(shape_.raster(l).data(), level.positions, level.raster);
+        arrays_.push_back({static_cast<const std::byte*>(gallery_.levels[l]), nullptr,
+                           level.positions * level.channels * bytes_of(task_.storage)});
+        level.filter_channels = static_cast<int32_t>(filter_channels(level.channels));
+        const float* mean = nullptr;
+        if (pruned()) {
+            const GalleryCodes& codes = gallery_.codes[l];
+            mean = codes.basis;
+            describe_codes(l, codes.directions, mean, codes.projected, level.projected, constants);
+            describe_codes(l, 0, mean, codes.rotated, level.rotated, constants);
+        }
+        const int64_t rows = std::min<int64_t>(gallery_.images, 8) * level.positions;
+        plan_.scale[l] = filter_scale(gallery_.levels[l], task_.storage, rows, level.channels, mean);
+    }
+}
+
+void DeviceGallery::describe_codes(int64_t l, int64_t directions, const float* basis, const uint8_t* records,
+                                   DeviceCodes& codes, Constants& constants) {
+    if (!records) return;
+    const DeviceLevel& level = task_.level[l];
+    const LevelEncoder encoder(kernels_named("scalar"), level.channels, directions, basis);
+    const Codebook& book = encoder.book();
+    const int64_t group = group_of(l, shape_.level_count());
+    codes.book.dims = static_cast<int32_t>(book.dims);
+    codes.book.projection_error = book.projection_error;
+    codes.group = static_cast<int32_t>(group);
+    codes.groups = (level.positions + group - 1) / group;
+    codes.record = encoder.record(group);
+    constants.add(basis, level.channels, codes.book.mean);
+    if (directions > 0) {
+        constants.add(basis + level.channels, directions * level.channels, codes.book.projection);
+    } else {
+        constants.add(book.signs, book.dims, codes.book.signs);
+    }
+    arrays_.push_back({reinterpret_cast<const std::byte*>(records), nullptr, codes.groups * codes.record});
+}
+
+// Places every array behind the other, in the order of `arrays_`, and returns the bytes they take together.
+int64_t DeviceGallery::lay_out(int64_t slots, std::byte* base) {
+    Layout layout(base);
+    auto array = arrays_.begin();
+    for (int l = 0; l < task_.level_count; ++l) {
+        DeviceLevel& level = task_.level[l];
+        const auto next = [&] { return array->device = layout.take<std::byte>(slots * array->bytes); };
+        level.gallery = next(), ++array;
+        for (DeviceCodes* codes : {&level.projected, &level.rotated})
+            if (codes->book.dims) codes->gallery = reinterpret_cast<const uint8_t*>(next()), ++array;
+        level.gallery_filter = layout.take<__half>(slots * level.positions * level.filter_channels);
+        level.gallery_filter_norms = layout.take<float>(slots * level.positions);
+    }
+    return layout.bytes();
+}
+
+// By way of pinned memory, two images in turn, so that one is gathered while the other travels.
+void DeviceGallery::upload(std::span<const Upload> uploads, cudaStream_t stream) {
+    for (size_t i = 0; i < uploads.size(); ++i) {
+        const auto& [image, slot] = uploads[i];
+        check(cudaEventSynchronize(staged_[i % 2]), "cudaEventSynchronize", kPurpose);
+        std::byte* staging = staging_[i % 2].data();
+        for (const Array& array : arrays_) {
+            std::memcpy(staging, array.host + image * array.bytes, static_cast<size_t>(array.bytes));
+            copy(array.device + slot * array.bytes, staging, array.bytes, stream);
+            staging += array.bytes;
+        }
+        check(cudaEventRecord(staged_[i % 2], stream), "cudaEventRecord", kPurpose);
+        check(filter_gallery(task_, plan_, slot, 1, stream), "filter_gallery", kPurpose);
+    }
+}
+
+DeviceGallery::Lease::Lease(DeviceGallery& gallery, std::span<const int64_t> images, std::span<int32_t> slots,
+                            cudaStream_t stream)
+    : gallery_(gallery), stream_(stream) {
+    if (gallery.all_fit()) {
+        std::copy(images.begin(), images.end(), slots.begin());
+        return;
+    }
+    turn_ = std::unique_lock(gallery.turn_);
+    gallery.uploads_.clear();
+    gallery.slots_.place(images, slots, gallery.uploads_);
+    try {
+        check(cudaStreamWaitEvent(stream, gallery.last_use_), "cudaStreamWaitEvent", kPurpose);
+        gallery.upload(gallery.uploads_, stream);
+    } catch (...) {
+        gallery.slots_.forget();
+        throw;
+    }
+}
+
+DeviceGallery::Lease::~Lease() {
+    if (turn_) cudaEventRecord(gallery_.last_use_, stream_);
+}
+
+}  // namespace spadeline::cuda

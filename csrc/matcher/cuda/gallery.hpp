@@ -1,0 +1,86 @@
+// The gallery on a device: the images in slots, and what no query changes. Copies; matches nothing.
+//
+// Where all images fit, they are copied once, and every query finds them. Else the slots are a cache: queries on
+// whatever streams take turns on the device, since one may overwrite what another reads. The host's arrays must then
+// outlive the gallery.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "matcher/cuda/memory.hpp"
+#include "matcher/cuda/plan.hpp"
+#include "matcher/cuda/slots.hpp"
+#include "matcher/cuda/task.cuh"
+#include "matcher/matcher.hpp"
+
+namespace spadeline::cuda {
+
+class DeviceGallery {
+ public:
+    // Takes at most so much of the current device's memory for images, negative: nine tenths of what is free. Throws
+    // OutOfDeviceMemory if not one image fits.
+    DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes = -1);
+
+    const PyramidShape& shape() const { return shape_; }
+    int64_t images() const { return gallery_.images; }
+    int64_t slots() const { return slots_.slots(); }
+    int64_t image_bytes() const { return image_bytes_; }
+    bool all_fit() const { return slots() == images(); }
+    bool pruned() const { return !gallery_.codes.empty(); }
+    const DensePlan& plan() const { return plan_; }
+    // All but the query and its workspace.
+    const DeviceTask& task() const { return task_; }
+
+    // Images that stay in their slots until what was enqueued on the stream before the lease's end has run.
+    class Lease {
+     public:
+        Lease(const Lease&) = delete;
+        Lease& operator=(const Lease&) = delete;
+        ~Lease();
+
+     private:
+        friend DeviceGallery;
+        Lease(DeviceGallery& gallery, std::span<const int64_t> images, std::span<int32_t> slots, cudaStream_t stream);
+
+        DeviceGallery& gallery_;
+        const cudaStream_t stream_;
+        std::unique_lock<std::mutex> turn_;  // none where all images stay for good
+    };
+    // Writes the images' slots. Throws TooFewSlots.
+    Lease lease(std::span<const int64_t> images, std::span<int32_t> slots, cudaStream_t stream) {
+        return {*this, images, slots, stream};
+    }
+
+ private:
+    struct Array {              // one of those that an image has
+        const std::byte* host;  // (images, bytes)
+        std::byte* device;      // (slots, bytes)
+        int64_t bytes;
+    };
+    class Constants;
+
+    void describe(Constants& constants);
+    void describe_codes(int64_t l, int64_t directions, const float* basis, const uint8_t* records, DeviceCodes& codes,
+                        Constants& constants);
+    int64_t lay_out(int64_t slots, std::byte* base);
+    void upload(std::span<const Upload> uploads, cudaStream_t stream);
+
+    const PyramidShape shape_;
+    const Gallery gallery_;
+    DensePlan plan_;
+    DeviceTask task_{};
+    std::vector<Array> arrays_;
+    int64_t image_bytes_ = 0;
+    SlotTable slots_;
+    DeviceMemory constants_, memory_;
+    std::mutex turn_;
+    Event last_use_;
+    PinnedMemory staging_[2];  // an image each
+    Event staged_[2];          // the copy out of it is done
+    std::vector<Upload> uploads_;
+};
+
+}  // namespace spadeline::cuda

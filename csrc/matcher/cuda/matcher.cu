@@ -1,0 +1,119 @@
+#include "matcher/cuda/matcher.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <vector>
+
+namespace spadeline::cuda {
+namespace {
+
+constexpr char kPurpose[] = "a query";
+
+void enter(int device) { check(cudaSetDevice(device), "cudaSetDevice", "the matcher's device"); }
+
+int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
+
+int64_t pixels(const LevelShape& level) { return level.height * level.width; }
+
+}  // namespace
+
+CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int device, int64_t limit_bytes)
+    : device_(device) {
+    int devices = 0;
+    check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount", "a GPU");
+    if (device < 0 || device >= devices)
+        throw CudaError(cudaErrorInvalidDevice, "cudaSetDevice",
+                        "GPU number " + std::to_string(device) + " of " + std::to_string(devices));
+    enter(device);
+    const auto attribute = [&](cudaDeviceAttr which) {
+        int value = 0;
+        check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute", "the device's architecture");
+        return std::to_string(value);
+    };
+    architecture_ = "sm_" + attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
+    gallery_ = std::make_unique<DeviceGallery>(std::move(shape), gallery, limit_bytes);
+    stream_ = std::make_unique<Stream>();
+}
+
+CudaMatcher::~CudaMatcher() { cudaSetDevice(device_); }  // what its memory belongs to
+
+Statistics CudaMatcher::match(const Request& request) {
+    const std::lock_guard turn(turn_);
+    enter(device_);
+    return run(request);
+}
+
+void CudaMatcher::match_batch(std::span<const Request> requests, std::span<Statistics> statistics) {
+    const std::lock_guard turn(turn_);
+    enter(device_);
+    for (const Request& request : requests) reserve(request);
+    for (size_t i = 0; i < requests.size(); ++i) {
+        try {
+            statistics[i] = run(requests[i]);
+        } catch (NotFinite& bad) {
+            bad.query = static_cast<int64_t>(i);
+            throw;
+        }
+    }
+}
+
+Statistics CudaMatcher::run(const Request& request) {
+    reserve(request);
+    const auto copy = [&](void* to, const void* from, int64_t bytes, cudaMemcpyKind kind) {
+        check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, *stream_), "cudaMemcpyAsync", kPurpose);
+    };
+    const auto wait = [&] { check(cudaStreamSynchronize(*stream_), "cudaStreamSynchronize", kPurpose); };
+    const Storage storage = request.levels[0].storage;
+    std::vector<const void*> levels;
+    for (int64_t l = 0; l < shape().level_count(); ++l) {
+        const LevelShape& level = shape().levels()[l];
+        if (request.levels[l].storage != storage)
+            throw std::invalid_argument("query_levels: expected one number type, got float32 and float16");
+        copy(levels_[l], request.levels[l].data, pixels(level) * level.channels * bytes_of(storage),
+             cudaMemcpyHostToDevice);
+        levels.push_back(levels_[l]);
+    }
+    const int64_t finest = pixels(shape().levels()[0]);
+    if (request.ignore) copy(ignore_, request.ignore, finest, cudaMemcpyHostToDevice);
+    const CudaRequest on_device{levels,        storage,        request.image_ids,
+                                request.kappa, request.window, request.ignore ? ignore_ : nullptr,
+                                distances_,    neighbours_,    request.guard_share};
+    check(search_->enqueue(on_device, *stream_), "a launch", kPurpose);
+    wait();
+    const Statistics statistics = search_->statistics();  // throws before anything is written
+    copy(request.distances, distances_, finest * static_cast<int64_t>(sizeof(double)), cudaMemcpyDeviceToHost);
+    copy(request.neighbours, neighbours_, finest * request.kappa * 3 * static_cast<int64_t>(sizeof(int32_t)),
+         cudaMemcpyDeviceToHost);
+    wait();
+    return statistics;
+}
+
+// A query that asks for more images or a larger kappa than all before gets a larger workspace.
+void CudaMatcher::reserve(const Request& request) {
+    const auto images = static_cast<int64_t>(request.image_ids.size());
+    if (images <= most_.images && request.kappa <= most_.kappa) return;
+    const Most most{std::max(images, most_.images), std::max(request.kappa, most_.kappa)};
+    search_.reset();  // before the next, whose memory may be the same
+    most_ = {0, 0};
+    search_ = std::make_unique<CudaSearch>(*gallery_, most);
+    most_ = most;
+    buffers_ = DeviceMemory();
+    buffers_ = DeviceMemory(lay_out(nullptr), kPurpose);
+    lay_out(buffers_.data());
+}
+
+// Places what comes from and goes to the host, and returns the bytes that it takes.
+int64_t CudaMatcher::lay_out(std::byte* base) {
+    Layout layout(base);
+    for (int64_t l = 0; l < shape().level_count(); ++l) {
+        const LevelShape& level = shape().levels()[l];
+        levels_[l] = layout.take<std::byte>(pixels(level) * level.channels * bytes_of(Storage::float32));
+    }
+    const int64_t finest = pixels(shape().levels()[0]);
+    ignore_ = layout.take<uint8_t>(finest);
+    distances_ = layout.take<double>(finest);
+    neighbours_ = layout.take<int32_t>(finest * most_.kappa * 3);
+    return layout.bytes();
+}
+
+}  // namespace spadeline::cuda

@@ -1,0 +1,142 @@
+// Memory of the device and pinned memory of the host, freed with their owner; and CUDA's errors as exceptions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "matcher/cuda/device.cuh"
+#include "matcher/device_error.hpp"
+
+namespace spadeline::cuda {
+
+// A call that failed, and what it was for.
+struct CudaError : DeviceError {
+    CudaError(cudaError_t error, const std::string& call, const std::string& purpose)
+        : DeviceError("cuda: " + call + " failed, for " + purpose + ": " + cudaGetErrorString(error) + " (" +
+                      cudaGetErrorName(error) + ")"),
+          code(error) {}
+
+    cudaError_t code;
+
+ protected:
+    CudaError(cudaError_t error, const std::string& text) : DeviceError(text), code(error) {}
+};
+
+struct OutOfDeviceMemory : CudaError {
+    OutOfDeviceMemory(int64_t wanted_bytes, int64_t free_bytes, const std::string& purpose)
+        : CudaError(cudaErrorMemoryAllocation, "cuda: expected " + std::to_string(wanted_bytes) +
+                                                   " bytes of device memory for " + purpose + ", got " +
+                                                   std::to_string(free_bytes) + " free"),
+          wanted(wanted_bytes),
+          free(free_bytes) {}
+
+    int64_t wanted, free;
+};
+
+inline void check(cudaError_t error, const char* call, const char* purpose) {
+    if (error == cudaSuccess) return;
+    cudaGetLastError();  // a later call is not to be blamed for it
+    throw CudaError(error, call, purpose);
+}
+
+inline int64_t free_device_memory() {
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo", "the free memory");
+    return static_cast<int64_t>(free);
+}
+
+// Bytes of the device's memory; the contents are undefined.
+class DeviceMemory {
+ public:
+    DeviceMemory() = default;
+    DeviceMemory(int64_t bytes, const char* purpose) {
+        const cudaError_t error = cudaMalloc(&place_, static_cast<size_t>(bytes));
+        if (error == cudaErrorMemoryAllocation) {
+            cudaGetLastError();
+            throw OutOfDeviceMemory(bytes, free_device_memory(), purpose);
+        }
+        check(error, "cudaMalloc", purpose);
+    }
+    DeviceMemory(DeviceMemory&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
+    DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+        std::swap(place_, other.place_);
+        return *this;
+    }
+    ~DeviceMemory() { cudaFree(place_); }
+
+    std::byte* data() const { return static_cast<std::byte*>(place_); }
+
+ private:
+    void* place_ = nullptr;
+};
+
+// Bytes of the host's memory that the device copies from and to while the host goes on.
+class PinnedMemory {
+ public:
+    PinnedMemory() = default;
+    PinnedMemory(int64_t bytes, const char* purpose) {
+        check(cudaMallocHost(&place_, static_cast<size_t>(bytes)), "cudaMallocHost", purpose);
+    }
+    PinnedMemory(PinnedMemory&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
+    PinnedMemory& operator=(PinnedMemory&& other) noexcept {
+        std::swap(place_, other.place_);
+        return *this;
+    }
+    ~PinnedMemory() { cudaFreeHost(place_); }
+
+    std::byte* data() const { return static_cast<std::byte*>(place_); }
+
+ private:
+    void* place_ = nullptr;
+};
+
+class Event {
+ public:
+    Event() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate", "order of streams"); }
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+    ~Event() { cudaEventDestroy(event_); }
+
+    operator cudaEvent_t() const { return event_; }
+
+ private:
+    cudaEvent_t event_ = nullptr;
+};
+
+class Stream {
+ public:
+    Stream() {
+        check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate", "copies of the gallery");
+    }
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+    ~Stream() { cudaStreamDestroy(stream_); }
+
+    operator cudaStream_t() const { return stream_; }
+
+ private:
+    cudaStream_t stream_ = nullptr;
+};
+
+// Places arrays one behind the other, each where the widest loads and the copy engines like it; with no base it only
+// counts.
+class Layout {
+ public:
+    explicit Layout(std::byte* base) : base_(base) {}
+
+    template <class T>
+    T* take(int64_t count) {
+        T* place = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
+        used_ += (count * static_cast<int64_t>(sizeof(T)) + kAlignment - 1) / kAlignment * kAlignment;
+        return place;
+    }
+    int64_t bytes() const { return used_; }
+
+ private:
+    static constexpr int64_t kAlignment = 256;
+    std::byte* base_;
+    int64_t used_ = 0;
+};
+
+}  // namespace spadeline::cuda

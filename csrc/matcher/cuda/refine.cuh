@@ -1,0 +1,211 @@
+// Steps 3 and 4: which gallery cells are looked into, by which warp, and when a cell of the query is given up.
+//
+//     prepare   empty lists; thresholds that rule nothing out, or everything where nothing is scored
+//     seed      a block a cell: each of its warps visits the gallery cell of the lowest bound in its share
+//     sweep     as many warps as the device runs together: each takes 32 bounds of one query cell after the other,
+//               visits what doesn't exceed the cell's threshold, and helps with other cells when its own is done
+//
+// Warps never wait for each other: what they share are thresholds, which only fall, and lists under short locks. The
+// order of visits changes what is ruled out, never what is found.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "matcher/cuda/descend.cuh"
+#include "matcher/cuda/task.cuh"
+#include "matcher/cuda/warp.cuh"
+
+namespace spadeline::cuda {
+
+inline constexpr int kPrepareThreads = 128, kSeedThreads = 256, kSweepThreads = 128;
+inline constexpr int kSweepBlocks = 5;  // a multiprocessor: more would leave them too few registers
+
+// Gallery cells of one image within the window of a query cell.
+__device__ __forceinline__ int64_t cells_within(const DeviceTask& task, int64_t cell) {
+    if (task.window < 0) return task.cells;
+    const auto seen = [&](int64_t at, int64_t count) {
+        const int64_t first = at > task.window ? at - task.window : 0;
+        const int64_t last = count - 1 - at > task.window ? at + task.window : count - 1;
+        return last - first + 1;
+    };
+    return seen(cell / task.cell_columns, task.cells / task.cell_columns) *
+           seen(cell % task.cell_columns, task.cell_columns);
+}
+
+// A block a cell of the query.
+__global__ void __launch_bounds__(kPrepareThreads) prepare_kernel(const __grid_constant__ DeviceTask task) {
+    const int64_t cell = blockIdx.x;
+    int any = 0;
+    for (int l = 0; l < task.level_count; ++l) {
+        const DeviceLevel& level = task.level[l];
+        const int children = l > 0 ? task.level[l - 1].block / level.block : 0;
+        any = 0;
+        for (int64_t i = cell * level.block + threadIdx.x; i < (cell + 1) * level.block; i += kPrepareThreads) {
+            bool scored = false;
+            if (l == 0) {
+                scored = level.raster[i] >= 0 && !(task.ignore && task.ignore[level.raster[i]]);
+                task.scored[i] = scored;
+                task.locks[i] = 0;
+                for (int k = 0; k < task.kappa; ++k) task.best[i * task.kappa + k] = nobody();
+            } else {
+                for (int64_t c = i * children; c < (i + 1) * children; ++c)
+                    scored |= task.level[l - 1].thresholds[c] >= 0;
+            }
+            level.thresholds[i] = scored ? pruning_threshold(nobody().distance) : -HUGE_VALF;
+            any |= scored;
+        }
+        any = __syncthreads_or(any);
+    }
+    if (threadIdx.x != 0) return;
+    task.taken[cell] = any ? 0 : UINT32_MAX / 2;  // nothing is left to take
+    task.spent[cell] = 0;
+    task.given_up[cell] = 0;
+    if (cell == 0) *task.guarded_count = 0;
+    if (any) add(task.counters, static_cast<uint64_t>(cells_within(task, cell) * task.image_count));
+}
+
+// Of one query cell: image by image.
+__device__ __forceinline__ float* bounds_of(const DeviceTask& task, int64_t cell) {
+    return task.bounds + (cell - task.first_cell) * task.stride;
+}
+
+template <int kLevels>
+__device__ __forceinline__ bool visit(const DeviceTask& task, Descent<kLevels>& descent, int cell, int64_t at,
+                                      float bound) {
+    const int64_t width = task.panels * kPanel;
+    return descent.visit(cell, static_cast<int>(at / width), static_cast<int>(at % width), bound);
+}
+
+template <int kLevels>
+__global__ void __launch_bounds__(kSeedThreads) seed_kernel(const __grid_constant__ DeviceTask task) {
+    const int64_t cell = task.first_cell + blockIdx.x;
+    if (cell >= task.cells) return;
+    Descent<kLevels> descent(task);
+    float* bounds = bounds_of(task, cell);
+    float lowest = HUGE_VALF;
+    unsigned at = 0;
+    for (int64_t i = threadIdx.x; i < task.stride; i += kSeedThreads)
+        if (bounds[i] < lowest) lowest = bounds[i], at = static_cast<unsigned>(i);
+    const float least = __uint_as_float(smallest_of(__float_as_uint(lowest)));
+    at = smallest_of(lowest == least ? at : UINT32_MAX);
+    if (!descent.open_lanes(static_cast<int>(cell), least)) return;
+    if (lane_index() == 0) bounds[at] = HUGE_VALF;  // dealt with
+    visit(task, descent, static_cast<int>(cell), at, least);
+    const uint64_t cost = descent.cost();
+    if (lane_index() == 0) add(task.spent + cell, cost);
+    descent.report();
+}
+
+// The next 32 bounds of a cell, all of which cost so far goes to; negative: there are none, or it is given up.
+__device__ __forceinline__ int64_t take(const DeviceTask& task, int64_t cell, uint64_t cost) {
+    const auto batches = static_cast<unsigned>((task.stride + kWarp - 1) / kWarp);
+    unsigned batch = 0;
+    int spent = 0;
+    if (lane_index() == 0) {
+        batch = atomicAdd(task.taken + cell, 1u);
+        spent = add(task.spent + cell, cost) + cost >= task.budget;
+        if (spent && batch < batches && atomicExch(task.given_up + cell, 1u) == 0) {
+            task.guarded[atomicAdd(task.guarded_count, 1)] = static_cast<int32_t>(cell);
+            add(task.counters + kMaxLevels + 2, uint64_t{1});
+            atomicMax(task.taken + cell, batches);
+        }
+    }
+    batch = __shfl_sync(kLanes, batch, 0);
+    spent = __shfl_sync(kLanes, spent, 0);
+    return batch < batches && !spent ? int64_t{batch} : -1;
+}
+
+// A cell of the band with bounds that nobody took, as far behind `cell` as this warp's number says; negative: none.
+__device__ __forceinline__ int64_t next_cell(const DeviceTask& task, int64_t cell, int64_t warp) {
+    const auto batches = static_cast<unsigned>((task.stride + kWarp - 1) / kWarp);
+    const int64_t end = task.first_cell + task.band < task.cells ? task.first_cell + task.band : task.cells;
+    const int64_t band = end - task.first_cell, start = cell - task.first_cell + warp % band;
+    for (int64_t i = 0; i < band; i += kWarp) {
+        const int64_t candidate = task.first_cell + (start + i + lane_index()) % band;
+        const unsigned open = __ballot_sync(kLanes, fresh(task.taken + candidate) < batches);
+        if (open) return task.first_cell + (start + i + __ffs(static_cast<int>(open)) - 1) % band;
+    }
+    return -1;
+}
+
+template <int kLevels>
+__global__ void __launch_bounds__(kSweepThreads, kSweepBlocks) sweep_kernel(const __grid_constant__ DeviceTask task) {
+    const int64_t warp = int64_t{blockIdx.x} * (kSweepThreads / kWarp) + warp_index();
+    Descent<kLevels> descent(task);
+    for (int64_t cell = next_cell(task, task.first_cell, warp); cell >= 0;) {
+        const int64_t batch = take(task, cell, descent.cost());
+        if (batch < 0) {
+            cell = next_cell(task, cell, warp);
+            continue;
+        }
+        const int64_t first = batch * kWarp;
+        const float* bounds = bounds_of(task, cell);
+        const float bound = first + lane_index() < task.stride ? bounds[first + lane_index()] : HUGE_VALF;
+        unsigned open = descent.open_lanes(static_cast<int>(cell), bound);
+        while (open) {
+            const int chosen = __ffs(static_cast<int>(open)) - 1;
+            open &= open - 1;
+            if (visit(task, descent, static_cast<int>(cell), first + chosen, __shfl_sync(kLanes, bound, chosen)))
+                open &= descent.open_lanes(static_cast<int>(cell), bound);
+        }
+    }
+    descent.report();
+}
+
+// Lists of the cells that were given up: the dense path finds all again, but for what thresholds rule out.
+__global__ void __launch_bounds__(kPrepareThreads) reset_kernel(const __grid_constant__ DeviceTask task) {
+    const int64_t entries = int64_t{task.level[0].block} * task.kappa, all = task.level[0].positions * task.kappa;
+    for (int i = static_cast<int>(blockIdx.x); i < *task.guarded_count; i += static_cast<int>(gridDim.x))
+        for (int64_t e = threadIdx.x; e < entries * task.splits; e += kPrepareThreads)
+            task.best[e / entries * all + task.guarded[i] * entries + e % entries] = nobody();
+}
+
+// Every cell to the dense path: where there are no codes.
+__global__ void __launch_bounds__(kPrepareThreads) give_up_kernel(const __grid_constant__ DeviceTask task) {
+    const int64_t cell = int64_t{blockIdx.x} * kPrepareThreads + threadIdx.x;
+    if (cell == 0) *task.guarded_count = static_cast<int32_t>(task.cells);
+    if (cell == 0) task.counters[kMaxLevels + 2] = static_cast<uint64_t>(task.cells);
+    if (cell >= task.cells) return;
+    task.guarded[cell] = static_cast<int32_t>(cell);
+    task.given_up[cell] = 1;
+}
+
+inline cudaError_t launch_prepare(const DeviceTask& task, cudaStream_t stream) {
+    return launch(prepare_kernel, static_cast<unsigned>(task.cells), kPrepareThreads, 0, stream, task);
+}
+
+inline cudaError_t launch_give_up(const DeviceTask& task, cudaStream_t stream) {
+    const auto blocks = static_cast<unsigned>((task.cells + kPrepareThreads - 1) / kPrepareThreads);
+    return launch(give_up_kernel, blocks, kPrepareThreads, 0, stream, task);
+}
+
+inline cudaError_t launch_reset(const DeviceTask& task, int multiprocessors, cudaStream_t stream) {
+    return launch(reset_kernel, static_cast<unsigned>(multiprocessors), kPrepareThreads, 0, stream, task);
+}
+
+template <int kLevels>
+cudaError_t launch_refine_of(const DeviceTask& task, int multiprocessors, cudaStream_t stream) {
+    if (const cudaError_t error =
+            launch(seed_kernel<kLevels>, static_cast<unsigned>(task.band), kSeedThreads, 0, stream, task))
+        return error;
+    const auto blocks = static_cast<unsigned>(multiprocessors * kSweepBlocks);
+    return launch(sweep_kernel<kLevels>, blocks, kSweepThreads, 0, stream, task);
+}
+
+// The band of query cells whose bounds are there.
+inline cudaError_t launch_refine(const DeviceTask& task, int multiprocessors, cudaStream_t stream) {
+    static_assert(kMaxLevels == 4);
+    switch (task.level_count) {
+        case 1:
+            return launch_refine_of<1>(task, multiprocessors, stream);
+        case 2:
+            return launch_refine_of<2>(task, multiprocessors, stream);
+        case 3:
+            return launch_refine_of<3>(task, multiprocessors, stream);
+        default:
+            return launch_refine_of<4>(task, multiprocessors, stream);
+    }
+}
+
+}  // namespace spadeline::cuda

@@ -1,0 +1,74 @@
+// One query's way through the CUDA matcher: the workspace, made once, and the launches, always the same ones.
+//
+// Everything that depends on the query's features stays on the device; the host neither waits nor looks. So a frame is
+// one sequence on the caller's stream, which a graph can capture if all images fit the device.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "matcher/cuda/gallery.hpp"
+#include "matcher/cuda/memory.hpp"
+#include "matcher/cuda/task.cuh"
+#include "matcher/search.hpp"
+
+namespace spadeline::cuda {
+
+// What a frame may ask for at most; bytes of bounds that exist at once.
+struct Most {
+    int64_t images = 0;
+    int64_t kappa = 1;
+    int64_t bounds_bytes = int64_t{64} << 20;
+};
+
+// One query and what is asked about it: matcher/search.hpp's Request on the device, but for the image ids.
+struct CudaRequest {
+    std::span<const void* const> levels;  // (channels, height, width) each, contiguous
+    Storage storage = Storage::float32;   // of all of them
+    std::span<const int64_t> image_ids;   // on the host
+    int64_t kappa = 1;
+    int64_t window = -1;
+    const uint8_t* ignore = nullptr;
+    double* distances = nullptr;
+    int32_t* neighbours = nullptr;
+    double guard_share = kGuardShare;
+};
+
+class CudaSearch {
+ public:
+    // The gallery must outlive it. Throws OutOfDeviceMemory.
+    CudaSearch(DeviceGallery& gallery, const Most& most);
+
+    // Device memory that a search takes.
+    static int64_t workspace_bytes(const DeviceGallery& gallery, const Most& most);
+
+    // Puts a frame on the stream. One frame at a time: the one before must be done, and its report read. Throws
+    // std::invalid_argument for what `Most` doesn't allow, TooFewSlots and CudaError for what the gallery can't bring.
+    cudaError_t enqueue(const CudaRequest& request, cudaStream_t stream);
+
+    // Of the last frame, once the stream has come past it. Throws NotFinite for the query's first bad feature,
+    // std::runtime_error for a gallery that holds one.
+    Statistics statistics() const;
+
+ private:
+    static int64_t lay_out(const DeviceGallery& gallery, const Most& most, DeviceTask& task, DensePlan& plan,
+                           std::byte* base);
+    void begin(const CudaRequest& request);
+    cudaError_t launch_all(const CudaRequest& request, cudaStream_t stream);
+    cudaError_t launch_pruned(cudaStream_t stream);
+    double dense_cost() const;
+
+    DeviceGallery& gallery_;
+    const Most most_;
+    const bool pruned_;
+    int multiprocessors_ = 0;
+    DeviceTask task_;
+    DensePlan plan_;
+    DeviceMemory workspace_;
+    PinnedMemory pinned_;  // what follows:
+    DeviceReport* report_ = nullptr;
+    int64_t* image_ids_ = nullptr;
+    int32_t* slots_ = nullptr;
+};
+
+}  // namespace spadeline::cuda

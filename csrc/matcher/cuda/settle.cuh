@@ -1,0 +1,195 @@
+// The dense path's decision: pairs that passed the filter wait in a list for each query position. Now and then a warp
+// settles a list: it computes distances in float32, lowest bound first, and each lowers the position's threshold, which
+// rules out most of the others. Only what is left in the end is computed in float64, and that decides.
+//
+// Lists, thresholds and nearest neighbours of a position are one warp's business at a time: no locks.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "matcher/cuda/features.cuh"
+#include "matcher/cuda/filter.cuh"
+#include "matcher/cuda/lists.cuh"
+#include "matcher/cuda/plan.hpp"
+#include "matcher/cuda/task.cuh"
+#include "matcher/cuda/warp.cuh"
+
+namespace spadeline::cuda {
+
+// The dense path's kernels' argument.
+struct DenseTask {
+    DeviceTask task;
+    DensePlan plan;
+    FilterTerms terms;
+    const int32_t* query_cells;       // null: all
+    const int32_t* query_cell_count;  // likewise
+};
+
+// A gallery position, counted through the images asked for, and a lower bound of its distance.
+struct Candidate {
+    static constexpr uint32_t kMeasured = 1u << 31;  // the bound is a distance less what float32 rounds away
+    uint32_t row;
+    float bound;
+};
+
+// What a block keeps in shared memory besides the rows it multiplies.
+struct DenseTables {
+    float start[kQueryRows / 4][kGalleryRows / 4];  // sums of all coarser levels, where the finest level's start
+    uint32_t place[2][kGalleryRows];                // of a tile's rows among the finest positions of all slots
+    float norm[2][kGalleryRows];
+    uint32_t query[kQueryRows];       // finest positions
+    float query_norm[kQueryRows];     // lowered, see filter.cuh
+    float threshold[kQueryRows];      // negative: isn't scored
+    float least[kQueryRows];          // sum with which a pair passes, norms of the gallery taken off
+    int32_t open[kQueryRows];         // candidates; more than kOpen: some found no room
+    int32_t lowest_row, highest_row;  // of the tile's query cells; with a window only
+};
+static_assert(sizeof(DenseTables) <= kDenseTables && kDenseTables % 128 == 0);
+
+// The sum that a pair's products must reach for its bound not to exceed a threshold.
+__device__ __forceinline__ float least_sum(float threshold, float query_norm, float unit) {
+    if (threshold < 0) return HUGE_VALF;
+    return (query_norm - threshold * (1 + 0x1p-20f)) * unit;
+}
+
+// D of a query position and a gallery position (among all slots'), by a whole warp: the same in every lane.
+template <class T>
+__device__ T pair_distance(const DeviceTask& task, uint32_t query, uint32_t place) {
+    T total = 0;
+    for (int l = task.level_count - 1; l >= 0; --l) {
+        const DeviceLevel& level = task.level[l];
+        const Pair pair{task, level, query >> (2 * level.shift), place >> (2 * level.shift)};
+        total = static_cast<T>(level.weight) * pair.summed<T>() + total;
+    }
+    return total;
+}
+
+class Settler {
+ public:
+    __device__ Settler(const DenseTask& dense, DenseTables& tables, int split)
+        : dense_(dense), task_(dense.task), tables_(tables), split_(split) {}
+
+    // The block's lists of candidates: (kQueryRows, kOpen).
+    __device__ static Candidate* lists(const DensePlan& plan) {
+        return reinterpret_cast<Candidate*>(plan.workspace) + int64_t{blockIdx.x} * kQueryRows * kOpen;
+    }
+
+    // One query row's candidates; if they are the `last`, or leave too little room for more, none remains.
+    __device__ void settle(int row, bool last) {
+        const int count = std::min(tables_.open[row], int{kOpen});
+        Candidate* list = lists(dense_.plan) + row * kOpen;
+        query_ = tables_.query[row];
+        threshold_ = fminf(tables_.threshold[row], fresh(task_.thresholds + query_));
+        for (int i = 0; i < 2; ++i) {
+            const int at = lane_index() + 32 * i;
+            mine_[i] = at < count ? list[at] : Candidate{Candidate::kMeasured, HUGE_VALF};
+        }
+        measure();
+        compact(list, row, last);
+        if (lane_index() != 0) return;
+        tables_.threshold[row] = threshold_;
+        tables_.least[row] = least_sum(threshold_, tables_.query_norm[row], dense_.terms.unit);
+        lower(task_.thresholds + query_, threshold_);
+    }
+
+ private:
+    __device__ static bool measured(const Candidate& candidate) { return candidate.row & Candidate::kMeasured; }
+
+    __device__ uint32_t place_of(uint32_t row) const {
+        const auto positions = static_cast<uint32_t>(task_.level[0].positions);
+        return static_cast<uint32_t>(task_.slots[row / positions]) * positions + row % positions;
+    }
+
+    // Distances in float32, the lowest bound first, until all that is left is measured or above the threshold.
+    __device__ void measure() {
+        for (;;) {
+            float bound = HUGE_VALF;
+            for (const Candidate& candidate : mine_)
+                if (!measured(candidate)) bound = fminf(bound, candidate.bound);
+            const float lowest = minimum(bound);
+            if (!(lowest <= threshold_)) return;
+            const int owner = __ffs(static_cast<int>(__ballot_sync(kLanes, bound == lowest))) - 1;
+            const int which = !measured(mine_[0]) && mine_[0].bound == lowest ? 0 : 1;
+            const int taken = __shfl_sync(kLanes, which, owner);
+            const uint32_t row = __shfl_sync(kLanes, taken ? mine_[1].row : mine_[0].row, owner);
+            const float value = pair_distance<float>(task_, query_, place_of(row));
+            float least = value * (1 - dense_.terms.relative) - dense_.terms.absolute;
+            if (!(value < 0x1p120f)) {  // may have overflowed
+                decide(row);
+                least = HUGE_VALF;
+            }
+            for (int i = 0; i < 2; ++i)
+                if (lane_index() == owner && i == taken) mine_[i] = {row | Candidate::kMeasured, least};
+            if (upper(least) < threshold_) threshold_ = fminf(threshold_, kappa_th_upper());
+        }
+    }
+
+    // What the distance of a measured candidate doesn't exceed.
+    __device__ float upper(float least) const {
+        return (least + 4 * dense_.terms.absolute) * (1 + 4 * dense_.terms.relative);
+    }
+
+    // The kappa-th smallest of what the measured candidates' distances don't exceed.
+    __device__ float kappa_th_upper() const {
+        int before[2] = {0, 0};
+        const auto key = [&](const Candidate& candidate) { return measured(candidate) ? candidate.bound : HUGE_VALF; };
+        const float keys[2] = {key(mine_[0]), key(mine_[1])};
+        for (int other = 0; other < 64; ++other) {
+            const float theirs = __shfl_sync(kLanes, keys[other / 32], other % 32);
+            for (int i = 0; i < 2; ++i)
+                before[i] += theirs < keys[i] || (theirs == keys[i] && other < lane_index() + 32 * i);
+        }
+        const float found = before[0] == task_.kappa - 1 ? keys[0] : before[1] == task_.kappa - 1 ? keys[1] : HUGE_VALF;
+        return upper(minimum(found));
+    }
+
+    __device__ static float minimum(float value) { return -largest_of(-value); }
+
+    // What is still open moves to the list's front, or is decided.
+    __device__ void compact(Candidate* list, int row, bool last) {
+        uint32_t open[2];
+        for (int i = 0; i < 2; ++i) open[i] = __ballot_sync(kLanes, measured(mine_[i]) && mine_[i].bound <= threshold_);
+        const int kept = __popc(open[0]) + __popc(open[1]);
+        if (last || kept > kOpen / 2) {
+            for (int i = 0; i < 2; ++i)
+                for (uint32_t left = open[i]; left; left &= left - 1) {
+                    const int owner = __ffs(static_cast<int>(left)) - 1;
+                    const float bound = __shfl_sync(kLanes, mine_[i].bound, owner);
+                    const uint32_t taken = __shfl_sync(kLanes, mine_[i].row, owner);
+                    if (bound <= threshold_) decide(taken & ~Candidate::kMeasured);
+                }
+            if (lane_index() == 0) tables_.open[row] = 0;
+            return;
+        }
+        const uint32_t lower_lanes = (1u << lane_index()) - 1;
+        for (int i = 0; i < 2; ++i)
+            if (open[i] >> lane_index() & 1) list[(i ? __popc(open[0]) : 0) + __popc(open[i] & lower_lanes)] = mine_[i];
+        if (lane_index() == 0) tables_.open[row] = kept;
+    }
+
+    // The distance in float64 takes its place among the nearest.
+    __device__ void decide(uint32_t row) {
+        const auto positions = static_cast<uint32_t>(task_.level[0].positions);
+        const Neighbour candidate{pair_distance<double>(task_, query_, place_of(row)),
+                                  static_cast<int32_t>(task_.image_ids[row / positions]),
+                                  static_cast<int32_t>(task_.level[0].raster[row % positions])};
+        const int lane = lane_index(), kappa = task_.kappa;
+        Neighbour* best = task_.best + (split_ * task_.level[0].positions + query_) * kappa;
+        Neighbour mine = lane < kappa ? best[lane] : nobody();
+        if (!place(mine, candidate, kappa)) return;
+        if (lane < kappa) best[lane] = mine;
+        threshold_ = fminf(threshold_, pruning_threshold(__shfl_sync(kLanes, mine.distance, kappa - 1)));
+    }
+
+    const DenseTask& dense_;
+    const DeviceTask& task_;
+    DenseTables& tables_;
+    const int64_t split_;
+    uint32_t query_ = 0;
+    float threshold_ = 0;
+    Candidate mine_[2];
+};
+
+}  // namespace spadeline::cuda

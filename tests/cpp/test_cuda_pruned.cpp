@@ -1,0 +1,253 @@
+// The CUDA matcher's whole sequence on an emulated device, against the naive matcher, over random pyramids: the pruned
+// path alone, with the dense path for what it gives up, and galleries that fit the device only in part.
+//
+//     test_cuda_pruned [CASES [SEED]]      test_cuda_pruned 1 SEED: a case that failed
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "expect.hpp"
+#include "matcher/cpu/kernels.hpp"
+#include "matcher/cuda/search.hpp"
+#include "naive.hpp"
+
+using namespace spadeline;
+using namespace spadeline::cuda;
+
+namespace {
+
+int64_t pairs_of_all, passed_of_all;  // where nothing was given up: pairs of cells, and those that passed
+
+constexpr double kEverything = std::numeric_limits<double>::infinity();
+
+// Memory of the device, exactly as large as it has to be, with these contents.
+template <class T>
+class OnDevice {
+ public:
+    explicit OnDevice(size_t count) : count_(count), memory_(static_cast<int64_t>(count * sizeof(T)), "a test") {}
+    OnDevice(const T* values, size_t count) : OnDevice(count) { copy(data(), values, cudaMemcpyHostToDevice); }
+    T* data() const { return reinterpret_cast<T*>(memory_.data()); }
+    std::vector<T> values() const {
+        std::vector<T> values(count_);
+        copy(values.data(), data(), cudaMemcpyDeviceToHost);
+        return values;
+    }
+
+ private:
+    void copy(T* to, const T* from, cudaMemcpyKind kind) const {
+        const Stream stream;
+        check(cudaMemcpyAsync(to, from, count_ * sizeof(T), kind, stream), "cudaMemcpyAsync", "a test");
+        check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", "a test");
+    }
+
+    size_t count_;
+    DeviceMemory memory_;
+};
+
+std::string name_of(const Case& c, const Question& q, const std::string& path) {
+    std::string levels;
+    for (const LevelShape& l : c.shape.levels())
+        levels +=
+            std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + ", ";
+    return "test_cuda_pruned 1 " + std::to_string(c.seed) + ": " + path + ", " + levels + std::to_string(q.ids.size()) +
+           " of " + std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
+           std::to_string(q.window) + ": ";
+}
+
+Answer ask(CudaSearch& search, const Case& c, const Question& q, double guard_share) {
+    const LevelShape& finest = c.shape.levels()[0];
+    const auto pixels = static_cast<size_t>(finest.height * finest.width);
+    std::vector<OnDevice<std::byte>> maps;
+    std::vector<const void*> levels;
+    for (const Map& map : q.query) {
+        const size_t bytes = map.values.size() * (q.storage == Storage::float16 ? 2 : 4);
+        maps.emplace_back(static_cast<const std::byte*>(map.data()), bytes);
+        levels.push_back(maps.back().data());
+    }
+    const OnDevice<uint8_t> ignore(q.ignore.data(), q.ignore.size());
+    const OnDevice<double> distances(pixels);
+    const OnDevice<int32_t> neighbours(pixels * static_cast<size_t>(q.kappa) * 3);
+    CudaRequest request;
+    request.levels = levels;
+    request.storage = q.storage;
+    request.image_ids = q.ids;
+    request.kappa = q.kappa;
+    request.window = q.window;
+    request.ignore = q.ignore.empty() ? nullptr : ignore.data();
+    request.distances = distances.data();
+    request.neighbours = neighbours.data();
+    request.guard_share = guard_share;
+    const Stream stream;
+    check(search.enqueue(request, stream), "enqueue", "a test");
+    check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", "a test");
+    return {distances.values(), neighbours.values(), search.statistics()};
+}
+
+void check_answer(CudaSearch& search, const Case& c, const Question& q, const Naive& naive, double guard_share,
+                  bool pruned, const std::string& path) {
+    const std::string name = name_of(c, q, path + ", guard share " + std::to_string(guard_share));
+    try {
+        Answer answer = ask(search, c, q, guard_share);
+        const std::string mistake = naive.mistake(answer);
+        expect(mistake.empty(), name + mistake);
+        if (pruned && guard_share == 0)  // cells in which nothing is scored needn't be given up
+            expect(answer.statistics.guarded_cells > 0 || q.ignore.size(), name + "nothing was given up");
+        const std::string miscount = naive.miscount(answer.statistics, pruned, guard_share);
+        expect(!pruned || guard_share == 0 || miscount.empty(), name + miscount);
+        if (guard_share != kEverything) return;
+        pairs_of_all += answer.statistics.counts.pairs;
+        passed_of_all += answer.statistics.counts.passed[c.shape.level_count() - 1];
+    } catch (const std::exception& error) {
+        expect(false, name + error.what());
+    }
+}
+
+// A case that the device takes.
+Case case_of(uint64_t seed) {
+    Case c = random_case(seed);
+    c.upsampling = Upsampling::nearest;
+    c.questions[0].kappa = std::min<int64_t>(c.questions[0].kappa, kMostKappa);
+    return c;
+}
+
+void check_case(const Case& c) {
+    emulated::device().seed = c.seed;
+    const Question& q = c.questions[0];
+    const Naive naive(c, q);
+    const auto available = available_kernels();
+    const Codes codes = encode(c, *available[c.seed % available.size()]);
+    const auto images = static_cast<int64_t>(q.ids.size());
+    DeviceGallery gallery(c.shape, gallery_of(c, &codes));
+    const bool few = c.seed % 2;  // bounds at once: bands of 16 cells
+    CudaSearch search(gallery, {images, q.kappa, few ? 1 : 1 << 20});
+    for (const double guard_share : {kEverything, 0.0, kGuardShare})
+        check_answer(search, c, q, naive, guard_share, true, "pruned");
+
+    if (c.seed % 3) return;
+    // Two queries' searches on a device that holds just one query's images.
+    DeviceGallery part(c.shape, gallery_of(c, &codes), gallery.image_bytes() * images);
+    CudaSearch cached(part, {images, q.kappa}), other(part, {c.images, q.kappa});
+    for (CudaSearch* some : {&cached, &other, &cached}) check_answer(*some, c, q, naive, kEverything, true, "cached");
+    DeviceGallery plain(c.shape, gallery_of(c, nullptr));
+    CudaSearch dense(plain, {images, q.kappa});
+    check_answer(dense, c, q, naive, kGuardShare, false, "dense");
+}
+
+// Like what pruning is for: three levels, images that are smooth.
+Case smooth_case() {
+    Random random(1);
+    const PyramidShape shape({{16, 28, 28, 0}, {32, 14, 14, 1}, {48, 7, 7, 2}});
+    Case c{0, shape, 5, Storage::float32, Upsampling::nearest, 1, false, {1, 1, 1}, {}, {}, {}, {}};
+    const std::vector<Values> values(3, Values::smooth);
+    for (int64_t l = 0; l < 3; ++l) {
+        c.gallery.push_back(random_map(random, values[l], shape.levels()[l], c.images));
+        c.cells.push_back(to_cells(shape, l, c.gallery[l], c.images));
+        c.bases.push_back(random_basis(random, c.cells[l].values, shape.levels()[l].channels, 16 * l));
+    }
+    c.questions.push_back(random_question(random, c, values));
+    Question& q = c.questions[0];
+    q.ids = {4, 3, 2, 1, 0};
+    q.kappa = 3;
+    q.window = -1;
+    q.ignore.clear();
+    return c;
+}
+
+template <class Error, class Throwing>
+void expect_thrown(const std::string& what, const Throwing& act) {
+    try {
+        act();
+        expect(false, "expected to be refused: " + what);
+    } catch (const Error&) {
+    } catch (const std::exception& error) {
+        expect(false, what + ": " + error.what());
+    }
+}
+
+void check_bad_features() {
+    Case c = smooth_case();
+    Question& q = c.questions[0];
+    const Codes codes = encode(c, kernels_named("auto"));
+    {
+        DeviceGallery gallery(c.shape, gallery_of(c, &codes));
+        CudaSearch search(gallery, {5, 3});
+        store(q.query[1], Storage::float32);
+        q.storage = Storage::float32;
+        for (Map& map : q.query) map.halves.clear();
+        float& later = q.query[1].values[(20 * 14 + 3) * 14 + 5];
+        float& first = q.query[1].values[(9 * 14 + 13) * 14 + 2];
+        const float kept[2] = {later, first};
+        later = std::numeric_limits<float>::quiet_NaN(), first = std::numeric_limits<float>::infinity();
+        try {
+            ask(search, c, q, kGuardShare);
+            expect(false, "a query that isn't finite");
+        } catch (const NotFinite& bad) {
+            expect(bad.level == 1 && bad.channel == 9 && bad.y == 13 && bad.x == 2, "another bad feature");
+        }
+        later = kept[0], first = kept[1];
+        expect_thrown<std::invalid_argument>("more neighbours than there is room for", [&] {
+            Question many = q;
+            many.kappa = 4;
+            ask(search, c, many, kGuardShare);
+        });
+        ask(search, c, q, kGuardShare);  // nothing is left of the errors
+    }
+    for (float& value : c.cells[0].values) value = std::numeric_limits<float>::quiet_NaN();
+    DeviceGallery bad(c.shape, gallery_of(c, &codes));
+    CudaSearch search(bad, {5, 3});
+    for (const double guard_share : {kEverything, 0.0})
+        expect_thrown<std::runtime_error>("a gallery that isn't finite", [&] { ask(search, c, q, guard_share); });
+}
+
+// Whatever can't be had, somebody says so, and nothing is left behind.
+void check_memory() {
+    const Case c = smooth_case();
+    const Codes codes = encode(c, kernels_named("auto"));
+    const Gallery gallery = gallery_of(c, &codes);
+    const int64_t image_bytes = DeviceGallery(c.shape, gallery).image_bytes();
+    expect_thrown<OutOfDeviceMemory>("less than an image", [&] { DeviceGallery(c.shape, gallery, image_bytes - 1); });
+    expect_thrown<TooFewSlots>("five images in four slots", [&] {
+        DeviceGallery part(c.shape, gallery, 4 * image_bytes);
+        CudaSearch search(part, {5, 3});
+        ask(search, c, c.questions[0], kGuardShare);
+    });
+    expect_thrown<std::invalid_argument>("too many neighbours", [&] {
+        DeviceGallery whole(c.shape, gallery);
+        CudaSearch(whole, {5, kMostKappa + 1});
+    });
+    const int64_t before = emulated::alive();
+    for (int64_t failing = 0; failing < 8; ++failing)  // with a cache: two of the gallery's are of the host's memory
+        try {
+            emulated::device().failing_allocation = failing;
+            DeviceGallery part(c.shape, gallery, 2 * image_bytes);
+            CudaSearch search(part, {2, 3});
+            expect(failing >= 6, "an allocation failed, and nobody said so: " + std::to_string(failing));
+        } catch (const CudaError& error) {
+            expect(error.code == cudaErrorMemoryAllocation, error.what());
+        }
+    emulated::device().failing_allocation = -1;
+    expect(emulated::alive() == before, "memory that a failure left behind");
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 30;
+    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
+    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
+    if (count <= 2) {
+        check_case(smooth_case());
+        check_bad_features();
+        check_memory();
+    }
+    for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) check_case(case_of(i));
+    std::printf("%" PRId64 " of %" PRId64 " pairs of cells were looked into\n", passed_of_all, pairs_of_all);
+    expect(count > 2 || passed_of_all < pairs_of_all / 2, "bounds rule hardly anything out");
+    expect(emulated::alive() == 0, std::to_string(emulated::alive()) + " things were never freed");
+    return report();
+}

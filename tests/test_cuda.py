@@ -1,0 +1,148 @@
+"""The matcher on a GPU: the CPU's results, for all options; and what it says where there is none.
+
+Runs wherever a GPU is, and on a build whose device is emulated (CMakeLists.txt: SPADELINE_CUDA=EMULATED).
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from spadeline.engine import Detector, DeviceError, InputError, Matcher, _native
+
+SIZES = ((8, 8), (4, 4), (2, 2))
+CHANNELS = (5, 17, 32)
+
+
+def why_not():
+    """Return why no GPU can be used here, in the matcher's own words; nothing where one can."""
+    try:
+        Matcher([np.zeros((1, 4, 2, 2), np.float32)], device="cuda")
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
+WHY_NOT = why_not()
+needs_gpu = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+
+
+def pyramid(seed, images, storage=np.float32, sizes=SIZES):
+    """Levels of random features with near and far neighbours among them."""
+    rng = np.random.default_rng(seed)
+    levels = []
+    for (h, w), c in zip(sizes, CHANNELS, strict=False):
+        common = rng.normal(size=(1, c, h, w))
+        levels.append((common + 0.3 * rng.normal(size=(images, c, h, w))).astype(storage))
+    return levels
+
+
+def query_of(seed, storage=np.float32, sizes=SIZES):
+    return [level[0] for level in pyramid(seed, 1, storage, sizes)]
+
+
+def assert_same(a, b):
+    np.testing.assert_allclose(a.distances, b.distances, rtol=1e-12, atol=0)
+    np.testing.assert_array_equal(a.neighbours, b.neighbours)
+
+
+@needs_gpu
+@pytest.mark.parametrize("path", ["pruned", "dense"])
+@pytest.mark.parametrize("storage", [np.float32, np.float16])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_it_agrees_with_the_cpu(path, storage, levels):
+    gallery = pyramid(1, 5, storage, SIZES[:levels])
+    weights = [2.0, 0.5, 1.0][:levels]
+    on_gpu = Matcher(gallery, weights=weights, path=path, device="cuda")
+    on_cpu = Matcher(gallery, weights=weights, threads=1)
+    assert (on_gpu.device, on_gpu.threads, on_gpu.resident_images) == ("cuda", 0, 5)
+    assert on_gpu.instruction_set.startswith("sm_")
+    ignore = np.zeros(SIZES[0], bool)
+    ignore[:3, 2:] = True
+    for seed, options in enumerate([{}, {"kappa": 7}, {"window": 0}, {"ignore": ignore, "kappa": 2}]):
+        query = query_of(seed, np.float16 if seed == 1 else np.float32, SIZES[:levels])
+        match = on_gpu.match(query, [4, 0, 3], **options)
+        assert_same(match, on_cpu.match(query, [4, 0, 3], **options))
+        assert match.statistics.path == path
+        if path == "pruned":
+            assert match.statistics.pairs > 0
+
+
+@needs_gpu
+def test_a_gallery_larger_than_the_memory_is_swapped():
+    gallery = pyramid(2, 9)
+    whole = Matcher(gallery, device="cuda")
+    limit = 4 * whole._native.image_bytes
+    few = Matcher(gallery, device="cuda", memory_limit=limit)
+    assert few.resident_images == 4
+    for seed in range(6):
+        ids = np.random.default_rng(seed).permutation(9)[:4]
+        assert_same(few.match(query_of(seed), ids), whole.match(query_of(seed), ids))
+    with pytest.raises(
+        InputError, match=r"gallery: expected at most 4 images a query, which is what the device holds, got 5"
+    ):
+        few.match(query_of(0), range(5))
+    with pytest.raises(
+        DeviceError, match=r"device: cuda: expected [0-9]+ bytes of device memory for one image of the gallery"
+    ):
+        Matcher(gallery, device="cuda", memory_limit=1)
+
+
+@needs_gpu
+def test_batches_and_callers_agree():
+    matcher = Matcher(pyramid(3, 4), device="cuda")
+    queries = [query_of(seed) for seed in range(4)]
+    alone = [matcher.match(query, range(4), kappa=2) for query in queries]
+    for a, b in zip(matcher.match_batch(queries, [range(4)] * 4, kappa=2), alone, strict=True):
+        assert_same(a, b)
+    with ThreadPoolExecutor(4) as callers:
+        for a, b in zip(callers.map(lambda q: matcher.match(q, range(4), kappa=2), queries), alone, strict=True):
+            assert_same(a, b)
+
+
+@needs_gpu
+def test_bad_queries_are_named():
+    matcher = Matcher(pyramid(4, 3), device="cuda")
+    query = query_of(0)
+    query[1][3, 2, 1] = np.nan
+    with pytest.raises(
+        InputError, match=r"query level 1: expected finite features, got NaN or infinity at .* = \(3, 2, 1\)"
+    ):
+        matcher.match(query, [0])
+    good = query_of(0)
+    with pytest.raises(InputError, match="kappa: expected 1 to 32 on a GPU, got 33"):
+        matcher.match(good, [0], kappa=33)
+    with pytest.raises(InputError, match="query_levels: expected one number type, got float32 and float16"):
+        matcher.match([good[0], good[1].astype(np.float16), good[2]], [0])
+    assert_same(matcher.match(good, [0]), Matcher(pyramid(4, 3), threads=1).match(good, [0]))  # it still works
+
+
+@needs_gpu
+def test_options_that_a_gpu_lacks():
+    gallery = pyramid(5, 2)
+    for options in ({"path": "reference"}, {"upsampling": "bilinear"}):
+        with pytest.raises(InputError, match="device: expected the pruned or the dense path and nearest upsampling"):
+            Matcher(gallery, device="cuda", **options)
+
+
+@pytest.mark.skipif(_native.CUDA, reason="this build has CUDA")
+def test_a_build_without_cuda_says_so():
+    with pytest.raises(DeviceError, match=r"device: expected a spadeline that was built with CUDA for 'cuda', got one"):
+        Matcher(pyramid(0, 1), device="cuda")
+
+
+@pytest.mark.skipif(not _native.CUDA or not WHY_NOT, reason="there is a GPU, or this build has no CUDA")
+def test_a_machine_without_a_gpu_says_so():
+    with pytest.raises(DeviceError, match=r"^device: cuda: cudaGetDeviceCount failed, for a GPU: .* \(cudaError"):
+        Matcher(pyramid(0, 1), device="cuda")
+
+
+def test_the_device_is_one_of_two():
+    with pytest.raises(InputError, match=r"device: expected one of cpu, cuda, got .gpu."):
+        Matcher(pyramid(0, 1), device="gpu")
+    with pytest.raises(InputError, match="memory_limit: expected"):
+        Matcher(pyramid(0, 1), memory_limit=0)
+
+
+def test_auto_stays_on_the_cpu_with_the_extractor(recipe_folder):
+    info = Detector.load(recipe_folder, device="cpu").info
+    assert (info["matcher_device"], info["resident_images"]) == ("cpu", info["images"])
