@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['CUDA', 'CudaMatcher', 'DeviceError', 'GUARD_SHARE', 'Matcher', 'encode', 'instruction_sets']
+__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'GUARD_SHARE', 'Matcher', 'encode', 'instruction_sets']
 class DeviceError(RuntimeError):
     pass
 class Matcher:
@@ -22,7 +22,7 @@ class Matcher:
     def threads(self) -> int:
         ...
 class CudaMatcher:  # only where CUDA is True
-    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], sizes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, device: typing.SupportsInt | typing.SupportsIndex, memory_limit: typing.SupportsInt | typing.SupportsIndex, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
+    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], sizes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, memory_limit: typing.SupportsInt | typing.SupportsIndex, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
         ...
     def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, ignore: numpy.ndarray | None, guard_share: typing.SupportsFloat | typing.SupportsIndex) -> list[dict]:
         ...
@@ -37,6 +37,16 @@ class CudaMatcher:  # only where CUDA is True
     @property
     def resident(self) -> int:
         ...
+class CudaInspector:  # only where CUDA is True
+    def __init__(self, matcher: CudaMatcher, *, images: typing.SupportsInt | typing.SupportsIndex, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], sigma: typing.SupportsFloat | typing.SupportsIndex, root: bool, theta: typing.SupportsFloat | typing.SupportsIndex, ignore: numpy.ndarray | None, ignored_distances: numpy.ndarray | None, guard_share: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        ...
+    def inspect(self, levels: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, half: bool, image_ids: numpy.ndarray, map: numpy.ndarray, mask: numpy.ndarray, neighbours: numpy.ndarray) -> dict:
+        ...
+    def wait_for(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    @property
+    def stream(self) -> int:
+        ...
 def encode(cells: numpy.ndarray, basis: numpy.ndarray, *, coarsest: bool) -> numpy.ndarray:
     """
     Records of the codes of a level's cells.
@@ -46,4 +56,4 @@ def instruction_sets() -> list[str]:
     The instruction sets that this machine can run, best first.
     """
 CUDA: bool = ...
-GUARD_SHARE: float = 0.1
+GUARD_SHARE: float = 0.08

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
@@ -15,13 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DeviceError, RecipeError
-from .extractor import Device, Extractor
+from .errors import DeviceError, ExtractorError, InputError, RecipeError
+from .extractor import Device, DeviceExtraction, Extractor, offers_cuda
 from .heatmap import find_regions, overlay
 from .images import Color, Placement, as_rgb, place
+from .inspector import device_frame
 from .recipe import Recipe
 from .result import Result
-from .scoring import Scorer
+from .scoring import Scorer, Scores
 
 Frame = NDArray[np.uint8]
 
@@ -40,12 +42,14 @@ class Detector:
         The feature extractor.
     """
 
-    def __init__(self, recipe: Recipe, extractor: Extractor, scorer: Scorer) -> None:
+    def __init__(self, recipe: Recipe, extractor: Extractor, scorer: Scorer, *, on_device: bool = False) -> None:
         if recipe.calibration is None:
             raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
         self.recipe = recipe
         self.extractor = extractor
         self._scorer = scorer
+        self._extraction = extractor.on_device() if on_device else None
+        self._turn = threading.Lock()  # of the extraction's buffers
         self._tau = recipe.calibration.tau.value
         self._theta = recipe.calibration.theta.value
 
@@ -57,6 +61,7 @@ class Detector:
         device: Device = "auto",
         threads: int | None = None,
         memory_limit: int | None = None,
+        tensorrt_cache: str | os.PathLike[str] | None = None,
         verify: bool = False,
     ) -> Self:
         """Open a recipe for inspection.
@@ -73,6 +78,8 @@ class Detector:
             one setting for the whole process.
         memory_limit
             Bytes of the GPU's memory that the gallery may take: see :class:`.matching.Matcher`.
+        tensorrt_cache
+            A folder for TensorRT's engine, which then runs the extractor: see :class:`.extractor.Extractor`.
         verify
             Also compare every file's SHA-256.
 
@@ -94,7 +101,7 @@ class Detector:
         >>> result.pred_label, result.pred_score, result.regions  # doctest: +SKIP
         """
         recipe = Recipe.load(folder, verify=verify)
-        extractor = Extractor(recipe.extractor_path, device=device, threads=threads)
+        extractor, scorer, on_device = _open(recipe, device, threads, memory_limit, tensorrt_cache)
         if threads is not None:
             cv2.setNumThreads(threads)
         if (extractor.input_size, extractor.level_shapes) != (recipe.input_size, recipe.level_shapes):
@@ -102,7 +109,7 @@ class Detector:
                 f"{recipe.extractor_path}: expected input {recipe.input_size} and levels {recipe.level_shapes}, "
                 f"got {extractor.input_size} and {extractor.level_shapes}"
             )
-        return cls(recipe, extractor, _open_scorer(recipe, device, extractor, threads, memory_limit))
+        return cls(recipe, extractor, scorer, on_device=on_device)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -120,6 +127,7 @@ class Detector:
                 name: list(shape) for name, shape in zip(self.recipe.level_names, self.recipe.level_shapes, strict=True)
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
+            "chain": "device" if self._extraction else "host",
             "matcher": self._scorer.matcher.path,
             "matcher_device": self._scorer.matcher.device,
             "resident_images": self._scorer.matcher.resident_images,
@@ -133,7 +141,9 @@ class Detector:
         Parameters
         ----------
         frame
-            (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any size.
+            (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any size. Where extractor and matcher are on the GPU also
+            a frame in its memory (anything with ``__cuda_array_interface__``: CuPy, Numba, torch): (H, W, 3) uint8
+            RGB of the extractor's input size, which is read where it lies.
         color
             What the channels are: ``"auto"`` takes one, three or four of them as gray, RGB or RGBA; a camera that
             delivers BGR must be declared.
@@ -174,6 +184,10 @@ class Detector:
         )
 
     def _inspect(self, frames: Sequence[Frame], color: Color) -> Iterator[Result]:
+        if self._extraction is not None:
+            for frame in frames:
+                yield self._inspect_on_device(frame, color, self._extraction)
+            return
         settings = self.recipe.settings
         start = time.perf_counter()
         placed = [
@@ -186,21 +200,40 @@ class Detector:
             "extract": (time.perf_counter() - prepared) / len(frames),
         }
         for index, (frame, (_, placement)) in enumerate(zip(frames, placed, strict=True)):
-            levels = [level[index] for level in features.levels]
-            yield self._judge(frame, placement, levels, features.embedding[index], timings_s)
+            scores = self._scorer.score([level[index] for level in features.levels], features.embedding[index])
+            yield self._judge(frame.shape[:2], placement, scores, timings_s)
+
+    def _inspect_on_device(self, frame: Any, color: Color, extraction: DeviceExtraction) -> Result:
+        """Inspect one frame whose features never leave the device."""
+        start = time.perf_counter()
+        size = self.recipe.input_size
+        here = device_frame(frame, size)
+        image: NDArray[np.uint8] | int
+        if here is None:
+            image, placement = place(as_rgb(frame, color=color), size, framing=self.recipe.settings.framing)
+            frame_size = frame.shape[:2]
+        else:
+            if color not in ("auto", "rgb"):
+                raise InputError(f"color: expected 'auto' or 'rgb' for a frame on the GPU, got {color!r}")
+            image, placement, frame_size = here.address, Placement(1.0, 1.0, top=0.0, left=0.0), size
+        prepared = time.perf_counter()
+        with self._turn:
+            if here is not None and here.stream is not None and self._scorer.inspector is not None:
+                self._scorer.inspector.wait_for(here.stream)
+            features = extraction.extract(image)
+            extracted = time.perf_counter()
+            scores = self._scorer.score_on_device(features)
+        return self._judge(
+            frame_size, placement, scores, {"prepare": prepared - start, "extract": extracted - prepared}
+        )
 
     def _judge(
-        self,
-        frame: Frame,
-        placement: Placement,
-        levels: Sequence[NDArray[np.floating]],
-        embedding: NDArray[np.float32],
-        timings_s: dict[str, float],
+        self, frame_size: tuple[int, int], placement: Placement, scores: Scores, timings_s: dict[str, float]
     ) -> Result:
-        scores = self._scorer.score(levels, embedding)
         start = time.perf_counter()
-        height, width = frame.shape[:2]
-        mask, regions = find_regions(scores.anomaly_map, self._theta, placement=placement, frame_size=(height, width))
+        mask, regions = find_regions(
+            scores.anomaly_map, self._theta, placement=placement, frame_size=frame_size, mask=scores.mask
+        )
         pred_score, pred_label = self._label(scores.image_score, scores.map_score)
         timings_s = timings_s | scores.timings_s
         timings_s["map"] += time.perf_counter() - start
@@ -231,13 +264,30 @@ class Detector:
         return ratio, image_score > self._tau or map_score > self._theta
 
 
-def _open_scorer(
-    recipe: Recipe, device: Device, extractor: Extractor, threads: int | None, memory_limit: int | None
-) -> Scorer:
-    """Open the matcher on the GPU where that was asked for; with "auto", where the extractor is and it can follow."""
+def _open(
+    recipe: Recipe,
+    device: Device,
+    threads: int | None,
+    memory_limit: int | None,
+    tensorrt_cache: str | os.PathLike[str] | None,
+) -> tuple[Extractor, Scorer, bool]:
+    """Open extractor and scorer where ``device`` says; and whether features stay on the GPU between them.
+
+    With "auto" that is so if both can be there; else each takes the best that it can have.
+    """
+
+    def open_on_gpu() -> tuple[Extractor, Scorer, bool]:
+        scorer = Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit)
+        stream = None if scorer.inspector is None else scorer.inspector.stream
+        extractor = Extractor(
+            recipe.extractor_path, device="cuda", threads=threads, stream=stream, tensorrt_cache=tensorrt_cache
+        )
+        return extractor, scorer, True
+
     if device == "cuda":
-        return Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit)
-    if device == "auto" and extractor.on_gpu and recipe.settings.upsampling == "nearest":
-        with contextlib.suppress(DeviceError):
-            return Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit)
-    return Scorer(recipe, threads=threads)
+        return open_on_gpu()
+    if device == "auto" and offers_cuda() and recipe.settings.upsampling == "nearest":
+        with contextlib.suppress(DeviceError, ExtractorError):
+            return open_on_gpu()
+    extractor = Extractor(recipe.extractor_path, device=device, threads=threads, tensorrt_cache=tensorrt_cache)
+    return extractor, Scorer(recipe, threads=threads), False

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .cells import level_shifts
 from .checks import check_choice, check_integer
-from .errors import DependencyError, ExtractorError, InputError
+from .errors import DependencyError, ExtractorError, InputError, OutputError
 from .images import MAX_PIXELS
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -30,7 +30,7 @@ LEVEL_NAME = "layer[1-9][0-9]?"  # narrow: a recipe's files are named after its 
 MOST_LEVELS = 4  # a ResNet's stages
 MOST_THREADS = 1024
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 # TensorFloat-32 keeps 10 bits of a float32's 23, and an exhaustive search may pick another kernel at every
 # load: either moves the numbers that thresholds were calibrated on.
 _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
@@ -67,6 +67,11 @@ class Extractor:
         which.
     threads
         Of ONNX Runtime on the CPU; the machine's processors by default.
+    stream
+        A CUDA stream's address, to run on it; None: ONNX Runtime's own.
+    tensorrt_cache
+        A folder, made if need be, where TensorRT keeps the engine that it builds at the first start; then it runs the
+        graph. TensorRT may round otherwise than CUDA does: calibrate with the same extractor.
 
     Attributes
     ----------
@@ -95,9 +100,17 @@ class Extractor:
         ONNX Runtime is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: Device = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: Device = "auto",
+        threads: int | None = None,
+        stream: int | None = None,
+        tensorrt_cache: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._path = Path(path)
-        self._session = _open_session(self._path, device, threads)
+        self._session = _open_session(self._path, device, threads, stream, tensorrt_cache)
         self.provider: str = self._session.get_providers()[0]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.input_size = _input_size(self._path, self._session.get_inputs())
@@ -109,6 +122,19 @@ class Extractor:
     def on_gpu(self) -> bool:
         """Whether the graph runs on a GPU."""
         return self.provider != _CPU
+
+    def on_device(self) -> DeviceExtraction:
+        """Return a way to run single images whose input and levels stay where the graph runs."""
+        return DeviceExtraction(
+            self._session,
+            self._path,
+            self.input_size,
+            self.level_names,
+            self.level_shapes,
+            self._dtypes,
+            self.embedding_size,
+            on_gpu=self.on_gpu,
+        )
 
     def extract(self, images: NDArray[np.uint8]) -> Features:
         """Run the graph.
@@ -170,7 +196,90 @@ class Extractor:
         return levels, shapes[-1][0]
 
 
-def _open_session(path: Path, device: Device, threads: int | None) -> Any:
+class DeviceFeatures(NamedTuple):
+    """What the extractor makes of one image, left where it was made.
+
+    Attributes
+    ----------
+    levels
+        The address of each level, (c, h, w), finest first: valid until the next image.
+    half
+        Whether they are float16, not float32.
+    embedding
+        (d,) float32, on the host.
+    """
+
+    levels: tuple[int, ...]
+    half: bool
+    embedding: NDArray[np.float32]
+
+
+class DeviceExtraction:
+    """One image at a time through buffers that are made once, on the device that runs the graph.
+
+    Not for several threads at once: the next image overwrites the levels.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        path: Path,
+        input_size: tuple[int, int],
+        names: tuple[str, ...],
+        shapes: tuple[tuple[int, int, int], ...],
+        dtypes: tuple[np.dtype[np.floating], ...],
+        embedding_size: int,
+        *,
+        on_gpu: bool,
+    ) -> None:
+        import onnxruntime  # noqa: PLC0415 - optional
+
+        self._session, self._path = session, path
+        self._shape = (1, *input_size, 3)
+        self._place = "cuda" if on_gpu else "cpu"
+        make = onnxruntime.OrtValue.ortvalue_from_shape_and_type
+        self._image = make(self._shape, np.uint8, self._place, 0)
+        self._levels = [
+            make((1, *shape), dtype.type, self._place, 0) for shape, dtype in zip(shapes, dtypes, strict=False)
+        ]
+        self._half = dtypes[0] == np.float16
+        self._embedding = np.empty((1, embedding_size), dtypes[-1])
+        self._binding = session.io_binding()
+        for name, level in zip(names, self._levels, strict=True):
+            self._binding.bind_ortvalue_output(name, level)
+        self._binding.bind_output(
+            "embedding", "cpu", 0, self._embedding.dtype, self._embedding.shape, self._embedding.ctypes.data
+        )
+
+    def extract(self, image: NDArray[np.uint8] | int) -> DeviceFeatures:
+        """Run one image: (H, W, 3) uint8 RGB on the host, or the address of such on the device.
+
+        Raises
+        ------
+        ExtractorError
+            ONNX Runtime fails, for lack of memory say.
+        """
+        try:
+            if isinstance(image, int):
+                self._binding.bind_input("image", self._place, 0, np.uint8, self._shape, image)
+            else:
+                self._image.update_inplace(np.ascontiguousarray(image)[None])
+                self._binding.bind_ortvalue_input("image", self._image)
+            self._session.run_with_iobinding(self._binding)
+            self._binding.synchronize_outputs()  # the embedding is read here
+        except Exception as error:
+            raise ExtractorError(f"{self._path}: expected the graph to run, got: {_reason(error)}") from error
+        embedding = self._embedding[0].astype(np.float32)
+        return DeviceFeatures(tuple(level.data_ptr() for level in self._levels), self._half, embedding)
+
+
+def _open_session(
+    path: Path,
+    device: Device,
+    threads: int | None,
+    stream: int | None,
+    tensorrt_cache: str | os.PathLike[str] | None,
+) -> Any:
     try:
         import onnxruntime  # noqa: PLC0415 - optional
     except ImportError as error:
@@ -183,6 +292,8 @@ def _open_session(path: Path, device: Device, threads: int | None) -> Any:
         check_integer("threads", threads, low=1, high=MOST_THREADS)
     if not path.is_file():
         raise ExtractorError(f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'no such file'}")
+    if tensorrt_cache is not None and device == "cpu":
+        raise InputError("tensorrt_cache: expected device 'auto' or 'cuda' with it, got 'cpu'")
     offered = onnxruntime.get_available_providers()
     if device == "cpu" or (device == "auto" and _CUDA not in offered):
         return _create_session(path, threads, [_CPU])
@@ -192,24 +303,47 @@ def _open_session(path: Path, device: Device, threads: int | None) -> Any:
             f"got one with {', '.join(offered)}"
         )
     try:
-        return _create_cuda_session(path, threads)
+        return _create_cuda_session(path, threads, stream, tensorrt_cache)
     except ExtractorError:
         if device == "cuda":
             raise
     return _create_session(path, threads, [_CPU])
 
 
-def _create_cuda_session(path: Path, threads: int | None) -> Any:
+def offers_cuda() -> bool:
+    """Whether ONNX Runtime is installed and was built with CUDA; not whether there is a GPU."""
+    try:
+        import onnxruntime  # noqa: PLC0415 - optional
+    except ImportError:
+        return False
+    return _CUDA in onnxruntime.get_available_providers()
+
+
+def _create_cuda_session(
+    path: Path, threads: int | None, stream: int | None, tensorrt_cache: str | os.PathLike[str] | None
+) -> Any:
     import onnxruntime  # noqa: PLC0415 - optional
 
     if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs; new in 1.21
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it doesn't find
             onnxruntime.preload_dlls()
-    session = _create_session(path, threads, [(_CUDA, _CUDA_OPTIONS), _CPU])
-    if _CUDA not in session.get_providers():
+    shared = {} if stream is None else {"user_compute_stream": str(stream)}
+    providers: list[Any] = [(_CUDA, _CUDA_OPTIONS | shared), _CPU]
+    wanted = _CUDA
+    if tensorrt_cache is not None:
+        folder = Path(tensorrt_cache)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"tensorrt_cache: {folder}: expected a folder, got: {error.strerror}") from error
+        cached = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+        providers.insert(0, (_TENSORRT, cached | shared))
+        wanted = _TENSORRT
+    session = _create_session(path, threads, providers)
+    if wanted not in session.get_providers():
         raise ExtractorError(
-            f"{path}: expected {_CUDA} to run it, got {', '.join(session.get_providers())}: the GPU, its "
-            "driver or the CUDA and cuDNN libraries are missing or don't fit this ONNX Runtime"
+            f"{path}: expected {wanted} to run it, got {', '.join(session.get_providers())}: the GPU, its "
+            "driver or the libraries of CUDA, cuDNN or TensorRT are missing or don't fit this ONNX Runtime"
         )
     return session
 

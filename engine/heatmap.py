@@ -98,7 +98,12 @@ def ignored_distances(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArr
 
 
 def find_regions(
-    anomaly_map: NDArray[np.float32], theta: float, *, placement: Placement, frame_size: tuple[int, int]
+    anomaly_map: NDArray[np.float32],
+    theta: float,
+    *,
+    placement: Placement,
+    frame_size: tuple[int, int],
+    mask: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
     """Return the mask ``anomaly_map > theta`` and its 8-connected regions, highest score first.
 
@@ -110,6 +115,8 @@ def find_regions(
         Where the map lies in the frame.
     frame_size
         (height, width) of the frame: boxes are rounded outwards to its whole pixels and don't leave it.
+    mask
+        (H, W) bool, if it is known already.
 
     Returns
     -------
@@ -118,7 +125,7 @@ def find_regions(
     regions : tuple of Region
         Equal scores go by the peak's position, row by row; so do equal peaks within a region.
     """
-    mask = anomaly_map > theta
+    mask = anomaly_map > theta if mask is None else mask
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     inside = np.flatnonzero(mask)
     scores, label = anomaly_map.ravel()[inside], np.asarray(labels, np.int32).ravel()[inside]

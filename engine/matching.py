@@ -260,18 +260,16 @@ class Matcher:
         if codes is not None and self.path == "pruned":
             used = [(level.basis, level.projected, level.rotated) for level in codes]
         gallery = (cells, sizes, level_shifts(sizes))
-        self._native: Any
+        self.native: Any
         try:
             if device == "cuda":
                 _check_cuda(self.path, upsampling)
                 limit = -1 if memory_limit is None else memory_limit
-                self._native = _native.CudaMatcher(
-                    *gallery, device=0, memory_limit=limit, weights=self.weights, codes=used
-                )
-                self.instruction_set, self.threads = self._native.architecture, 0
-                self.resident_images = self._native.resident
+                self.native = _native.CudaMatcher(*gallery, memory_limit=limit, weights=self.weights, codes=used)
+                self.instruction_set, self.threads = self.native.architecture, 0
+                self.resident_images = self.native.resident
             else:
-                self._native = _native.Matcher(
+                self.native = _native.Matcher(
                     *gallery,
                     threads=threads,
                     instruction_set=instruction_set,
@@ -279,7 +277,7 @@ class Matcher:
                     weights=self.weights,
                     codes=used,
                 )
-                self.instruction_set, self.threads = self._native.instruction_set, self._native.threads
+                self.instruction_set, self.threads = self.native.instruction_set, self.native.threads
                 self.resident_images = len(cells[0])
         except ValueError as error:
             raise InputError(str(error)) from None
@@ -288,7 +286,7 @@ class Matcher:
 
     def reachable(self, window: int | None) -> int:
         """Pixels of one image that every query pixel can reach: kappa's limit, times the images searched."""
-        return int(self._native.reachable(-1 if window is None else window))
+        return int(self.native.reachable(-1 if window is None else window))
 
     def match(
         self,
@@ -383,7 +381,7 @@ class Matcher:
                 counts = [self._match_by_reference(*request, kappa, window, ignore) for request in requests]
             else:
                 reach = -1 if window is None else window
-                counts = self._native.match(
+                counts = self.native.match(
                     requests, kappa=kappa, window=reach, ignore=ignore, guard_share=self._guard_share
                 )
         except _native.DeviceError as error:

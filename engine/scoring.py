@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import InputError
 from .heatmap import anomaly_map, ignored_distances
+from .inspector import Inspector
 from .matching import Matcher, MatcherDevice
 from .recipe import Recipe
 from .retrieval import Retrieval
 
 if TYPE_CHECKING:
+    from .extractor import DeviceFeatures
     from .matching import Statistics
 
 
@@ -42,6 +45,8 @@ class Scores:
         The matcher's.
     timings_s
         Seconds by stage: retrieve, match, map.
+    mask
+        (H, W) bool, the map above the recipe's theta, where the GPU made it; None: not made.
     """
 
     image_score: float
@@ -50,6 +55,7 @@ class Scores:
     nearest_images: NDArray[np.int64]
     match_statistics: Statistics
     timings_s: dict[str, float]
+    mask: NDArray[np.bool_] | None = None
 
     @property
     def map_score(self) -> float:
@@ -70,6 +76,13 @@ class Scorer:
         For faiss and the matcher; None takes the machine's processors.
     device, memory_limit
         The matcher's: see :class:`.matching.Matcher`.
+
+    Attributes
+    ----------
+    matcher
+        The matcher.
+    inspector
+        On the GPU what takes features where they lie, else None.
     """
 
     def __init__(
@@ -92,6 +105,20 @@ class Scorer:
         self._ignored_distances = None if recipe.ignore is None else ignored_distances(recipe.ignore, finest)
         self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads)
         self.matcher = Matcher.from_recipe(recipe, threads=threads, device=device, memory_limit=memory_limit)
+        self.inspector: Inspector | None = None
+        if device == "cuda":
+            self.inspector = Inspector(
+                self.matcher,
+                images=min(settings.k_gallery, count),
+                kappa=settings.kappa,
+                window=settings.window,
+                size=recipe.input_size,
+                sigma=settings.sigma,
+                root=settings.distance == "root",
+                theta=np.inf if recipe.calibration is None else recipe.calibration.theta.value,
+                ignore=recipe.ignore,
+                ignored_distances=self._ignored_distances,
+            )
 
     def score(
         self,
@@ -118,10 +145,7 @@ class Scorer:
         """
         settings = self._settings
         start = time.perf_counter()
-        k = max(settings.k_score, settings.k_gallery)
-        nearest, squared = self._retrieval.nearest(embedding, k, exclude=exclude)
-        image_score = float(squared[: settings.k_score].mean(dtype=np.float64))
-        gallery = nearest[: settings.k_gallery]
+        image_score, gallery = self._retrieve(embedding, exclude)
         retrieved = time.perf_counter()
         match = self.matcher.match(
             levels, gallery, kappa=settings.kappa, window=settings.window, ignore=self._ignored_distances
@@ -129,7 +153,7 @@ class Scorer:
         distances = match.distances
         matched = time.perf_counter()
         if settings.distance == "root":
-            image_score, distances = float(np.sqrt(image_score)), np.sqrt(distances)
+            distances = np.sqrt(distances)
         smooth = anomaly_map(distances, self._input_size, sigma=settings.sigma, ignore=self._ignore)
         return Scores(
             image_score=image_score,
@@ -143,3 +167,37 @@ class Scorer:
                 "map": time.perf_counter() - matched,
             },
         )
+
+    def score_on_device(self, features: DeviceFeatures) -> Scores:
+        """Score one image whose levels lie on the matcher's GPU; the map is made there.
+
+        Raises
+        ------
+        InputError
+            As :meth:`score`.
+        DeviceError
+            The GPU fails.
+        """
+        if self.inspector is None:
+            raise InputError("features: expected levels on the host for a matcher on the CPU, got addresses")
+        start = time.perf_counter()
+        image_score, gallery = self._retrieve(features.embedding, None)
+        retrieved = time.perf_counter()
+        inspection = self.inspector.inspect(features.levels, gallery, half=features.half)
+        return Scores(
+            image_score=image_score,
+            anomaly_map=inspection.anomaly_map,
+            mask=inspection.mask,
+            neighbours=inspection.neighbours,
+            nearest_images=gallery,
+            match_statistics=inspection.statistics,
+            timings_s={"retrieve": retrieved - start, "match": time.perf_counter() - retrieved, "map": 0.0},
+        )
+
+    def _retrieve(self, embedding: NDArray[np.float32], exclude: int | None) -> tuple[float, NDArray[np.int64]]:
+        """Return the image's score and the ids of the images to match it with."""
+        settings = self._settings
+        k = max(settings.k_score, settings.k_gallery)
+        nearest, squared = self._retrieval.nearest(embedding, k, exclude=exclude)
+        score = float(squared[: settings.k_score].mean(dtype=np.float64))
+        return float(np.sqrt(score)) if settings.distance == "root" else score, nearest[: settings.k_gallery]

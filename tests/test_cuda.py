@@ -7,7 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from spadeline.engine import Detector, DeviceError, InputError, Matcher, _native
+from spadeline.engine import Detector, DeviceError, InputError, Matcher, Settings, _native, fit
+from spadeline.engine.extractor import Extractor
+from spadeline.engine.inspector import device_frame
+from spadeline.engine.recipe import Recipe
+from spadeline.engine.scoring import Scorer
+
+from .conftest import SIZE, part
 
 SIZES = ((8, 8), (4, 4), (2, 2))
 CHANNELS = (5, 17, 32)
@@ -71,7 +77,7 @@ def test_it_agrees_with_the_cpu(path, storage, levels):
 def test_a_gallery_larger_than_the_memory_is_swapped():
     gallery = pyramid(2, 9)
     whole = Matcher(gallery, device="cuda")
-    limit = 4 * whole._native.image_bytes
+    limit = 4 * whole.native.image_bytes
     few = Matcher(gallery, device="cuda", memory_limit=limit)
     assert few.resident_images == 4
     for seed in range(6):
@@ -146,3 +152,93 @@ def test_the_device_is_one_of_two():
 def test_auto_stays_on_the_cpu_with_the_extractor(recipe_folder):
     info = Detector.load(recipe_folder, device="cpu").info
     assert (info["matcher_device"], info["resident_images"]) == ("cpu", info["images"])
+
+
+@pytest.fixture(scope="module", params=["plain", "masked"])
+def detectors(request, parts, extractor_path, recipe_folder, tmp_path_factory):
+    """The same recipe on the CPU, and with features that stay where the GPU's matcher reads them."""
+    folder = recipe_folder
+    if request.param == "masked":
+        mask = np.zeros((96, 96), bool)
+        mask[:40, :50] = True
+        settings = Settings(k_score=3, k_gallery=8, kappa=3, sigma=2.5, distance="root", window=2)
+        folder = tmp_path_factory.mktemp("gpu") / "recipe"
+        fit(parts / "train" / "good", folder, extractor=extractor_path, settings=settings, ignore=mask, threads=1)
+    recipe = Recipe.load(folder)
+    return Detector.load(folder, device="cpu", threads=1), on_gpu(recipe)
+
+
+def on_gpu(recipe):
+    """Open the chain as Detector.load(device="cuda") does; an emulated device reads what the CPU's extractor wrote."""
+    scorer = Scorer(recipe, threads=1, device="cuda")
+    real = "CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers()
+    stream = scorer.inspector.stream if real else None
+    extractor = Extractor(recipe.extractor_path, device="cuda" if real else "cpu", threads=1, stream=stream)
+    return Detector(recipe, extractor, scorer, on_device=True)
+
+
+@needs_gpu
+def test_the_chain_on_the_device_agrees_with_the_host(detectors):
+    on_cpu, on_device = detectors
+    assert (on_cpu.info["chain"], on_device.info["chain"], on_device.info["matcher_device"]) == (
+        "host",
+        "device",
+        "cuda",
+    )
+    frames = [part(300)[0], part(301, scratched=True)[0], part(302, size=70)[0]]
+    for frame, a in zip(frames, on_device.predict_batch(frames), strict=True):
+        b = on_cpu.predict(frame)
+        np.testing.assert_array_equal(a.neighbours, b.neighbours)
+        np.testing.assert_allclose(a.anomaly_map, b.anomaly_map, rtol=2e-5, atol=1e-6 * b.map_score)
+        np.testing.assert_array_equal(a.pred_mask, a.anomaly_map > np.float32(on_cpu.recipe.calibration.theta.value))
+        assert a.pred_label == b.pred_label
+        assert a.image_score == pytest.approx(b.image_score, rel=1e-6)
+        assert [region.box for region in a.regions] == [region.box for region in b.regions]
+        assert set(a.timings_s) == set(b.timings_s)
+
+
+class OnDevice:
+    """A frame in the GPU's memory: an emulated device's is the host's."""
+
+    def __init__(self, pixels, **changes):
+        self.pixels = pixels
+        self.__cuda_array_interface__ = {
+            "shape": pixels.shape, "typestr": pixels.dtype.str, "data": (pixels.ctypes.data, False), "version": 3,
+            "strides": None, "stream": None,
+        } | changes  # fmt: skip
+
+
+@needs_gpu
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in __import__("onnxruntime").get_available_providers(), reason="host memory"
+)
+def test_a_frame_on_the_device_is_read_where_it_lies(detectors):
+    _, on_device = detectors
+    frame = part(301, scratched=True, size=SIZE)[0]
+    wanted, got = (
+        on_device.predict(frame),
+        on_device.predict(OnDevice(frame, stream=on_device._scorer.inspector.stream)),
+    )
+    np.testing.assert_array_equal(got.anomaly_map, wanted.anomaly_map)
+    assert got.regions == wanted.regions
+    with pytest.raises(InputError, match="color: expected 'auto' or 'rgb' for a frame on the GPU, got 'bgr'"):
+        on_device.predict(OnDevice(frame), color="bgr")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "changes", "came"),
+    [
+        (np.zeros((4, 6, 3), np.float32), {}, r"<f4 \(4, 6, 3\)"),
+        (np.zeros((4, 6), np.uint8), {}, r"\|u1 \(4, 6\)"),
+        (np.zeros((5, 6, 3), np.uint8), {}, r"\|u1 \(5, 6, 3\)"),
+        (np.zeros((4, 6, 3), np.uint8), {"strides": (36, 6, 1)}, r"\|u1 \(4, 6, 3\) with gaps"),
+    ],
+)
+def test_frames_on_the_device_are_not_converted(pixels, changes, came):
+    with pytest.raises(InputError, match=r"frame: expected contiguous uint8 \(4, 6, 3\) RGB on the GPU.*, got " + came):
+        device_frame(OnDevice(pixels, **changes), (4, 6))
+
+
+def test_a_frame_on_the_host_has_no_address():
+    assert device_frame(np.zeros((4, 6, 3), np.uint8), (4, 6)) is None
+    assert device_frame(OnDevice(np.zeros((4, 6, 3), np.uint8), strides=(18, 3, 1), stream=7), (4, 6)).stream == 7

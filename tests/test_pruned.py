@@ -44,7 +44,7 @@ def test_weights_and_a_mask_on_every_path(path, instruction_set):
     assert match.statistics.path == path
 
 
-@pytest.mark.parametrize("guard_share", [0, 0.11, np.inf])
+@pytest.mark.parametrize("guard_share", [0, 0.08, np.inf])
 @pytest.mark.parametrize("instruction_set", instruction_sets())
 def test_statistics_say_what_happened(instruction_set, guard_share):
     matcher = Matcher(GALLERY, threads=2, instruction_set=instruction_set)

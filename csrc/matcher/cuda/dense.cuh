@@ -41,6 +41,8 @@ class Dense {
 
     // The shares of one split are worked on at the same time, and so read the same part of the gallery.
     __device__ void run() {
+        if (task_.report && fresh(&task_.report->not_finite) != UINT64_MAX)
+            return;  // an error: nothing would be ruled out
         const int64_t cells = dense_.query_cell_count ? *dense_.query_cell_count : task_.cells;
         query_rows_ = cells * task_.level[0].block;
         const int64_t query_tiles = (query_rows_ + kQueryRows - 1) / kQueryRows;

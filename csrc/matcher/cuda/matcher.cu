@@ -9,22 +9,16 @@ namespace {
 
 constexpr char kPurpose[] = "a query";
 
-void enter(int device) { check(cudaSetDevice(device), "cudaSetDevice", "the matcher's device"); }
-
 int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
 
 int64_t pixels(const LevelShape& level) { return level.height * level.width; }
 
 }  // namespace
 
-CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int device, int64_t limit_bytes)
-    : device_(device) {
-    int devices = 0;
-    check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount", "a GPU");
-    if (device < 0 || device >= devices)
-        throw CudaError(cudaErrorInvalidDevice, "cudaSetDevice",
-                        "GPU number " + std::to_string(device) + " of " + std::to_string(devices));
-    enter(device);
+CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes) {
+    int device = 0;
+    check(cudaGetDeviceCount(&device), "cudaGetDeviceCount", "a GPU");
+    check(cudaGetDevice(&device), "cudaGetDevice", "a GPU");
     const auto attribute = [&](cudaDeviceAttr which) {
         int value = 0;
         check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute", "the device's architecture");
@@ -35,17 +29,13 @@ CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int device,
     stream_ = std::make_unique<Stream>();
 }
 
-CudaMatcher::~CudaMatcher() { cudaSetDevice(device_); }  // what its memory belongs to
-
 Statistics CudaMatcher::match(const Request& request) {
     const std::lock_guard turn(turn_);
-    enter(device_);
     return run(request);
 }
 
 void CudaMatcher::match_batch(std::span<const Request> requests, std::span<Statistics> statistics) {
     const std::lock_guard turn(turn_);
-    enter(device_);
     for (const Request& request : requests) reserve(request);
     for (size_t i = 0; i < requests.size(); ++i) {
         try {

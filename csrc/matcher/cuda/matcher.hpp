@@ -17,11 +17,11 @@ namespace spadeline::cuda {
 
 class CudaMatcher {
  public:
-    // On device number `device`, whose memory holds at most so many bytes of the gallery; see DeviceGallery. The arrays
-    // must outlive it. Throws CudaError where there is no such device.
-    CudaMatcher(PyramidShape shape, const Gallery& gallery, int device, int64_t limit_bytes);
-    ~CudaMatcher();
+    // On the first device, which every thread of a process begins with; its memory holds at most so many bytes of the
+    // gallery, see DeviceGallery. The arrays must outlive it. Throws CudaError where there is no device.
+    CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes);
 
+    DeviceGallery& gallery() { return *gallery_; }
     const PyramidShape& shape() const { return gallery_->shape(); }
     int64_t images() const { return gallery_->images(); }
     // Images that fit the device at once, and what each of them takes there.
@@ -40,7 +40,6 @@ class CudaMatcher {
     void reserve(const Request& request);
     int64_t lay_out(std::byte* base);
 
-    const int device_;
     std::string architecture_;
     std::unique_ptr<DeviceGallery> gallery_;
     std::mutex turn_;

@@ -133,9 +133,13 @@ class Settler {
 
     // The kappa-th smallest of what the measured candidates' distances don't exceed.
     __device__ float kappa_th_upper() const {
-        int before[2] = {0, 0};
         const auto key = [&](const Candidate& candidate) { return measured(candidate) ? candidate.bound : HUGE_VALF; };
         const float keys[2] = {key(mine_[0]), key(mine_[1])};
+        if (task_.kappa == 1) return upper(minimum(fminf(keys[0], keys[1])));
+        const int known =
+            __popc(__ballot_sync(kLanes, keys[0] < HUGE_VALF)) + __popc(__ballot_sync(kLanes, keys[1] < HUGE_VALF));
+        if (known < task_.kappa) return HUGE_VALF;
+        int before[2] = {0, 0};
         for (int other = 0; other < 64; ++other) {
             const float theirs = __shfl_sync(kLanes, keys[other / 32], other % 32);
             for (int i = 0; i < 2; ++i)

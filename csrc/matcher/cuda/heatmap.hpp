@@ -1,0 +1,68 @@
+// From the matcher's distances on the device to the anomaly map, its mask above theta and its maximum, on the device.
+//
+//     map = Gaussian(S * bilinear(s * distances) / bilinear(s)) / Gaussian(S)
+//
+// with s = 1 at the distances that are scored, S = 1 at the map's pixels that are, and 0 elsewhere; without a mask the
+// divisors are 1. What engine/heatmap.py's anomaly_map computes, but for the order of float32's roundings. Regions and
+// pictures are not made here.
+#pragma once
+
+#include <cstdint>
+
+#include "matcher/cuda/memory.hpp"
+
+namespace spadeline::cuda {
+
+// Where a pixel lies between two: (1 - part) * first + part * next. At the border part is 0, and there needn't be a
+// next.
+struct Place {
+    int32_t first;
+    float part;
+};
+
+// What the kernels are given, by value: device pointers and sizes.
+struct HeatmapTask {
+    int32_t height, width;          // of the distances
+    int32_t map_height, map_width;  // of the map
+    int32_t radius;                 // of the Gaussian
+    const Place* place_y;           // (map_height), in the distances
+    const Place* place_x;           // (map_width)
+    const float* weights;           // (2 * radius + 1)
+    const uint8_t* ignore;          // (map_height, map_width); null: all is scored, as it is for the next two
+    const float* scored;            // (height, width), 0 or 1
+    const float* divisor;           // (map_height, map_width): Gaussian(S), positive wherever a pixel isn't ignored
+    float* values;                  // (height, width)
+    float* rows;                    // (map_height, map_width), smoothed along x
+};
+
+struct MapSize {
+    int64_t height, width;
+};
+
+class CudaHeatmap {
+ public:
+    // Maps no smaller than the distances; sigma in the map's pixels, 0: nothing is smoothed. Both masks or neither, on
+    // the host, not zero: isn't scored. `ignore` has the map's size, `ignored_distances` the distances', as the matcher
+    // takes it; it spares every distance under a pixel that is scored, if only in part. Throws std::invalid_argument,
+    // OutOfDeviceMemory and CudaError.
+    CudaHeatmap(MapSize distances, MapSize map, double sigma, const uint8_t* ignore = nullptr,
+                const uint8_t* ignored_distances = nullptr);
+
+    // Device memory that it takes.
+    int64_t bytes() const { return bytes_; }
+
+    // Puts a frame on the stream, all on the device: distances (h, w), or their roots if `root`; map (H, W), 0 where
+    // ignored; mask (H, W), 1 where map > theta; one maximum. One frame at a time: the workspace is the same.
+    cudaError_t enqueue(const double* distances, bool root, float theta, float* map, uint8_t* mask, float* maximum,
+                        cudaStream_t stream) const;
+
+ private:
+    int64_t lay_out(bool masked, std::byte* base);
+    void weigh(cudaStream_t stream);
+
+    HeatmapTask task_{};
+    int64_t bytes_ = 0;
+    DeviceMemory memory_;  // what the task points to
+};
+
+}  // namespace spadeline::cuda

@@ -1,0 +1,72 @@
+// A frame whose features lie on the device: matching and anomaly map on one stream, one wait, one copy back.
+//
+// Its stream is also the one to run the extractor on, so that a frame's features are there when matching begins.
+// Frames take turns.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <span>
+
+#include "matcher/cuda/heatmap.hpp"
+#include "matcher/cuda/matcher.hpp"
+
+namespace spadeline::cuda {
+
+// What all frames have in common.
+struct InspectorOptions {
+    int64_t images = 1;  // that a frame is matched with, at most
+    int64_t kappa = 1;
+    int64_t window = -1;
+    int64_t height = 0, width = 0;               // of the anomaly map
+    double sigma = 0;                            // of its smoothing
+    bool root = false;                           // the map is of distances' square roots
+    float theta = 0;                             // above it the mask is set
+    const uint8_t* ignore = nullptr;             // (height, width) on the host, not zero: isn't scored; or null
+    const uint8_t* ignored_distances = nullptr;  // (h, w) of the finest level, likewise; both or none
+    double guard_share = kGuardShare;
+};
+
+class CudaInspector {
+ public:
+    // The matcher must outlive it; the masks are copied. Throws CudaError.
+    CudaInspector(CudaMatcher& matcher, const InspectorOptions& options);
+
+    cudaStream_t stream() const { return stream_; }
+
+    // What is enqueued on the stream from here on sees what was enqueued on another before: a camera's frame, say.
+    void wait_for(cudaStream_t producer);
+
+    // `levels`: (channels, height, width) on the device, read on the stream. Writes to the host: the map and the mask
+    // (height, width), and the neighbours (h, w, kappa, 3). Throws as CudaMatcher::match.
+    Statistics inspect(std::span<const void* const> levels, Storage storage, std::span<const int64_t> image_ids,
+                       float* map, uint8_t* mask, int32_t* neighbours);
+
+ private:
+    int64_t lay_out(std::byte* base);
+
+    const InspectorOptions options_;
+    const int64_t finest_, pixels_;
+    const CudaHeatmap heatmap_;
+    const Stream stream_;
+    const Event produced_;
+    CudaSearch search_;
+    struct Outputs {  // lie together, and are copied together
+        float* map;
+        uint8_t* mask;
+        int32_t* neighbours;
+        int64_t bytes;
+    };
+    Outputs lay_out_outputs(std::byte* base) const;
+
+    DeviceMemory memory_;  // what follows
+    Outputs outputs_{};
+    double* distances_ = nullptr;
+    float* maximum_ = nullptr;
+    uint8_t* ignored_distances_ = nullptr;
+    PinnedMemory pinned_;
+    Outputs on_host_{};
+    std::mutex turn_;
+};
+
+}  // namespace spadeline::cuda
