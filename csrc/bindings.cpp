@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "dlpack.hpp"
 #include "matcher/cpu/kernels.hpp"
 #include "matcher/device_error.hpp"
 #include "matcher/encoder.hpp"
@@ -407,6 +408,25 @@ void define_cuda(py::module_& module) {
 }
 #endif
 
+// (address, type as NumPy spells it, shape, strides in bytes or None) of a DLPack capsule, which stays its owner's.
+py::tuple read_dlpack(const py::capsule& capsule) {
+    const auto* managed = static_cast<const dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
+    if (!managed) throw py::error_already_set();
+    const auto& [data, device, dimensions, type, shape, strides, byte_offset] = managed->tensor;
+    const std::string kinds = "iuf";
+    const std::string name = (type.code < kinds.size() ? kinds.substr(type.code, 1) : "?") +
+                             std::to_string(type.bits / 8) +
+                             (type.lanes == 1 ? "" : " x " + std::to_string(type.lanes));
+    py::object steps = py::none();
+    if (strides) {
+        std::vector<int64_t> bytes(strides, strides + dimensions);
+        for (int64_t& step : bytes) step *= type.bits / 8 * type.lanes;
+        steps = py::tuple(py::cast(bytes));
+    }
+    return py::make_tuple(reinterpret_cast<uintptr_t>(data) + byte_offset, name,
+                          py::tuple(py::cast(std::vector<int64_t>(shape, shape + dimensions))), steps);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -421,6 +441,8 @@ PYBIND11_MODULE(_native, module) {
             return names;
         },
         "The instruction sets that this machine can run, best first.");
+    module.def("read_dlpack", read_dlpack, "(address, type, shape, strides in bytes or None) of a DLPack capsule.",
+               py::arg("capsule"));
     module.def("encode", encode, "Records of the codes of a level's cells.", py::arg("cells"), py::arg("basis"),
                py::kw_only(), py::arg("coarsest"));
     py::class_<PyMatcher<Matcher>>(module, "Matcher")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'GUARD_SHARE', 'Matcher', 'encode', 'instruction_sets']
+import typing_extensions
+__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'GUARD_SHARE', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
 class DeviceError(RuntimeError):
     pass
 class Matcher:
@@ -54,6 +55,10 @@ def encode(cells: numpy.ndarray, basis: numpy.ndarray, *, coarsest: bool) -> num
 def instruction_sets() -> list[str]:
     """
     The instruction sets that this machine can run, best first.
+    """
+def read_dlpack(capsule: typing_extensions.CapsuleType) -> tuple:
+    """
+    (address, type, shape, strides in bytes or None) of a DLPack capsule.
     """
 CUDA: bool = ...
 GUARD_SHARE: float = 0.08

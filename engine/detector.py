@@ -20,7 +20,7 @@ from .errors import DeviceError, ExtractorError, InputError, RecipeError
 from .extractor import Device, DeviceExtraction, Extractor, offers_cuda
 from .heatmap import find_regions, overlay
 from .images import Color, Placement, as_rgb, place
-from .inspector import device_frame
+from .inspector import Inspector, device_frame
 from .recipe import Recipe
 from .result import Result
 from .scoring import Scorer, Scores
@@ -48,7 +48,7 @@ class Detector:
         self.recipe = recipe
         self.extractor = extractor
         self._scorer = scorer
-        self._extraction = extractor.on_device() if on_device else None
+        self._chain = (extractor.on_device(), scorer.inspector) if on_device and scorer.inspector else None
         self._turn = threading.Lock()  # of the extraction's buffers
         self._tau = recipe.calibration.tau.value
         self._theta = recipe.calibration.theta.value
@@ -127,7 +127,7 @@ class Detector:
                 name: list(shape) for name, shape in zip(self.recipe.level_names, self.recipe.level_shapes, strict=True)
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
-            "chain": "device" if self._extraction else "host",
+            "chain": "device" if self._chain else "host",
             "matcher": self._scorer.matcher.path,
             "matcher_device": self._scorer.matcher.device,
             "resident_images": self._scorer.matcher.resident_images,
@@ -142,8 +142,8 @@ class Detector:
         ----------
         frame
             (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any size. Where extractor and matcher are on the GPU also
-            a frame in its memory (anything with ``__cuda_array_interface__``: CuPy, Numba, torch): (H, W, 3) uint8
-            RGB of the extractor's input size, which is read where it lies.
+            a frame in its memory (``__cuda_array_interface__`` or DLPack: CuPy, Numba, torch): (H, W, 3) uint8 RGB of
+            the extractor's input size, which is read where it lies.
         color
             What the channels are: ``"auto"`` takes one, three or four of them as gray, RGB or RGBA; a camera that
             delivers BGR must be declared.
@@ -184,9 +184,9 @@ class Detector:
         )
 
     def _inspect(self, frames: Sequence[Frame], color: Color) -> Iterator[Result]:
-        if self._extraction is not None:
+        if self._chain is not None:
             for frame in frames:
-                yield self._inspect_on_device(frame, color, self._extraction)
+                yield self._inspect_on_device(frame, color, *self._chain)
             return
         settings = self.recipe.settings
         start = time.perf_counter()
@@ -203,11 +203,13 @@ class Detector:
             scores = self._scorer.score([level[index] for level in features.levels], features.embedding[index])
             yield self._judge(frame.shape[:2], placement, scores, timings_s)
 
-    def _inspect_on_device(self, frame: Any, color: Color, extraction: DeviceExtraction) -> Result:
+    def _inspect_on_device(
+        self, frame: Any, color: Color, extraction: DeviceExtraction, inspector: Inspector
+    ) -> Result:
         """Inspect one frame whose features never leave the device."""
         start = time.perf_counter()
         size = self.recipe.input_size
-        here = device_frame(frame, size)
+        here = device_frame(frame, size, inspector.stream)
         image: NDArray[np.uint8] | int
         if here is None:
             image, placement = place(as_rgb(frame, color=color), size, framing=self.recipe.settings.framing)
@@ -218,8 +220,8 @@ class Detector:
             image, placement, frame_size = here.address, Placement(1.0, 1.0, top=0.0, left=0.0), size
         prepared = time.perf_counter()
         with self._turn:
-            if here is not None and here.stream is not None and self._scorer.inspector is not None:
-                self._scorer.inspector.wait_for(here.stream)
+            if here is not None and here.stream is not None:
+                inspector.wait_for(here.stream)
             features = extraction.extract(image)
             extracted = time.perf_counter()
             scores = self._scorer.score_on_device(features)

@@ -15,6 +15,8 @@ from . import _native
 from .errors import DeviceError, InputError
 from .matching import Matcher, Statistics
 
+_DLPACK_CUDA = 2  # the kind of device, in DLPack's own numbers
+
 
 class DeviceFrame(NamedTuple):
     """A frame in the GPU's memory.
@@ -24,15 +26,23 @@ class DeviceFrame(NamedTuple):
     address
         Of (H, W, 3) uint8 RGB, the extractor's input size, contiguous.
     stream
-        The CUDA stream that writes it, as an address; None: it is written.
+        The CUDA stream that writes it, as an address; None: what it takes to wait was done.
+    owner
+        What must live as long as the frame is read.
     """
 
     address: int
     stream: int | None
+    owner: Any
 
 
-def device_frame(frame: Any, input_size: tuple[int, int]) -> DeviceFrame | None:
-    """Return where a frame lies on the GPU by its ``__cuda_array_interface__``; None if it has none.
+def device_frame(frame: Any, input_size: tuple[int, int], stream: int) -> DeviceFrame | None:
+    """Return where a frame lies on the GPU, by ``__cuda_array_interface__`` or DLPack; None if it doesn't.
+
+    Parameters
+    ----------
+    stream
+        The CUDA stream that will read it, as an address.
 
     Raises
     ------
@@ -40,18 +50,29 @@ def device_frame(frame: Any, input_size: tuple[int, int]) -> DeviceFrame | None:
         A frame on the GPU of another dtype, shape or layout: none is resized, converted or copied there.
     """
     described = getattr(frame, "__cuda_array_interface__", None)
-    if described is None:
+    if described is not None:
+        producer = described.get("stream")
+        found = DeviceFrame(int(described["data"][0]), None if producer is None else int(producer), frame)
+        kind, shape, strides = described["typestr"][1:], tuple(described["shape"]), described.get("strides")
+    elif _dlpack_device(frame) == _DLPACK_CUDA:
+        capsule = frame.__dlpack__(stream=stream)  # makes our stream wait
+        address, kind, shape, strides = _native.read_dlpack(capsule)
+        found = DeviceFrame(address, None, (frame, capsule))
+    else:
         return None
-    shape, strides, kind = tuple(described["shape"]), described.get("strides"), described["typestr"]
-    wanted = (*input_size, 3)
-    contiguous = strides is None or tuple(strides) == (input_size[1] * 3, 3, 1)
-    if kind[1:] != "u1" or shape != wanted or not contiguous or described.get("mask") is not None:
+    height, width = input_size
+    gaps = strides is not None and tuple(strides) != (width * 3, 3, 1)
+    if kind != "u1" or shape != (height, width, 3) or gaps:
         raise InputError(
-            f"frame: expected contiguous uint8 {wanted} RGB on the GPU, the extractor's input size, got {kind} {shape}"
-            f"{'' if contiguous else ' with gaps'}"
+            f"frame: expected contiguous u1 {(height, width, 3)} RGB on the GPU, the extractor's input size, got "
+            f"{kind} {shape}{' with gaps' if gaps else ''}"
         )
-    stream = described.get("stream")
-    return DeviceFrame(int(described["data"][0]), None if stream is None else int(stream))
+    return found
+
+
+def _dlpack_device(frame: Any) -> int | None:
+    ask = getattr(frame, "__dlpack_device__", None)
+    return None if ask is None else int(ask()[0])
 
 
 class Inspection(NamedTuple):

@@ -69,6 +69,10 @@ Vectors random_vectors(Random& random, Values values, int64_t channels, int64_t 
               random_rows(random, values, kAsked, channels),
               {}};
     v.basis = random_basis(random, v.stored, channels, directions);
+    if (values == Values::bytes) {  // codes without an error: all that lowers their bounds is what roundings may lift
+        for (int64_t i = 0; i < kStored; ++i) v.stored[i * channels + i % channels] = 127;
+        std::fill_n(v.basis.begin(), channels, 0.0f);
+    }
     for (int64_t i = 0; i < kAsked; ++i) {
         float* row = v.asked.data() + i * channels;
         const float* other = v.stored.data() + i % kStored * channels;
@@ -79,7 +83,8 @@ Vectors random_vectors(Random& random, Values values, int64_t channels, int64_t 
         if (i % 5 == 0) std::copy_n(other, channels, row);
         if (i % 5 == 1)
             for (int64_t c = 0; c < channels; ++c)
-                row[c] = static_cast<float>(other[c] * (1 - 1e-4 * random.uniform()));
+                row[c] = values == Values::bytes ? std::min(other[c] + (random.one_in(8) ? 1.0f : 0.0f), 127.0f)
+                                                 : static_cast<float>(other[c] * (1 - 1e-4 * random.uniform()));
         if (i % 5 == 2 && norm > 0)
             for (int64_t c = 0; c < channels; ++c)
                 row[c] = static_cast<float>(row[c] / norm * limit * (1 + 1e-6 * random.normal()));
@@ -188,6 +193,27 @@ void check_soundness(int64_t rounds, uint64_t seed) {
         }
 }
 
+// Directions as far from orthonormal as is allowed, all of it in the first one, and vectors that lie in it and in what
+// is left out: codes without an error of their own.
+void check_stretched_directions() {
+    constexpr int64_t channels = 32, directions = 16;
+    Random random(3);
+    for (int round = 0; round < 40; ++round) {
+        const double stretch = (round % 2 ? 4.9e-4 : -4.9e-4) * random.uniform();
+        const double rest = round % 4 < 2 ? 1 : std::sqrt(2 * std::abs(stretch));  // the smaller, the less well known
+        Vectors v{channels, directions, std::vector<float>(kStored * channels), std::vector<float>(kAsked * channels),
+                  std::vector<float>((1 + directions) * channels)};
+        for (int64_t d = 0; d < directions; ++d)
+            v.basis[(1 + d) * channels + d] = d ? 1.0f : static_cast<float>(1 + stretch);
+        for (auto* rows : {&v.stored, &v.asked})
+            for (size_t i = 0; i < rows->size(); i += channels) {
+                (*rows)[i] = static_cast<float>((random.one_in(4) ? -1 : 1) * (1 + 0.01 * random.normal()));
+                (*rows)[i + directions] = static_cast<float>(rest * (1 + 0.001 * random.normal()));
+            }
+        check_bounds(v, "stretched by " + std::to_string(stretch));
+    }
+}
+
 // A bound of 0 is sound, too: medians over pairs.
 void check_tightness() {
     Random random(2);
@@ -213,6 +239,7 @@ int main(int count, char** arguments) {
     const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
     std::printf("%" PRId64 " rounds from seed %" PRIu64 "\n", rounds, seed);
     check_soundness(rounds, seed);
+    check_stretched_directions();
     check_tightness();
     return report();
 }

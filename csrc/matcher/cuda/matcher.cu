@@ -17,7 +17,11 @@ int64_t pixels(const LevelShape& level) { return level.height * level.width; }
 
 CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes) {
     int device = 0;
-    check(cudaGetDeviceCount(&device), "cudaGetDeviceCount", "a GPU");
+    if (const cudaError_t error = cudaGetDeviceCount(&device)) {
+        cudaGetLastError();
+        throw DeviceError(std::string("expected an NVIDIA GPU and a driver that is new enough, got none: ") +
+                          cudaGetErrorString(error));
+    }
     check(cudaGetDevice(&device), "cudaGetDevice", "a GPU");
     const auto attribute = [&](cudaDeviceAttr which) {
         int value = 0;

@@ -1,0 +1,35 @@
+// What a DLPack capsule holds, as far as a frame needs it. The layout is DLPack's, version 0, which every exporter
+// offers: https://dmlc.github.io/dlpack/latest/c_api.html
+#pragma once
+
+#include <cstdint>
+
+namespace spadeline::dlpack {
+
+struct Device {
+    int32_t kind;  // 2: CUDA
+    int32_t id;
+};
+
+struct DataType {
+    uint8_t code;  // 1: unsigned integers
+    uint8_t bits;
+    uint16_t lanes;
+};
+
+struct Tensor {
+    void* data;
+    Device device;
+    int32_t dimensions;
+    DataType type;
+    int64_t* shape;
+    int64_t* strides;  // in elements; null: contiguous
+    uint64_t byte_offset;
+};
+
+// A capsule named "dltensor" points to one of these; the rest of it is its owner's.
+struct ManagedTensor {
+    Tensor tensor;
+};
+
+}  // namespace spadeline::dlpack
