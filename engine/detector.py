@@ -128,6 +128,7 @@ class Detector:
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
             "chain": "device" if self._chain else "host",
+            "retrieval": "cpu",  # faiss: an embedding is small, and what it finds is needed on the host
             "matcher": self._scorer.matcher.path,
             "matcher_device": self._scorer.matcher.device,
             "resident_images": self._scorer.matcher.resident_images,

@@ -3,6 +3,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,16 @@ sys.path.insert(0, str(BENCHMARKS))  # they are scripts, not a package
 
 import alone  # noqa: E402
 import features  # noqa: E402
+import gpu_contest  # noqa: E402
+import on_gpu  # noqa: E402
 import ours  # noqa: E402
 import report  # noqa: E402
 
 SMALL = ("--size", "32", "-K", "2", "--kappa", "2", "--threads", "1", "--repeats", "2", "--instruction-sets", "scalar")
 
 
-def run(*arguments, **environment):
-    command = [sys.executable, str(BENCHMARKS / "matcher.py"), *map(str, arguments)]
+def run(*arguments, script="matcher.py", **environment):
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
@@ -233,3 +236,113 @@ def test_without_valgrind_there_are_no_instructions(tmp_path):
     done = run("--instructions", PATH=str(tmp_path))
     assert done.returncode != 0
     assert "valgrind is not installed, and --instructions needs it" in done.stderr
+
+
+SMALL_ON_GPU = ("--size", "32", "-K", "2", "--kappa", "2", "--threads", "1", "--runs", "10", "--seconds", "0.01")
+
+
+def measured_on_gpu(folder, *arguments):
+    pytest.importorskip("torch")
+    options = (*SMALL_ON_GPU, "--torch-device", "cpu", *arguments, "--json", folder / "report.json")
+    done = run(*options, script="gpu.py")
+    if done.stderr.startswith("gpu.py: device: "):
+        assert len(done.stderr.splitlines()) == 1
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "report.json").read_text()), done.stdout
+
+
+def test_gpu_with_drawn_features(tmp_path):
+    document, printed = measured_on_gpu(tmp_path, "--features", "random", "--batch", 3, 1, "--kappa", 1, 2)
+    assert [(result["kappa"], result["batch"]) for result in document["results"]] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    for result in document["results"]:
+        rows = {row["name"]: row for row in result["rows"]}
+        assert list(rows) == ["dense", "pruned", "torch fp16", "torch fp32", "torch cdist"]
+        assert result["left_out"] == {}
+        for row in rows.values():
+            assert 5 <= row["runs"] <= 10
+            assert 0 < row["wall_s"]["p50"] <= row["wall_s"]["p95"] <= row["wall_s"]["p99"]
+            assert row["memory_share"] > 0
+            assert ("tensor_share" in row) == (row["name"] in ("dense", "torch fp16"))
+        ratio = rows["torch fp16"]["wall_s"]["p50"] / rows["dense"]["wall_s"]["p50"]
+        assert rows["dense"]["yardstick_per_wall"] == pytest.approx(ratio)
+        assert rows["pruned"]["statistics"]["drawn 0"]["pairs"] == 4 * 4 * 2
+    assert document["gpu"]["architecture"].startswith("sm_")
+    assert "chain: not measured, real images are needed" in printed
+
+
+def test_gpu_with_the_chain(tmp_path, parts, extractor_path):
+    pytest.importorskip("torchvision")
+    pytest.importorskip("faiss")
+    source = ("--extractor", extractor_path, "--images", parts / "train", "--queries", parts / "test")
+    document, printed = measured_on_gpu(tmp_path, *source, "--features", "real", "--peers", "--most-queries", 2)
+    chain = document["chain"]
+    assert chain["detector"]["extractor"] == "torch on cpu"
+    assert (chain["detector"]["backbone"], chain["detector"]["images"]) == ("wide_resnet50_2", 2)
+    assert chain["detector"]["matcher_device"] == "cuda"
+    assert chain["stages_s"].keys() == {"prepare", "extract", "retrieve", "match", "map"}
+    assert chain["wall_s"]["p50"] <= chain["wall_s"]["max"]
+    assert "wide_resnet50_2 (random weights, float32) by torch on cpu, matcher pruned on cuda" in printed
+
+
+class NoGpu:
+    """What a matcher on a GPU does, by the CPU's; or a wrong one."""
+
+    waits = True
+    name = "pruned"
+
+    def __init__(self, case, on_cpu, factor=1.0):
+        self.case, self.on_cpu, self.factor = case, on_cpu, factor
+
+    def search(self, names, kappa):
+        found = [self.on_cpu.search(self.case.queries[name], kappa)[0] for name in names]
+        return [Match(match.distances * self.factor, match.neighbours.copy(), match.statistics) for match in found]
+
+    def fetch(self, found):
+        return found
+
+    def work(self, batch):
+        return on_gpu.Work(None, 1.0)
+
+
+def contest_of(*contestants, case, on_cpu):
+    limits = {"clock": None, "rates": {}, "runs": 5, "seconds": 0.0}
+    return gpu_contest.GpuContest(case, on_cpu, contestants, **limits).hold(kappa=2, batch=3)
+
+
+@pytest.fixture
+def drawn():
+    case = features.make_case("random", 32, 3, None)
+    return case, ours.Ours(ours.store(case, 3, "float32"), "dense", "scalar", 1)
+
+
+def test_torchs_searches_are_right_and_a_wrong_one_is_left_out(drawn, monkeypatch):
+    torch = pytest.importorskip("torch")
+    case, on_cpu = drawn
+    monkeypatch.setattr(on_gpu, "MATRIX_BYTES", 50 * 4 * 3 * 64)  # several blocks, the last of another length
+    half, single = (on_gpu.TorchGallery(torch, "cpu", case, 3, half=half) for half in (True, False))
+    peers = [on_gpu.OnTorch(torch, name, half if name == "fp16" else single) for name in ("fp16", "fp32", "cdist")]
+    wrong = on_gpu.OnTorch(torch, "fp32", on_gpu.TorchGallery(torch, "cpu", case, 3, half=False))
+    wrong.name = "wrong"
+    wrong._gallery.norms += 10
+    table = contest_of(NoGpu(case, on_cpu), *peers, wrong, case=case, on_cpu=on_cpu)
+    assert [row["name"] for row in table["rows"]] == ["pruned", "torch fp16", "torch fp32", "torch cdist"]
+    assert [row.get("equal_neighbours", 0) > 0.95 for row in table["rows"]] == [False, True, True, True]
+    assert table["left_out"].keys() == {"wrong"}
+    assert "wrong: pixel" in table["left_out"]["wrong"]
+
+
+def test_large_features_stay_finite_in_float16(drawn):
+    torch = pytest.importorskip("torch")
+    case, _ = drawn
+    large = replace(case, cells=[1e3 * level for level in case.cells])
+    gallery = on_gpu.TorchGallery(torch, "cpu", large, 3, half=True)
+    assert gallery.scale < 1
+    assert gallery.norms.isfinite().all()
+    assert gallery.norms.max() > 1000
+
+
+def test_a_wrong_matcher_on_the_gpu_ends_the_run(drawn):
+    case, on_cpu = drawn
+    with pytest.raises(SystemExit, match=r"pruned: distances differ by 1.00e-06"):
+        contest_of(NoGpu(case, on_cpu, 1 + 1e-6), case=case, on_cpu=on_cpu)

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from spadeline.engine import Detector, DeviceError, InputError, Matcher, Settings, _native, fit
+from spadeline.engine import detector as detector_module
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.inspector import device_frame
 from spadeline.engine.recipe import Recipe
@@ -140,7 +141,9 @@ def test_a_build_without_cuda_says_so():
 
 @pytest.mark.skipif(not _native.CUDA or not WHY_NOT, reason="there is a GPU, or this build has no CUDA")
 def test_a_machine_without_a_gpu_says_so():
-    with pytest.raises(DeviceError, match=r"^device: expected an NVIDIA GPU and a driver that is new enough, got none: "):
+    with pytest.raises(
+        DeviceError, match=r"^device: expected an NVIDIA GPU and a driver that is new enough, got none: "
+    ):
         Matcher(pyramid(0, 1), device="cuda")
 
 
@@ -151,9 +154,18 @@ def test_the_device_is_one_of_two():
         Matcher(pyramid(0, 1), memory_limit=0)
 
 
-def test_auto_stays_on_the_cpu_with_the_extractor(recipe_folder):
+def test_the_cpu_is_the_cpu(recipe_folder):
     info = Detector.load(recipe_folder, device="cpu").info
-    assert (info["matcher_device"], info["resident_images"]) == ("cpu", info["images"])
+    assert (info["matcher_device"], info["chain"], info["resident_images"]) == ("cpu", "host", info["images"])
+
+
+@pytest.mark.skipif(not WHY_NOT, reason="there is a GPU")
+def test_without_a_gpu_auto_stays_on_the_cpu_and_cuda_is_an_error(recipe_folder, monkeypatch):
+    monkeypatch.setattr(detector_module, "offers_cuda", lambda: True)
+    info = Detector.load(recipe_folder, threads=1).info
+    assert (info["matcher_device"], info["chain"]) == ("cpu", "host")
+    with pytest.raises(DeviceError, match=r"^device: expected "):
+        Detector.load(recipe_folder, device="cuda", threads=1)
 
 
 @pytest.fixture(scope="module", params=["plain", "masked"])

@@ -1,5 +1,6 @@
 """The contract clause by clause on tiny graphs whose outputs NumPy can compute, and a real network where there is one."""
 
+import ctypes
 import sys
 import threading
 from pathlib import Path
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from spadeline.engine.errors import DependencyError, ExtractorError, InputError
+from spadeline.engine.errors import DependencyError, ExtractorError, InputError, OutputError
 from spadeline.engine.extractor import Extractor
 
 onnx = pytest.importorskip("onnx")
@@ -356,7 +357,7 @@ def test_a_graph_that_fails_later(tiny, monkeypatch):
 # --- devices ---------------------------------------------------------------------------------------------------------
 
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
 @pytest.fixture
@@ -421,12 +422,55 @@ def test_cuda_that_is_not_offered_is_an_error(tiny, runtime):
 def test_cuda_that_does_not_work_is_an_error(tiny, runtime):
     runtime.offered = [CUDA, CPU]
     assert refused(tiny, device="cuda") == (
-        f"{tiny}: expected CUDAExecutionProvider to run it, got CPUExecutionProvider: the GPU, its driver or the CUDA "
-        "and cuDNN libraries are missing or don't fit this ONNX Runtime"
+        f"{tiny}: expected CUDAExecutionProvider to run it, got CPUExecutionProvider: the GPU, its driver or the "
+        "libraries of CUDA, cuDNN or TensorRT are missing or don't fit this ONNX Runtime"
     )
     runtime.works = None
     assert refused(tiny, device="cuda").endswith("got: CUDA failure 100: no CUDA-capable device is detected")
     assert runtime.asked == [[CUDA, CPU]] * 2
+
+
+def test_it_runs_on_the_stream_that_it_is_given(tiny, runtime):
+    runtime.offered = runtime.works = [CUDA, CPU]
+    Extractor(tiny, device="cuda", stream=1234)
+    assert runtime.provider_options[1]["user_compute_stream"] == "1234"
+
+
+def test_tensorrt_keeps_its_engine_where_it_is_told(tiny, runtime, tmp_path):
+    runtime.offered = runtime.works = [TENSORRT, CUDA, CPU]
+    folder = tmp_path / "engines" / "of this line"
+    assert Extractor(tiny, device="cuda", stream=99, tensorrt_cache=folder).provider == TENSORRT
+    assert runtime.asked == [[TENSORRT, CUDA, CPU]]
+    assert folder.is_dir()
+    assert runtime.provider_options == (
+        TENSORRT,
+        {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder), "user_compute_stream": "99"},
+    )
+
+
+def test_tensorrt_that_cannot_run_is_an_error(tiny, runtime, tmp_path):
+    runtime.offered = runtime.works = [CUDA, CPU]
+    text = f"{tiny}: expected TensorrtExecutionProvider to run it, got CUDAExecutionProvider, CPUExecutionProvider: "
+    assert refused(tiny, device="cuda", tensorrt_cache=tmp_path).startswith(text)
+    with pytest.raises(InputError) as caught:
+        Extractor(tiny, device="cpu", tensorrt_cache=tmp_path)
+    assert str(caught.value) == "tensorrt_cache: expected device 'auto' or 'cuda' with it, got 'cpu'"
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"^tensorrt_cache: .*file: expected a folder, got: File exists$"):
+        Extractor(tiny, device="cuda", tensorrt_cache=tmp_path / "file")
+
+
+def test_features_can_stay_where_they_are_made(tiny):
+    extractor, images = Extractor(tiny, device="cpu", threads=1), noise(3)
+    extraction = extractor.on_device()
+    for index, image in enumerate([images[0], images[1][:, ::-1], images[2].ctypes.data]):
+        got = extraction.extract(image)
+        expected = extractor.extract(images[index : index + 1] if index != 1 else images[1:2, :, ::-1])
+        np.testing.assert_array_equal(got.embedding, expected.embedding[0])
+        assert not got.half
+        for address, level in zip(got.levels, expected.levels, strict=True):
+            there = np.ctypeslib.as_array((ctypes.c_float * level.size).from_address(address))
+            np.testing.assert_array_equal(there, level.ravel())
 
 
 def test_cuda_really_runs_where_there_is_one(tiny):
