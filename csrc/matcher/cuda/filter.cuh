@@ -173,10 +173,8 @@ inline cudaError_t launch_filter_gallery(const DeviceTask& task, const DensePlan
         const int64_t width = task.storage == Storage::float16 ? 2 : 4;
         return static_cast<const std::byte*>(task.level[l].gallery) + at(l) * task.level[l].channels * width;
     };
-    const auto rows = [&](int l) {
-        return const_cast<__half*>(task.level[l].gallery_filter) + at(l) * task.level[l].filter_channels;
-    };
-    const auto norms = [&](int l) { return const_cast<float*>(task.level[l].gallery_filter_norms) + at(l); };
+    const auto rows = [&](int l) { return task.level[l].gallery_filter + at(l) * task.level[l].filter_channels; };
+    const auto norms = [&](int l) { return task.level[l].gallery_filter_norms + at(l); };
     return launch_filter(task, plan, task.storage, count, true, stream, source, rows, norms);
 }
 

@@ -73,7 +73,8 @@ DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t
     const int64_t free = free_device_memory();
     const auto share = static_cast<int64_t>(kShareOfFree * static_cast<double>(free));
     const int64_t limit = limit_bytes < 0 ? share : limit_bytes;
-    const int64_t slots = std::min(limit / image_bytes_, gallery_.images);
+    const int64_t countable = INT32_MAX / shape_.positions(0);  // positions of all slots are counted in 32 bits
+    const int64_t slots = std::min({limit / image_bytes_, gallery_.images, countable});
     if (slots < 1) throw OutOfDeviceMemory(image_bytes_, std::min(free, limit), "one image of the gallery");
     memory_ = DeviceMemory(lay_out(slots, nullptr), kPurpose);
     lay_out(slots, memory_.data());

@@ -88,16 +88,16 @@ void CudaMatcher::reserve(const Request& request) {
     if (images <= most_.images && request.kappa <= most_.kappa) return;
     const Most most{std::max(images, most_.images), std::max(request.kappa, most_.kappa)};
     search_.reset();  // before the next, whose memory may be the same
-    most_ = {0, 0};
-    search_ = std::make_unique<CudaSearch>(*gallery_, most);
-    most_ = most;
     buffers_ = DeviceMemory();
-    buffers_ = DeviceMemory(lay_out(nullptr), kPurpose);
-    lay_out(buffers_.data());
+    most_ = {0, 0};  // until all of it is there
+    search_ = std::make_unique<CudaSearch>(*gallery_, most);
+    buffers_ = DeviceMemory(lay_out(most.kappa, nullptr), kPurpose);
+    lay_out(most.kappa, buffers_.data());
+    most_ = most;
 }
 
 // Places what comes from and goes to the host, and returns the bytes that it takes.
-int64_t CudaMatcher::lay_out(std::byte* base) {
+int64_t CudaMatcher::lay_out(int64_t kappa, std::byte* base) {
     Layout layout(base);
     for (int64_t l = 0; l < shape().level_count(); ++l) {
         const LevelShape& level = shape().levels()[l];
@@ -106,7 +106,7 @@ int64_t CudaMatcher::lay_out(std::byte* base) {
     const int64_t finest = pixels(shape().levels()[0]);
     ignore_ = layout.take<uint8_t>(finest);
     distances_ = layout.take<double>(finest);
-    neighbours_ = layout.take<int32_t>(finest * most_.kappa * 3);
+    neighbours_ = layout.take<int32_t>(finest * kappa * 3);
     return layout.bytes();
 }
 

@@ -38,7 +38,7 @@ class CudaMatcher {
  private:
     Statistics run(const Request& request);
     void reserve(const Request& request);
-    int64_t lay_out(std::byte* base);
+    int64_t lay_out(int64_t kappa, std::byte* base);
 
     std::string architecture_;
     std::unique_ptr<DeviceGallery> gallery_;

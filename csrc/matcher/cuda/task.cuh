@@ -50,10 +50,10 @@ struct DeviceLevel {
 
     // The dense path's filter: rows in float16, padded to filter_channels, times a power of two; lowered norms.
     int32_t filter_channels;
-    const __half* gallery_filter;       // (slots, positions, filter_channels)
-    const float* gallery_filter_norms;  // (slots, positions)
-    __half* query_filter;               // (positions, filter_channels)
-    float* query_filter_norms;          // (positions)
+    __half* gallery_filter;       // (slots, positions, filter_channels)
+    float* gallery_filter_norms;  // (slots, positions), summed over the levels at the finest
+    __half* query_filter;         // (positions, filter_channels)
+    float* query_filter_norms;    // (positions)
 };
 
 // What a frame's kernels report; the host reads it when they are done.
