@@ -104,7 +104,9 @@ class Contest:
         if isinstance(who, Peer):
             distances, seconds = who.search(self._names.index(name), self._kappa)
             truth = self._truths[self._ours[0].stored.storage, name]
-            _check_peer(who.name, distances, truth.distances.ravel(), query)
+            fault = peer_fault(who.name, distances, truth.distances.ravel(), query, PEERS_ROUNDING)
+            if fault:
+                raise SystemExit(f"{fault}; no time is worth reporting")
             return seconds
         match, seconds = who.search(query, self._kappa)
         contestant.statistics[name] = asdict(match.statistics)
@@ -116,17 +118,20 @@ class Contest:
         return seconds
 
 
-def _check_peer(name: str, distances: NDArray[np.float64], expected: NDArray[np.float64], query: Levels) -> None:
-    """End the benchmark unless a peer's distances are right, as far as its arithmetic goes."""
+def peer_fault(
+    name: str, distances: NDArray[np.float64], expected: NDArray[np.float64], query: Levels, rounding: float
+) -> str:
+    """Return what is wrong with a peer's distances, as far as its arithmetic goes; nothing where they are right.
+
+    ``rounding``: what its sums may lose, as a share of the squared norms of the two vectors.
+    """
     query_norms = np.square(pixels(query), dtype=np.float64).sum(axis=1)
     most = query_norms + np.square(np.sqrt(query_norms) + np.sqrt(expected))  # |b| <= |a| + |a - b|
-    excess = np.abs(distances - expected) / (PEERS_TOLERANCE * expected + PEERS_ROUNDING * most)
-    if not excess.max() <= 1:  # NaN is no result
-        index = int(excess.argmax())
-        raise SystemExit(
-            f"{name}: pixel {index} has distance {distances[index]:.6g}, expected {expected[index]:.6g}; "
-            "no time is worth reporting"
-        )
+    excess = np.abs(distances - expected) / (PEERS_TOLERANCE * expected + rounding * most)
+    if excess.max() <= 1:  # NaN is no result
+        return ""
+    index = int(excess.argmax())
+    return f"{name}: pixel {index} has distance {distances[index]:.6g}, expected {expected[index]:.6g}"
 
 
 def _table(contestants: Sequence[_Contestant]) -> dict[str, Any]:

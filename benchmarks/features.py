@@ -203,11 +203,16 @@ def write_pixels(case: Case, images: int, folder: Path) -> tuple[Path, Path]:
     gallery_path, queries_path = folder / "gallery.npy", folder / "queries.npy"
     gallery = np.lib.format.open_memmap(gallery_path, "w+", np.float32, (images * size, channels))
     for image in range(images):
-        levels = [from_cells(level[image : image + 1], *s)[0] for level, s in zip(case.cells, case.sizes, strict=True)]
-        gallery[image * size : (image + 1) * size] = pixels(levels)
+        gallery[image * size : (image + 1) * size] = gallery_pixels(case, image)
     gallery.flush()
     np.save(queries_path, np.stack([pixels(levels) for levels in case.queries.values()]))
     return gallery_path, queries_path
+
+
+def gallery_pixels(case: Case, image: int) -> NDArray[np.floating]:
+    """Return one gallery image as (h * w, sum of c)."""
+    levels = zip(case.cells, case.sizes, strict=True)
+    return pixels([from_cells(level[image : image + 1], *size)[0] for level, size in levels])
 
 
 def pixels(levels: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import alone
+import command
 import peers
 import report
 from contest import Contest
-from features import STRIDES, Case, Kind, Source, make_case, write_pixels
+from features import Case, make_case, write_pixels
 from ours import OurPath, Ours, Storage, store
 from peers import Peer, PeerError
 from spadeline.engine.errors import SpadelineError
@@ -149,18 +150,7 @@ def _count(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[s
 def _options() -> argparse.Namespace:
     available = instruction_sets()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    real = parser.add_argument_group("real features")
-    real.add_argument("--extractor", type=Path, help="an ONNX file that keeps the extractor's contract")
-    real.add_argument("--images", type=Path, help="a folder of normal images, for the gallery")
-    real.add_argument("--queries", type=Path, help="a folder of other images, for the queries")
-    real.add_argument("--most-queries", type=int, help="take so many of them, evenly spread; default: all")
-    what = parser.add_argument_group("settings, all combined")
-    what.add_argument(
-        "--features", nargs="+", choices=get_args(Kind), help="default: real with an extractor, else random"
-    )
-    what.add_argument("--size", nargs="+", type=int, default=[224], help="the input's side")
-    what.add_argument("-K", nargs="+", type=int, default=[5, 50], help="gallery images")
-    what.add_argument("--kappa", nargs="+", type=int, default=[1, 5], help="nearest pixels to average over")
+    command.add_features(parser, real=["real"], drawn=["random"], images=[5, 50], most_queries=None)
     who = parser.add_argument_group("contestants")
     who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath))
     best_and_common = [name for name in available if name in (available[0], "avx2")]
@@ -176,7 +166,6 @@ def _options() -> argparse.Namespace:
     how.add_argument("--batch", action="store_true", help="match_batch against a loop, too")
     how.add_argument("--memory", action="store_true", help="peak memory of ours alone in a process, too")
     how.add_argument("--instructions", action="store_true", help="instructions of a query by callgrind, too: minutes")
-    parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     options = parser.parse_args()
     _check(parser, options)
@@ -184,31 +173,9 @@ def _options() -> argparse.Namespace:
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    real_ones = (options.extractor, options.images, options.queries)
-    if any(real_ones) and not all(real_ones):
-        parser.error("--extractor, --images and --queries go together")
-    options.source = Source(*real_ones, options.most_queries) if all(real_ones) else None
-    options.features = options.features or ["random" if options.source is None else "real"]
-    if options.source is None and not {"real", "other"}.isdisjoint(options.features):
-        parser.error("real features and those of another product need --extractor, --images and --queries")
-    if any(size % STRIDES[-1] or size < STRIDES[-1] for size in options.size):
-        parser.error(f"--size: expected multiples of {STRIDES[-1]}, got {options.size}")
-    for name in ("K", "kappa"):
-        setattr(options, name, sorted(set(getattr(options, name))))
-    numbers = (
-        *options.K,
-        *options.kappa,
-        options.repeats,
-        options.peer_runs,
-        options.threads,
-        options.most_queries or 1,
-    )
-    if min(numbers) < 1:
-        parser.error(f"expected numbers of 1 or more, got {min(numbers)}")
+    numbers = (options.repeats, options.peer_runs, options.threads)
+    command.check(parser, options, numbers=numbers, files=[options.plot])
     options.paths = sorted(set(options.paths))  # dense comes first: what follows is compared with it
-    for path in (options.json, options.plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            parser.error(f"expected a folder that exists, got {path}")
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
         parser.error("matplotlib is not installed, and --plot needs it: pip install 'spadeline[eval]'")
     if options.instructions and shutil.which("valgrind") is None:

@@ -1,11 +1,7 @@
 // What calls of the CUDA matcher promise, on an emulated device: streams that run late, frames captured once and
-// launched again, callers on several threads, and a device that lacks memory or is lost halfway. Its numbers are the
-// other tests'.
+// launched again, callers on several threads, and a device that lacks memory or is lost halfway.
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
-#include <exception>
-#include <functional>
 #include <limits>
 #include <memory>
 #include <stdexcept>
@@ -25,41 +21,37 @@ using emulated::device;
 
 namespace {
 
-struct Asked {
-    int64_t images, kappa;
-};
+constexpr char kPurpose[] = "a test";
+constexpr int64_t kPixels = 6 * 9, kMapPixels = 12 * 18;
 
-// Five small images; the i-th query asks about the i-th image and those that follow.
-Case case_of(const std::vector<Asked>& asked) {
-    Random random(1);
-    Case c{0,
-           PyramidShape({{5, 6, 9, 0}, {16, 3, 5, 1}}),
-           5,
-           Storage::float32,
-           Upsampling::nearest,
-           1,
-           false,
-           {},
-           {},
-           {},
-           {},
-           {}};
-    const auto& levels = c.shape.levels();
-    for (size_t l = 0; l < levels.size(); ++l) {
-        c.weights.push_back(1);
-        c.gallery.push_back(random_map(random, Values::smooth, levels[l], c.images));
-        c.cells.push_back(to_cells(c.shape, static_cast<int64_t>(l), c.gallery[l], c.images));
-        c.bases.push_back(random_basis(random, c.cells[l].values, levels[l].channels, l > 0 ? 16 : 0));
+// Five small images; the i-th query, of so many of them and such a kappa, is about the i-th and those that follow it.
+struct Calls : Case {
+    using Asked = std::vector<std::pair<int64_t, int64_t>>;
+    explicit Calls(const Asked& asked, PyramidShape pyramid = PyramidShape({{5, 6, 9, 0}, {16, 3, 5, 1}}))
+        : Case{0, pyramid, 5, Storage::float32, Upsampling::nearest, 1, false, {}, {}, {}, {}, {}} {
+        Random random(1);
+        const auto& levels = shape.levels();
+        for (int64_t l = 0; l < 2; ++l) {
+            weights.push_back(1);
+            gallery.push_back(random_map(random, Values::smooth, levels[l], images));
+            cells.push_back(to_cells(shape, l, gallery[l], images));
+            bases.push_back(random_basis(random, cells[l].values, levels[l].channels, 16 * l));
+        }
+        for (const auto& [count, kappa] : asked) {
+            Question q{{}, Storage::float32, {}, kappa, -1, {}, {}};
+            for (const LevelShape& level : levels) q.query.push_back(random_map(random, Values::smooth, level, 1));
+            for (const Map& map : q.query) q.views.push_back({map.data(), q.storage});
+            const int64_t first = std::ssize(questions);
+            for (int64_t id = first; id < first + count; ++id) q.ids.push_back(id % images);
+            questions.push_back(std::move(q));
+        }
+        codes = encode(*this, kernels_named("auto"));
     }
-    for (const auto& [images, kappa] : asked) {
-        Question q{{}, Storage::float32, {}, kappa, -1, {}, {}};
-        for (const LevelShape& level : levels) q.query.push_back(random_map(random, Values::smooth, level, 1));
-        for (const Map& map : q.query) q.views.push_back({map.data(), q.storage});
-        for (int64_t k = 0; k < images; ++k) q.ids.push_back((static_cast<int64_t>(c.questions.size()) + k) % c.images);
-        c.questions.push_back(std::move(q));
-    }
-    return c;
-}
+    Gallery host() const { return gallery_of(*this, &codes); }
+    int64_t image_bytes() const { return DeviceGallery(shape, host()).image_bytes(); }
+
+    Codes codes;
+};
 
 void expect_right(const Case& c, const Question& q, const Answer& answer, const std::string& what) {
     const std::string mistake = Naive(c, q).mistake(answer);
@@ -72,137 +64,104 @@ void expect_thrown(const std::string& what, const Throwing& act) {
         act();
         expect(false, "expected to be refused: " + what);
     } catch (const Error&) {
-    } catch (const std::exception& error) {
-        expect(false, what + ": " + error.what());
     }
 }
 
-void copy(void* to, const void* from, size_t bytes, cudaStream_t stream) {
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream), "cudaMemcpyAsync", "a test");
-}
+void wait(cudaStream_t stream) { check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", kPurpose); }
 
-void wait(cudaStream_t stream) { check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", "a test"); }
-
-// A query's levels in memory of one kind.
-template <class Memory>
-std::vector<Memory> room_for(const Question& q) {
-    std::vector<Memory> rooms;
-    for (const Map& map : q.query)
-        rooms.emplace_back(static_cast<int64_t>(map.values.size() * sizeof(float)), "a test");
-    return rooms;
-}
-
-std::vector<PinnedMemory> pinned_levels(const Question& q) {
-    auto levels = room_for<PinnedMemory>(q);
-    for (size_t l = 0; l < levels.size(); ++l)
-        std::memcpy(levels[l].data(), q.query[l].values.data(), q.query[l].values.size() * sizeof(float));
-    return levels;
-}
-
-// A query and its answer on the device, with a stream and a search of their own.
-class Frame {
- public:
-    Frame(const Case& c, DeviceGallery& gallery, const Question& q)
-        : search_(gallery, {static_cast<int64_t>(q.ids.size()), q.kappa}),
-          levels_(room_for<DeviceMemory>(q)),
-          pixels_(c.shape.levels()[0].height * c.shape.levels()[0].width),
-          distances_(pixels_ * static_cast<int64_t>(sizeof(double)), "a test"),
-          neighbours_(pixels_ * q.kappa * 3 * static_cast<int64_t>(sizeof(int32_t)), "a test") {
+// A query and its answer in pinned memory, which the device reads and writes when it comes to it.
+struct Buffers {
+    explicit Buffers(const Question& q) : numbers(kPixels * q.kappa * 3) {
+        Layout layout(memory.data());
+        for (size_t l = 0; l < 2; ++l) levels[l] = layout.take<float>(std::ssize(q.query[l].values));
+        distances = layout.take<double>(kPixels);
+        neighbours = layout.take<int32_t>(numbers);
         bring(q);
     }
     void bring(const Question& q) {
-        for (size_t l = 0; l < levels_.size(); ++l)
-            copy(levels_[l].data(), q.query[l].values.data(), q.query[l].values.size() * sizeof(float), stream);
+        for (size_t l = 0; l < 2; ++l) std::ranges::copy(q.query[l].values, static_cast<float*>(levels[l]));
     }
+    Answer answer(Statistics statistics) const {
+        return {{distances, distances + kPixels}, {neighbours, neighbours + numbers}, statistics};
+    }
+
+    static constexpr int64_t kBytes = 32 << 10;
+    const PinnedMemory memory{kBytes, kPurpose};
+    const int64_t numbers;
+    void* levels[2];
+    double* distances;
+    int32_t* neighbours;
+};
+
+// A search with a stream and buffers of its own.
+struct Frame {
+    Frame(DeviceGallery& gallery, const Question& q) : search(gallery, {std::ssize(q.ids), q.kappa}), buffers(q) {}
     void enqueue(const Question& q) {
-        std::vector<const void*> levels;
-        for (const DeviceMemory& level : levels_) levels.push_back(level.data());
-        CudaRequest request;
-        request.levels = levels;
-        request.image_ids = q.ids;
-        request.kappa = q.kappa;
-        request.distances = reinterpret_cast<double*>(distances_.data());
-        request.neighbours = reinterpret_cast<int32_t*>(neighbours_.data());
-        check(search_.enqueue(request, stream), "enqueue", "a test");
+        const CudaRequest request{buffers.levels,    q.storage,          q.ids,      q.kappa, q.window, nullptr,
+                                  buffers.distances, buffers.neighbours, kGuardShare};
+        check(search.enqueue(request, stream), "enqueue", kPurpose);
     }
-    // Of what the stream has come past.
-    Answer answer(const Question& q) const {
-        Answer answer{std::vector<double>(pixels_), std::vector<int32_t>(pixels_ * q.kappa * 3), search_.statistics()};
-        const Stream later;
-        copy(answer.distances.data(), distances_.data(), answer.distances.size() * sizeof(double), later);
-        copy(answer.neighbours.data(), neighbours_.data(), answer.neighbours.size() * sizeof(int32_t), later);
-        return answer;
+    Answer answer() const {
+        wait(stream);
+        return buffers.answer(search.statistics());
     }
 
     const Stream stream;
-
- private:
-    CudaSearch search_;
-    std::vector<DeviceMemory> levels_;
-    int64_t pixels_;
-    DeviceMemory distances_, neighbours_;
+    CudaSearch search;
+    Buffers buffers;
 };
 
-// All frames are under way before any of them is waited for, and the last one is waited for first. In a cache each
-// finds an image where the one before has brought it, and takes the place of another.
+// All are under way before any is waited for, and the last one is waited for first. In a cache each finds an image
+// where the one before brought it, and takes the place of another.
 void check_streams() {
-    const Case c = case_of({{2, 3}, {2, 1}, {2, 2}, {2, 3}, {2, 1}});
-    const Codes codes = encode(c, kernels_named("auto"));
-    const Gallery images = gallery_of(c, &codes);
-    const int64_t image_bytes = DeviceGallery(c.shape, images).image_bytes();
+    const Calls c({{2, 3}, {2, 1}, {2, 2}, {2, 3}, {2, 1}});
+    const int64_t image_bytes = c.image_bytes();
     device().deferred = true;
     for (const int64_t slots : {5, 3, 2}) {
-        DeviceGallery gallery(c.shape, images, slots * image_bytes);
+        DeviceGallery gallery(c.shape, c.host(), slots * image_bytes);
         std::vector<std::unique_ptr<Frame>> frames;
-        for (const Question& q : c.questions) frames.push_back(std::make_unique<Frame>(c, gallery, q));
-        for (int round = 0; round < 2; ++round) {
-            for (size_t i = 0; i < frames.size(); ++i) frames[i]->enqueue(c.questions[i]);
-            for (size_t i = frames.size(); i-- > 0;) {
-                wait(frames[i]->stream);
-                expect_right(c, c.questions[i], frames[i]->answer(c.questions[i]),
-                             std::to_string(slots) + " slots, stream " + std::to_string(i));
-            }
-        }
+        for (const Question& q : c.questions) frames.push_back(std::make_unique<Frame>(gallery, q));
+        for (size_t i = 0; i < frames.size(); ++i) frames[i]->enqueue(c.questions[i]);
+        for (size_t i = frames.size(); i-- > 0;)
+            expect_right(c, c.questions[i], frames[i]->answer(),
+                         std::to_string(slots) + " slots, stream " + std::to_string(i));
     }
     device() = {};
 }
 
-// The graph reads the query's buffers whenever it is launched. A gallery that has to bring images can't be captured.
+template <class Act>
+cudaGraph_t capture(cudaStream_t stream, const Act& act) {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture", kPurpose);
+    act();
+    check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture", kPurpose);
+    return graph;
+}
+
+// A graph reads the query's buffers whenever it is launched. A gallery that has to bring images can't be captured.
 void check_graph() {
-    Case c = case_of({{3, 2}, {3, 2}});
-    c.questions[1].ids = c.questions[0].ids;
-    const Codes codes = encode(c, kernels_named("auto"));
-    DeviceGallery gallery(c.shape, gallery_of(c, &codes)),
-        part(c.shape, gallery_of(c, &codes), 4 * gallery.image_bytes());
-    for (const bool deferred : {false, true}) {
-        device().deferred = deferred;
-        Frame frame(c, gallery, c.questions[0]), refused(c, part, c.questions[0]);
-        const auto capture = [](const Stream& stream, const auto& act) {
-            cudaGraph_t graph = nullptr;
-            check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture", "a test");
-            act();
-            check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture", "a test");
-            return graph;
-        };
-        cudaGraph_t graph = capture(frame.stream, [&] { frame.enqueue(c.questions[0]); });
-        cudaGraphExec_t exec = nullptr;
-        check(cudaGraphInstantiate(&exec, graph, 0), "cudaGraphInstantiate", "a test");
-        cudaGraphDestroy(graph);
-        for (const size_t i : {0, 1, 0}) {
-            frame.bring(c.questions[i]);
-            check(cudaGraphLaunch(exec, frame.stream), "cudaGraphLaunch", "a test");
-            wait(frame.stream);
-            expect_right(c, c.questions[i], frame.answer(c.questions[i]), "launch of query " + std::to_string(i));
-        }
-        cudaGraphExecDestroy(exec);
-        cudaGraphDestroy(capture(refused.stream, [&] {
-            expect_thrown<CudaError>("a cache in a graph", [&] { refused.enqueue(c.questions[0]); });
-        }));
-        refused.enqueue(c.questions[0]);
-        wait(refused.stream);
-        expect_right(c, c.questions[0], refused.answer(c.questions[0]), "after a refused capture");
+    const Calls c({{5, 2}, {5, 2}});
+    const Question &first = c.questions[0], &second = c.questions[1];
+    DeviceGallery gallery(c.shape, c.host());
+    Frame frame(gallery, first);
+    cudaGraph_t graph = capture(frame.stream, [&] { frame.enqueue(first); });
+    cudaGraphExec_t exec = nullptr;
+    check(cudaGraphInstantiate(&exec, graph, 0), "cudaGraphInstantiate", kPurpose);
+    cudaGraphDestroy(graph);
+    for (const Question* q : {&second, &first}) {
+        frame.buffers.bring(*q);
+        check(cudaGraphLaunch(exec, frame.stream), "cudaGraphLaunch", kPurpose);
+        expect_right(c, *q, frame.answer(), "a graph");
     }
-    device() = {};
+    cudaGraphExecDestroy(exec);
+
+    const Calls few({{2, 2}});
+    DeviceGallery part(few.shape, few.host(), 4 * gallery.image_bytes());
+    Frame refused(part, few.questions[0]);
+    const auto enqueue = [&] { refused.enqueue(few.questions[0]); };
+    cudaGraphDestroy(capture(refused.stream, [&] { expect_thrown<CudaError>("a cache in a graph", enqueue); }));
+    enqueue();
+    expect_right(few, few.questions[0], refused.answer(), "after a refused capture");
 }
 
 Answer match(CudaMatcher& matcher, const Case& c, const Question& q) {
@@ -213,65 +172,54 @@ Answer match(CudaMatcher& matcher, const Case& c, const Question& q) {
 
 bool same(const Answer& a, const Answer& b) { return a.distances == b.distances && a.neighbours == b.neighbours; }
 
-// Larger queries after smaller ones, several callers, two matchers; levels and answers in pinned memory, which the
-// device reads and writes when it comes to it.
+// Larger queries after smaller ones; several callers, two matchers; and what the device reads and writes late.
 void check_matcher() {
-    const Case c = case_of({{1, 1}, {3, 1}, {2, 7}, {5, 32}, {1, 2}});
-    const Codes codes = encode(c, kernels_named("auto"));
-    CudaMatcher matcher(c.shape, gallery_of(c, &codes), -1), other(c.shape, gallery_of(c, nullptr), -1);
+    const Calls c({{1, 1}, {3, 1}, {2, 7}, {5, 32}, {1, 2}});
+    CudaMatcher matcher(c.shape, c.host(), -1), other(c.shape, gallery_of(c, nullptr), -1);
     std::vector<Answer> expected;
     for (const Question& q : c.questions) {
         expected.push_back(match(matcher, c, q));
         expect_right(c, q, expected.back(), "kappa " + std::to_string(q.kappa));
     }
-    const auto call = [&](CudaMatcher& some, size_t first) {
-        for (size_t i = 0; i < 2 * expected.size(); ++i) {
-            const size_t q = (first + i) % expected.size();
-            expect(same(match(some, c, c.questions[q]), expected[q]), "one of several callers got another answer");
-        }
-    };
     std::vector<std::thread> callers;
-    for (size_t i = 0; i < 4; ++i) callers.emplace_back(call, std::ref(i < 3 ? matcher : other), i);
+    for (size_t first = 0; first < 4; ++first)
+        callers.emplace_back([&, first] {
+            for (size_t i = first; i < first + 2 * expected.size(); ++i) {
+                const size_t q = i % expected.size();
+                expect(same(match(first < 3 ? matcher : other, c, c.questions[q]), expected[q]),
+                       "one of several callers got another answer");
+            }
+        });
     for (std::thread& caller : callers) caller.join();
 
     device().deferred = true;
     for (size_t i = 0; i < expected.size(); ++i) {
         const Question& q = c.questions[i];
-        const std::vector<PinnedMemory> levels = pinned_levels(q);
-        std::vector<QueryLevel> views;
-        for (const PinnedMemory& level : levels) views.push_back({level.data(), q.storage});
-        Answer answer;
-        Request request = request_for(c, q, kGuardShare, answer);
-        const size_t distances = answer.distances.size() * sizeof(double),
-                     neighbours = answer.neighbours.size() * sizeof(int32_t);
-        const PinnedMemory pinned(static_cast<int64_t>(distances + neighbours), "a test");
-        request.levels = views;
-        request.distances = reinterpret_cast<double*>(pinned.data());
-        request.neighbours = reinterpret_cast<int32_t*>(pinned.data() + distances);
-        matcher.match(request);
-        std::memcpy(answer.distances.data(), pinned.data(), distances);
-        std::memcpy(answer.neighbours.data(), pinned.data() + distances, neighbours);
-        expect(same(answer, expected[i]), "another answer in pinned memory");
+        const Buffers buffers(q);
+        const QueryLevel views[2] = {{buffers.levels[0], q.storage}, {buffers.levels[1], q.storage}};
+        const Request request{views,      q.ids, q.kappa, q.window, nullptr, buffers.distances, buffers.neighbours,
+                              kGuardShare};
+        const Statistics statistics = matcher.match(request);
+        expect(same(buffers.answer(statistics), expected[i]), "another answer in pinned memory");
     }
     device() = {};
 }
 
 // Whatever is refused is named, its answer isn't written, and the matcher is as it was.
 void check_refusals() {
-    Case c = case_of({{2, 2}, {3, 4}, {1, 3}});
-    CudaMatcher matcher(c.shape, gallery_of(c, nullptr),
-                        3 * DeviceGallery(c.shape, gallery_of(c, nullptr)).image_bytes());
+    Calls c({{2, 2}, {3, 4}, {1, 3}});
+    CudaMatcher matcher(c.shape, c.host(), 3 * c.image_bytes());
     std::vector<Answer> answers(3), expected;
     for (const Question& q : c.questions) expected.push_back(match(matcher, c, q));
-    std::vector<Statistics> statistics(3);
     const auto match_all = [&] {
         std::vector<Request> requests;
         for (size_t i = 0; i < 3; ++i) requests.push_back(request_for(c, c.questions[i], kGuardShare, answers[i]));
+        std::vector<Statistics> statistics(3);
         matcher.match_batch(requests, statistics);
     };
     const auto untouched = [&](const Answer& answer) {
-        return answer.distances == std::vector<double>(answer.distances.size(), -1) &&
-               answer.neighbours == std::vector<int32_t>(answer.neighbours.size(), -2);
+        return std::ranges::count(answer.distances, -1) == kPixels &&
+               std::ranges::count(answer.neighbours, -2) == std::ssize(answer.neighbours);
     };
     Question& q = c.questions[1];
     float& feature = q.query[1].values[(9 * 3 + 2) * 5 + 1];
@@ -283,153 +231,139 @@ void check_refusals() {
         expect(bad.query == 1 && bad.level == 1 && bad.channel == 9 && bad.y == 2 && bad.x == 1, "another bad feature");
     }
     expect(same(answers[0], expected[0]), "the query before the bad one");
-    expect(untouched(answers[1]) && untouched(answers[2]), "answers of a bad query and of those after it");
+    expect(untouched(answers[1]) && untouched(answers[2]), "answers of a bad query and of the one after it");
     feature = finite;
     q.views[1].storage = Storage::float16;
     expect_thrown<std::invalid_argument>("levels of two number types", match_all);
     q.views[1].storage = Storage::float32;
-    q.ids = {0, 1, 2, 3};
+    const auto ids = std::exchange(q.ids, {0, 1, 2, 3});
     expect_thrown<TooFewSlots>("more images than the device holds", match_all);
     expect(untouched(answers[1]), "the answer of a refused query");
-    q.ids = {1, 2, 3};
+    q.ids = ids;
     match_all();
-    for (size_t i = 0; i < 3; ++i) expect(same(answers[i], expected[i]), "another answer after an error");
+    for (size_t i = 0; i < 3; ++i) expect(same(answers[i], expected[i]), "another answer after a refusal");
 }
 
+// A workspace that couldn't grow is made anew by the next call.
+void check_growth() {
+    const Calls c({{1, 1}, {5, 9}});
+    CudaMatcher matcher(c.shape, c.host(), -1);
+    for (int64_t failing = 0; failing < 3; ++failing) {
+        match(matcher, c, c.questions[0]);
+        device().failing_allocation = failing;
+        expect_thrown<CudaError>("growing without memory", [&] { match(matcher, c, c.questions[1]); });
+        device() = {};
+        expect_right(c, c.questions[0], match(matcher, c, c.questions[0]), "after an allocation that failed");
+    }
+    expect_right(c, c.questions[1], match(matcher, c, c.questions[1]), "once there is memory again");
+}
+
+// Maps twice the distances' size. Ignored are the map's upper half, and the distances that no other row takes from.
+struct Masks {
+    explicit Masks(bool masked) {
+        std::fill_n(map.begin(), masked * kMapPixels / 2, uint8_t{1});
+        std::fill_n(distances.begin(), masked * kPixels / 3, uint8_t{1});
+    }
+    InspectorOptions options(int64_t kappa, float theta) const {
+        return {5, kappa, -1, 12, 18, 1.5, true, theta, map.data(), distances.data(), kGuardShare};
+    }
+
+    std::vector<uint8_t> map = std::vector<uint8_t>(kMapPixels), distances = std::vector<uint8_t>(kPixels);
+};
+
 struct Inspected {
-    std::vector<float> map = std::vector<float>(12 * 18, -1);
-    std::vector<uint8_t> mask = std::vector<uint8_t>(12 * 18, 2);
+    std::vector<float> map = std::vector<float>(kMapPixels, -1);
+    std::vector<uint8_t> mask = std::vector<uint8_t>(kMapPixels, 2);
     std::vector<int32_t> neighbours;
 
     bool operator==(const Inspected&) const = default;
 };
 
-// Maps twice the distances' size. What a mask spares lies below the map's sixth row, and takes from no row of distances
-// above the third.
-class Masks {
- public:
-    explicit Masks(bool masked) : ignore_(12 * 18), distances_(6 * 9) {
-        if (!masked) return;
-        std::fill_n(ignore_.begin(), 6 * 18, 1);
-        std::fill_n(distances_.begin(), 2 * 9, 1);
-    }
-    InspectorOptions options(const Question& q, float theta) const {
-        return {5, q.kappa, q.window, 12, 18, 1.5, false, theta, ignore_.data(), distances_.data(), kGuardShare};
-    }
-    void set(Question& q) const { q.ignore = distances_; }
-
- private:
-    std::vector<uint8_t> ignore_, distances_;
-};
-
 // The frame comes from a camera's stream, late.
 void inspect(CudaInspector& inspector, const Question& q, Inspected& inspected) {
     const Stream camera;
-    const auto pinned = pinned_levels(q);
-    const auto levels = room_for<DeviceMemory>(q);
-    std::vector<const void*> places;
-    for (size_t l = 0; l < levels.size(); ++l) {
-        copy(levels[l].data(), pinned[l].data(), q.query[l].values.size() * sizeof(float), camera);
-        places.push_back(levels[l].data());
-    }
+    const Buffers taken(q), frame(q);
+    std::fill_n(frame.memory.data(), Buffers::kBytes, std::byte{0xff});
+    check(cudaMemcpyAsync(frame.memory.data(), taken.memory.data(), Buffers::kBytes, cudaMemcpyDefault, camera),
+          "cudaMemcpyAsync", kPurpose);
     inspector.wait_for(camera);
-    inspected.neighbours.assign(6 * 9 * q.kappa * 3, -2);
-    inspector.inspect(places, q.storage, q.ids, inspected.map.data(), inspected.mask.data(),
+    inspected.neighbours.assign(frame.numbers, -2);
+    inspector.inspect(frame.levels, q.storage, q.ids, inspected.map.data(), inspected.mask.data(),
                       inspected.neighbours.data());
 }
 
-// What the inspector is to return: the heatmap of what the matcher does.
+// What the inspector is to find: the heatmap of the matcher's distances.
 Inspected inspected_apart(const Answer& answer, const InspectorOptions& options) {
     const CudaHeatmap heatmap({6, 9}, {12, 18}, options.sigma, options.ignore, options.ignored_distances);
-    Inspected inspected;
+    const PinnedMemory memory(8 << 10, kPurpose);
+    Layout layout(memory.data());
+    auto* distances = layout.take<double>(kPixels);
+    auto* map = layout.take<float>(kMapPixels);
+    auto* mask = layout.take<uint8_t>(kMapPixels);
+    std::ranges::copy(answer.distances, distances);
     const Stream stream;
-    const DeviceMemory distances(6 * 9 * 8, "a test"), map(12 * 18 * 4, "a test"), mask(12 * 18, "a test"),
-        maximum(4, "a test");
-    copy(distances.data(), answer.distances.data(), 6 * 9 * 8, stream);
-    check(heatmap.enqueue(reinterpret_cast<double*>(distances.data()), options.root, options.theta,
-                          reinterpret_cast<float*>(map.data()), reinterpret_cast<uint8_t*>(mask.data()),
-                          reinterpret_cast<float*>(maximum.data()), stream),
-          "a launch", "a test");
-    copy(inspected.map.data(), map.data(), 12 * 18 * 4, stream);
-    copy(inspected.mask.data(), mask.data(), 12 * 18, stream);
-    inspected.neighbours = answer.neighbours;
-    return inspected;
+    check(heatmap.enqueue(distances, options.root, options.theta, map, mask, layout.take<float>(1), stream), "a launch",
+          kPurpose);
+    wait(stream);
+    return {{map, map + kMapPixels}, {mask, mask + kMapPixels}, answer.neighbours};
 }
 
 void check_inspector() {
-    Case c = case_of({{3, 2}, {2, 2}, {5, 2}});
-    const Codes codes = encode(c, kernels_named("auto"));
-    CudaMatcher matcher(c.shape, gallery_of(c, &codes), -1);
-    const auto theta = static_cast<float>(match(matcher, c, c.questions[0]).distances[40]);
+    Calls c({{3, 2}, {2, 2}, {5, 2}});
+    CudaMatcher matcher(c.shape, c.host(), -1);
     for (const bool masked : {false, true}) {
         const Masks masks(masked);
-        const InspectorOptions options = masks.options(c.questions[0], theta);
+        const InspectorOptions options = masks.options(2, 3);
         CudaInspector inspector(matcher, options);
+        Inspected inspected;
         for (Question& q : c.questions) {
-            masks.set(q);
+            q.ignore = masks.distances;
             const Answer answer = match(matcher, c, q);
             expect_right(c, q, answer, "of the matcher");
-            Inspected inspected;
             device().deferred = true;
             inspect(inspector, q, inspected);
             device() = {};
-            const Inspected apart = inspected_apart(answer, options);
-            expect(inspected == apart, "the inspector's map isn't that of the matcher's distances");
-            const auto above = std::count(apart.mask.begin(), apart.mask.end(), 1);
-            expect(0 < above && above < 12 * 18, "a mask of one value");
+            expect(inspected == inspected_apart(answer, options), "the map isn't that of the matcher's distances");
         }
         float& feature = c.questions[0].query[0].values[7];
-        const float finite = std::exchange(feature, std::numeric_limits<float>::quiet_NaN());
-        Inspected inspected, untouched;
-        untouched.neighbours.assign(6 * 9 * 2 * 3, -2);
+        const float finite = std::exchange(feature, std::numeric_limits<float>::infinity());
+        inspected = {};
         expect_thrown<NotFinite>("a frame that isn't finite", [&] { inspect(inspector, c.questions[0], inspected); });
-        expect(inspected == untouched, "the outputs of a bad frame");
+        expect(std::ranges::count(inspected.map, -1) == kMapPixels &&
+                   std::ranges::count(inspected.mask, 2) == kMapPixels &&
+                   std::ranges::count(inspected.neighbours, -2) == std::ssize(inspected.neighbours),
+               "outputs of a bad frame");
         feature = finite;
     }
 }
 
-// A device that fails at the n-th call, for every n: somebody says so, and nothing is left behind.
+// A device that fails at the n-th call of a kind, for every n: somebody says so, and nothing is left behind.
 void check_failures(int64_t emulated::Device::* countdown, cudaError_t code) {
-    Case c = case_of({{3, 2}});
-    const Codes codes = encode(c, kernels_named("auto"));
-    const Gallery images = gallery_of(c, &codes);
-    const int64_t image_bytes = DeviceGallery(c.shape, images).image_bytes();
+    Calls c({{2, 2}});
     const Masks masks(true);
-    masks.set(c.questions[0]);
+    const int64_t limit = 3 * c.image_bytes();
     bool ended = false;
-    for (int64_t n = 0; !ended && n < 1000; ++n) {
+    int64_t n = 0;
+    for (; !ended && n < 1000; ++n) {
         device().*countdown = n;
         try {
-            CudaMatcher matcher(c.shape, images, 3 * image_bytes);
+            CudaMatcher matcher(c.shape, c.host(), limit);
             match(matcher, c, c.questions[0]);
-            CudaInspector inspector(matcher, masks.options(c.questions[0], 1));
+            CudaInspector inspector(matcher, masks.options(2, 1));
             Inspected inspected;
             inspect(inspector, c.questions[0], inspected);
             ended = true;
         } catch (const OutOfDeviceMemory& error) {
-            expect(code == error.code && error.wanted > 0 && error.free > 0, error.what());
+            expect(error.code == code && error.wanted > 0 && error.free > 0, error.what());
         } catch (const CudaError& error) {
             expect(error.code == code, error.what());
         } catch (const DeviceError& error) {
-            expect(n == 0, error.what());  // no device was there to begin with
+            expect(n == 0, error.what());  // no device was found to begin with
         }
         device() = {};
         expect(emulated::alive() == 0, "left behind by a failure after " + std::to_string(n) + " calls");
     }
-    expect(ended, "a device that works is said to fail");
-}
-
-// A workspace that couldn't grow is made anew by the next call.
-void check_growth() {
-    const Case c = case_of({{1, 1}, {5, 9}});
-    CudaMatcher matcher(c.shape, gallery_of(c, nullptr), -1);
-    for (int64_t failing = 0; failing < 3; ++failing) {
-        expect_right(c, c.questions[0], match(matcher, c, c.questions[0]), "after an allocation that failed");
-        device().failing_allocation = failing;
-        expect_thrown<CudaError>("growing without memory", [&] { match(matcher, c, c.questions[1]); });
-        device() = {};
-    }
-    for (const Question& q : c.questions) expect_right(c, q, match(matcher, c, q), "once there is memory again");
+    expect(ended && n > 8, "a device that works is said to fail, or one that fails to work");
 }
 
 }  // namespace
@@ -439,9 +373,9 @@ int main() {
     check_graph();
     check_matcher();
     check_refusals();
-    check_inspector();
     check_growth();
-    expect(emulated::alive() == 0, "things were never freed");
+    check_inspector();
+    expect(emulated::alive() == 0, "things that were never freed");
     check_failures(&emulated::Device::calls_before_loss, cudaErrorLaunchFailure);
     check_failures(&emulated::Device::failing_allocation, cudaErrorMemoryAllocation);
     return report();

@@ -1,0 +1,69 @@
+"""What both benchmarks' command lines share: which features, how many of them, and where the report goes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from features import STRIDES, Kind, Source
+
+
+def add_features(
+    parser: argparse.ArgumentParser,
+    *,
+    real: Sequence[Kind],
+    drawn: Sequence[Kind],
+    images: Sequence[int],
+    most_queries: int | None,
+) -> None:
+    """Add what is matched, and the report's file.
+
+    ``real`` and ``drawn`` are the kinds that are taken by default where there are images, and where there are none.
+    """
+    source = parser.add_argument_group("real features")
+    source.add_argument("--extractor", type=Path, help="an ONNX file that keeps the extractor's contract")
+    source.add_argument("--images", type=Path, help="a folder of normal images, for the gallery")
+    source.add_argument("--queries", type=Path, help="a folder of other images, for the queries")
+    number = "all" if most_queries is None else most_queries
+    text = f"take so many of them, evenly spread; default: {number}"
+    source.add_argument("--most-queries", type=int, default=most_queries, help=text)
+    what = parser.add_argument_group("settings, all combined")
+    text = f"default: {' '.join(real)} with an extractor, else {' '.join(drawn)}"
+    what.add_argument("--features", nargs="+", choices=get_args(Kind), help=text)
+    what.add_argument("--size", nargs="+", type=int, default=[224], help="the input's side")
+    what.add_argument("-K", nargs="+", type=int, default=list(images), help="gallery images")
+    what.add_argument("--kappa", nargs="+", type=int, default=[1, 5], help="nearest pixels to average over")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.set_defaults(default_features=(list(drawn), list(real)))
+
+
+def check(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    *,
+    numbers: Sequence[int],
+    files: Sequence[Path | None] = (),
+) -> None:
+    """End the run for options that don't go together; sort the settings, and add ``source``.
+
+    ``numbers`` must be 1 or more, ``files`` in folders that exist.
+    """
+    real_ones = (options.extractor, options.images, options.queries)
+    if any(real_ones) and not all(real_ones):
+        parser.error("--extractor, --images and --queries go together")
+    options.source = Source(*real_ones, options.most_queries) if all(real_ones) else None
+    options.features = options.features or options.default_features[options.source is not None]
+    if options.source is None and not {"real", "other"}.isdisjoint(options.features):
+        parser.error("real features and those of another product need --extractor, --images and --queries")
+    if any(size % STRIDES[-1] or size < STRIDES[-1] for size in options.size):
+        parser.error(f"--size: expected multiples of {STRIDES[-1]}, got {options.size}")
+    for name in ("K", "kappa"):
+        setattr(options, name, sorted(set(getattr(options, name))))
+    least = min(*options.K, *options.kappa, options.most_queries or 1, *numbers)
+    if least < 1:
+        parser.error(f"expected numbers of 1 or more, got {least}")
+    for path in (options.json, *files):
+        if path is not None and not path.absolute().parent.is_dir():
+            parser.error(f"expected a folder that exists, got {path}")

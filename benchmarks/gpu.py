@@ -1,0 +1,153 @@
+"""The matcher on a GPU against torch on the same GPU: equality first, then time, then the whole chain.
+
+    python benchmarks/gpu.py                                                         # drawn features
+    python benchmarks/gpu.py --extractor FILE.onnx --images FOLDER --queries FOLDER  # real ones, and the chain
+
+Ours must give what the CPU's matcher gives, or the run ends. README.md beside this file has the method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import Any, get_args
+
+import command
+import numpy as np
+import report
+from chain import measure_chain
+from features import Case, make_case
+from gpu_contest import GpuContest
+from on_gpu import OnGpu, OnTorch, TorchGallery, TorchSearch, measure_rates
+from ours import BATCH, OurPath, Ours, Storage, store
+from peers import PeerError
+from spadeline.engine.errors import SpadelineError
+from spadeline.engine.matching import Matcher, instruction_sets
+
+
+def main() -> None:
+    """Measure every setting asked for, print tables as they come, and write the report after each."""
+    options = _options()
+    architecture = Matcher([np.zeros((1, 16, 2, 2), np.float32)], device="cuda").instruction_set  # is there a GPU?
+    torch, why_not = _open_torch(options.torch_device)
+    seen = {"without_torch": why_not} if torch is None else _facts(torch, options.torch_device)
+    gpu: dict[str, Any] = {"architecture": architecture} | seen
+    document: dict[str, Any] = {"environment": report.environment(options.threads), "gpu": gpu, "results": []}
+    report.print_environment(document["environment"])
+    report.print_gpu(gpu)
+
+    def write() -> None:  # after each setting: a run may be cut short
+        if options.json is not None:
+            options.json.write_text(json.dumps(document, indent=2) + "\n")
+
+    for size, kind in itertools.product(options.size, options.features):
+        case = make_case(kind, size, max(options.K), options.source)
+        for images in options.K:
+            for result in _measure(case, images, torch, gpu.get("rates", {}), options):
+                report.print_gpu_result(result)
+                document["results"].append(result)
+                write()
+            if torch is not None:
+                torch.cuda.empty_cache()  # its allocator would keep it from ours
+    document["chain"] = measure_chain(
+        options.source, torch, options.torch_device, images=max(options.K), size=options.size[0], runs=options.runs
+    )
+    report.print_chain(document["chain"])
+    write()
+
+
+def _open_torch(device: str) -> tuple[ModuleType | None, str]:
+    """Return torch where it has the device asked for, else why not."""
+    try:
+        import torch
+    except ImportError:
+        return None, "torch is not installed"
+    if device == "cuda" and not torch.cuda.is_available():
+        return None, "torch finds no GPU"
+    return torch, ""
+
+
+def _facts(torch: ModuleType, device: str) -> dict[str, Any]:
+    """Return what torch knows of the GPU, and its rates."""
+    facts: dict[str, Any] = {"torch_device": device, "rates": measure_rates(torch, device)}
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        facts |= {"name": properties.name, "memory_bytes": properties.total_memory, "cuda_of_torch": torch.version.cuda}
+    return facts
+
+
+def _measure(
+    case: Case, images: int, torch: ModuleType | None, rates: dict[str, float], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Measure one gallery at every kappa and batch."""
+    stored = store(case, images, options.storage)
+    case = replace(case, cells=[level.astype(np.float32, copy=False) for level in stored.cells])  # what peers get
+    ours = [OnGpu(case, stored, path, torch, options.torch_device) for path in options.paths]
+    left_out: dict[str, str] = {}
+    peers = [] if torch is None else _open_peers(case, images, torch, options, left_out)
+    contest = GpuContest(
+        case,
+        Ours(stored, "pruned", instruction_sets()[0], options.threads),
+        [*ours, *peers],
+        torch=torch,
+        rates=rates,
+        runs=options.runs,
+        seconds=options.seconds,
+    )
+    for kappa, batch in itertools.product(options.kappa, options.batch):
+        table = contest.hold(kappa, batch)
+        yield {
+            "features": case.kind, "size": case.size, "images": images, "real_images": min(images, case.real_images),
+            "storage": options.storage, "kappa": kappa, "batch": batch, "queries": len(case.queries),
+            **table, "left_out": left_out | table["left_out"],
+        }  # fmt: skip
+
+
+def _open_peers(
+    case: Case, images: int, torch: ModuleType, options: argparse.Namespace, left_out: dict[str, str]
+) -> list[OnTorch]:
+    """Open torch's searches, those in one number type on one gallery."""
+    galleries: dict[bool, TorchGallery] = {}
+    ready = []
+    for search in options.peers:
+        half = search == "fp16"
+        try:
+            if half not in galleries:
+                galleries[half] = TorchGallery(torch, options.torch_device, case, images, half=half)
+            ready.append(OnTorch(torch, search, galleries[half]))
+        except PeerError as error:
+            left_out[f"torch {search}"] = str(error)
+    return ready
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    command.add_features(
+        parser, real=["real", "other"], drawn=["random", "equal"], images=[1, 5, 50, 200], most_queries=BATCH
+    )
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, BATCH], help="queries a call")
+    who = parser.add_argument_group("contestants")
+    who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath))
+    who.add_argument("--storage", choices=get_args(Storage), default="float16", help="as a recipe's by default")
+    who.add_argument("--peers", nargs="*", choices=get_args(TorchSearch), default=get_args(TorchSearch))
+    who.add_argument("--torch-device", choices=("cuda", "cpu"), default="cuda", help="cpu: for an emulated device")
+    how = parser.add_argument_group("measuring")
+    how.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the CPU's matcher, for the truth")
+    how.add_argument("--runs", type=int, default=200, help="of each contestant in each setting, at most")
+    how.add_argument("--seconds", type=float, default=1.0, help="likewise; but each runs once")
+    options = parser.parse_args()
+    options.batch = sorted(set(options.batch))
+    command.check(parser, options, numbers=[*options.batch, options.threads, options.runs])
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SpadelineError as error:
+        raise SystemExit(f"gpu.py: {error}") from None
