@@ -23,12 +23,13 @@ namespace {
 
 constexpr char kPurpose[] = "a test";
 constexpr int64_t kPixels = 6 * 9, kMapPixels = 12 * 18;
+const std::vector<LevelShape> kLevels = {{5, 6, 9, 0}, {16, 3, 5, 1}};
 
 // Five small images; the i-th query, of so many of them and such a kappa, is about the i-th and those that follow it.
 struct Calls : Case {
     using Asked = std::vector<std::pair<int64_t, int64_t>>;
-    explicit Calls(const Asked& asked, PyramidShape pyramid = PyramidShape({{5, 6, 9, 0}, {16, 3, 5, 1}}))
-        : Case{0, pyramid, 5, Storage::float32, Upsampling::nearest, 1, false, {}, {}, {}, {}, {}} {
+    explicit Calls(const Asked& asked)
+        : Case{0, PyramidShape(kLevels), 5, Storage::float32, Upsampling::nearest, 1, false, {}, {}, {}, {}, {}} {
         Random random(1);
         const auto& levels = shape.levels();
         for (int64_t l = 0; l < 2; ++l) {

@@ -189,6 +189,7 @@ DeviceGallery::Lease::Lease(DeviceGallery& gallery, std::span<const int64_t> ima
         gallery.upload(gallery.uploads_, stream);
     } catch (...) {
         gallery.slots_.forget();
+        cudaEventRecord(gallery.last_use_, stream);  // of what was copied before it failed
         throw;
     }
 }

@@ -58,11 +58,12 @@ Statistics CudaMatcher::run(const Request& request) {
     };
     const auto wait = [&] { check(cudaStreamSynchronize(*stream_), "cudaStreamSynchronize", kPurpose); };
     const Storage storage = request.levels[0].storage;
+    for (const QueryLevel& level : request.levels)
+        if (level.storage != storage)
+            throw std::invalid_argument("query_levels: expected one number type, got float32 and float16");
     std::vector<const void*> levels;
     for (int64_t l = 0; l < shape().level_count(); ++l) {
         const LevelShape& level = shape().levels()[l];
-        if (request.levels[l].storage != storage)
-            throw std::invalid_argument("query_levels: expected one number type, got float32 and float16");
         copy(levels_[l], request.levels[l].data, pixels(level) * level.channels * bytes_of(storage),
              cudaMemcpyHostToDevice);
         levels.push_back(levels_[l]);
@@ -72,7 +73,12 @@ Statistics CudaMatcher::run(const Request& request) {
     const CudaRequest on_device{levels,        storage,        request.image_ids,
                                 request.kappa, request.window, request.ignore ? ignore_ : nullptr,
                                 distances_,    neighbours_,    request.guard_share};
-    check(search_->enqueue(on_device, *stream_), "a launch", kPurpose);
+    try {
+        check(search_->enqueue(on_device, *stream_), "a launch", kPurpose);
+    } catch (...) {
+        cudaStreamSynchronize(*stream_);  // the caller's levels may still be read
+        throw;
+    }
     wait();
     const Statistics statistics = search_->statistics();  // throws before anything is written
     copy(request.distances, distances_, finest * static_cast<int64_t>(sizeof(double)), cudaMemcpyDeviceToHost);

@@ -31,7 +31,8 @@ class CudaMatcher {
     const std::string& architecture() const { return architecture_; }
 
     // Throws NotFinite for the query's first bad feature, std::runtime_error for a gallery that holds one,
-    // std::invalid_argument for levels of two number types, and CudaError.
+    // std::invalid_argument for levels of two number types, TooFewSlots, and CudaError. Nothing is written then; of a
+    // batch the queries before the bad one are.
     Statistics match(const Request& request);
     void match_batch(std::span<const Request> requests, std::span<Statistics> statistics);
 

@@ -42,7 +42,8 @@ class CudaSearch {
     // Device memory that a search takes.
     static int64_t workspace_bytes(const DeviceGallery& gallery, const Most& most);
 
-    // Puts a frame on the stream. One frame at a time: the one before must be done, and its report read. Throws
+    // Puts a frame on the stream. One frame at a time: the one before must be done, and its report read. What a graph
+    // captured reads the image ids of the last call, whichever that is. Throws
     // std::invalid_argument for what `Most` doesn't allow, TooFewSlots and CudaError for what the gallery can't bring.
     cudaError_t enqueue(const CudaRequest& request, cudaStream_t stream);
 
