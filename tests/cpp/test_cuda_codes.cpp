@@ -17,6 +17,7 @@
 #include "matcher/cuda/coarse.cuh"
 #include "matcher/cuda/encode.cuh"
 #include "matcher/cuda/memory.hpp"
+#include "on_device.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;
@@ -24,32 +25,6 @@ using namespace spadeline::cuda;
 namespace {
 
 constexpr int64_t kStored = 20, kAsked = 37;  // vectors: no whole number of panels
-
-// Memory of the device that holds a copy of these values, or room for as many.
-template <class T>
-class Array {
- public:
-    explicit Array(const std::vector<T>& values)
-        : count_(values.size()), memory_(static_cast<int64_t>(std::max<size_t>(count_, 1) * sizeof(T)), "a test") {
-        copy(data(), values.data(), cudaMemcpyHostToDevice);
-    }
-    T* data() const { return reinterpret_cast<T*>(memory_.data()); }
-    std::vector<T> values() const {
-        std::vector<T> values(count_);
-        copy(values.data(), data(), cudaMemcpyDeviceToHost);
-        return values;
-    }
-
- private:
-    void copy(T* to, const T* from, cudaMemcpyKind kind) const {
-        const Stream stream;
-        check(cudaMemcpyAsync(to, from, count_ * sizeof(T), kind, stream), "cudaMemcpyAsync", "a test");
-        check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", "a test");
-    }
-
-    size_t count_;
-    DeviceMemory memory_;
-};
 
 // One level of `kAsked` by one positions: its cells. `directions` of 0: rotated codes.
 struct Vectors {
@@ -107,13 +82,13 @@ std::vector<float> device_bounds(const Vectors& v, double weight) {
     std::vector<float> map(v.asked.size());  // (channels, 1, kAsked)
     for (int64_t i = 0; i < kAsked; ++i)
         for (int64_t c = 0; c < channels; ++c) map[c * kAsked + i] = v.asked[i * channels + c];
-    const Array<int64_t> rasters(raster);
-    const Array<int32_t> slot(std::vector<int32_t>(1));
-    const Array<float> source(map), query(std::vector<float>(map.size())), mean(v.basis),
+    const OnDevice<int64_t> rasters(raster);
+    const OnDevice<int32_t> slot(std::vector<int32_t>(1));
+    const OnDevice<float> source(map), query(std::vector<float>(map.size())), mean(v.basis),
         signs(book.signs ? std::vector<float>(book.signs, book.signs + book.dims) : std::vector<float>{}),
         projections(std::vector<float>(v.directions * kAsked)), bounds(std::vector<float>(48 * panels * kPanel));
-    const Array<uint8_t> gallery(records), codes(std::vector<uint8_t>(groups * encoder.record(kPanel)));
-    const Array<DeviceReport> report(std::vector<DeviceReport>(1));
+    const OnDevice<uint8_t> gallery(records), codes(std::vector<uint8_t>(groups * encoder.record(kPanel)));
+    const OnDevice<DeviceReport> report(std::vector<DeviceReport>(1));
 
     DeviceTask task{};
     task.level_count = v.directions ? 2 : 1;

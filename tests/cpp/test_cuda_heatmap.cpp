@@ -16,37 +16,12 @@
 #include "expect.hpp"
 #include "features.hpp"
 #include "matcher/cuda/heatmap.hpp"
+#include "on_device.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;
 
 namespace {
-
-// Memory of the device, exactly as large as it has to be.
-template <class T>
-class OnDevice {
- public:
-    explicit OnDevice(size_t count) : count_(count), memory_(static_cast<int64_t>(count * sizeof(T)), "a test") {}
-    explicit OnDevice(const std::vector<T>& values) : OnDevice(values.size()) {
-        copy(data(), values.data(), cudaMemcpyHostToDevice);
-    }
-    T* data() const { return reinterpret_cast<T*>(memory_.data()); }
-    std::vector<T> values() const {
-        std::vector<T> values(count_);
-        copy(values.data(), data(), cudaMemcpyDeviceToHost);
-        return values;
-    }
-
- private:
-    void copy(T* to, const T* from, cudaMemcpyKind kind) const {
-        const Stream stream;
-        check(cudaMemcpyAsync(to, from, count_ * sizeof(T), kind, stream), "cudaMemcpyAsync", "a test");
-        check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", "a test");
-    }
-
-    size_t count_;
-    DeviceMemory memory_;
-};
 
 struct HeatmapCase {
     uint64_t seed;

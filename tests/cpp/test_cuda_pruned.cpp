@@ -15,6 +15,7 @@
 #include "matcher/cpu/kernels.hpp"
 #include "matcher/cuda/search.hpp"
 #include "naive.hpp"
+#include "on_device.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;
@@ -22,30 +23,6 @@ using namespace spadeline::cuda;
 namespace {
 
 constexpr double kEverything = std::numeric_limits<double>::infinity();
-
-// Memory of the device, exactly as large as it has to be, with these contents.
-template <class T>
-class OnDevice {
- public:
-    explicit OnDevice(size_t count) : count_(count), memory_(static_cast<int64_t>(count * sizeof(T)), "a test") {}
-    OnDevice(const T* values, size_t count) : OnDevice(count) { copy(data(), values, cudaMemcpyHostToDevice); }
-    T* data() const { return reinterpret_cast<T*>(memory_.data()); }
-    std::vector<T> values() const {
-        std::vector<T> values(count_);
-        copy(values.data(), data(), cudaMemcpyDeviceToHost);
-        return values;
-    }
-
- private:
-    void copy(T* to, const T* from, cudaMemcpyKind kind) const {
-        const Stream stream;
-        check(cudaMemcpyAsync(to, from, count_ * sizeof(T), kind, stream), "cudaMemcpyAsync", "a test");
-        check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", "a test");
-    }
-
-    size_t count_;
-    DeviceMemory memory_;
-};
 
 std::string name_of(const Case& c, const Question& q, const std::string& path) {
     std::string levels;
