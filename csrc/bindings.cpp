@@ -410,9 +410,9 @@ void define_cuda(py::module_& module) {
 
 // (address, type as NumPy spells it, shape, strides in bytes or None) of a DLPack capsule, which stays its owner's.
 py::tuple read_dlpack(const py::capsule& capsule) {
-    const auto* managed = static_cast<const dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
-    if (!managed) throw py::error_already_set();
-    const auto& [data, device, dimensions, type, shape, strides, byte_offset] = managed->tensor;
+    const auto* tensor = static_cast<const dlpack::Tensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
+    if (!tensor) throw py::error_already_set();
+    const auto& [data, device, dimensions, type, shape, strides, byte_offset] = *tensor;
     const std::string kinds = "iuf";
     const std::string name = (type.code < kinds.size() ? kinds.substr(type.code, 1) : "?") +
                              std::to_string(type.bits / 8) +

@@ -17,6 +17,7 @@ struct DataType {
     uint16_t lanes;
 };
 
+// What a capsule named "dltensor" points to begins with; the rest is its owner's.
 struct Tensor {
     void* data;
     Device device;
@@ -25,11 +26,6 @@ struct Tensor {
     int64_t* shape;
     int64_t* strides;  // in elements; null: contiguous
     uint64_t byte_offset;
-};
-
-// A capsule named "dltensor" points to one of these; the rest of it is its owner's.
-struct ManagedTensor {
-    Tensor tensor;
 };
 
 }  // namespace spadeline::dlpack

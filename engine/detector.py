@@ -23,7 +23,7 @@ from .images import Color, Placement, as_rgb, place
 from .inspector import Inspector, device_frame
 from .recipe import Recipe
 from .result import Result
-from .scoring import Scorer, Scores
+from .scoring import Scorer, Scores, warn_of_clamping
 
 Frame = NDArray[np.uint8]
 
@@ -101,6 +101,7 @@ class Detector:
         >>> result.pred_label, result.pred_score, result.regions  # doctest: +SKIP
         """
         recipe = Recipe.load(folder, verify=verify)
+        warn_of_clamping(recipe)
         extractor, scorer, on_device = _open(recipe, device, threads, memory_limit, tensorrt_cache)
         if threads is not None:
             cv2.setNumThreads(threads)
@@ -287,6 +288,8 @@ def _open(
         )
         return extractor, scorer, True
 
+    if device == "cpu" and memory_limit is not None:
+        raise InputError("memory_limit: expected device 'auto' or 'cuda' with it, got 'cpu'")
     if device == "cuda":
         return open_on_gpu()
     if device == "auto" and offers_cuda() and recipe.settings.upsampling == "nearest":

@@ -22,7 +22,7 @@ from .errors import InputError
 from .extractor import Device, Extractor, Features
 from .images import Framing, any_under, as_rgb, list_images, place, read_image, read_mask
 from .recipe import Calibration, ImageRecord, Recipe, Settings, add_images, create_recipe, set_calibration
-from .scoring import Scorer, Scores
+from .scoring import Scorer, Scores, warn_of_clamping
 
 # Called with a stage's name, what is done and what there is to do.
 Progress = Callable[[str, int, int], None]
@@ -262,6 +262,7 @@ def _calibrate(
 ) -> Calibration:
     if held is None and len(recipe.images) < 2:
         raise InputError(f"{recipe.folder}: expected at least 2 images for leave-one-out thresholds, got 1")
+    warn_of_clamping(recipe)
     scorer = Scorer(recipe, threads=threads)
     total = held_count or len(recipe.images)
 

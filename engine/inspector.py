@@ -118,10 +118,9 @@ class Inspector:
 
     Raises
     ------
-    InputError
-        A kappa that the GPU doesn't offer.
     DeviceError
-        Not enough memory, or a GPU that fails.
+        A kappa that a GPU doesn't offer, not enough memory, too little for so many images together, or a GPU that
+        fails.
     """
 
     def __init__(
@@ -154,9 +153,7 @@ class Inspector:
                 ignored_distances=None if ignored_distances is None else np.ascontiguousarray(ignored_distances),
                 guard_share=_native.GUARD_SHARE,
             )
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        except _native.DeviceError as error:
+        except (ValueError, RuntimeError) as error:  # what a recipe may ask for, and this GPU can't do
             raise DeviceError(f"device: {error}") from None
 
     @property
@@ -185,7 +182,7 @@ class Inspector:
         InputError
             Features that aren't finite, ids out of range or twice.
         DeviceError
-            The GPU fails, or can't hold so many images at once.
+            The GPU fails.
         """
         smooth, mask = np.empty(self._size, np.float32), np.empty(self._size, np.bool_)
         neighbours = np.empty((*self._matcher.sizes[0], self._kappa, 3), np.int32)

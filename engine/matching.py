@@ -245,6 +245,8 @@ class Matcher:
         check_choice("device", device, get_args(MatcherDevice))
         if memory_limit is not None:
             check_integer("memory_limit", memory_limit, low=1, high=2**62)
+            if device != "cuda":
+                raise InputError(f"memory_limit: expected device 'cuda' with it, got {device!r}")
         threads = os.cpu_count() or 1 if threads is None else threads
         check_integer("threads", threads, low=1, high=MOST_THREADS)
         if instruction_set == "auto":

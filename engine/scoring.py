@@ -63,10 +63,19 @@ class Scores:
         return float(self.anomaly_map.max())
 
 
+def warn_of_clamping(recipe: Recipe) -> None:
+    """Warn, in the name of the caller's caller, where a recipe asks for more normal images than it has."""
+    settings, count = recipe.settings, len(recipe.images)
+    for name, k in (("k_score", settings.k_score), ("k_gallery", settings.k_gallery)):
+        if k > count:
+            text = f"{name}: expected at most the recipe's {count} normal images, got {k}; {count} are used"
+            warnings.warn(text, UserWarning, stacklevel=3)
+
+
 class Scorer:
     """A recipe's retrieval and matcher, opened once.
 
-    Warns once, here, where k_score or k_gallery exceed the number of normal images and are clamped to it.
+    A k_score or k_gallery above the number of normal images is clamped to it: see :func:`warn_of_clamping`.
 
     Parameters
     ----------
@@ -94,10 +103,6 @@ class Scorer:
         memory_limit: int | None = None,
     ) -> None:
         settings, count = recipe.settings, len(recipe.images)
-        for name, k in (("k_score", settings.k_score), ("k_gallery", settings.k_gallery)):
-            if k > count:
-                text = f"{name}: expected at most the recipe's {count} normal images, got {k}; {count} are used"
-                warnings.warn(text, UserWarning, stacklevel=3)
         self._settings = settings
         self._input_size = recipe.input_size
         self._ignore = recipe.ignore

@@ -5,6 +5,7 @@ Runs wherever a GPU is, and on a build whose device is emulated (CMakeLists.txt:
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -293,3 +294,22 @@ def test_a_frame_by_dlpack_is_read_where_it_lies(detectors):
     _, on_device = detectors
     frame = part(300, size=SIZE)[0]
     np.testing.assert_array_equal(on_device.predict(ByDlpack(frame)).anomaly_map, on_device.predict(frame).anomaly_map)
+
+
+@needs_gpu
+def test_a_recipe_that_a_gpu_cannot_do_says_so_when_it_is_opened(recipe_folder):
+    recipe = Recipe.load(recipe_folder)
+    images = min(recipe.settings.k_gallery, len(recipe.images))
+    image_bytes = Scorer(recipe, threads=1, device="cuda").matcher.native.image_bytes
+    with pytest.raises(DeviceError, match=rf"^device: gallery: expected at most 2 images a query, .*, got {images}$"):
+        Scorer(recipe, threads=1, device="cuda", memory_limit=2 * image_bytes)
+    greedy = replace(recipe, settings=replace(recipe.settings, kappa=33))
+    with pytest.raises(DeviceError, match=r"^device: kappa: expected 1 to 32 on a GPU, got 33$"):
+        Scorer(greedy, threads=1, device="cuda")
+
+
+def test_a_memory_limit_needs_a_gpu(recipe_folder):
+    with pytest.raises(InputError, match=r"^memory_limit: expected device 'cuda' with it, got 'cpu'$"):
+        Matcher(pyramid(0, 1), memory_limit=1 << 20)
+    with pytest.raises(InputError, match=r"^memory_limit: expected device 'auto' or 'cuda' with it, got 'cpu'$"):
+        Detector.load(recipe_folder, device="cpu", memory_limit=1 << 20)

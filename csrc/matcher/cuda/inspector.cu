@@ -25,6 +25,7 @@ CudaInspector::CudaInspector(CudaMatcher& matcher, const InspectorOptions& optio
       pixels_(options.height * options.width),
       heatmap_(heatmap_of(matcher.shape().levels()[0], options)),
       search_(matcher.gallery(), {options.images, options.kappa}) {
+    if (options.images > matcher.resident()) throw TooFewSlots(options.images, matcher.resident());
     memory_ = DeviceMemory(lay_out(nullptr), kPurpose);
     lay_out(memory_.data());
     pinned_ = PinnedMemory(outputs_.bytes, kPurpose);

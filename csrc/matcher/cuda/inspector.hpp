@@ -29,7 +29,8 @@ struct InspectorOptions {
 
 class CudaInspector {
  public:
-    // The matcher must outlive it; the masks are copied. Throws CudaError.
+    // The matcher must outlive it; the masks are copied. Throws std::invalid_argument for a kappa that a GPU doesn't
+    // offer, TooFewSlots if so many images don't fit the device together, and CudaError.
     CudaInspector(CudaMatcher& matcher, const InspectorOptions& options);
 
     cudaStream_t stream() const { return stream_; }

@@ -190,6 +190,10 @@ double CudaSearch::dense_cost() const {
     for (int l = 0; l < task_.level_count; ++l)
         work += static_cast<double>(task_.level[l].block) *
                 static_cast<double>(task_.level[l].positions * task_.level[l].channels);
+    if (task_.window >= 0) {  // it skips rows of cells that lie outside
+        const double rows = static_cast<double>(task_.cells / task_.cell_columns);
+        work *= std::min(1.0, (2.0 * static_cast<double>(task_.window) + 1) / rows);
+    }
     return work * task_.image_count;
 }
 
