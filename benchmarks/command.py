@@ -1,13 +1,20 @@
-"""What both benchmarks' command lines share: which features, how many of them, and where the report goes."""
+"""What the benchmarks' command lines share: which features, how many of them, where the report goes, what was typed."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from features import STRIDES, Kind, Source
+
+
+def typed() -> str:
+    """Return the command that runs now, as its report quotes it."""
+    return shlex.join(["python", *sys.argv])
 
 
 def add_features(

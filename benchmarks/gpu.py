@@ -26,6 +26,7 @@ from gpu_contest import GpuContest
 from on_gpu import OnGpu, OnTorch, TorchGallery, TorchSearch, measure_rates
 from ours import BATCH, OurPath, Ours, Storage, store
 from peers import PeerError
+from spadeline.engine.environment import environment
 from spadeline.engine.errors import SpadelineError
 from spadeline.engine.matching import Matcher, instruction_sets
 
@@ -37,7 +38,7 @@ def main() -> None:
     torch, why_not = _open_torch(options.torch_device)
     seen = {"without_torch": why_not} if torch is None else _facts(torch, options.torch_device)
     gpu: dict[str, Any] = {"architecture": architecture} | seen
-    document: dict[str, Any] = {"environment": report.environment(options.threads), "gpu": gpu, "results": []}
+    document: dict[str, Any] = {"environment": environment(options.threads), "gpu": gpu, "results": []}
     report.print_environment(document["environment"])
     report.print_gpu(gpu)
 

@@ -29,6 +29,7 @@ from contest import Contest
 from features import Case, make_case, write_pixels
 from ours import OurPath, Ours, Storage, store
 from peers import Peer, PeerError
+from spadeline.engine.environment import environment, memory_bytes
 from spadeline.engine.errors import SpadelineError
 from spadeline.engine.matching import instruction_sets
 
@@ -39,7 +40,7 @@ COUNTED_SETS = ("avx2", "scalar")  # callgrind knows no AVX-512
 def main() -> None:
     """Measure every setting asked for, print tables as they come, and write files."""
     options = _options()
-    facts = report.environment(options.threads)
+    facts = environment(options.threads)
     report.print_environment(facts)
     results: list[dict[str, Any]] = []
     counts: list[dict[str, Any]] = []
@@ -62,7 +63,7 @@ def main() -> None:
 def _sweep(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Measure one kind of features at every K and kappa."""
     image_bytes = 4 * case.sizes[0][0] * case.sizes[0][1] * sum(level.shape[-1] for level in case.cells)
-    fitting = [images for images in options.K if images * image_bytes <= report.memory_bytes() // 2]
+    fitting = [images for images in options.K if images * image_bytes <= memory_bytes() // 2]
     others: list[Peer] = []
     if fitting and options.peers:
         files = write_pixels(case, max(fitting), folder)

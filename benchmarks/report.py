@@ -1,49 +1,15 @@
-"""What the matcher's benchmark says: a table for each setting, growth with K, a plot, and the machine."""
+"""What the matcher's benchmarks say: a table for each setting, growth with K, a plot, and the machine."""
 
 from __future__ import annotations
 
-import datetime as dt
-import importlib.metadata
 import itertools
-import os
-import platform
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 STEADY = 1.25  # the yardstick does the same work each time: beyond this, something else had the processors
-PACKAGES = ("spadeline", "numpy", "faiss-cpu", "faiss-gpu", "torch", "scikit-learn", "onnxruntime", "onnxruntime-gpu")
 SWEPT = ("features", "size", "kappa")  # what a line of the plot holds fixed, besides the contestant
-
-
-def environment(threads: int) -> dict[str, Any]:
-    """Return the machine and the versions."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "memory_bytes": memory_bytes(),
-        "system": platform.platform(),
-        "versions": versions,
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def memory_bytes() -> int:
-    """Return the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def print_environment(facts: dict[str, Any]) -> None:

@@ -116,6 +116,21 @@ def _using(commands: Commands) -> None:
     )
     _run_options(eval_, device=True)
 
+    bench = commands.add_parser("bench", help="measure a recipe's latency and throughput on this machine")
+    bench.add_argument("recipe", type=Path)
+    bench.add_argument(
+        "images",
+        type=Path,
+        nargs="?",
+        help="an image, or a folder of them, as the camera delivers them (drawn ones)",
+    )
+    bench.add_argument("--takt", type=float, metavar="SECONDS", help="time between two parts, to be told if it is met")
+    bench.add_argument("--runs", type=int, default=1000, help="frames timed (1000)")
+    bench.add_argument("--warm-up", type=int, default=1000, help="frames before them (1000)")
+    bench.add_argument("--seconds", type=float, default=60.0, help="the most that each latency may take (60)")
+    bench.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    _run_options(bench, device=True)
+
     demo = commands.add_parser("demo", help="fit and evaluate on solar cells, from PyPI alone")
     demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="where everything is written")
     demo.add_argument("--threads", type=int, help="default: all processors")
@@ -155,7 +170,7 @@ def _run_options(parser: argparse.ArgumentParser, *, device: bool) -> None:
             "--device",
             choices=get_args(Device),
             default="auto",
-            help="where the extractor runs; predict, eval: the matcher too",
+            help="where the extractor runs; predict, eval, bench: the matcher too",
         )
     _json_option(parser)
 

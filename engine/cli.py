@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from .arguments import parse
+from .bench import bench
 from .calibration import Threshold
 from .dataset import find_dataset, training_folder
 from .demo import run_demo
@@ -36,6 +38,7 @@ from .images import read_image
 from .recipe import Recipe, remove_images, update_codes
 from .report import write_report
 from .settings import Settings
+from .tables import bench_table, summary_table
 
 NORMAL, ANOMALOUS, FAILED = 0, 1, 2
 
@@ -43,6 +46,7 @@ NORMAL, ANOMALOUS, FAILED = 0, 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = parse(arguments, version=metadata.version("spadeline"))
+    options.typed = shlex.join(["spadeline", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
@@ -168,33 +172,33 @@ def _eval(options: argparse.Namespace) -> int:
     return NORMAL
 
 
+def _bench(options: argparse.Namespace) -> int:
+    with _Progress() as progress:
+        document = bench(
+            options.recipe,
+            options.images,
+            device=options.device,
+            threads=options.threads,
+            runs=options.runs,
+            warm_up=options.warm_up,
+            seconds=options.seconds,
+            takt_s=options.takt,
+            on_progress=progress.show,
+        )
+    document = {"benchmark": "bench", "command": options.typed} | document
+    if options.json:
+        _print_json(document)
+    else:
+        print(bench_table(document))
+    return NORMAL
+
+
 def _demo(options: argparse.Namespace) -> int:
     with _Progress() as progress:
         outcome = run_demo(options.folder, threads=options.threads, on_progress=progress.show, say=progress.print)
     print(summary_table(outcome.summary))
     print(f"report: {outcome.report}")
     return NORMAL
-
-
-def summary_table(summary: dict[str, Any]) -> str:
-    """Return an evaluation's main figures as text."""
-    rows = [
-        ("image ROCAUC by map maximum", summary["image_rocauc_by_map_score"]),
-        ("image ROCAUC by embedding", summary["image_rocauc_by_image_score"]),
-        ("pixel ROCAUC", summary["pixel_rocauc"]),
-        ("AU-PRO to 0.3", summary["aupro_0.3"]),
-        ("AU-PRO to 0.05", summary["aupro_0.05"]),
-    ]
-    lines = [f"{name:30} {'not defined here' if value is None else f'{value:.4f}'}" for name, value in rows]
-    counts = summary["confusion"]["pred_label"]
-    lines.append(
-        f"{'at the calibrated threshold':30} {counts['true_positives']} of "
-        f"{counts['true_positives'] + counts['false_negatives']} abnormal found, {counts['false_positives']} of "
-        f"{counts['false_positives'] + counts['true_negatives']} normal flagged"
-    )
-    total = summary["timings_s"]["total"]
-    lines.append(f"{'time per image':30} p50 {total['p50'] * 1e3:.1f} ms, max {total['max'] * 1e3:.1f} ms")
-    return "\n".join(lines)
 
 
 def _inspect(detector: Detector, path: Path, overlay: Path | None) -> dict[str, Any]:
@@ -348,5 +352,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "info": _info,
     "predict": _predict,
     "eval": _eval,
+    "bench": _bench,
     "demo": _demo,
 }

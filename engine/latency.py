@@ -1,0 +1,159 @@
+"""Time a detector's frames: single runs and their percentiles, and frames a second.
+
+Frames take turns, so that none is favoured by a warm cache; nothing is timed before it has warmed up.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .detector import Detector, Frame
+from .errors import InputError
+from .result import Result
+
+BATCH = 8
+PERCENTILES = (50, 95, 99, 99.9)
+FEWEST_TURNS = 3  # of each frame, whatever the time allowed: a median of fewer is luck
+
+
+def latency(seconds: Sequence[float]) -> dict[str, float | int | None]:
+    """Summarise the times of single runs.
+
+    Returns
+    -------
+    dict
+        runs; mean_s, std_s, min_s, p50_s, p95_s, p99_s, p99.9_s, max_s, in seconds. A percentile that less than one
+        run lies above is None: it would be the maximum under another name.
+
+    Raises
+    ------
+    InputError
+        No runs.
+    """
+    if len(seconds) == 0:
+        raise InputError("seconds: expected at least one run, got none")
+    figures: dict[str, float | int | None] = {
+        "runs": len(seconds),
+        "mean_s": statistics.fmean(seconds),
+        "std_s": statistics.pstdev(seconds),
+        "min_s": min(seconds),
+    }
+    for percent in PERCENTILES:
+        enough = percent == 50 or round(len(seconds) * (100 - percent), 6) >= 100
+        figures[f"p{percent}_s"] = float(np.percentile(seconds, percent)) if enough else None
+    return figures | {"max_s": max(seconds)}
+
+
+class Runs(NamedTuple):
+    """Times of a detector's frames, one after the other.
+
+    Attributes
+    ----------
+    seconds
+        Of each run.
+    frames
+        Which frame each run was of.
+    stages_s
+        Seconds by stage, each as long as ``seconds``.
+    results
+        The last result of each frame.
+    """
+
+    seconds: list[float]
+    frames: list[int]
+    stages_s: dict[str, list[float]]
+    results: list[Result]
+
+    def figures(self, what: str) -> dict[str, Any]:
+        """Return the latency from ``what`` on, by stage too, and the slowest frame by its median."""
+        medians = self.medians_s()
+        slowest = int(np.argmax(medians))
+        stages = {
+            stage: {"p50_s": statistics.median(taken), "mean_s": statistics.fmean(taken)}
+            for stage, taken in self.stages_s.items()
+        }
+        worst = {
+            "frame": slowest,
+            "p50_s": medians[slowest],
+            "match_statistics": asdict(self.results[slowest].match_statistics),
+        }
+        return {"from": what, **latency(self.seconds), "stages_s": stages, "slowest_frame": worst}
+
+    def medians_s(self) -> list[float]:
+        """Return each frame's median."""
+        taken: list[list[float]] = [[] for _ in self.results]
+        for frame, seconds in zip(self.frames, self.seconds, strict=True):
+            taken[frame].append(seconds)
+        return [statistics.median(times) for times in taken]
+
+
+def measure_latency(
+    detector: Detector,
+    frames: Sequence[Frame],
+    *,
+    runs: int,
+    warm_up: int,
+    seconds: float,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Runs:
+    """Inspect the frames in turns and time each call.
+
+    Parameters
+    ----------
+    runs, warm_up
+        How many times, after so many that don't count.
+    seconds
+        No run begins later than this, but that each frame has ``FEWEST_TURNS`` if ``runs`` allow; warming up ends after
+        a tenth of it.
+    on_progress
+        Called with runs done, and to do.
+
+    Raises
+    ------
+    InputError
+        A frame that can't be used.
+    """
+    for done in _until(warm_up, 0, seconds / 10):
+        detector.predict(frames[done % len(frames)])
+    measured = Runs([], [], {}, [])
+    for done in _until(max(runs, len(frames)), FEWEST_TURNS * len(frames), seconds):
+        index = done % len(frames)
+        start = time.perf_counter()
+        result = detector.predict(frames[index])
+        measured.seconds.append(time.perf_counter() - start)
+        measured.frames.append(index)
+        measured.results[index : index + 1] = [result]
+        for stage, taken in result.timings_s.items():
+            measured.stages_s.setdefault(stage, []).append(taken)
+        if on_progress is not None:
+            on_progress(done + 1, runs)
+    return measured
+
+
+def measure_throughput(
+    detector: Detector, frames: Sequence[Frame], alone: Runs, *, seconds: float
+) -> list[dict[str, Any]]:
+    """Return frames a second of ``predict`` in a loop, ``predict_batch`` and ``stream``, the latter two for so long."""
+    threads = detector.info["threads"]
+    ways: list[dict[str, Any]] = [{"mode": "predict", "frames_per_s": len(alone.seconds) / sum(alone.seconds)}]
+    batch = [frames[index % len(frames)] for index in range(BATCH)]
+    detector.predict_batch(batch)
+    start = time.perf_counter()
+    count = sum(len(detector.predict_batch(batch)) for _ in _until(10**9, 1, seconds / 2))
+    ways.append({"mode": "predict_batch", "batch": BATCH, "frames_per_s": count / (time.perf_counter() - start)})
+    return [{"batch": None, "depth": None, "split": None, "threads": threads} | way for way in ways]
+
+
+def _until(most: int, least: int, seconds: float) -> Iterator[int]:
+    """Count to ``most``, or to ``least`` if the time is over then."""
+    start = time.perf_counter()
+    for done in range(most):
+        if done >= least and time.perf_counter() - start >= seconds:
+            return
+        yield done

@@ -1,0 +1,87 @@
+"""From nothing to the first result: what a line waits for after a restart, and the memory that it then takes.
+
+``python -m spadeline.engine.start RECIPE FRAME.npy`` is a process that does just that and prints its stamps; the
+operating system may have the files in its cache, as it mostly has after the first start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from .detector import Detector, Frame
+from .errors import SpadelineError
+from .extractor import Device
+from .recipe import Recipe
+
+STARTS = 3
+
+
+def measure_start(
+    recipe: Recipe, frame: Frame, *, device: Device, threads: int | None, starts: int = STARTS
+) -> dict[str, float | int]:
+    """Start processes that load a recipe and inspect one frame, and take the median of each figure.
+
+    Returns
+    -------
+    dict
+        import_s: from the process's start until spadeline is imported; load_s: :meth:`.Detector.load`; first_result_s:
+        the first :meth:`.Detector.predict`; process_to_first_result_s: all of these; resident_bytes after it, the
+        mapped gallery's pages that were read included; peak_bytes: the most there ever was.
+
+    Raises
+    ------
+    SpadelineError
+        The process fails; the text is its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="spadeline-start-") as folder:
+        path = Path(folder, "frame.npy")
+        np.save(path, frame)
+        command = [sys.executable, "-m", __name__, str(recipe.folder), str(path), device, str(threads or 0)]
+        figures = [_start(command) for _ in range(starts)]
+    return {name: statistics.median_low([figure[name] for figure in figures]) for name in figures[0]}
+
+
+def _start(command: list[str]) -> dict[str, float | int]:
+    begun = time.monotonic()  # one clock for all processes of a machine
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise SpadelineError(f"start: expected a process that inspects a frame, got: {said[-1] if said else 'nothing'}")
+    stamps = json.loads(done.stdout)
+    return {
+        "import_s": stamps["imported"] - begun,
+        "load_s": stamps["loaded"] - stamps["imported"],
+        "first_result_s": stamps["inspected"] - stamps["loaded"],
+        "process_to_first_result_s": stamps["inspected"] - begun,
+        "resident_bytes": stamps["resident_bytes"],
+        "peak_bytes": stamps["peak_bytes"],
+    }
+
+
+def _main(folder: str, frame_path: str, device: Device, threads: str) -> None:
+    stamps: dict[str, float | int] = {"imported": time.monotonic()}
+    detector = Detector.load(folder, device=device, threads=int(threads) or None)
+    stamps["loaded"] = time.monotonic()
+    detector.predict(np.load(frame_path))
+    stamps["inspected"] = time.monotonic()
+    # getrusage's peak would start from that of the process that started this one.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    for name, key in (("resident_bytes", "VmRSS"), ("peak_bytes", "VmHWM")):
+        found = re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)
+        stamps[name] = 1024 * int(found[1]) if found else 0
+    sys.stdout.write(json.dumps(stamps))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # the process that measures has shown them
+    _main(*sys.argv[1:])  # type: ignore[arg-type]

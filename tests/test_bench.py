@@ -1,0 +1,237 @@
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from spadeline.engine import Detector, InputError, Recipe, SpadelineError
+from spadeline.engine import latency as timing
+from spadeline.engine.advice import advise, measure_knobs
+from spadeline.engine.bench import bench
+from spadeline.engine.cli import main
+from spadeline.engine.latency import latency, measure_latency, measure_throughput
+from spadeline.engine.matching import Statistics
+from spadeline.engine.start import measure_start
+from spadeline.engine.tables import bench_table, takt_verdict
+
+STATISTICS = Statistics(path="pruned", pairs=4, passed=(1, 2, 3), exact=1, guarded_cells=0)
+STAGES = ["prepare", "extract", "retrieve", "match", "map"]
+
+
+@pytest.fixture(scope="module")
+def document(recipe_folder, parts):
+    return bench(recipe_folder, parts / "test", threads=1, runs=40, warm_up=4, seconds=0.5, takt_s=1.0)
+
+
+class FakeDetector:
+    """Remembers which frames it saw; a frame takes as many ticks of a clock as its value says."""
+
+    def __init__(self, monkeypatch):
+        self.clock = 0.0
+        self.seen = []
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.clock)
+
+    def predict(self, frame):
+        self.seen.append(frame)
+        self.clock += frame
+        return SimpleNamespace(timings_s={"match": float(frame)}, match_statistics=STATISTICS)
+
+
+def test_latency_figures():
+    seconds = np.random.default_rng(0).permutation(np.arange(1.0, 1001.0)).tolist()
+    figures = latency(seconds)
+    assert figures["runs"] == 1000
+    assert (figures["min_s"], figures["max_s"], figures["mean_s"], figures["p50_s"]) == (1.0, 1000.0, 500.5, 500.5)
+    assert figures["std_s"] == pytest.approx(np.std(seconds))
+    for percent in (95, 99, 99.9):
+        assert figures[f"p{percent}_s"] == pytest.approx(np.percentile(seconds, percent))
+
+
+@pytest.mark.parametrize(("runs", "missing"), [(1000, []), (999, [99.9]), (99, [99, 99.9]), (19, [95, 99, 99.9])])
+def test_a_percentile_that_no_run_lies_above_is_none(runs, missing):
+    figures = latency([1.0] * runs)
+    assert [percent for percent in timing.PERCENTILES if figures[f"p{percent}_s"] is None] == missing
+
+
+def test_latency_of_no_runs():
+    with pytest.raises(InputError, match=r"^seconds: expected at least one run, got none$"):
+        latency([])
+
+
+def test_frames_take_turns_after_a_warm_up(monkeypatch):
+    detector = FakeDetector(monkeypatch)
+    done = []
+    runs = measure_latency(
+        detector, [1, 2, 3], runs=7, warm_up=4, seconds=1e9, on_progress=lambda *counts: done.append(counts)
+    )
+    assert detector.seen == [1, 2, 3, 1, 1, 2, 3, 1, 2, 3, 1]  # the first four don't count
+    assert runs.seconds == runs.stages_s["match"] == [1, 2, 3, 1, 2, 3, 1]
+    assert runs.medians_s() == [1, 2, 3]
+    assert done == [(count, 7) for count in range(1, 8)]
+    figures = runs.figures("camera frame")
+    assert figures["slowest_frame"]["frame"] == 2
+    assert figures["slowest_frame"]["match_statistics"]["pairs"] == 4
+    assert figures["stages_s"] == {"match": {"p50_s": 2, "mean_s": pytest.approx(13 / 7)}}
+
+
+def test_time_ends_a_measurement_but_each_frame_has_its_turns(monkeypatch):
+    detector = FakeDetector(monkeypatch)
+    runs = measure_latency(detector, [5, 5], runs=1000, warm_up=1000, seconds=60)
+    assert len(detector.seen) - len(runs.seconds) == 2  # a tenth of the time
+    assert len(runs.seconds) == 12
+    assert len(measure_latency(detector, [5, 5], runs=1000, warm_up=0, seconds=0).seconds) == 2 * timing.FEWEST_TURNS
+    assert len(measure_latency(detector, [5, 5], runs=1, warm_up=0, seconds=0).seconds) == 2
+
+
+def test_a_bench_measures_everything(document, recipe_folder):
+    json.dumps(document, allow_nan=False)
+    assert document["recipe"]["settings"]["kappa"] == 2
+    assert document["detector"]["threads"] == document["environment"]["threads"] == 1
+    assert document["frames"]["count"] == 8
+    assert document["frames"]["names"][0] == "good/100.png"
+    assert document["frames"]["sizes"] == [(96, 96)]
+    assert [figures["from"] for figures in document["latency"]] == ["camera frame", "prepared frame"]
+    for figures in document["latency"]:
+        assert 24 <= figures["runs"] <= 40
+        assert list(figures["stages_s"]) == STAGES
+        assert 0 < sum(stage["mean_s"] for stage in figures["stages_s"].values()) <= figures["mean_s"]
+        assert 0 <= figures["slowest_frame"]["frame"] < 8
+    assert all(way["frames_per_s"] > 0 and way["threads"] == 1 for way in document["throughput"])
+    start = document["start"]
+    parts_s = start["import_s"] + start["load_s"] + start["first_result_s"]
+    assert 0 < start["first_result_s"] < start["process_to_first_result_s"] < 1.5 * parts_s
+    assert start["peak_bytes"] >= start["resident_bytes"] > 1e7
+    assert [(knob["setting"], knob["value"], knob["now"]) for knob in document["knobs"]] == [
+        ("k_gallery", 4, 8),
+        ("window", 1, None),
+    ]
+    assert document["advice"]
+
+
+def test_drawn_frames_stand_in(recipe_folder):
+    document = bench(recipe_folder, threads=1, runs=8, warm_up=0, seconds=0)
+    assert document["frames"]["source"] == "drawn"
+    assert document["frames"]["sizes"] == [(1024, 1024)]
+    assert document["takt_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"runs": 0}, r"^runs: expected an integer from 1 to 1000000000, got 0$"),
+        ({"warm_up": -1}, r"^warm_up: expected an integer from 0 to 1000000000, got -1$"),
+        ({"seconds": np.nan}, r"^seconds: expected a finite number of 0 or more, got nan$"),
+        ({"takt_s": -1.0}, r"^takt_s: expected a finite number of 0 or more, got -1.0$"),
+    ],
+)
+def test_numbers_out_of_range(recipe_folder, changed, text):
+    with pytest.raises(InputError, match=text):
+        bench(recipe_folder, **changed)
+
+
+def test_knobs_match_what_they_say(recipe_folder):
+    detector = Detector.load(recipe_folder, threads=1)
+    frame = np.zeros((64, 64, 3), np.uint8)
+    for knob in measure_knobs(detector, [frame]):
+        assert knob["match_p50_s"] > 0
+        assert knob["match_now_p50_s"] > 0
+
+
+def test_throughput_counts_frames(recipe_folder):
+    detector = Detector.load(recipe_folder, threads=1)
+    frames = [np.full((64, 64, 3), value, np.uint8) for value in (10, 200)]
+    alone = measure_latency(detector, frames, runs=4, warm_up=1, seconds=0)
+    loop, *others = measure_throughput(detector, frames, alone, seconds=0.2)
+    assert loop["mode"] == "predict"
+    assert loop["frames_per_s"] == pytest.approx(len(alone.seconds) / sum(alone.seconds))
+    assert {way["mode"] for way in others} >= {"predict_batch"}
+
+
+def slow_in(document, stage, **changes):
+    """Return the document as if nearly all of the time went into one stage."""
+    first = document["latency"][0]
+    stages = {name: {"p50_s": 0.09 if name == stage else 0.001, "mean_s": 0.1} for name in STAGES}
+    return document | {"latency": [first | {"stages_s": stages, "p50_s": 0.1, "p99_s": None}]} | changes
+
+
+@pytest.mark.parametrize(
+    ("stage", "text"),
+    [
+        ("prepare", "Frames of 96 x 96 become 64 x 64"),
+        ("extract", "spadeline export --precision int8"),
+        ("retrieve", "Retrieval searches 12 embeddings"),
+        ("map", "The anomaly map is 64 x 64"),
+    ],
+)
+def test_advice_is_about_the_stage_that_limits(document, stage, text):
+    (advice,) = advise(slow_in(document, stage))
+    assert advice["stage"] == stage
+    assert advice["share"] > 0.9
+    assert text in advice["text"]
+
+
+def test_advice_on_the_matcher_gives_what_was_measured(document):
+    knobs = [
+        {"setting": "k_gallery", "value": 4, "now": 8, "match_p50_s": 0.04, "match_now_p50_s": 0.09},
+        {"setting": "window", "value": 1, "now": None, "match_p50_s": 0.1, "match_now_p50_s": 0.09},
+    ]
+    (advice,) = advise(slow_in(document, "match", knobs=knobs))
+    assert "--k-gallery 4: the matcher took 40.0 ms instead of 90.0" in advice["text"]
+    (advice,) = advise(slow_in(document, "match", knobs=[]))
+    assert "fewer gallery images" in advice["text"]
+
+
+def test_advice_on_a_matcher_that_can_do_better(document):
+    recipe = document["recipe"]
+    (advice,) = advise(slow_in(document, "match", recipe=recipe | {"codes": False}))
+    assert "spadeline codes makes them" in advice["text"]
+    bilinear = recipe | {"settings": recipe["settings"] | {"upsampling": "bilinear"}}
+    (advice,) = advise(slow_in(document, "match", recipe=bilinear))
+    assert "--upsampling nearest" in advice["text"]
+
+
+@pytest.mark.parametrize(("worst_s", "text"), [(0.19, "good/101.png takes 190.0 ms every time"), (0.11, "taskset")])
+def test_advice_tells_slow_frames_from_a_busy_machine(document, worst_s, text):
+    slow = slow_in(document, "map")
+    slow["latency"][0] |= {"p99_s": 0.2, "slowest_frame": {"frame": 1, "p50_s": worst_s}}
+    *_, tail = advise(slow)
+    assert tail["stage"] == "tail"
+    assert "1 in 100 runs took 2.0 times the median" in tail["text"]
+    assert text in tail["text"]
+    slow["latency"][0]["p99_s"] = 0.12
+    assert [advice["stage"] for advice in advise(slow)] == ["map"]
+
+
+def test_the_takt(document):
+    def verdict(**changes):
+        first = document["latency"][0] | {"p50_s": 0.02, "p99_s": 0.04, "max_s": 0.08} | changes
+        return takt_verdict({"latency": [first], "takt_s": 0.05})
+
+    assert verdict() == "takt of 50.0 ms: met, p99 is 40.0 ms"
+    assert verdict(p99_s=0.06) == "takt of 50.0 ms: missed, p99 is 60.0 ms, most of them within it"
+    assert verdict(p99_s=None) == "takt of 50.0 ms: missed, max is 80.0 ms, most of them within it"
+    assert verdict(p50_s=0.055, p99_s=0.06) == "takt of 50.0 ms: missed, p99 is 60.0 ms"
+
+
+def test_a_start_that_fails_says_why(recipe_folder, tmp_path):
+    shutil.copytree(recipe_folder, tmp_path / "recipe")
+    recipe = Recipe.load(tmp_path / "recipe")
+    (tmp_path / "recipe" / "recipe.json").unlink()
+    with pytest.raises(SpadelineError, match=r"^start: expected a process that inspects a frame, got: .*recipe\.json"):
+        measure_start(recipe, np.zeros((64, 64, 3), np.uint8), device="cpu", threads=1)
+
+
+def test_the_command_line(recipe_folder, parts, capsys):
+    command = ["bench", recipe_folder, parts / "test", "--threads", 1, "--runs", 8, "--warm-up", 0, "--seconds", 0]
+    command = [str(part) for part in command]
+    assert main([*command, "--takt", "10"]) == 0
+    printed = capsys.readouterr().out
+    assert "latency in ms from" in printed
+    assert "takt of 10000.0 ms: met" in printed
+    assert main([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["benchmark"] == "bench"
+    assert document["command"].startswith("spadeline bench ")
+    assert bench_table(document).splitlines()[0].startswith(f"{recipe_folder.name}: 12 normal images, averages")
+    assert main(["bench", str(recipe_folder), str(parts / "nothing")]) == 2
+    assert "expected a folder of images" in capsys.readouterr().err
