@@ -16,6 +16,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from resized import resized_extractor
 from spadeline.engine.cells import from_cells, level_shifts, to_cells
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, list_images, place, read_image
@@ -133,7 +134,7 @@ def _real(size: int, images: int, source: Source) -> tuple[Levels, dict[str, Lev
     cells: Levels = []
     for index in range(images):
         image = picture(paths[index % len(paths)])
-        levels = features(image if index < len(paths) else _as_if_taken_again(image, seed=index))
+        levels = features(image if index < len(paths) else as_if_taken_again(image, seed=index))
         blocks = [to_cells(level[None], depth) for level, depth in zip(levels, DEPTHS, strict=True)]
         cells = cells or [np.empty((images, *block.shape[1:]), np.float32) for block in blocks]
         for level, block in zip(cells, blocks, strict=True):
@@ -148,7 +149,7 @@ def _real(size: int, images: int, source: Source) -> tuple[Levels, dict[str, Lev
     return cells, queries, min(images, len(paths))
 
 
-def _as_if_taken_again(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
+def as_if_taken_again(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
     """Return another picture of a part: shifted by up to 3 %, turned by 5 degrees, lit by 10 %, with its own noise."""
     rng = np.random.default_rng(seed)
     height, width = image.shape[:2]
@@ -168,28 +169,8 @@ def _isometry(channels: int, wanted: int) -> NDArray[np.float32]:
 
 
 def _open_extractor(path: Path, size: int) -> Extractor:
-    """Open the extractor for another input size than its own, too: its graph is rewritten to take it."""
-    extractor = Extractor(path)
-    if extractor.input_size != (size, size):
-        try:
-            import onnx
-        except ImportError:
-            raise SystemExit(
-                "onnx is not installed, and --size needs it here: pip install 'spadeline[bench]'"
-            ) from None
-
-        model = onnx.load(path)
-        for value in (*model.graph.input, *model.graph.output):
-            dimensions = value.type.tensor_type.shape.dim
-            for dimension in dimensions[1:3] if value.name == "image" else dimensions[2:]:
-                dimension.Clear()
-                if value.name == "image":
-                    dimension.dim_value = size
-        del model.graph.value_info[:]
-        with tempfile.TemporaryDirectory() as folder:
-            resized = Path(folder) / path.name
-            onnx.save(model, resized)
-            extractor = Extractor(resized)
+    with tempfile.TemporaryDirectory() as folder:
+        extractor = Extractor(resized_extractor(path, (size, size), Path(folder)))
     expected = [(size // stride, size // stride) for stride in STRIDES]
     if [shape[1:] for shape in extractor.level_shapes] != expected:
         raise SystemExit(f"--extractor: expected levels of {expected}, got {[s[1:] for s in extractor.level_shapes]}")
