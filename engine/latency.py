@@ -139,15 +139,41 @@ def measure_latency(
 def measure_throughput(
     detector: Detector, frames: Sequence[Frame], alone: Runs, *, seconds: float
 ) -> list[dict[str, Any]]:
-    """Return frames a second of ``predict`` in a loop, ``predict_batch`` and ``stream``, the latter two for so long."""
-    threads = detector.info["threads"]
-    ways: list[dict[str, Any]] = [{"mode": "predict", "frames_per_s": len(alone.seconds) / sum(alone.seconds)}]
+    """Measure frames a second of ``predict`` in a loop, ``predict_batch`` and ``stream``.
+
+    Parameters
+    ----------
+    frames
+        Taken in turns. The detector warms up on them first: see :meth:`.Detector.warm_up`.
+    alone
+        The loop, which has been timed before.
+    seconds
+        That the other two take together, about.
+
+    Returns
+    -------
+    list of dict
+        mode, batch, split (the stream's, see :attr:`.Detector.info`), threads, frames_per_s.
+    """
+    detector.warm_up(frames)
     batch = [frames[index % len(frames)] for index in range(BATCH)]
     detector.predict_batch(batch)
     start = time.perf_counter()
-    count = sum(len(detector.predict_batch(batch)) for _ in _until(10**9, 1, seconds / 2))
-    ways.append({"mode": "predict_batch", "batch": BATCH, "frames_per_s": count / (time.perf_counter() - start)})
-    return [{"batch": None, "depth": None, "split": None, "threads": threads} | way for way in ways]
+    inspected = sum(len(detector.predict_batch(batch)) for _ in _until(10**9, 1, seconds / 2))
+    batched = inspected / (time.perf_counter() - start)
+    start = time.perf_counter()
+    turns = (frames[done % len(frames)] for done in _until(10**9, len(frames), seconds / 2))
+    streamed = sum(1 for _ in detector.stream(turns)) / (time.perf_counter() - start)
+    threads = detector.info["threads"]
+    looped = len(alone.seconds) / sum(alone.seconds)
+    return [
+        {"mode": mode, "batch": size, "split": split, "threads": threads, "frames_per_s": rate}
+        for mode, size, split, rate in (
+            ("predict", None, None, looped),
+            ("predict_batch", BATCH, None, batched),
+            ("stream", None, detector.info["split"], streamed),
+        )
+    ]
 
 
 def _until(most: int, least: int, seconds: float) -> Iterator[int]:

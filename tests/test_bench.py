@@ -144,7 +144,10 @@ def test_throughput_counts_frames(recipe_folder):
     loop, *others = measure_throughput(detector, frames, alone, seconds=0.2)
     assert loop["mode"] == "predict"
     assert loop["frames_per_s"] == pytest.approx(len(alone.seconds) / sum(alone.seconds))
-    assert {way["mode"] for way in others} >= {"predict_batch"}
+    batched, streamed = others
+    assert (batched["mode"], batched["batch"]) == ("predict_batch", timing.BATCH)
+    assert (streamed["mode"], streamed["split"]) == ("stream", detector.info["split"])
+    assert streamed["split"]["chosen"] == "measured"
 
 
 def slow_in(document, stage, **changes):
