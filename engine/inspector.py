@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from . import _native
 from .errors import DeviceError, InputError
-from .matching import Matcher, Statistics
+from .matching import Matcher
+from .result import Statistics
 
 _DLPACK_CUDA = 2  # the kind of device, in DLPack's own numbers
 

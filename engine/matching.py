@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
@@ -15,11 +14,13 @@ from numpy.typing import NDArray
 
 from . import _native, reference
 from .cells import from_cells, level_shifts, to_cells
-from .checks import check_choice, check_integer, check_number
+from .checks import check_choice, check_integer
 from .codes import LevelCodes, can_encode, encode_gallery
 from .errors import DeviceError, InputError
 from .extractor import MOST_THREADS
-from .settings import LARGEST_WEIGHT, LARGEST_WINDOW, MOST_NEIGHBOURS, SMALLEST_WEIGHT, Upsampling
+from .matching_checks import check_gallery, checked_ids, checked_ignore, checked_weights
+from .result import Statistics
+from .settings import LARGEST_WINDOW, MOST_NEIGHBOURS, Upsampling
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -29,31 +30,6 @@ MatcherDevice = Literal["cpu", "cuda"]
 Levels = Sequence[NDArray[np.floating]]
 
 INSTRUCTION_SET_VARIABLE = "SPADELINE_INSTRUCTION_SET"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Statistics:
-    """What one match had to compute: why a frame took longer than another.
-
-    Attributes
-    ----------
-    path
-        The one taken. On others than ``"pruned"`` there is nothing to count: all the following are 0.
-    pairs
-        Pairs of the coarsest level's pixels within the window: all were bounded.
-    passed
-        Pairs of each level's pixels, finest first, that no bound ruled out: they were looked into.
-    exact
-        Pairs of the finest level's pixels whose distance was computed in float64 while pruning.
-    guarded_cells
-        The coarsest level's pixels in the query that were too costly to prune, and that the dense path finished.
-    """
-
-    path: Literal["pruned", "dense", "reference"]
-    pairs: int
-    passed: tuple[int, ...]
-    exact: int
-    guarded_cells: int
 
 
 class Match(NamedTuple):
@@ -158,7 +134,7 @@ class Matcher:
         device: MatcherDevice = "cpu",
         memory_limit: int | None = None,
     ) -> None:
-        _check_gallery(levels)
+        check_gallery(levels)
         check_choice("path", path, get_args(Path))
         check_choice("upsampling", upsampling, get_args(Upsampling))
         sizes = tuple((level.shape[2], level.shape[3]) for level in levels)
@@ -255,7 +231,7 @@ class Matcher:
         self.device = device
         self.upsampling = upsampling
         self.sizes = sizes
-        self.weights = _checked_weights(weights, len(cells))
+        self.weights = checked_weights(weights, len(cells))
         self._cells = cells
         self._guard_share = _native.GUARD_SHARE
         used = None
@@ -373,9 +349,9 @@ class Matcher:
         if outs is None:
             outs = [(np.empty((height, width)), np.empty((height, width, kappa, 3), np.int32)) for _ in queries]
         if ignore is not None:
-            ignore = _checked_ignore(ignore, self.sizes[0])
+            ignore = checked_ignore(ignore, self.sizes[0])
         requests = [
-            ([np.ascontiguousarray(level) for level in query], _checked_ids(ids), *out)
+            ([np.ascontiguousarray(level) for level in query], checked_ids(ids), *out)
             for query, ids, out in zip(queries, image_ids, outs, strict=True)
         ]
         try:
@@ -445,50 +421,3 @@ def _check_cuda(path: str, upsampling: Upsampling) -> None:
             f"device: expected the pruned or the dense path and nearest upsampling for 'cuda', got {path!r} and "
             f"{upsampling!r}"
         )
-
-
-def _checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:
-    if weights is None:
-        return [1.0] * count
-    if len(weights) != count:
-        raise InputError(f"weights: expected one for each of {count} levels, got {len(weights)}")
-    for index, weight in enumerate(weights):
-        check_number(f"weights[{index}]", weight, low=SMALLEST_WEIGHT, high=LARGEST_WEIGHT)
-    return [float(weight) for weight in weights]
-
-
-def _checked_ignore(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    if not isinstance(ignore, np.ndarray) or ignore.dtype != np.bool_ or ignore.shape != size:
-        came = f"{ignore.dtype} {ignore.shape}" if isinstance(ignore, np.ndarray) else type(ignore).__name__
-        raise InputError(f"ignore: expected bool {size}, got {came}")
-    return np.ascontiguousarray(ignore)
-
-
-def _checked_ids(image_ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    ids = np.asarray(image_ids)
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise InputError(f"image_ids: expected integers (k,), got {ids.dtype} {ids.shape}")
-    return np.ascontiguousarray(ids, np.int64)
-
-
-def _check_gallery(levels: Levels) -> None:
-    if not levels:
-        raise InputError("levels: expected at least one, got none")
-    for index, level in enumerate(levels):
-        if not isinstance(level, np.ndarray):
-            raise InputError(f"levels: expected arrays (n, c, h, w), got {type(level).__name__} at level {index}")
-        if level.ndim != 4 or level.dtype not in (np.float32, np.float16) or level.dtype != levels[0].dtype:
-            raise InputError(
-                f"levels: expected (n, c, h, w) arrays, all float32 or all float16, got {level.dtype} "
-                f"{level.shape} at level {index}"
-            )
-        if level.size == 0 or len(level) != len(levels[0]):
-            raise InputError(
-                f"levels: expected {len(levels[0])} images at every level, at least one, none empty, got "
-                f"{level.shape} at level {index}"
-            )
-        if not np.isfinite(level).all():
-            place = tuple(int(i) for i in np.argwhere(~np.isfinite(level))[0])
-            raise InputError(
-                f"level {index}: expected finite features, got {level[place]} at (image, channel, y, x) = {place}"
-            )

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from .matching import Statistics
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,31 @@ class Region:
     box: tuple[int, int, int, int]
     peak: tuple[int, int]
     score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What one match had to compute: why a frame took longer than another.
+
+    Attributes
+    ----------
+    path
+        The one taken. On others than ``"pruned"`` there is nothing to count: all the following are 0.
+    pairs
+        Pairs of the coarsest level's pixels within the window: all were bounded.
+    passed
+        Pairs of each level's pixels, finest first, that no bound ruled out: they were looked into.
+    exact
+        Pairs of the finest level's pixels whose distance was computed in float64 while pruning.
+    guarded_cells
+        The coarsest level's pixels in the query that were too costly to prune, and that the dense path finished.
+    """
+
+    path: Literal["pruned", "dense", "reference"]
+    pairs: int
+    passed: tuple[int, ...]
+    exact: int
+    guarded_cells: int
 
 
 @dataclass(frozen=True, eq=False)

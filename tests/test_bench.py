@@ -10,7 +10,7 @@ from spadeline.engine.advice import advise, measure_knobs
 from spadeline.engine.bench import bench
 from spadeline.engine.cli import main
 from spadeline.engine.latency import latency, measure_latency, measure_throughput
-from spadeline.engine.matching import Statistics
+from spadeline.engine.result import Statistics
 from spadeline.engine.start import measure_start
 from spadeline.engine.tables import bench_table, takt_verdict
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spadeline.engine.matching import Match, Statistics
+from spadeline.engine.matching import Match
+from spadeline.engine.result import Statistics
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # they are scripts, not a package

@@ -12,8 +12,8 @@ import pytest
 from spadeline.engine import Detector, InputError, RecipeError, Settings, instruction_sets, reference
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, place, read_image
-from spadeline.engine.matching import Statistics
 from spadeline.engine.recipe import Recipe, set_calibration
+from spadeline.engine.result import Statistics
 
 from .conftest import part
 
@@ -275,3 +275,5 @@ def test_hazelnut_reaches_its_figures_from_every_door(hazelnut, tmp_path):
     for frame, batched in zip(frames, detector.predict_batch(frames), strict=True):
         assert_same(batched, detector.predict(frame))
         assert_same(batched, single.predict(frame))
+    for streamed, frame in zip(detector.stream(frames), frames, strict=True):
+        assert_same(streamed, detector.predict(frame))
