@@ -102,7 +102,7 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path) -> dic
         "recipe": describe(detector),
         "latency": [runs.figures(what) for what, runs in measured.items()],
         "throughput": measure_throughput(detector, frames, alone, seconds=options.seconds / 2),
-        "start": measure_start(recipe, frames[0], device=options.device, threads=setting.threads),
+        "start": measure_start(recipe, frames[0], {"device": options.device, "threads": setting.threads}),
         "memory": {
             "gallery_bytes": sum(level.nbytes for level in recipe.levels),
             "recipe_bytes": sum(path.stat().st_size for path in recipe.folder.iterdir()),

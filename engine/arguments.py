@@ -104,6 +104,7 @@ def _using(commands: Commands) -> None:
     predict.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
     predict.add_argument("--overlays", type=Path, metavar="FOLDER", help="write a picture of every image's anomaly map")
     _run_options(predict, device=True)
+    _gpu_options(predict)
 
     eval_ = commands.add_parser(
         "eval", help="evaluate on labelled images: test/good and test/<kind>, or normal and abnormal"
@@ -115,6 +116,7 @@ def _using(commands: Commands) -> None:
         "--normal-images", type=Path, metavar="FOLDER", help="where the recipe's images lie, for the report"
     )
     _run_options(eval_, device=True)
+    _gpu_options(eval_)
 
     bench = commands.add_parser("bench", help="measure a recipe's latency and throughput on this machine")
     bench.add_argument("recipe", type=Path)
@@ -130,6 +132,7 @@ def _using(commands: Commands) -> None:
     bench.add_argument("--seconds", type=float, default=60.0, help="the most that each latency may take (60)")
     bench.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     _run_options(bench, device=True)
+    _gpu_options(bench)
 
     demo = commands.add_parser("demo", help="fit and evaluate on solar cells, from PyPI alone")
     demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="where everything is written")
@@ -173,6 +176,16 @@ def _run_options(parser: argparse.ArgumentParser, *, device: bool) -> None:
             help="where the extractor runs; predict, eval, bench: the matcher too",
         )
     _json_option(parser)
+
+
+def _gpu_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--memory-limit", type=int, metavar="BYTES", help="the most that the gallery takes on the GPU")
+    parser.add_argument(
+        "--tensorrt-cache",
+        type=Path,
+        metavar="FOLDER",
+        help="run the extractor by TensorRT, and keep its engine there",
+    )
 
 
 def _json_option(parser: argparse.ArgumentParser) -> None:

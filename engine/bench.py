@@ -39,6 +39,8 @@ def bench(
     *,
     device: Device = "auto",
     threads: int | None = None,
+    memory_limit: int | None = None,
+    tensorrt_cache: str | os.PathLike[str] | None = None,
     runs: int = 1000,
     warm_up: int = 1000,
     seconds: float = 60.0,
@@ -54,7 +56,7 @@ def bench(
     images
         An image, or a folder of them, as the camera delivers them; of more than ``MOST_FRAMES`` as many, evenly spread.
         None: drawn ones, which look like no normal image, so that matching takes longer than it will.
-    device, threads
+    device, threads, memory_limit, tensorrt_cache
         See :meth:`.Detector.load`.
     runs, warm_up
         Frames timed, after so many that aren't: MVTec's protocol takes 1000 of each.
@@ -83,7 +85,9 @@ def bench(
     check_number("seconds", seconds, low=0)
     if takt_s is not None:
         check_number("takt_s", takt_s, low=0)
-    detector = Detector.load(folder, device=device, threads=threads)
+    how: dict[str, Any] = {"device": device, "threads": threads}
+    how |= {"memory_limit": memory_limit, "tensorrt_cache": None if tensorrt_cache is None else str(tensorrt_cache)}
+    detector = Detector.load(folder, **how)
     names, frames = _load_frames(images)
     inputs = {"camera frame": frames}
     if detector.recipe.settings.framing == "whole":  # another framing would frame a prepared frame once more
@@ -115,7 +119,7 @@ def bench(
         "throughput": measure_throughput(detector, frames, measured["camera frame"], seconds=seconds / 2),
         "knobs": measure_knobs(detector, frames),
     }
-    document["start"] = measure_start(detector.recipe, frames[0], device=device, threads=threads)
+    document["start"] = measure_start(detector.recipe, frames[0], how)
     return document | {"detector": detector.info, "advice": advise(document)}
 
 

@@ -139,7 +139,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    detector = Detector.load(options.recipe, device=options.device, threads=options.threads)
+    detector = Detector.load(options.recipe, **_load_options(options))
     paths = [path for source in options.images for _, path in named_images(source)]
     overlays = _overlay_paths(options.images, options.overlays) if options.overlays else {}
     codes = {NORMAL}
@@ -158,7 +158,7 @@ def _eval(options: argparse.Namespace) -> int:
     dataset = find_dataset(options.dataset)
     if not dataset.test:
         raise InputError(f"{dataset.folder}: expected test images in test/good and test/<kind>, got none")
-    detector = Detector.load(options.recipe, device=options.device, threads=options.threads)
+    detector = Detector.load(options.recipe, **_load_options(options))
     with _Progress() as progress:
         evaluation = evaluate(detector, dataset, on_progress=progress.show)
     summary = evaluation.summary()
@@ -177,8 +177,7 @@ def _bench(options: argparse.Namespace) -> int:
         document = bench(
             options.recipe,
             options.images,
-            device=options.device,
-            threads=options.threads,
+            **_load_options(options),
             runs=options.runs,
             warm_up=options.warm_up,
             seconds=options.seconds,
@@ -289,6 +288,12 @@ def _vouched(threshold: Threshold) -> str:
     if not threshold.supported:
         text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for"
     return text
+
+
+def _load_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what :meth:`Detector.load` is to know of the machine."""
+    names = ("device", "threads", "memory_limit", "tensorrt_cache")
+    return {name: getattr(options, name) for name in names}
 
 
 def _given_settings(options: argparse.Namespace) -> dict[str, Any]:

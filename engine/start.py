@@ -14,22 +14,30 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .detector import Detector, Frame
 from .errors import SpadelineError
-from .extractor import Device
 from .recipe import Recipe
 
 STARTS = 3
 
 
 def measure_start(
-    recipe: Recipe, frame: Frame, *, device: Device, threads: int | None, starts: int = STARTS
+    recipe: Recipe, frame: Frame, load_options: Mapping[str, Any], *, starts: int = STARTS
 ) -> dict[str, float | int]:
     """Start processes that load a recipe and inspect one frame, and take the median of each figure.
+
+    Parameters
+    ----------
+    load_options
+        For :meth:`.Detector.load`: device, threads, … in JSON's types.
+    starts
+        How many processes.
 
     Returns
     -------
@@ -46,7 +54,7 @@ def measure_start(
     with tempfile.TemporaryDirectory(prefix="spadeline-start-") as folder:
         path = Path(folder, "frame.npy")
         np.save(path, frame)
-        command = [sys.executable, "-m", __name__, str(recipe.folder), str(path), device, str(threads or 0)]
+        command = [sys.executable, "-m", __name__, str(recipe.folder), str(path), json.dumps(load_options)]
         figures = [_start(command) for _ in range(starts)]
     return {name: statistics.median_low([figure[name] for figure in figures]) for name in figures[0]}
 
@@ -68,9 +76,9 @@ def _start(command: list[str]) -> dict[str, float | int]:
     }
 
 
-def _main(folder: str, frame_path: str, device: Device, threads: str) -> None:
+def _main(folder: str, frame_path: str, load_options: str) -> None:
     stamps: dict[str, float | int] = {"imported": time.monotonic()}
-    detector = Detector.load(folder, device=device, threads=int(threads) or None)
+    detector = Detector.load(folder, **json.loads(load_options))
     stamps["loaded"] = time.monotonic()
     detector.predict(np.load(frame_path))
     stamps["inspected"] = time.monotonic()
@@ -84,4 +92,4 @@ def _main(folder: str, frame_path: str, device: Device, threads: str) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # the process that measures has shown them
-    _main(*sys.argv[1:])  # type: ignore[arg-type]
+    _main(*sys.argv[1:])

@@ -221,7 +221,7 @@ def test_a_start_that_fails_says_why(recipe_folder, tmp_path):
     recipe = Recipe.load(tmp_path / "recipe")
     (tmp_path / "recipe" / "recipe.json").unlink()
     with pytest.raises(SpadelineError, match=r"^start: expected a process that inspects a frame, got: .*recipe\.json"):
-        measure_start(recipe, np.zeros((64, 64, 3), np.uint8), device="cpu", threads=1)
+        measure_start(recipe, np.zeros((64, 64, 3), np.uint8), {"device": "cpu", "threads": 1})
 
 
 def test_the_command_line(recipe_folder, parts, capsys):

@@ -310,3 +310,14 @@ def test_the_demo_runs_on_few_cells(run, tmp_path, monkeypatch):
     assert len(list((tmp_path / "demo" / "cells" / "test" / "defective").iterdir())) == 2
     with Image.open(next((tmp_path / "demo" / "cells" / "train" / "good").iterdir())) as cell:
         assert np.asarray(cell).shape == (300, 300)
+
+
+@pytest.mark.parametrize("command", ["predict", "eval", "bench"])
+@pytest.mark.parametrize(("option", "value"), [("memory_limit", "1000000"), ("tensorrt_cache", "engines")])
+def test_a_gpus_options_reach_it(run, recipe_folder, parts, command, option, value):
+    """On the processor they are an error that names them."""
+    flag = "--" + option.replace("_", "-")
+    images = parts if command == "eval" else parts / "test"
+    code, _, err = run(command, recipe_folder, images, "--device", "cpu", flag, value)
+    assert code == 2
+    assert f"spadeline: {option}: expected device 'auto' or 'cuda' with it, got 'cpu'" in err
