@@ -14,10 +14,11 @@ from .errors import (
     SpadelineError,
 )
 from .fitting import add, calibrate, fit
-from .matching import Match, Matcher, Statistics, instruction_sets
+from .matching import Match, Matcher, instruction_sets
 from .recipe import Recipe, remove_images, update_codes
-from .result import Region, Result
+from .result import Region, Result, Statistics
 from .settings import Calibration, Settings
+from .stream import FrameError
 
 __all__ = [
     "Calibration",
@@ -27,6 +28,7 @@ __all__ = [
     "DownloadError",
     "ExportError",
     "ExtractorError",
+    "FrameError",
     "InputError",
     "Match",
     "Matcher",

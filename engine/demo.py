@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -70,7 +70,7 @@ def run_demo(
     """
     folder = Path(folder)
     say(f"writing solar cells to {folder / 'cells'} (elpv-dataset, CC BY-NC-SA 4.0)")
-    _write_cells(folder / "cells")
+    write_cells(folder / "cells")
     say(f"exporting {BACKBONE}")
     notices = _export(folder / "extractor.onnx")
     for notice in notices:
@@ -110,16 +110,24 @@ def _export(path: Path) -> tuple[str, ...]:
     return ()
 
 
-def _write_cells(folder: Path) -> None:
-    """Write the cells as train/good, test/good and test/defective, chosen the same way every time."""
+def write_cells(folder: Path, *, kind: Literal["mono", "poly"] = "mono") -> None:
+    """Write cells of one kind as train/good, test/good and test/defective, chosen the same way every time.
+
+    Raises
+    ------
+    DependencyError
+        elpv-dataset isn't installed.
+    OutputError
+        The folder can't be written.
+    """
     try:
         images, defect_probability, kinds = import_module("elpv_dataset.utils").load_dataset()
     except ImportError as error:
         raise DependencyError("elpv-dataset is not installed: pip install 'spadeline[cpu,demo]'") from error
     rng = np.random.default_rng(0)
-    mono = kinds == "mono"
-    functional = rng.permutation(np.flatnonzero(mono & (defect_probability == 0)))[: FIT + TEST]
-    defective = rng.permutation(np.flatnonzero(mono & (defect_probability == 1)))[:TEST]
+    alike = kinds == kind
+    functional = rng.permutation(np.flatnonzero(alike & (defect_probability == 0)))[: FIT + TEST]
+    defective = rng.permutation(np.flatnonzero(alike & (defect_probability == 1)))[:TEST]
     for name, chosen in (
         ("train/good", functional[:FIT]),
         ("test/good", functional[FIT:]),

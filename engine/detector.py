@@ -1,6 +1,7 @@
 """One frame in, one verdict out: the chain that a line runs, opened from a recipe.
 
-Here the stages meet and thresholds become labels. How thresholds come about is :mod:`.fitting`'s business.
+Here the stages meet and thresholds become labels. How thresholds come about is :mod:`.fitting`'s business, how a
+stream's frames share the processors :mod:`.stream`'s and :mod:`.split`'s.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Self, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import check_choice
 from .errors import DeviceError, ExtractorError, InputError, RecipeError
 from .extractor import Device, DeviceExtraction, Extractor, offers_cuda
 from .heatmap import find_regions, overlay
@@ -24,6 +27,8 @@ from .inspector import Inspector, device_frame
 from .recipe import Recipe
 from .result import Result
 from .scoring import Scorer, Scores, warn_of_clamping
+from .split import Predict, Split
+from .stream import FrameError, run_stream
 
 Frame = NDArray[np.uint8]
 
@@ -42,7 +47,15 @@ class Detector:
         The feature extractor.
     """
 
-    def __init__(self, recipe: Recipe, extractor: Extractor, scorer: Scorer, *, on_device: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        extractor: Extractor,
+        scorer: Scorer,
+        *,
+        on_device: bool = False,
+        workers: int | None = None,
+    ) -> None:
         if recipe.calibration is None:
             raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
         self.recipe = recipe
@@ -52,6 +65,12 @@ class Detector:
         self._turn = threading.Lock()  # of the extraction's buffers
         self._tau = recipe.calibration.tau.value
         self._theta = recipe.calibration.theta.value
+        threads = scorer.matcher.threads
+        if self._chain:  # takes one frame at a time; a second worker is on the host meanwhile
+            self._split = Split(threads=threads, most=2, given=workers, open_members=None)
+        else:
+            members = partial(_one_threaded, recipe, extractor, scorer)
+            self._split = Split(threads=threads, most=threads, given=workers, open_members=members)
 
     @classmethod
     def load(
@@ -62,6 +81,7 @@ class Detector:
         threads: int | None = None,
         memory_limit: int | None = None,
         tensorrt_cache: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
         verify: bool = False,
     ) -> Self:
         """Open a recipe for inspection.
@@ -74,12 +94,15 @@ class Detector:
             Where the extractor and the matcher run. ``"cuda"``: both on the GPU, or an error. ``"auto"``: what there is
             of that; :attr:`info` says what it took. It is decided here, once.
         threads
-            For ONNX Runtime, the matcher, faiss and OpenCV; None takes the machine's processors. The last two have but
-            one setting for the whole process.
+            For ONNX Runtime, the matcher, faiss and OpenCV; None takes the machine's processors. OpenCV has but one
+            setting for the whole process.
         memory_limit
             Bytes of the GPU's memory that the gallery may take: see :class:`.matching.Matcher`.
         tensorrt_cache
             A folder for TensorRT's engine, which then runs the extractor: see :class:`.extractor.Extractor`.
+        workers
+            Frames that a :meth:`stream` has in work at once: 1 to ``threads``, on a GPU 1 or 2. None takes the most, or
+            what :meth:`warm_up` finds fastest.
         verify
             Also compare every file's SHA-256.
 
@@ -110,7 +133,7 @@ class Detector:
                 f"{recipe.extractor_path}: expected input {recipe.input_size} and levels {recipe.level_shapes}, "
                 f"got {extractor.input_size} and {extractor.level_shapes}"
             )
-        return cls(recipe, extractor, scorer, on_device=on_device)
+        return cls(recipe, extractor, scorer, on_device=on_device, workers=workers)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -135,6 +158,7 @@ class Detector:
             "resident_images": self._scorer.matcher.resident_images,
             "instruction_set": self._scorer.matcher.instruction_set,
             "threads": self._scorer.matcher.threads,
+            "split": self._split.info,
         }
 
     def predict(self, frame: Frame, *, color: Color = "auto") -> Result:
@@ -163,6 +187,72 @@ class Detector:
         for first in range(0, len(frames), EXTRACTED_TOGETHER):
             results += self._inspect(frames[first : first + EXTRACTED_TOGETHER], color)
         return results
+
+    def stream(
+        self, frames: Iterable[Frame], *, depth: int | None = None, color: Color = "auto"
+    ) -> Iterator[Result | FrameError]:
+        """Inspect frames as they come, several at once; yield a result for each, in order, equal to :meth:`predict`'s.
+
+        More frames a second than predict, but each takes longer: of several workers each has one thread. A frame that
+        can't be inspected yields a :class:`FrameError` in its place, and the next one follows.
+
+        Parameters
+        ----------
+        frames
+            Anything to iterate over, such as a camera's generator. A thread of its own asks for the next frame, never
+            more than ``depth`` ahead of the results. A frame must stay as it is until its result has come. What the
+            iterable raises is raised here, after the results of the frames before.
+        depth
+            1 to ``stream.DEEPEST``; None: twice the workers.
+        color
+            As for :meth:`predict`.
+
+        Yields
+        ------
+        Result or FrameError
+            Closing the stream ends its threads: what is in work is finished, and up to ``depth`` frames that were
+            pulled get no result. To get them all, let the iterable end instead. Closing waits for a frame that the
+            iterable was asked for, up to ``stream.LONGEST_PULL_S``.
+
+        Raises
+        ------
+        InputError
+            At the call: a depth or color that isn't one, frames that can't be iterated over, a single frame.
+
+        Examples
+        --------
+        >>> for result in detector.stream(camera):  # doctest: +SKIP
+        ...     if isinstance(result, FrameError):
+        ...         print(result.index, result.error)
+        ...     elif result.pred_label:
+        ...         reject(result.regions)
+        """
+        check_choice("color", color, get_args(Color))
+        workers, predict = self._split.workers(self.predict)
+        return run_stream(partial(predict, color=color), frames, workers=workers, depth=depth)
+
+    def warm_up(self, frames: Sequence[Frame], *, color: Color = "auto") -> None:
+        """Make every buffer, and find out how many workers are fastest for :meth:`stream`; it takes seconds.
+
+        :attr:`info` tells what was chosen, and each candidate's frames a second. If ``workers`` was given, it stays.
+
+        Parameters
+        ----------
+        frames
+            One or more that are typical: time depends on what they show.
+        color
+            As for :meth:`predict`.
+
+        Raises
+        ------
+        InputError
+            No frames, or one that :meth:`predict` refuses.
+        """
+        if len(frames) == 0:
+            raise InputError("frames: expected at least one, got none")
+        for frame in frames:
+            self.predict(frame, color=color)
+        self._split.choose(self.predict, frames, color=color)
 
     def overlay(self, frame: Frame, result: Result, *, color: Color = "auto") -> Frame:
         """Draw a frame's anomaly map, mask and regions over it; colours are scaled by theta, so frames compare.
@@ -266,6 +356,12 @@ class Detector:
         tiny = np.finfo(np.float64).tiny
         ratio = max(image_score / max(self._tau, tiny), map_score / max(self._theta, tiny))
         return ratio, image_score > self._tau or map_score > self._theta
+
+
+def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, count: int) -> list[Predict]:
+    """Open detectors that keep to their caller's thread and share one session, the index and the mapped gallery."""
+    shared = extractor.on_one_thread()
+    return [Detector(recipe, shared, scorer.on_one_thread()).predict for _ in range(count)]
 
 
 def _open(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .calibration import Threshold
 from .dataset import Dataset, LabelledImage
 from .errors import InputError
-from .images import Placement, as_rgb, place, read_image, read_mask
+from .images import Framing, Placement, as_rgb, place, read_image, read_mask
 from .metrics import Curve, confusion, f1_max_tuned_on_test_labels, pixel_curves, roc
 from .recipe import Recipe
 from .result import Result
@@ -284,10 +284,6 @@ def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
     if not (np.isfinite(scores).all() and np.isfinite(result.anomaly_map).all()):
         raise InputError(f"{image.path}: expected finite scores, got NaN or infinity")
     size = (result.anomaly_map.shape[0], result.anomaly_map.shape[1])
-    mask: NDArray[np.bool_] | None = None if image.label else np.zeros(size, dtype=bool)
-    if image.mask_path is not None:
-        _, placement = place(as_rgb(frame), size, framing=detector.recipe.settings.framing)
-        mask = _placed(read_mask(image.mask_path, frame_size=(frame.shape[0], frame.shape[1])), size, placement)
     return Outcome(
         image=image,
         pred_score=float(result.pred_score),
@@ -295,10 +291,42 @@ def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
         image_score=float(result.image_score),
         map_score=float(result.map_score),
         anomaly_map=result.anomaly_map,
-        mask=mask,
+        mask=true_mask(image, frame, size, framing=detector.recipe.settings.framing),
         nearest_normal=detector.recipe.images[int(result.nearest_images[0])],
         timings_s={**result.timings_s, "total": total_s},
     )
+
+
+def true_mask(
+    image: LabelledImage, frame: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing
+) -> NDArray[np.bool_] | None:
+    """Return where a test image is anomalous, in the geometry of its anomaly map.
+
+    Parameters
+    ----------
+    image
+        The test image.
+    frame
+        Its pixels, as :func:`~.images.read_image` returns them.
+    size
+        (H, W) of the anomaly map, the extractor's input.
+    framing
+        The recipe's.
+
+    Returns
+    -------
+    ndarray or None
+        (H, W) bool; all false for a normal image; None for an abnormal one without a mask.
+
+    Raises
+    ------
+    InputError
+        A mask that can't be read, or of another size than its image.
+    """
+    if image.mask_path is None:
+        return None if image.label else np.zeros(size, dtype=bool)
+    _, placement = place(as_rgb(frame), size, framing=framing)
+    return _placed(read_mask(image.mask_path, frame_size=(frame.shape[0], frame.shape[1])), size, placement)
 
 
 def _placed(defect: NDArray[np.bool_], size: tuple[int, int], placement: Placement) -> NDArray[np.bool_]:

@@ -89,6 +89,21 @@ def writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{path}: can't be written: {error.strerror or error}") from error
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file, all of it or none, in place of one that may be there; folders on the way are made.
+
+    OutputError when it can't be written; what was there is then as before.
+    """
+    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
 def copy_file(source: Path, target: Path) -> StoredFile:
     """Copy a file into a new one; InputError when it can't be read, OutputError as from FileWriter."""
     try:

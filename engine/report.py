@@ -22,18 +22,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .charts import histogram, pro_chart, roc_chart
-from .errors import DependencyError
 from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
-from .files import writing
+from .files import replace_file
 from .heatmap import overlay
 from .images import Placement, as_rgb, place, read_image, read_mask
+from .page import render
 from .settings import ImageRecord
 
 MOST_CASES = 8  # wrong verdicts that are shown of each sort
 FEWEST_CASES = 4  # where fewer are wrong, the right ones that came nearest to it fill up
 _THUMBNAIL_SIDE = 320  # pixels of the longer side: sharp at the size shown, and a page of some 2 MB
 _TRUTH_RGB = (0, 255, 0)
-_TEMPLATE = Path(__file__).with_name("report.html")
 _NAMES: dict[Score, str] = {"map_score": "map maximum", "image_score": "image score"}
 _SYMBOLS: dict[Score, str] = {"map_score": "θ", "image_score": "τ"}
 
@@ -68,15 +67,10 @@ def write_report(
     DependencyError
         jinja2 or matplotlib isn't installed.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise DependencyError("jinja2 is not installed: pip install 'spadeline[eval]'") from error
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=_number, rate=_rate, milliseconds=_milliseconds, plain=_plain)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     folder = None if normal_images is None else Path(normal_images)
-    page = template.render(
+    page = render(
+        "report.html",
+        filters={"number": _number, "rate": _rate, "milliseconds": _milliseconds, "plain": _plain},
         title=title,
         notices=notices,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -85,7 +79,7 @@ def write_report(
         false_alarms=[_case(evaluation, outcome, folder) for outcome in _worst(evaluation, abnormal=False)],
         misses=[_case(evaluation, outcome, folder) for outcome in _worst(evaluation, abnormal=True)],
     )
-    _replace(Path(path), page.encode("utf-8", errors="replace"))  # a file name may hold undecodable bytes
+    replace_file(Path(path), page)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,14 +227,3 @@ def _plain(value: object) -> str:
     if value is None:
         return "–"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)

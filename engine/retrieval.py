@@ -6,8 +6,9 @@ embeddings themselves, ``sum((e - q)**2)``, so that no index's compression gets 
 
 from __future__ import annotations
 
+import copy
 import re
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class Retrieval:
         faiss ``index_factory`` description. "Flat" is exact; an index that needs training gets it from the
         embeddings, and what it finds is approximate.
     threads
-        Of faiss, for the whole process since faiss has but one setting; None leaves it as it is.
+        Of faiss, which keeps a setting for each thread that calls it: set by every call. None leaves it as it is.
 
     Raises
     ------
@@ -47,7 +48,16 @@ class Retrieval:
         if threads is not None:
             check_integer("threads", threads, low=1, high=1024)
         self._embeddings = embeddings
-        self._index = _build(embeddings, factory, threads)
+        self._faiss = _imported()
+        self._threads = threads
+        self._set_threads()
+        self._index = _build(self._faiss, embeddings, factory)
+
+    def on_one_thread(self) -> Self:
+        """Return the same index, searched by its caller's thread alone."""
+        other = copy.copy(self)
+        other._threads = 1  # noqa: SLF001 - our own
+        return other
 
     def nearest(
         self, embedding: NDArray[np.float32], k: int, *, exclude: int | None = None
@@ -82,6 +92,7 @@ class Retrieval:
             raise InputError("embedding: expected finite numbers, got NaN or infinity")
         check_integer("k", k, low=1, high=2**31 - 1)
         reach = min(k if exclude is None else k + 1, len(self._embeddings))
+        self._set_threads()
         _, found = self._index.search(np.ascontiguousarray(embedding)[None], reach)
         ids: NDArray[np.int64] = found[0][found[0] >= 0]  # an approximate index fills up with -1
         if exclude is not None:
@@ -90,16 +101,22 @@ class Retrieval:
         order = np.lexsort((ids, squared))[:k]
         return ids[order], squared[order]
 
+    def _set_threads(self) -> None:
+        if self._threads is not None:
+            self._faiss.omp_set_num_threads(self._threads)
 
-def _build(embeddings: NDArray[np.float32], factory: str, threads: int | None) -> Any:
+
+def _imported() -> Any:
     try:
         import faiss  # noqa: PLC0415 - optional
     except ImportError as error:
         raise DependencyError(
             "faiss is not installed: pip install 'spadeline[cpu]' (or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
         ) from error
-    if threads is not None:
-        faiss.omp_set_num_threads(threads)
+    return faiss
+
+
+def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:
     try:
         index = faiss.index_factory(embeddings.shape[1], factory, faiss.METRIC_L2)
         index.train(embeddings)

@@ -6,11 +6,12 @@ thresholds can't drift apart. Thresholds, labels, frames and files are not known
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from .retrieval import Retrieval
 
 if TYPE_CHECKING:
     from .extractor import DeviceFeatures
-    from .matching import Statistics
+    from .result import Statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,7 @@ class Scorer:
         memory_limit: int | None = None,
     ) -> None:
         settings, count = recipe.settings, len(recipe.images)
+        self._recipe = recipe
         self._settings = settings
         self._input_size = recipe.input_size
         self._ignore = recipe.ignore
@@ -124,6 +126,13 @@ class Scorer:
                 ignore=recipe.ignore,
                 ignored_distances=self._ignored_distances,
             )
+
+    def on_one_thread(self) -> Self:
+        """Return one for another caller, who needs no other thread: the index and the mapped gallery are shared."""
+        other = copy.copy(self)
+        other._retrieval = self._retrieval.on_one_thread()  # noqa: SLF001 - our own
+        other.matcher = Matcher.from_recipe(self._recipe, threads=1)
+        return other
 
     def score(
         self,

@@ -224,10 +224,12 @@ def test_a_start_that_fails_says_why(recipe_folder, tmp_path):
         measure_start(recipe, np.zeros((64, 64, 3), np.uint8), {"device": "cpu", "threads": 1})
 
 
-def test_the_command_line(recipe_folder, parts, capsys):
+def test_the_command_line(recipe_folder, parts, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
     command = ["bench", recipe_folder, parts / "test", "--threads", 1, "--runs", 8, "--warm-up", 0, "--seconds", 0]
     command = [str(part) for part in command]
-    assert main([*command, "--takt", "10"]) == 0
+    assert main([*command, "--takt", "10", "--html", str(tmp_path / "bench.html")]) == 0
+    assert "<span>bench</span>" in (tmp_path / "bench.html").read_text()  # the command, ready to wrap
     printed = capsys.readouterr().out
     assert "latency in ms from" in printed
     assert "takt of 10000.0 ms: met" in printed

@@ -212,6 +212,22 @@ def test_the_chain_on_the_device_agrees_with_the_host(detectors):
         assert set(a.timings_s) == set(b.timings_s)
 
 
+@needs_gpu
+def test_streams_of_the_chain_take_turns_on_the_device(detectors):
+    _, on_device = detectors
+    frames = [part(300)[0], part(301, scratched=True)[0], np.zeros((9, 9), np.float32), part(302, size=70)[0]]
+    with ThreadPoolExecutor(2) as callers:
+        for first, second, bad, last in callers.map(lambda _: list(on_device.stream(frames)), range(2)):
+            assert str(bad.error) == "frame: expected a uint8 array, got float32"
+            for result, frame in zip((first, second, last), (frames[0], frames[1], frames[3]), strict=True):
+                wanted = on_device.predict(frame)
+                np.testing.assert_array_equal(result.anomaly_map, wanted.anomaly_map)
+                np.testing.assert_array_equal(result.neighbours, wanted.neighbours)
+                assert (result.pred_score, result.regions) == (wanted.pred_score, wanted.regions)
+    on_device.warm_up(frames[:1])
+    assert [(way["workers"], way["threads_each"]) for way in on_device.info["split"]["measured"]] == [(1, 0), (2, 0)]
+
+
 class OnDevice:
     """A frame in the GPU's memory: an emulated device's is the host's."""
 
