@@ -29,25 +29,7 @@ def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespac
 
 
 def _making(commands: Commands) -> None:
-
-    export = commands.add_parser("export", help="turn a torchvision ResNet into an extractor (ONNX)")
-    export.add_argument("file", type=Path, help="the ONNX file to write")
-    export.add_argument(
-        "--backbone",
-        default="wide_resnet50_2",
-        help="resnet18, 34, 50, 101, wide_resnet50_2 or wide_resnet101_2",
-    )
-    export.add_argument("--levels", default="layer1,layer2,layer3", help="stages to return, finest first")
-    export.add_argument("--input-size", type=_size, default=(224, 224), metavar="HxW", help="multiples of 32")
-    export.add_argument("--weights", default="torchvision", help="torchvision, a .pth or .safetensors file, or random")
-    export.add_argument(
-        "--precision",
-        choices=("float32", "float16"),
-        default="float32",
-        help="of weights, arithmetic and levels",
-    )
-    _json_option(export)
-
+    _export(commands)
     fit_ = commands.add_parser("fit", help="make a recipe of normal images, thresholds included")
     fit_.add_argument("images", type=Path, help="a folder of normal images, or of a data set with train/good")
     fit_.add_argument("--extractor", type=Path, required=True, help="the ONNX file")
@@ -66,6 +48,40 @@ def _making(commands: Commands) -> None:
     fit_.add_argument("--storage", choices=get_args(Storage), help="number type of the stored gallery")
     _score_options(fit_)
     _run_options(fit_, device=True)
+
+
+def _export(commands: Commands) -> None:
+    export = commands.add_parser("export", help="turn a torchvision ResNet into an extractor (ONNX)")
+    export.add_argument("file", type=Path, help="the ONNX file to write")
+    export.add_argument(
+        "--backbone",
+        default="wide_resnet50_2",
+        help="resnet18, 34, 50, 101, wide_resnet50_2 or wide_resnet101_2",
+    )
+    export.add_argument("--levels", default="layer1,layer2,layer3", help="stages to return, finest first")
+    export.add_argument("--embedding", default="layer4", help="stage to pool; a lower one leaves out what follows")
+    export.add_argument("--input-size", type=_size, default=(224, 224), metavar="HxW", help="multiples of 32")
+    export.add_argument("--weights", default="torchvision", help="torchvision, a .pth or .safetensors file, or random")
+    export.add_argument(
+        "--precision",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="of weights and arithmetic; int8 needs --calibrate",
+    )
+    integers = export.add_argument_group("int8")
+    integers.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="quantize this float32 extractor in place of a ResNet"
+    )
+    integers.add_argument("--calibrate", type=Path, metavar="FOLDER", help="normal images, at least 8")
+    integers.add_argument("--framing", choices=get_args(Framing), default="whole", help="as the recipe will have it")
+    integers.add_argument(
+        "--evaluate", type=Path, metavar="FOLDER", help="labelled images: measure ROCAUC on them, too"
+    )
+    integers.add_argument(
+        "--least-correlation", type=float, default=0.95, help="of int8 and float32 maps of normal images (0.95)"
+    )
+    integers.add_argument("--most-rocauc-loss", type=float, default=0.01, help="that int8 may cost (0.01)")
+    _json_option(export)
 
 
 def _keeping(commands: Commands) -> None:

@@ -16,7 +16,7 @@ from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from .arguments import parse
 from .bench import bench
+from .bench_page import write_bench_page
 from .calibration import Threshold
 from .dataset import find_dataset, training_folder
 from .demo import run_demo
@@ -39,6 +40,9 @@ from .recipe import Recipe, remove_images, update_codes
 from .report import write_report
 from .settings import Settings
 from .tables import bench_table, summary_table
+
+if TYPE_CHECKING:
+    from ..export import Quantization
 
 NORMAL, ANOMALOUS, FAILED = 0, 1, 2
 
@@ -65,8 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ..export import export_extractor  # noqa: PLC0415 - needs torch, which no other command does
+    from ..export import export_extractor, quantize_extractor  # noqa: PLC0415 - no other command needs it
 
+    if options.source is not None and options.precision != "int8":
+        raise InputError(f"--from: expected --precision int8 with it, got {options.precision}")
+    if (options.precision == "int8") != (options.calibrate is not None):
+        raise InputError(f"--calibrate: expected it with --precision int8, and only then, got {options.precision}")
+    integers = {
+        "framing": options.framing,
+        "evaluation_images": options.evaluate,
+        "least_correlation": options.least_correlation,
+        "most_rocauc_loss": options.most_rocauc_loss,
+    }
+    if options.source is not None:
+        quantization = quantize_extractor(
+            options.file, options.source, calibration_images=options.calibrate, **integers
+        )
+        return _report_quantization(quantization, as_json=options.json)
     report = export_extractor(
         options.file,
         backbone=options.backbone,
@@ -74,13 +93,37 @@ def _export(options: argparse.Namespace) -> int:
         input_size=options.input_size,
         weights=options.weights,
         precision=options.precision,
+        embedding=options.embedding,
+        calibration_images=options.calibrate,
+        **integers,
     )
     if options.json:
-        _print_json(asdict(report) | {"path": str(report.path)})
+        _print_json(asdict(report), default=str)
         return NORMAL
     print(f"{report.path}: {report.backbone}, {', '.join(report.levels)}, weights {report.weights}")
     for check in report.checks:
         print(f"  {check.name}: largest error against torch {check.largest_error:.2e}, allowed {check.tolerance:.2e}")
+    if report.quantization is not None:
+        _report_quantization(report.quantization, as_json=False)
+    return NORMAL
+
+
+def _report_quantization(quantization: Quantization, *, as_json: bool) -> int:
+    if as_json:
+        _print_json(asdict(quantization), default=str)
+        return NORMAL
+    cost, before_mb, after_mb = quantization.cost, quantization.float32_bytes / 1e6, quantization.int8_bytes / 1e6
+    print(
+        f"{quantization.path}: int8, calibrated on {quantization.calibrated} normal images, "
+        f"{before_mb:.1f} MB before, {after_mb:.1f} MB now"
+    )
+    print(
+        f"  anomaly maps of {cost.held_out} other normal images: correlation with float32's at least "
+        f"{cost.map_correlation:.4f}"
+    )
+    print(f"  their maxima move by {cost.score_shift:.2f} of their standard deviation at most")
+    for name, (before, after) in cost.rocauc.items():
+        print(f"  {name.replace('_', ' ')}: {before:.4f} at float32, {after:.4f} at int8")
     return NORMAL
 
 
@@ -189,6 +232,8 @@ def _bench(options: argparse.Namespace) -> int:
         _print_json(document)
     else:
         print(bench_table(document))
+    if options.html:
+        write_bench_page(options.html, document)
     return NORMAL
 
 
@@ -301,8 +346,8 @@ def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))
+def _print_json(value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False, default=default))
 
 
 def _show_warning(

@@ -128,6 +128,7 @@ def frames_per_s(candidates: Mapping[int, Inspect], frames: Sequence[Any]) -> di
         As :meth:`.Detector.predict`.
     """
     at_once = 2 * max(candidates)  # each candidate's workers get equally many, but for odd ones
+    frames = frames[:: -(-len(frames) // at_once)]  # evenly spread, the same for all
     best = dict.fromkeys(candidates, 0.0)
     for turn in range(1 + ROUNDS):
         for workers, inspect in candidates.items():

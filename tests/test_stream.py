@@ -408,6 +408,15 @@ def test_warming_up_needs_good_frames(detector):
         detector.warm_up([FRAMES[0], BAD])
 
 
+def test_all_candidates_get_the_same_frames_from_all_over():
+    seen = {1: [], 2: []}
+    rates = frames_per_s({workers: seen[workers].append for workers in seen}, range(100))
+    assert set(rates) == {1, 2}
+    for taken in seen.values():
+        assert sorted(set(taken)) == [0, 25, 50, 75]
+        assert taken.count(0) == taken.count(75)
+
+
 def test_a_frame_that_fails_while_it_is_measured_ends_the_measurement():
     def fail(frame):
         raise SpadelineError(f"frame {frame}")
