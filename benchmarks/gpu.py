@@ -38,7 +38,10 @@ def main() -> None:
     torch, why_not = _open_torch(options.torch_device)
     seen = {"without_torch": why_not} if torch is None else _facts(torch, options.torch_device)
     gpu: dict[str, Any] = {"architecture": architecture} | seen
-    document: dict[str, Any] = {"environment": environment(options.threads), "gpu": gpu, "results": []}
+    document: dict[str, Any] = {
+        "benchmark": "gpu", "command": command.typed(), "environment": environment(options.threads), "gpu": gpu,
+        "results": [],
+    }  # fmt: skip
     report.print_environment(document["environment"])
     report.print_gpu(gpu)
 

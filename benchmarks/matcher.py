@@ -56,7 +56,8 @@ def main() -> None:
     if options.plot is not None:
         report.plot(lines, options.plot)
     if options.json is not None:
-        document = {"environment": facts, "results": results, "growth": lines, "instructions": counts}
+        measured = {"results": results, "growth": lines, "instructions": counts}
+        document = {"benchmark": "matcher", "command": command.typed(), "environment": facts} | measured
         options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .page import Cell, Chart, Section, Table, write_page
-from .speed_charts import STAGES, bar_chart, duration, latency_chart, stage_chart
+from .speed_charts import STAGES, bar_chart, duration, latency_chart, stage_chart, three_digits
 
 PERCENTILES = ("p50_s", "p95_s", "p99_s", "p99.9_s", "max_s")
 _DRAWN = (
@@ -66,7 +66,7 @@ def verdict(document: Mapping[str, Any]) -> str:
             f"The takt of {duration(takt_s)} is met: {who} took at most {duration(taken)}, {spare} (median {median})."
         )
     within = " The median is within it: look at what makes the slow ones slow." if latency["p50_s"] <= takt_s else ""
-    over = f"{taken / takt_s:.2f} times the takt (median {median})"
+    over = f"{three_digits(taken / takt_s)} times the takt (median {median})"
     return f"The takt of {duration(takt_s)} is missed: {who} took up to {duration(taken)}, {over}.{within}"
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,9 +59,9 @@ class Outcome:
         The image and its label.
     pred_score, pred_label, image_score, map_score, anomaly_map
         See :class:`~.result.Result`.
-    mask
-        (H, W) bool, the true defect in the anomaly map's geometry; all false for a normal image; None for an
-        abnormal one without a mask, which the pixel figures leave out.
+    regions
+        (H, W) int32, the true defects in the anomaly map's geometry: see :func:`true_regions`. None for an abnormal
+        image without a mask, which the pixel figures leave out.
     nearest_normal
         The normal image whose embedding is nearest.
     timings_s
@@ -73,7 +74,7 @@ class Outcome:
     image_score: float
     map_score: float
     anomaly_map: NDArray[np.float32]
-    mask: NDArray[np.bool_] | None
+    regions: NDArray[np.int32] | None
     nearest_normal: ImageRecord
     timings_s: Mapping[str, float]
 
@@ -183,9 +184,9 @@ class Evaluation:
         """ROC and PRO over the pixels that are scored, of all images but the abnormal ones without a mask."""
         if not any(outcome.image.mask_path for outcome in self.outcomes):
             return Missing("masks: expected one for at least one abnormal image, got none")
-        known = [(outcome.mask, outcome.anomaly_map) for outcome in self.outcomes if outcome.mask is not None]
-        masks, maps = [mask for mask, _ in known], [scores for _, scores in known]
-        return _or_missing(pixel_curves, masks, maps, ignore=self.recipe.ignore)
+        known = [(outcome.regions, outcome.anomaly_map) for outcome in self.outcomes if outcome.regions is not None]
+        regions, maps = [regions for regions, _ in known], [scores for _, scores in known]
+        return _or_missing(pixel_curves, regions, maps, ignore=self.recipe.ignore)
 
     def summary(self) -> dict[str, Any]:
         """Return every figure as a dict that strict JSON can hold.
@@ -291,16 +292,18 @@ def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
         image_score=float(result.image_score),
         map_score=float(result.map_score),
         anomaly_map=result.anomaly_map,
-        mask=true_mask(image, frame, size, framing=detector.recipe.settings.framing),
+        regions=true_regions(image, frame, size, framing=detector.recipe.settings.framing),
         nearest_normal=detector.recipe.images[int(result.nearest_images[0])],
         timings_s={**result.timings_s, "total": total_s},
     )
 
 
-def true_mask(
+def true_regions(
     image: LabelledImage, frame: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing
-) -> NDArray[np.bool_] | None:
+) -> NDArray[np.int32] | None:
     """Return where a test image is anomalous, in the geometry of its anomaly map.
+
+    Regions are the mask's own, 8-connected ones: at the map's size a crack may fall apart.
 
     Parameters
     ----------
@@ -316,7 +319,7 @@ def true_mask(
     Returns
     -------
     ndarray or None
-        (H, W) bool; all false for a normal image; None for an abnormal one without a mask.
+        (H, W) int32: the number of each pixel's region, 0 where normal; None for an abnormal image without a mask.
 
     Raises
     ------
@@ -324,16 +327,18 @@ def true_mask(
         A mask that can't be read, or of another size than its image.
     """
     if image.mask_path is None:
-        return None if image.label else np.zeros(size, dtype=bool)
+        return None if image.label else np.zeros(size, np.int32)
     _, placement = place(as_rgb(frame), size, framing=framing)
-    return _placed(read_mask(image.mask_path, frame_size=(frame.shape[0], frame.shape[1])), size, placement)
+    mask = read_mask(image.mask_path, frame_size=(frame.shape[0], frame.shape[1]))
+    regions = np.asarray(cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[1], np.int32)
+    return _placed(regions, size, placement)
 
 
-def _placed(defect: NDArray[np.bool_], size: tuple[int, int], placement: Placement) -> NDArray[np.bool_]:
+def _placed(regions: NDArray[np.int32], size: tuple[int, int], placement: Placement) -> NDArray[np.int32]:
     """Bring a mask to the anomaly map's geometry: a map pixel takes the value that lies under its centre."""
     rows = (np.arange(size[0]) + 0.5) * placement.scale_y + placement.top
     columns = (np.arange(size[1]) + 0.5) * placement.scale_x + placement.left
-    return defect[np.ix_(rows.astype(np.intp), columns.astype(np.intp))]
+    return regions[np.ix_(rows.astype(np.intp), columns.astype(np.intp))]
 
 
 def _threshold(threshold: Threshold) -> dict[str, float | bool]:

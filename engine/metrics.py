@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -126,14 +127,16 @@ def pixel_curves(
 ) -> tuple[Curve, Curve]:
     """Return the pixels' ROC and PRO curves over all images; both come from one sort of the normal pixels.
 
-    PRO(t) = mean over all 8-connected regions of (pixels of the region above t / its area), against the
+    PRO(t) = mean over all regions of (pixels of the region above t / its area), against the
     share of all images' normal pixels above t (Bergmann et al., "The MVTec Anomaly Detection Dataset",
     IJCV 2021). ``area(0.3)`` of the second curve is AU-PRO at the limit 0.3.
 
     Parameters
     ----------
     masks
-        One (h, w) bool per image, true where anomalous; an all-false mask for a normal image.
+        One (h, w) per image, nothing set for a normal one. Bool: true where anomalous; regions are 8-connected.
+        Integers: the number of each pixel's region, 0 where normal, for masks that were resampled: a thin region may
+        fall apart by that, and each splinter would weigh as much as a whole one.
     maps
         One (h, w) finite anomaly map per image; sizes may differ between images.
     ignore
@@ -156,7 +159,7 @@ def pixel_curves(
             raise InputError(f"ignore: expected the shape of maps[{index}] {mask.shape}, got {counted.shape}")
         normal.append(values[~mask & counted])
         anomalous.append(values[mask & counted])
-        overlaps.append(_overlap_weights(mask, counted))
+        overlaps.append(_overlap_weights(np.asarray(labels), mask & counted))
     negatives, positives, overlap = (
         np.concatenate(normal),
         np.concatenate(anomalous),
@@ -222,13 +225,16 @@ def _curves(
     return curves
 
 
-def _overlap_weights(mask: NDArray[np.bool_], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """1 / counted area of the 8-connected region of each anomalous pixel, in the order of ``values[mask & counted]``.
+def _overlap_weights(mask: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """1 / counted area of the region of each counted pixel, in the order of ``mask[counted]``.
 
     A defect stays one region even where pixels that don't count cut it in two.
     """
-    _, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    members = regions[mask & counted]
+    if np.issubdtype(mask.dtype, np.integer):
+        regions = mask
+    else:
+        _, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    _, members = np.unique(regions[counted], return_inverse=True)
     weights: NDArray[np.float64] = 1.0 / np.bincount(members)[members]
     return weights
 

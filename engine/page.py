@@ -17,6 +17,7 @@ from typing import Any
 
 from .errors import DependencyError, InputError
 from .files import replace_file
+from .speed_charts import three_digits
 
 Cell = str | int | float | None
 
@@ -153,7 +154,7 @@ def cell_text(cell: Cell) -> str:
     if cell is None:
         return "–"
     if isinstance(cell, float):
-        return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:#.3g}".rstrip(".")
+        return three_digits(cell)
     return cell if isinstance(cell, str) else f"{cell:,}"
 
 

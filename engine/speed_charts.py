@@ -29,11 +29,16 @@ _LOG_FROM = 20  # largest to smallest: from here on an even scale would hide the
 _GAP = 0.075  # share of the axis between two names, one above the other
 
 
+def three_digits(value: float) -> str:
+    """Return a figure with three digits, or with all of those before the point."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
+
+
 def duration(seconds: float) -> str:
     """Return a time with three digits and the unit that suits it."""
     if seconds >= 0.9995:  # what three digits make a second
-        return f"{seconds:#.3g}".rstrip(".") + " s"
-    return f"{1e3 * seconds:#.3g}".rstrip(".") + " ms"
+        return f"{three_digits(seconds)} s"
+    return f"{three_digits(1e3 * seconds)} ms"
 
 
 def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, against: str) -> str:
@@ -76,7 +81,7 @@ def stage_chart(stages_s: Mapping[str, Mapping[str, float]], *, label: str) -> s
                 seconds, color = stages[stage], _STAGE_COLORS.get(stage, SERIES[5])
                 known = None if row else stage
                 axes.barh(row, seconds, 0.5, left=start, color=color, edgecolor=PANEL, linewidth=1, label=known)
-                text = f"{1e3 * seconds:#.3g}".rstrip(".")
+                text = three_digits(1e3 * seconds)
                 if seconds > _LEGIBLE * longest * len(text) / 3:
                     axes.text(start + seconds / 2, row, text, ha="center", va="center", color=ON_SERIES)
                 start += seconds
@@ -96,7 +101,8 @@ def latency_chart(percentiles_s: Mapping[str, Mapping[str, float | None]], *, la
         By name, :func:`.latency.latency`'s figures; those that are None are left out.
     """
     values = [v for figures in percentiles_s.values() for key in _PERCENTILES if (v := figures.get(key)) is not None]
-    highest, lowest = max(*values, takt_s or 0), min(values)
+    values += [] if takt_s is None else [takt_s]
+    highest, lowest = max(values), min(values)
 
     def draw(axes: Axes) -> None:
         for row, (name, figures) in enumerate(percentiles_s.items()):
@@ -129,7 +135,7 @@ def bar_chart(values: Mapping[str, float], *, label: str, unit: str) -> str:
     def draw(axes: Axes) -> None:
         for row, (name, value) in enumerate(values.items()):
             axes.barh(row, value, 0.5, color=SERIES[0])
-            _name_above(axes, row, name, f"{value:#.3g}".rstrip("."))
+            _name_above(axes, row, name, three_digits(value))
         _rows(axes, len(values), max(values.values()))
         axes.set_xlabel(unit)
 

@@ -20,6 +20,7 @@ import gpu_contest  # noqa: E402
 import on_gpu  # noqa: E402
 import ours  # noqa: E402
 import report  # noqa: E402
+import sections  # noqa: E402
 
 SMALL = ("--size", "32", "-K", "2", "--kappa", "2", "--threads", "1", "--repeats", "2", "--instruction-sets", "scalar")
 
@@ -271,6 +272,7 @@ def test_gpu_with_drawn_features(tmp_path):
         assert rows["pruned"]["statistics"]["drawn 0"]["pairs"] == 4 * 4 * 2
     assert document["gpu"]["architecture"].startswith("sm_")
     assert "chain: not measured, real images are needed" in printed
+    assert len(sections.chapter(document, "gpu").tables["times"].rows) == 20
 
 
 def test_gpu_with_the_chain(tmp_path, parts, extractor_path):

@@ -3,15 +3,16 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from spadeline.engine.calibration import Threshold
-from spadeline.engine.dataset import find_dataset
+from spadeline.engine.dataset import LabelledImage, find_dataset
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluation import _placed, evaluate
+from spadeline.engine.evaluation import _placed, evaluate, true_regions
 from spadeline.engine.images import place
 from spadeline.engine.metrics import pixel_curves
 from spadeline.engine.result import Result
@@ -134,8 +135,8 @@ def test_pixel_figures_are_those_of_the_maps_and_masks(folder):
     for outcome in evaluation.outcomes:
         assert outcome.anomaly_map.dtype == np.float32
         assert outcome.nearest_normal.name == "two.png"
-        np.testing.assert_array_equal(outcome.mask, truth & outcome.image.label)
-    masks = [outcome.mask for outcome in evaluation.outcomes]
+        np.testing.assert_array_equal(outcome.regions, truth & outcome.image.label)
+    masks = [outcome.regions for outcome in evaluation.outcomes]
     pixel_roc, pro = pixel_curves(masks, [outcome.anomaly_map for outcome in evaluation.outcomes])
     summary = evaluation.summary()
     assert summary["pixel_rocauc"] == pixel_roc.area() > 0.99
@@ -148,9 +149,9 @@ def test_ignored_pixels_stay_out_of_the_pixel_figures(folder):
     ignore[:, 30:] = True
     ignore[:2, :2] = True  # the normal pixels that are brighter than a defect
     evaluation = evaluate(FakeDetector(ignore=ignore), find_dataset(folder))
-    assert evaluation.outcomes[0].mask[:, 30:].any()  # an outcome keeps the whole truth
+    assert evaluation.outcomes[0].regions[:, 30:].any()  # an outcome keeps the whole truth
     summary = evaluation.summary()
-    masks = [outcome.mask for outcome in evaluation.outcomes]
+    masks = [outcome.regions for outcome in evaluation.outcomes]
     maps = [outcome.anomaly_map for outcome in evaluation.outcomes]
     pixel_roc, pro = pixel_curves(masks, maps, ignore=ignore)
     assert summary["pixel_rocauc"] == pixel_roc.area() == 1.0
@@ -171,7 +172,7 @@ def test_abnormal_images_without_a_mask_stay_out_of_the_pixel_figures(tmp_path):
     mask[:32, :32, 1] = 1  # any colour above 0 is
     save(tmp_path / "masks/0_mask.png", mask)
     evaluation = evaluate(FakeDetector(), find_dataset(tmp_path))
-    assert [outcome.mask is None for outcome in evaluation.outcomes] == [False, False, True]
+    assert [outcome.regions is None for outcome in evaluation.outcomes] == [False, False, True]
     summary = evaluation.summary()
     assert summary["pixel_rocauc"] == 1
     assert summary["images"]["abnormal_with_mask"] == 1
@@ -228,7 +229,17 @@ def test_paper_framing_crops_the_mask_like_the_frame(folder):
         if outcome.image.kind == "cut":
             bright = outcome.anomaly_map > (10 + outcome.map_score) / 2
             assert bright.sum() > 150
-            assert np.count_nonzero(bright != outcome.mask) < 0.1 * bright.sum()  # one edge halves its pixels
+            assert np.count_nonzero(bright != (outcome.regions > 0)) < 0.1 * bright.sum()  # one edge halves its pixels
+
+
+def test_a_crack_that_falls_apart_at_the_maps_size_stays_one_region(tmp_path):
+    mask = np.zeros((256, 256), np.uint8)
+    cv2.line(mask, (20, 30), (230, 200), 255, 2)
+    save(tmp_path / "0_mask.png", mask)
+    image = LabelledImage(path=tmp_path / "0.png", label=True, kind="crack", mask_path=tmp_path / "0_mask.png")
+    regions = true_regions(image, np.zeros((256, 256, 3), np.uint8), (56, 56), framing="whole")
+    assert cv2.connectedComponents((regions > 0).astype(np.uint8), connectivity=8)[0] > 2
+    assert np.unique(regions).tolist() == [0, 1]
 
 
 def test_masks_of_another_size_are_refused(folder):

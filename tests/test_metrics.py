@@ -139,6 +139,18 @@ def test_pixels_that_touch_at_a_corner_are_one_region():
     assert pro.area(0.5) == pytest.approx((0.5 + 1) / 2)
 
 
+def test_regions_that_have_numbers_are_taken_as_they_are():
+    regions = np.zeros((3, 8), np.int32)
+    regions[0, 0] = regions[2, 4] = 7  # one region, though its pixels are far apart; half of it found
+    regions[:, 6] = 2  # two that touch: one is found, one isn't
+    regions[:, 7] = 3
+    scores = np.where(regions > 0, 2.0, 1.0)
+    scores[2, 4] = 0.0
+    scores[:, 7] = 0.0
+    _, pro = pixel_curves([regions], [scores])
+    assert pro.area(0.5) == pytest.approx((0.5 + 1 + 0) / 3)
+
+
 def test_small_regions_weigh_as_much_as_large_ones():
     mask = np.zeros((20, 20), bool)
     mask[:10, :10] = True

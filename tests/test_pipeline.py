@@ -9,6 +9,7 @@ from .test_benchmarks import BENCHMARKS, run
 
 sys.path.insert(0, str(BENCHMARKS))  # they are scripts, not a package
 
+import sections
 from energy import measure_energy
 from resized import resized_extractor
 
@@ -44,6 +45,11 @@ def test_each_option_replaces_the_bases_value(tmp_path, source):
         assert {"not_measured"} == result["energy"].keys() or result["energy"]["joules_per_frame"] > 0
     assert document["results"][3]["recipe"]["images"] == 14
     assert done.stdout.count(" ms; ") == 5
+    tables = sections.chapter(document, "pipeline").tables
+    names = [row[0] for row in tables["stages"].rows]
+    assert names[1:] == ["input size 96 × 64", "frame sizes 200 × 300", "gallery images 14", "threads 2"]
+    assert len(tables["latency"].rows) == 10
+    assert all(None not in row for row in tables["throughput"].rows)
 
 
 @pytest.mark.parametrize(

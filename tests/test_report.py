@@ -62,8 +62,8 @@ def outcome(folder, name, *, label, score, mask=None, size=(48, 40), nearest=Non
         Image.fromarray(mask.astype(np.uint8)).save(mask_path)
     anomaly_map = np.full((32, 32), score / 2, np.float32)
     anomaly_map[4, 4] = score
-    placed = np.zeros((32, 32), bool)
-    placed[4, 4] = True
+    placed = np.zeros((32, 32), np.int32)
+    placed[4, 4] = 1
     return Outcome(
         image=LabelledImage(path=path, label=label, kind=path.parent.name, mask_path=mask_path),
         pred_score=score,
@@ -71,7 +71,7 @@ def outcome(folder, name, *, label, score, mask=None, size=(48, 40), nearest=Non
         image_score=score / 10,
         map_score=score,
         anomaly_map=anomaly_map,
-        mask=(placed if mask_path else None) if label else placed & False,
+        regions=(placed if mask_path else None) if label else placed * 0,
         nearest_normal=nearest or ImageRecord("best/000.png"),
         timings_s={"extract": 0.01, "total": 0.012},
     )
@@ -122,6 +122,9 @@ def test_page_loads_and_runs_nothing(small, tmp_path):
         assert not any(name.startswith("on") for name in attributes)
     assert "url(http" not in page.source
     assert "default-src 'none'" in page.source
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert all("aria-label" in attributes for _, attributes in page.tags if attributes.get("tabindex") == "0")
 
 
 def test_page_says_the_summary(small, tmp_path):

@@ -1,0 +1,250 @@
+"""The paper's table, ours beside the paper's figures; and what each setting does to them.
+
+    python benchmarks/accuracy.py mvtec_ad --extractor wide_resnet50_2.onnx --json accuracy.json
+    python benchmarks/accuracy.py mvtec_ad --extractor V1.onnx V2.onnx --sweep --csv sweep.csv --plot sweep.svg
+
+Image ROCAUC, pixel ROCAUC and AU-PRO of each class and their means. Every figure is kept as soon as it is there: the
+same command goes on where it was interrupted. Nothing is timed here, and no threshold is made. README.md beside this
+file has the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import accuracy_report
+from classes import CELLS, DataSet, ImageClass, digest, open_data_sets, solar_cells
+from command import typed
+from knobs import PROTOCOLS, Point, as_json, default_knobs, parse_knob, points
+from records import Records, code_digest
+from report import print_environment
+from scored import ScoredClass
+from spadeline.engine.environment import environment
+from spadeline.engine.errors import InputError, SpadelineError
+from spadeline.engine.extractor import Device, Extractor
+from spadeline.engine.settings import Settings
+from tqdm import tqdm
+
+
+def main() -> None:
+    """Measure what isn't on record yet, print tables, and write files."""
+    options = _options()
+    facts = environment(options.threads)
+    print_environment(facts)
+    with Records(options.records) as records:
+        data_sets = open_data_sets(options.data, dict(options.train))
+        if options.elpv is not None:
+            data_sets.append(solar_cells(options.records / "cells", options.elpv or CELLS))
+        names = [data_set.name for data_set in data_sets]
+        if len(set(names)) < len(names):
+            raise InputError(f"expected data sets of different names, got {', '.join(names)}")
+        candidates = _candidates(options)
+        conditions = {"code": code_digest(), **{name: facts[name] for name in ("processor", "versions")}}
+        jobs = _jobs(data_sets, candidates, conditions)
+        results = _measure(jobs, records, options)
+    document = {
+        "benchmark": "accuracy",
+        "command": typed(),
+        "environment": facts,
+        "extractors": [candidate.facts for candidate in candidates],
+        "data": [accuracy_report.described(data_set) for data_set in data_sets],
+        "results": results,
+        "means": accuracy_report.means(results),
+        "paper": accuracy_report.PAPER,
+    }
+    accuracy_report.print_document(document)
+    if options.json is not None:
+        options.json.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    if options.csv is not None:
+        accuracy_report.write_csv(document, options.csv)
+    if options.plot is not None:
+        accuracy_report.plot(document, options.plot)
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """An extractor's file, what is known of it, and what to measure with it."""
+
+    path: Path
+    facts: dict[str, Any]
+    points: list[Point]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """All points of one class by one extractor, each setting under the key of its record."""
+
+    data: str
+    image_class: ImageClass
+    candidate: _Candidate
+    keys: dict[Settings, dict[str, Any]]
+
+
+def _candidates(options: argparse.Namespace) -> list[_Candidate]:
+    """Open every extractor once: what can't be used is known before the work. Knobs are the first one's."""
+    candidates: list[_Candidate] = []
+    for path in options.extractor:
+        extractor = Extractor(path, device=options.device, threads=options.threads)
+        knobs: dict[str, Any] = {}
+        if not candidates:
+            levels = len(extractor.level_names)
+            knobs = (default_knobs(levels) if options.sweep else {}) | dict(options.knob)
+            for weights in knobs.get("level_weights", ()):
+                if weights is not None and len(weights) != levels:
+                    raise InputError(f"--knob level_weights: expected {levels} weights for {path}, got {len(weights)}")
+        facts = {
+            "file": str(path),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "backbone": extractor.metadata.get("spadeline.backbone", "unknown"),
+            "weights": extractor.metadata.get("spadeline.weights", "unknown"),
+            "precision": extractor.metadata.get("spadeline.precision", extractor.precision),
+            "input_size": list(extractor.input_size),
+            "levels": dict(zip(extractor.level_names, extractor.level_shapes, strict=True)),
+            "provider": extractor.provider,
+        }
+        candidates.append(_Candidate(path, facts, points(options.protocol, knobs)))
+    return candidates
+
+
+def _jobs(data_sets: Sequence[DataSet], candidates: Sequence[_Candidate], conditions: dict[str, Any]) -> list[_Job]:
+    """Identify every class's images, and so every record; extractor by extractor, class by class."""
+    classes = [(data_set.name, image_class) for data_set in data_sets for image_class in data_set.classes]
+    total = sum(1 for _, image_class in classes for _ in image_class.files)
+    with tqdm(total=total, desc="SHA-256", unit="file", disable=None, leave=False) as bar:
+        digests = [digest(image_class, bar.update) for _, image_class in classes]
+    jobs = []
+    for candidate in candidates:
+        by = {name: candidate.facts[name] for name in ("sha256", "provider")}
+        for (data, image_class), images in zip(classes, digests, strict=True):
+            keys = {
+                point.settings: {"images": images, "extractor": by, "settings": asdict(point.settings), **conditions}
+                for point in candidate.points
+            }
+            jobs.append(_Job(data, image_class, candidate, keys))
+    return jobs
+
+
+def _measure(jobs: Sequence[_Job], records: Records, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a row for each point of each job; what there is no record of is measured first."""
+    pending = [[settings for settings, key in job.keys.items() if records.find(key) is None] for job in jobs]
+    images = sum(_images(job.image_class, settings) for job, settings in zip(jobs, pending, strict=True))
+    rows = []
+    with tqdm(total=images, unit="image", disable=None, leave=False) as bar:
+        for job, settings in zip(jobs, pending, strict=True):
+            bar.set_description(f"{job.candidate.path.name}, {job.image_class.name}")
+            if settings:
+                _fill(job, settings, records, options, bar.update)
+            rows += [_row(job, point, records.find(job.keys[point.settings])) for point in job.candidate.points]
+    return rows
+
+
+def _images(image_class: ImageClass, pending: Sequence[Settings]) -> int:
+    """Return how many images go through the extractor, once a framing, or the matcher, once a setting."""
+    framings = {settings.framing for settings in pending}
+    tests = len(image_class.test)
+    return len(framings) * (len(image_class.train) + tests) + len(pending) * tests
+
+
+def _fill(
+    job: _Job,
+    pending: Sequence[Settings],
+    records: Records,
+    options: argparse.Namespace,
+    advance: Callable[[], object],
+) -> None:
+    """Measure the pending settings of a job, framing by framing, and put each on record."""
+    path = job.candidate.path
+    extractor = Extractor(path, device=options.device, threads=options.threads)
+    for framing in sorted({settings.framing for settings in pending}):
+        here = [settings for settings in pending if settings.framing == framing]
+        storages = {settings.storage for settings in here}
+        with records.scratch() as folder:
+            scored = ScoredClass(
+                folder, job.image_class, extractor, path, framing=framing, storages=tuple(storages), advance=advance
+            )
+            for settings in here:
+                records.write(job.keys[settings], scored.figures(settings, threads=options.threads, advance=advance))
+
+
+def _row(job: _Job, point: Point, measured: dict[str, Any] | None) -> dict[str, Any]:
+    assert measured is not None  # noqa: S101 - it was put on record
+    return {
+        "data": job.data,
+        "class": job.image_class.name,
+        "extractor": job.candidate.facts["file"],
+        **as_json(point),
+        "settings": asdict(point.settings),
+        "images": job.image_class.counts,
+        **measured,
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    what = parser.add_argument_group("images")
+    what.add_argument("data", type=Path, nargs="*", help="a class's folder, or one of such folders, as MVTec AD is")
+    text = "normal images to fit on, for a class that has normal and abnormal alone"
+    what.add_argument("--train", type=_named_folder, action="append", default=[], metavar="CLASS=FOLDER", help=text)
+    text = "solar cells, from the package elpv-dataset; both kinds by default"
+    what.add_argument("--elpv", nargs="*", choices=CELLS, help=text)
+    how = parser.add_argument_group("settings")
+    how.add_argument("--extractor", type=Path, nargs="+", required=True, help="ONNX files; knobs are the first one's")
+    text = "default: both; knobs are turned around the first one named"
+    how.add_argument("--protocol", nargs="+", choices=list(PROTOCOLS), default=list(PROTOCOLS), help=text)
+    how.add_argument("--sweep", action="store_true", help="turn every knob, one at a time")
+    text = "turn this one so; none and 1:2:4 are values, too"
+    how.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=V1,V2,…", help=text)
+    how.add_argument("--device", choices=get_args(Device), default="auto", help="of the extractor")
+    how.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    files = parser.add_argument_group("files")
+    text = "what was measured so far, to go on from; default: accuracy-records"
+    files.add_argument("--records", type=Path, default=Path("accuracy-records"), metavar="FOLDER", help=text)
+    files.add_argument("--json", type=Path, metavar="FILE")
+    files.add_argument("--csv", type=Path, metavar="FILE")
+    files.add_argument("--plot", type=Path, metavar="FILE.svg|FILE.png")
+    options = parser.parse_args()
+    options.protocol, options.extractor = (list(dict.fromkeys(x)) for x in (options.protocol, options.extractor))
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if not options.data and options.elpv is None:
+        parser.error("expected a folder of images, or --elpv, got neither")
+    if options.plot is not None:
+        if not (options.sweep or options.knob or len(options.extractor) > 1):
+            parser.error("--plot: expected --sweep, --knob or several extractors with it, got none")
+        if importlib.util.find_spec("matplotlib") is None:
+            parser.error("matplotlib is not installed, and --plot needs it: pip install 'spadeline[eval]'")
+    for path in (options.json, options.csv, options.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            parser.error(f"expected a folder that exists, got {path}")
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition("=")
+    if not name or not folder:
+        raise argparse.ArgumentTypeError(f"expected CLASS=FOLDER, got {text!r}")
+    return name, Path(folder)
+
+
+def _knob(text: str) -> tuple[str, tuple[Any, ...]]:
+    try:
+        return parse_knob(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SpadelineError as error:
+        raise SystemExit(f"accuracy.py: {error}") from None

@@ -1,0 +1,211 @@
+"""What accuracy.py says: tables beside the paper's figures, means, one CSV of everything, and a plot of the sweep.
+
+A mean is over a data set's classes that define the figure; how many those are stands beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from classes import DataSet
+from knobs import label
+from scored import FIGURES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+PAPER: dict[str, Any] = {
+    "source": "Cohen and Hoshen, Sub-Image Anomaly Detection with Deep Pyramid Correspondences, arXiv 2005.02357",
+    "extractor": "Wide-ResNet50-2",
+    "pixel_rocauc": {
+        "bottle": 0.984, "cable": 0.972, "capsule": 0.990, "carpet": 0.975, "grid": 0.937, "hazelnut": 0.991,
+        "leather": 0.976, "metal_nut": 0.981, "pill": 0.965, "screw": 0.989, "tile": 0.874, "toothbrush": 0.979,
+        "transistor": 0.941, "wood": 0.885, "zipper": 0.965,
+    },
+    "figures": {"image_rocauc_by_image_score": 0.855, "pixel_rocauc": 0.960, "aupro_0.3": 0.917},
+}  # fmt: skip
+HEADS = {  # figures of the tables and the plot
+    "image_rocauc_by_image_score": "image, embedding",
+    "image_rocauc_by_map_score": "image, map",
+    "pixel_rocauc": "pixel",
+    "aupro_0.3": "PRO",
+}
+POINT = ("data", "extractor", "protocol", "knob", "value")
+PANELS_A_ROW = 4
+
+
+def described(data_set: DataSet) -> dict[str, Any]:
+    """Return a data set's classes, what else lies in its folder, and which of the paper's classes are missing."""
+    names = {image_class.name: image_class.counts for image_class in data_set.classes}
+    known = PAPER["pixel_rocauc"]
+    missing = [] if known.keys().isdisjoint(names) else [name for name in known if name not in names]
+    return {"name": data_set.name, "classes": names, "left_out": dict(data_set.left_out), "missing": missing}
+
+
+def means(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each figure's mean over the classes of each data set, for every point that was measured."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for result in results:
+        groups.setdefault(tuple(result[name] for name in POINT), []).append(result)
+    rows = []
+    for point, members in groups.items():
+        row = dict(zip(POINT, point, strict=True)) | {"figures": {}, "classes": {}}
+        for figure in FIGURES:
+            values = [value for member in members if (value := member["figures"][figure]) is not None]
+            row["figures"][figure] = statistics.fmean(values) if values else None
+            row["classes"][figure] = len(values)
+        rows.append(row)
+    return rows
+
+
+def print_document(document: dict[str, Any]) -> None:
+    """Print a table for each extractor, data set and protocol, then what turning a knob did."""
+    print("ROCAUC of images by the embedding's distance and by the map's maximum, and of pixels; AU-PRO to 0.3")
+    for extractor in document["extractors"]:
+        height, width = extractor["input_size"]
+        print(
+            f"\n{extractor['file']}: {extractor['backbone']}, weights {extractor['weights']}, "
+            f"{extractor['precision']}, {height} x {width}, by {extractor['provider']}"
+        )
+        for data in document["data"]:
+            own = _of(document["means"], extractor=extractor["file"], data=data["name"])
+            for mean in _of(own, knob=None):
+                _print_table(mean, _of(document["results"], **{name: mean[name] for name in POINT}), data)
+            _print_turned([row for row in own if row["knob"] is not None])
+    for data in document["data"]:
+        for name, reason in data["left_out"].items():
+            print(f"{data['name']}: {name} is no class: {reason}")
+        for name, counts in data["classes"].items():
+            _print_clamped(_of(document["results"], **{"data": data["name"], "class": name}), name, counts["train"])
+
+
+def _print_table(mean: dict[str, Any], rows: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
+    known = PAPER["pixel_rocauc"]
+    compared = not known.keys().isdisjoint(data["classes"])
+    heads = (*HEADS.values(), *(["paper's pixel"] if compared else []))
+    print(f"\n{data['name'] + ', protocol ' + mean['protocol']:36}" + "".join(f"{head:>18}" for head in heads))
+    for row in rows:
+        print(f"{row['class']:36}{_figures(row)}" + (f"{_figure(known.get(row['class'])):>18}" if compared else ""))
+    if len(rows) > 1:
+        print(f"{'mean':36}{_figures(mean)}")
+    if compared and not data["missing"]:
+        print(f"{'mean, paper':36}{_figures(PAPER)}")
+    if compared:
+        print(f"paper: {PAPER['source']}; {PAPER['extractor']}")
+    if data["missing"]:
+        print(f"its means are over 15 classes, of which these are missing here: {', '.join(data['missing'])}")
+    _print_undefined(rows)
+
+
+def _print_undefined(rows: Sequence[dict[str, Any]]) -> None:
+    classes: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for figure, reason in row["not_computed"].items():
+            if figure in HEADS:
+                classes.setdefault((HEADS[figure], reason), []).append(row["class"])
+    for (head, reason), names in classes.items():
+        print(f"{head} isn't defined for {', '.join(names)}: {reason}")
+
+
+def _print_turned(rows: Sequence[dict[str, Any]]) -> None:
+    for knob, turned in itertools.groupby(rows, key=lambda row: row["knob"]):
+        print(f"\n{rows[0]['data']}, protocol {rows[0]['protocol']} but for {knob}; means")
+        for row in turned:
+            print(f"{label(row['value']):36}{_figures(row)}")
+
+
+def _print_clamped(rows: Sequence[dict[str, Any]], name: str, count: int) -> None:
+    for setting in ("k_score", "k_gallery"):
+        most = max(row["settings"][setting] for row in rows)
+        if most > count:
+            print(f"{name}: {count} normal images, where {setting} goes up to {most}: all of them are taken")
+
+
+def _of(rows: Iterable[dict[str, Any]], **point: Any) -> list[dict[str, Any]]:
+    return [row for row in rows if all(row[name] == value for name, value in point.items())]
+
+
+def _figures(row: dict[str, Any]) -> str:
+    return "".join(f"{_figure(row['figures'].get(figure)):>18}" for figure in HEADS)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def write_csv(document: dict[str, Any], path: Path) -> None:
+    """Write a line for each class and point: which it was, every setting, the images' numbers, the figures."""
+    extractors = {extractor["file"]: extractor for extractor in document["extractors"]}
+    lines = [dict(_line(row, extractors[row["extractor"]])) for row in document["results"]]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _line(row: dict[str, Any], extractor: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from ((name, row[name]) for name in ("data", "class", "extractor"))
+    yield from ((name, extractor[name]) for name in ("sha256", "backbone", "weights", "precision"))
+    yield "input_size", "x".join(map(str, extractor["input_size"]))
+    yield from (("protocol", row["protocol"]), ("knob", row["knob"]))
+    yield "value", "" if row["knob"] is None else label(row["value"])
+    yield from ((name, label(value)) for name, value in row["settings"].items())
+    yield from ((f"images_{name}", count) for name, count in row["images"].items())
+    yield from row["figures"].items()
+
+
+def plot(document: dict[str, Any], path: Path) -> None:
+    """Draw the mean figures against each knob, and against the extractor if there are several."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["svg.hashsalt"] = "spadeline"  # the same figures give the same file
+    panels = {data["name"]: _panels(_of(document["means"], data=data["name"])) for data in document["data"]}
+    rows = [math.ceil(len(members) / PANELS_A_ROW) for members in panels.values()]
+    columns = min(PANELS_A_ROW, max(len(members) for members in panels.values()))
+    width = max(3.6 * columns, 7.2)  # the legend needs as much
+    figure = Figure(figsize=(width, 3.0 * sum(rows) + 0.6), layout="constrained")
+    blocks = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for block, (name, members), count in zip(blocks, panels.items(), rows, strict=True):
+        block.suptitle(name)
+        _draw_block(block, members, count, columns)
+    handles = {line.get_label(): line for axis in figure.axes for line in axis.get_lines()}
+    figure.legend(
+        list(handles.values()), [str(name) for name in handles], loc="outside lower center", ncols=len(handles)
+    )
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _panels(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Return each panel's means by the value's label: the first protocol by extractor, then by knob."""
+    plain = [row for row in rows if row["knob"] is None and row["protocol"] == rows[0]["protocol"]]
+    panels = {"extractor": [(Path(row["extractor"]).stem, row) for row in plain]} if len(plain) > 1 else {}
+    for row in rows:
+        if row["knob"] is not None:
+            panels.setdefault(row["knob"], []).append((label(row["value"]), row))
+    return panels
+
+
+def _draw_block(block: SubFigure, panels: dict[str, list[tuple[str, dict[str, Any]]]], rows: int, columns: int) -> None:
+    axes: list[Axes] = list(block.subplots(rows, columns, sharey=True, squeeze=False).ravel())
+    for axis, (knob, values) in zip(axes, panels.items(), strict=False):
+        for figure, head in HEADS.items():
+            heights = [row["figures"][figure] for _, row in values]
+            if None not in heights:  # a class's missing masks are missing at every value
+                axis.plot(range(len(values)), heights, marker="o", markersize=4, label=head)
+        slanted: dict[str, Any] = (
+            {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if knob == "extractor" else {}
+        )
+        axis.set_xticks(range(len(values)), [text for text, _ in values], **slanted)
+        axis.set_xlim(-0.5, len(values) - 0.5)
+        axis.set_title(knob)
+        axis.grid(visible=True, alpha=0.3)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)

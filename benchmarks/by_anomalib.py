@@ -1,0 +1,113 @@
+"""anomalib's PatchCore and PaDiM, fitted, exported and run by anomalib itself.
+
+A user's way: ``Engine.fit`` on a folder of normal images, ``export``, one of anomalib's two inferencers. Its defaults
+stand, but for the backbone, its normalisation and the size of its input, which are spadeline's. There are no labels to
+normalise scores by, so they come as the model made them. Runs where anomalib is installed, without spadeline.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from anomalib.data import Folder
+from anomalib.deploy import ExportType, OpenVINOInferencer, TorchInferencer
+from anomalib.engine import Engine
+from anomalib.models import Padim, Patchcore
+from anomalib.pre_processing import PreProcessor
+from detector_process import Answer, Job
+from torch_backbone import TorchBackbone, load_backbone
+from torchvision.transforms.v2 import Compose, Normalize, Resize
+
+PADIM_LEVELS = ["layer1", "layer2", "layer3"]
+# Channels that PaDiM keeps: the paper's, by the channels that there are (a ResNet-18's, a Wide-ResNet50-2's).
+PADIM_FEATURES = {448: 100, 1792: 550}
+SEED = 0  # PaDiM draws its channels
+
+# Left to itself, the export writes a PatchCore that takes two frames at once and nothing else.
+ONE_FRAME = {"dynamic_axes": None, "dynamic_shapes": None}
+
+TORCH_FILE, OPENVINO_FILE, REFUSED = "weights/torch/model.pt", "weights/openvino/model.xml", "openvino_refused.txt"
+
+
+def fit(job: Job, folder: Path) -> None:
+    """Fit and write the model for both inferencers; why OpenVINO refused it, if it did."""
+    warnings.simplefilter("ignore")  # the libraries' among themselves
+    torch.manual_seed(SEED)
+    backbone = load_backbone(job.extractor)
+    backbone.check(job.probe)
+    model = _model(job, backbone)
+    data = Folder(
+        "normal",
+        normal_dir=job.train.absolute(),
+        train_batch_size=8,
+        num_workers=0,
+        test_split_mode="none",
+        val_split_mode="none",
+    )
+    engine = Engine(
+        default_root_dir=folder / "run",
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        limit_val_batches=0,  # validating takes labelled images
+    )
+    engine.fit(model=model, datamodule=data)
+    engine.export(model, ExportType.TORCH, export_root=folder)
+    sizes = {frame.shape[:2] for frame in job.read_frames()}
+    size = sizes.pop() if len(sizes) == 1 else None  # of the camera's frames; None: any
+    try:
+        engine.export(model, ExportType.OPENVINO, export_root=folder, input_size=size, onnx_kwargs=ONE_FRAME)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it goes into the table
+        (folder / REFUSED).write_text(f"anomalib's export to OpenVINO failed: {type(error).__name__}: {error}")
+
+
+def _model(job: Job, backbone: TorchBackbone) -> Patchcore | Padim:
+    normalise = Normalize(mean=backbone.mean, std=backbone.deviation)
+    pre_processor = PreProcessor(Compose([Resize(job.input_size, antialias=True), normalise]))
+    common: dict[str, Any] = {
+        "backbone": backbone.module, "pre_trained": False, "pre_processor": pre_processor,
+        "evaluator": False, "visualizer": False,
+    }  # fmt: skip
+    if job.method == "patchcore":
+        return Patchcore(**common)
+    with np.load(job.probe) as probe:
+        channels = sum(probe[level].shape[1] for level in PADIM_LEVELS)
+    features = PADIM_FEATURES.get(channels, round(channels * 550 / 1792))
+    return Padim(layers=PADIM_LEVELS, n_features=features, **common)
+
+
+def files(folder: Path, runtime: Literal["torch", "openvino"]) -> list[Path]:
+    """Return what is deployed."""
+    path = folder / (TORCH_FILE if runtime == "torch" else OPENVINO_FILE)
+    return [path] if runtime == "torch" else [path, path.with_suffix(".bin")]
+
+
+def open_detector(
+    job: Job, folder: Path, runtime: Literal["torch", "openvino"]
+) -> Callable[[np.ndarray[Any, Any]], Answer]:
+    """Return what makes a frame's answer."""
+    torch.set_num_threads(job.threads)
+    if runtime == "torch":
+        return partial(_by_torch, TorchInferencer(folder / TORCH_FILE, device="cpu"))
+    if (folder / REFUSED).exists():
+        raise ValueError((folder / REFUSED).read_text())
+    config = {"INFERENCE_NUM_THREADS": job.threads, "PERFORMANCE_HINT": "LATENCY"}
+    return partial(_by_openvino, OpenVINOInferencer(folder / OPENVINO_FILE, device="CPU", config=config))
+
+
+def _by_torch(inferencer: TorchInferencer, frame: np.ndarray[Any, Any]) -> Answer:
+    with torch.inference_mode():
+        found = inferencer.predict(frame)
+    return Answer(found.anomaly_map.numpy().squeeze(), float(found.pred_score))
+
+
+def _by_openvino(inferencer: OpenVINOInferencer, frame: np.ndarray[Any, Any]) -> Answer:
+    found = inferencer.predict(frame)
+    return Answer(np.asarray(found.anomaly_map).squeeze(), float(np.asarray(found.pred_score).item()))

@@ -1,0 +1,45 @@
+"""spadeline in a process of its own: fitted with default settings, and ``Detector.predict`` for each frame."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from detector_process import Answer, Frame, Job
+from spadeline.engine import Detector, Settings
+from spadeline.engine import fit as fit_recipe
+
+RECIPE = "recipe"
+FALSE_ALARMS = 0.1  # so that there are thresholds: no figure here depends on them
+
+
+def fit(job: Job, folder: Path) -> None:
+    """Write a recipe."""
+    settings = Settings(k_gallery=job.images, k_score=job.k_score)
+    warnings.simplefilter("ignore")  # fewer images than k_gallery: the table says how many there are
+    fit_recipe(
+        job.train,
+        folder / RECIPE,
+        extractor=job.extractor,
+        settings=settings,
+        false_alarm_rate=FALSE_ALARMS,
+        threads=job.threads,
+    )
+
+
+def files(folder: Path, _: str) -> list[Path]:
+    """Return what is deployed."""
+    return [path for path in (folder / RECIPE).rglob("*") if path.is_file()]
+
+
+def open_detector(job: Job, folder: Path, _: str) -> Callable[[Frame], Answer]:
+    """Return what makes a frame's answer."""
+    warnings.simplefilter("ignore")
+    return partial(_inspect, Detector.load(folder / RECIPE, device="cpu", threads=job.threads))
+
+
+def _inspect(detector: Detector, frame: Frame) -> Answer:
+    found = detector.predict(frame)
+    return Answer(found.anomaly_map, found.map_score, found.image_score)

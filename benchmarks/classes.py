@@ -1,0 +1,141 @@
+"""What accuracy.py measures on: data sets on the disk, class by class, and what identifies a class's images.
+
+A folder in one of the layouts of ``spadeline eval`` is a class, and a folder of such folders a set of them. Only names
+and bytes are looked at; no image is decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from spadeline.engine.dataset import LabelledImage, find_dataset
+from spadeline.engine.demo import write_cells
+from spadeline.engine.errors import InputError
+from spadeline.engine.images import list_images
+
+Cells = Literal["mono", "poly"]
+CELLS: tuple[Cells, ...] = get_args(Cells)
+PARTS = ("train", "test", "normal", "abnormal")  # a folder with one of them is meant to be a class
+
+
+@dataclass(frozen=True, eq=False)
+class ImageClass:
+    """One product: normal images to fit on, labelled ones to evaluate on."""
+
+    name: str
+    train: tuple[Path, ...]
+    test: tuple[LabelledImage, ...]
+
+    @property
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Each image and mask after what it is: train, normal, abnormal, mask."""
+        yield from (("train", path) for path in self.train)
+        for image in self.test:
+            yield "abnormal" if image.label else "normal", image.path
+            if image.mask_path is not None:
+                yield "mask", image.mask_path
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images there are of each sort."""
+        abnormal = sum(image.label for image in self.test)
+        with_mask = sum(image.mask_path is not None for image in self.test)
+        return {
+            "train": len(self.train), "normal": len(self.test) - abnormal,
+            "abnormal": abnormal, "abnormal_with_mask": with_mask,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Classes over which means are taken, and the folders beside them that are none, with the reason."""
+
+    name: str
+    classes: tuple[ImageClass, ...]
+    left_out: Mapping[str, str]
+
+
+def open_data_sets(folders: Sequence[Path], train: Mapping[str, Path]) -> list[DataSet]:
+    """Find the classes of each folder.
+
+    ``train`` names a folder of normal images for each class that has none of its own to fit on.
+
+    Raises
+    ------
+    InputError
+        A folder without a class; a class without images to fit or to evaluate on, or of a broken layout; images to fit
+        on that are among those to evaluate on, or that no class needs.
+    """
+    unused = dict(train)
+    data_sets = [_open(folder, unused) for folder in folders]
+    if unused:
+        raise InputError(f"--train: expected classes that have no train/good, got {', '.join(unused)}")
+    return data_sets
+
+
+def solar_cells(folder: Path, kinds: Sequence[Cells]) -> DataSet:
+    """Write solar cells of each kind as the demo does, and return them as a data set.
+
+    Raises
+    ------
+    DependencyError, OutputError
+        elpv-dataset isn't installed, or the folder can't be written.
+    """
+    for kind in kinds:
+        write_cells(folder / kind, kind=kind)
+    return DataSet("elpv", tuple(_class(folder / kind, {}) for kind in kinds), {})
+
+
+def digest(image_class: ImageClass, advance: Callable[[], object]) -> str:
+    """Return a SHA-256 over all images and masks in their order: it stays the same when they are moved or renamed."""
+    parts = []
+    for role, path in image_class.files:
+        try:
+            with path.open("rb") as file:
+                parts.append((role, hashlib.file_digest(file, "sha256").hexdigest()))
+        except OSError as error:
+            raise InputError(f"{path}: can't be read: {error.strerror}") from error
+        advance()
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _open(folder: Path, train: dict[str, Path]) -> DataSet:
+    if _has_parts(folder) or not folder.is_dir():
+        return DataSet(folder.absolute().name, (_class(folder, train),), {})
+    classes, left_out = [], {}
+    for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if _has_parts(below):
+            classes.append(_class(below, train))
+        else:
+            left_out[below.name] = f"none of {', '.join(PARTS)} in it"
+    if not classes:
+        raise InputError(
+            f"{folder}: expected a class, with train/good and test/<kind>, or normal and abnormal, or a folder of "
+            "classes, got neither"
+        )
+    return DataSet(folder.absolute().name, tuple(classes), left_out)
+
+
+def _has_parts(folder: Path) -> bool:
+    return any((folder / part).is_dir() for part in PARTS)
+
+
+def _class(folder: Path, train: dict[str, Path]) -> ImageClass:
+    name = folder.absolute().name
+    dataset = find_dataset(folder)
+    if not dataset.test:
+        raise InputError(f"{folder}: expected test images in test/good and test/<kind>, got none")
+    images = dataset.train
+    if not images:
+        if name not in train:
+            raise InputError(f"{folder}: expected normal images to fit on, got none; name them: --train {name}=FOLDER")
+        images = tuple(list_images(train.pop(name)))
+    tested = {image.path.resolve() for image in dataset.test}
+    if both := [path for path in images if path.resolve() in tested]:
+        raise InputError(f"{both[0]}: expected an image to fit on that isn't evaluated on, too")
+    return ImageClass(name, images, dataset.test)

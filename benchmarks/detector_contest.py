@@ -1,0 +1,261 @@
+"""The contest of whole detectors: who is fitted, opened and asked when, what is checked, and what a row says.
+
+Answers come first: every detector inspects every frame once. From its own maps and scores come its figures of accuracy,
+and who claims to be SPADE must have spadeline's maps. Then rounds: in each, one detector after the other inspects all
+frames, until its seconds are used up. Whose answers alone took longer than that has been timed by them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detector_process import Answer, DetectorError, DetectorProcess, Job
+from numpy.typing import NDArray
+from spadeline.engine.latency import latency
+from spadeline.engine.metrics import pixel_curves, roc
+
+# Of a map's maximum, and of an image score: spadeline stores its gallery in float16, and a peer's sums lose digits.
+SAME_MAP = 1e-3
+FITTED = "fitted"  # an empty file, written last
+CODE = Path(__file__).parent
+PRO_LIMIT = 0.3
+AUPRO = f"aupro_{PRO_LIMIT}"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Who takes part.
+
+    Attributes
+    ----------
+    name
+        In the table.
+    module, method, runtime
+        What fits it, what of that, and which of the fitted model's runtimes inspects.
+    python
+        The interpreter; None: it isn't known where the peers are.
+    extractor
+        The backbone's file.
+    same_as_ours
+        Its maps must be spadeline's.
+    """
+
+    name: str
+    module: str
+    method: str
+    runtime: str
+    python: Path | None
+    extractor: Path
+    same_as_ours: bool = False
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of the frames.
+
+    Attributes
+    ----------
+    labels
+        (n,) true where abnormal.
+    masks
+        (H, W) of the maps' size, the number of each defect's region, else 0; None where that isn't known.
+    size
+        (H, W).
+    """
+
+    labels: NDArray[np.bool_]
+    masks: Sequence[NDArray[np.int32] | None]
+    size: tuple[int, int]
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A row in the making."""
+
+    contestant: Contestant
+    process: DetectorProcess
+    model_bytes: int
+    answers: list[Answer] = field(default_factory=list)
+    answers_s: list[float] = field(default_factory=list)
+    difference: float | None = None  # to spadeline's
+    seconds: list[float] = field(default_factory=list)
+    all_s: float = 0.0  # of the passes, with the loop around the frames
+
+
+class DetectorContest:
+    """All contestants on the same frames.
+
+    Parameters
+    ----------
+    contestants
+        spadeline with the extractor that all have comes first: SPADE's maps are compared with its.
+    job
+        For all of them; method and extractor are the contestant's.
+    models
+        A folder for what is fitted. What lies there of the same inputs is taken as it is.
+    on_progress
+        Called with what happens now.
+    """
+
+    def __init__(
+        self,
+        contestants: Sequence[Contestant],
+        job: Job,
+        truth: Truth,
+        models: Path,
+        *,
+        on_progress: Callable[[str], None],
+    ) -> None:
+        self._contestants, self._job, self._truth, self._models = contestants, job, truth, models
+        self._progress = on_progress
+        self.left_out: dict[str, str] = {}
+
+    def fit(self) -> list[Contestant]:
+        """Fit what isn't there yet, and return who can be opened."""
+        ready = []
+        for contestant in self._contestants:
+            try:
+                self._fit(contestant)
+                ready.append(contestant)
+            except DetectorError as error:
+                self.left_out[contestant.name] = str(error)
+        return ready
+
+    def _fit(self, contestant: Contestant) -> None:
+        python = contestant.python
+        if python is None:
+            raise DetectorError(
+                "no environment with its libraries was named: set_up_peers.sh makes one, --peers names it"
+            )
+        if not python.exists():
+            raise DetectorError(f"{python} doesn't exist: make it with set_up_peers.sh")
+        folder = self._folder(contestant)
+        if (folder / FITTED).exists():
+            return
+        self._progress(f"fitting {contestant.name}")
+        shutil.rmtree(folder, ignore_errors=True)  # a killed run's
+        folder.mkdir(parents=True)
+        process = DetectorProcess(python, contestant.module, self._job.threads)
+        try:
+            process.ask("fit", self._job_of(contestant), folder)
+        finally:
+            process.close()
+        (folder / FITTED).touch()
+
+    def _job_of(self, contestant: Contestant) -> Job:
+        fields = vars(self._job) | {"method": contestant.method, "extractor": contestant.extractor}
+        return Job(**fields)
+
+    def _folder(self, contestant: Contestant) -> Path:
+        """Return where the model lies, by everything that it is made of: both of anomalib's runtimes share one."""
+        job = self._job
+        digest = hashlib.sha256()
+        code = (CODE / f"{contestant.module}.py", CODE / "torch_backbone.py")
+        for path in (contestant.extractor, job.probe, job.frames, *sorted(job.train.iterdir()), *code):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(json.dumps([job.images, job.k_score, str(contestant.python)]).encode())
+        return self._models / f"{contestant.method}-{digest.hexdigest()[:12]}"
+
+    def hold(self, contestants: Sequence[Contestant], *, seconds: float) -> list[dict[str, Any]]:
+        """Let those who were fitted answer, then run; return their rows."""
+        entries = self._answered(contestants)
+        try:
+            self._run(entries, seconds)
+            return [self._row(entry) for entry in entries]
+        finally:
+            for entry in entries:
+                entry.process.close()
+
+    def _answered(self, contestants: Sequence[Contestant]) -> list[_Entry]:
+        entries: list[_Entry] = []
+        for contestant in contestants:
+            assert contestant.python is not None  # noqa: S101 - it was fitted
+            process = DetectorProcess(contestant.python, contestant.module, self._job.threads)
+            try:
+                self._progress(f"answers of {contestant.name}")
+                opened = process.ask("open", self._job_of(contestant), self._folder(contestant), contestant.runtime)
+                entry = _Entry(contestant, process, opened["model_bytes"])
+                for index in range(len(self._truth.labels)):
+                    answer, taken = process.ask("answer", index)
+                    entry.answers.append(answer)
+                    entry.answers_s.append(taken)
+                self._check(entry, entries)
+                entries.append(entry)
+            except DetectorError as error:
+                process.close()
+                self.left_out[contestant.name] = str(error)
+        return entries
+
+    def _check(self, entry: _Entry, others: Sequence[_Entry]) -> None:
+        """Raise DetectorError for maps that can't be judged, or that aren't spadeline's where they should be."""
+        for answer in entry.answers:
+            if answer.anomaly_map.shape != self._truth.size:
+                raise DetectorError(f"expected maps of {self._truth.size}, got {answer.anomaly_map.shape}")
+            if not (np.isfinite(answer.anomaly_map).all() and np.isfinite(answer.score)):
+                raise DetectorError("its map or score isn't finite")
+        if not entry.contestant.same_as_ours:
+            return
+        if not others or others[0].contestant is not self._contestants[0]:
+            raise DetectorError("its maps can't be compared with spadeline's, which was left out")
+        entry.difference = difference_of(entry.answers, others[0].answers)
+        if not entry.difference <= SAME_MAP:
+            raise DetectorError(
+                f"its maps or scores differ from spadeline's by {entry.difference:.1e}, allowed {SAME_MAP:.0e}"
+            )
+
+    def _run(self, entries: Sequence[_Entry], seconds: float) -> None:
+        for entry in entries:
+            if sum(entry.answers_s) > seconds:
+                entry.seconds = entry.answers_s[1:] or entry.answers_s  # the first warmed up
+                entry.all_s = sum(entry.seconds)
+        while running := [entry for entry in entries if entry.all_s < seconds]:
+            self._progress(f"rounds: {min(entry.all_s for entry in running):.0f} of {seconds:.0f} s")
+            for entry in running:
+                taken, all_s = entry.process.ask("inspect")
+                entry.seconds += taken
+                entry.all_s += all_s
+
+    def _row(self, entry: _Entry) -> dict[str, Any]:
+        return {
+            "name": entry.contestant.name,
+            **accuracy(entry.answers, self._truth),
+            "difference_to_spadeline": entry.difference,
+            "latency": latency(entry.seconds),
+            "frames_per_s": len(entry.seconds) / entry.all_s,
+            "model_bytes": entry.model_bytes,
+            **entry.process.ask("memory"),
+        }
+
+
+def accuracy(answers: Sequence[Answer], truth: Truth) -> dict[str, float | None]:
+    """Return how well maps and scores tell defects apart, by ``engine/metrics.py``."""
+    embedding = [answer.embedding_score for answer in answers]
+    known = [(mask, answer.anomaly_map) for mask, answer in zip(truth.masks, answers, strict=True) if mask is not None]
+    pixels = regions = None
+    if any(mask.any() for mask, _ in known):
+        pixels, regions = pixel_curves([mask for mask, _ in known], [scores for _, scores in known])
+    return {
+        "image_rocauc": roc(truth.labels, [answer.score for answer in answers]).area(),
+        "image_rocauc_by_map": roc(truth.labels, [float(answer.anomaly_map.max()) for answer in answers]).area(),
+        "image_rocauc_by_embedding": None if None in embedding else roc(truth.labels, embedding).area(),
+        "pixel_rocauc": pixels and pixels.area(),
+        AUPRO: regions and regions.area(PRO_LIMIT),
+    }
+
+
+def difference_of(answers: Sequence[Answer], ours: Sequence[Answer]) -> float:
+    """Return how far maps and scores lie apart: a map by its maximum, a score by itself; the largest of all frames."""
+    largest = 0.0
+    for one, other in zip(answers, ours, strict=True):
+        largest = max(largest, float(np.abs(one.anomaly_map - other.anomaly_map).max() / other.anomaly_map.max()))
+        for here, there in ((one.score, other.score), (one.embedding_score, other.embedding_score)):
+            if here is not None and there is not None:
+                largest = max(largest, abs(here - there) / there)
+    return largest

@@ -1,0 +1,219 @@
+"""A detector in a process of its own: fitted, opened, and asked for frames over a pipe.
+
+Each runs in the environment where its libraries are, so what stands here is all that both sides share, and imports
+nothing but NumPy: libraries come with the contestant's module. Fitting and inspecting are two processes, so that the
+second's memory is that of a machine on the line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Libraries' threads wait for more work in a busy loop, and would take the processors of whoever comes next.
+COOL_DOWN_S = 0.2
+MOST_TOLD = 400  # characters of an error
+PACKAGES = ("anomalib", "timm", "torch", "torchvision", "openvino", "onnx", "opencv-python-headless", "numpy")
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all detectors are fitted on and asked for.
+
+    Attributes
+    ----------
+    method
+        One of those that the contestant's module knows.
+    extractor
+        The ONNX file of the backbone.
+    probe
+        An .npz with ``image`` (H, W, 3) uint8, and what ONNX Runtime makes of it by the extractor's outputs' names.
+    train
+        A folder of normal images.
+    frames
+        An .npz with the frames to inspect, (h, w, 3) uint8 RGB, in the order of its names.
+    input_size
+        (H, W) of the extractor's input.
+    images, k_score, threads
+        Normal images whose pixels are searched, and that are averaged into an image score; threads.
+    """
+
+    method: str
+    extractor: Path
+    probe: Path
+    train: Path
+    frames: Path
+    input_size: tuple[int, int]
+    images: int
+    k_score: int
+    threads: int
+
+    def read_frames(self) -> list[Frame]:
+        """Load all frames."""
+        with np.load(self.frames) as stored:
+            return [stored[name] for name in stored.files]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a detector says of a frame.
+
+    Attributes
+    ----------
+    anomaly_map
+        (H, W) floats; of the extractor's input size.
+    score
+        The image's, by the detector's own rule.
+    embedding_score
+        The mean squared distance of the image's embedding to its nearest, from who has one.
+    """
+
+    anomaly_map: NDArray[np.floating]
+    score: float
+    embedding_score: float | None = None
+
+
+class DetectorError(Exception):
+    """A detector can't take part; the text says why."""
+
+
+class DetectorProcess:
+    """A contestant's module in a process of its own.
+
+    Parameters
+    ----------
+    python
+        The interpreter.
+    module
+        With ``fit(job, folder)``, ``open_detector(job, folder, runtime)`` and ``files(folder, runtime)``.
+    """
+
+    def __init__(self, python: Path, module: str, threads: int) -> None:
+        self._pipe, there = Pipe()
+        # Some libraries write caches where they run.
+        self._scratch = tempfile.TemporaryDirectory(prefix="spadeline-detector-")
+        environment = dict(os.environ)
+        if python != Path(sys.executable):  # whose packages are no business of another Python's
+            environment.pop("PYTHONPATH", None)
+        command = [str(python), str(Path(__file__).absolute()), str(there.fileno()), module]
+        self._process = subprocess.Popen(
+            command,
+            cwd=self._scratch.name,
+            pass_fds=[there.fileno()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment | {"OMP_NUM_THREADS": str(threads), "TRUST_REMOTE_CODE": "1"},
+        )
+        there.close()
+
+    def ask(self, what: str, *arguments: object) -> Any:
+        """Let a method of the other side's answer; raises DetectorError."""
+        try:
+            self._pipe.send((what, arguments))
+            fault, answer = self._pipe.recv()
+        except (EOFError, OSError):
+            raise DetectorError(f"its process ended with code {self._process.wait()}") from None
+        if fault:
+            raise DetectorError(fault)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.wait()
+        self._scratch.cleanup()
+
+
+class _Served:
+    """The other side: what :meth:`DetectorProcess.ask` may name."""
+
+    def __init__(self, module: str) -> None:
+        self._name = module
+        self._detect: Callable[[Frame], Answer]
+        self._frames: list[Frame] = []
+
+    def versions(self) -> dict[str, str]:
+        """Return Python's version, and those of the libraries that are here."""
+        found = {"python": platform.python_version()}
+        for package in PACKAGES:
+            with suppress(importlib.metadata.PackageNotFoundError):
+                found[package] = importlib.metadata.version(package)
+        return found
+
+    def fit(self, job: Job, folder: Path) -> None:
+        """Write a model."""
+        importlib.import_module(self._name).fit(job, folder)
+
+    def open(self, job: Job, folder: Path, runtime: str) -> dict[str, int]:
+        """Return the bytes of what was read, by ``model_bytes``."""
+        module = importlib.import_module(self._name)
+        self._detect = module.open_detector(job, folder, runtime)
+        self._frames = job.read_frames()
+        return {"model_bytes": sum(path.stat().st_size for path in module.files(folder, runtime))}
+
+    def answer(self, index: int) -> tuple[Answer, float]:
+        """Return one frame's answer, and its seconds."""
+        start = time.perf_counter()
+        found = self._detect(self._frames[index])
+        return found, time.perf_counter() - start
+
+    def inspect(self) -> tuple[list[float], float]:
+        """Inspect all frames, one after the other; return each one's seconds, and those of all, loop included."""
+        self._detect(self._frames[-1])  # whoever ran before has taken the caches
+        seconds = []
+        first = time.perf_counter()
+        for frame in self._frames:
+            start = time.perf_counter()
+            self._detect(frame)
+            seconds.append(time.perf_counter() - start)
+        return seconds, time.perf_counter() - first
+
+    def memory(self) -> dict[str, int]:
+        """Return what is resident, and the most that was."""
+        status = Path("/proc/self/status").read_text()
+        sizes = {key: int(re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)[1]) for key in ("VmRSS", "VmHWM")}  # type: ignore[index]
+        return {"resident_bytes": sizes["VmRSS"] * 1024, "peak_bytes": sizes["VmHWM"] * 1024}
+
+
+def serve(pipe: Connection, module: str) -> None:
+    """Answer what comes until the pipe is closed."""
+    served = _Served(module)
+    while True:
+        try:
+            what, arguments = pipe.recv()
+        except EOFError:  # the benchmark has ended
+            return
+        fault, answer = "", None
+        try:
+            answer = getattr(served, what)(*arguments)
+        except ModuleNotFoundError as error:
+            fault = f"{error.name} is not installed in {sys.prefix}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the table names it
+            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:MOST_TOLD]}"
+        time.sleep(COOL_DOWN_S)
+        pipe.send((fault, answer))
+
+
+if __name__ == "__main__":
+    import detector_process  # what is sent must be of the module's classes, not of this script's
+
+    detector_process.serve(Connection(int(sys.argv[1])), sys.argv[2])

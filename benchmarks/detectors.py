@@ -1,0 +1,185 @@
+"""Whole detectors, frame in, anomaly map and score out: spadeline, anomalib's PatchCore and PaDiM, SPADE by torch.
+
+    sh benchmarks/set_up_peers.sh peers
+    python benchmarks/detectors.py --peers peers --extractor FILE.onnx --images FOLDER
+
+All have the same backbone, images, machine and threads, in one run, in turns. Accuracy stands beside speed, from each
+one's own maps and scores. README.md beside this file has the method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import command
+import cv2
+import detector_report
+import numpy as np
+import report
+from detector_contest import Contestant, DetectorContest, Truth
+from detector_process import DetectorError, DetectorProcess, Job
+from spadeline.engine.dataset import Dataset, find_dataset
+from spadeline.engine.environment import environment
+from spadeline.engine.errors import InputError, SpadelineError
+from spadeline.engine.evaluation import true_regions
+from spadeline.engine.extractor import Extractor
+from spadeline.engine.images import as_rgb, place, read_image
+
+PEERS = {  # by what --peer-detectors calls them: name, module, method, runtime
+    "spade": ("SPADE, torch", "by_torch", "spade", "torch"),
+    "patchcore-torch": ("PatchCore, anomalib torch", "by_anomalib", "patchcore", "torch"),
+    "patchcore-openvino": ("PatchCore, anomalib OpenVINO", "by_anomalib", "patchcore", "openvino"),
+    "padim-torch": ("PaDiM, anomalib torch", "by_anomalib", "padim", "torch"),
+    "padim-openvino": ("PaDiM, anomalib OpenVINO", "by_anomalib", "padim", "openvino"),
+}
+K_SCORE = 5
+
+
+def main() -> None:
+    """Fit everybody, let them answer and run, print the table, write the document."""
+    options = _options()
+    facts = environment(options.threads)
+    report.print_environment(facts)
+    dataset = find_dataset(options.images)
+    if not dataset.train or not any(image.label for image in dataset.test):
+        raise InputError(f"{options.images}: expected train/good, and abnormal images in test")
+    with _folder(options.models) as models:
+        extractor = options.extractor or _random_extractor(models, options.backbone)
+        job, truth, about = _prepare(dataset, extractor, models, options)
+        contest = DetectorContest(_contestants(options, extractor), job, truth, models, on_progress=_progress)
+        rows = contest.hold(contest.fit(), seconds=options.seconds)
+    result = about | {"peers": _versions(options.peers), "rows": rows, "left_out": contest.left_out}
+    detector_report.print_result(result)
+    if options.json is not None:
+        document = {"benchmark": "detectors", "command": command.typed(), "environment": facts, "results": [result]}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _prepare(
+    dataset: Dataset, extractor: Path, models: Path, options: argparse.Namespace
+) -> tuple[Job, Truth, dict[str, Any]]:
+    """Write what all detectors read, and return it with what is true of it, and the table's account of it."""
+    train, frames_file, probe = models / "train", models / "frames.npz", models / "probe.npz"
+    train.mkdir(exist_ok=True)
+    for stale in train.iterdir():
+        stale.unlink()
+    for index, path in enumerate(dataset.train):  # the same pixels for all, whichever reader they have
+        rgb = as_rgb(read_image(path))
+        cv2.imwrite(str(train / f"{index:05}.png"), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    frames = [as_rgb(read_image(image.path)) for image in dataset.test]
+    np.savez(frames_file, *frames)
+    backbone = Extractor(extractor, device="cpu", threads=options.threads)
+    size = backbone.input_size
+    image, _ = place(frames[0], size, framing="whole")
+    found = backbone.extract(image[None])
+    levels = dict(zip(backbone.level_names, found.levels, strict=True))
+    np.savez(probe, image=image, embedding=found.embedding, **levels)
+    job = Job("", extractor, probe, train, frames_file, size, options.K, K_SCORE, options.threads)
+    masks = [true_regions(image, read_image(image.path), size, framing="whole") for image in dataset.test]
+    about = {
+        "images": len(dataset.train), "gallery_images": min(options.K, len(dataset.train)), "frames": len(frames),
+        "frame_sizes": sorted({frame.shape[:2] for frame in frames}), "input_size": size,
+        "backbone": backbone.metadata.get("spadeline.backbone", extractor.stem),
+        "weights": backbone.metadata.get("spadeline.weights", "unknown"), "seconds": options.seconds,
+    }  # fmt: skip
+    return job, Truth(np.array([image.label for image in dataset.test]), masks, size), about
+
+
+def _contestants(options: argparse.Namespace, extractor: Path) -> list[Contestant]:
+    here = Path(sys.executable)
+    found = [Contestant("spadeline", "by_spadeline", "spadeline", "", here, extractor)]
+    if options.quantized is not None:
+        name = f"spadeline, {options.quantized.stem}"
+        found.append(Contestant(name, "by_spadeline", "spadeline", "", here, options.quantized))
+    for key in options.peer_detectors:
+        name, module, method, runtime = PEERS[key]
+        found.append(Contestant(name, module, method, runtime, options.peers, extractor, same_as_ours=key == "spade"))
+    return found
+
+
+def _random_extractor(folder: Path, backbone: str) -> Path:
+    """Export a backbone with random weights, the same ones every time."""
+    from spadeline.export import export_extractor
+
+    path = folder / f"{backbone}-random.onnx"
+    if not path.exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that they are random: the table says it
+            export_extractor(path, backbone=backbone, weights="random")
+    return path
+
+
+def _versions(python: Path | None) -> dict[str, str]:
+    """Return the versions of the peers' libraries; none where there are no peers."""
+    if python is None or not python.exists():
+        return {}
+    process = DetectorProcess(python, "", 1)
+    try:
+        return dict(process.ask("versions"))
+    except DetectorError:  # each peer's row says more
+        return {}
+    finally:
+        process.close()
+
+
+@contextmanager
+def _folder(wanted: Path | None) -> Iterator[Path]:
+    if wanted is not None:
+        wanted.mkdir(exist_ok=True)
+        yield wanted.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="spadeline-detectors-") as folder:
+        yield Path(folder)
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    what = parser.add_argument_group("images and backbone")
+    what.add_argument("--images", type=Path, required=True, help="a data set with train and test, as MVTec AD's")
+    what.add_argument("--extractor", type=Path, help="an ONNX file that keeps the extractor's contract, float32")
+    what.add_argument(
+        "--backbone", default="resnet18", help="without one: this, with random weights; default: resnet18"
+    )
+    what.add_argument("-K", type=int, default=50, help="images that SPADE searches; default: 50")
+    who = parser.add_argument_group("contestants")
+    who.add_argument("--peers", type=Path, metavar="FOLDER", help="what set_up_peers.sh made")
+    who.add_argument("--peer-detectors", nargs="*", choices=list(PEERS), default=list(PEERS), help="default: all")
+    who.add_argument("--quantized", type=Path, metavar="FILE", help="an extractor for spadeline alone, in another row")
+    how = parser.add_argument_group("measuring")
+    how.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    how.add_argument("--seconds", type=float, default=20.0, help="of each detector's inspecting; default: 20")
+    how.add_argument("--models", type=Path, metavar="FOLDER", help="fitted detectors stay here for the next run")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    if min(options.K, options.threads) < 1 or not options.seconds > 0:
+        parser.error(f"expected numbers above 0, got {options.K}, {options.threads} and {options.seconds}")
+    for path in (options.json, options.models):
+        if path is not None and not path.absolute().parent.is_dir():
+            parser.error(f"expected a folder that exists, got {path}")
+    for name in ("extractor", "quantized"):  # detectors run in other folders
+        if getattr(options, name) is not None:
+            setattr(options, name, getattr(options, name).resolve())
+    if options.peers is not None:
+        options.peers = options.peers.absolute() / "bin" / "python"  # resolved, it would be another Python
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SpadelineError as error:
+        raise SystemExit(f"detectors.py: {error}") from None

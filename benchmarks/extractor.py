@@ -1,0 +1,170 @@
+"""The extractor alone: precisions and providers, latency side by side; accuracy first where it can be had.
+
+    python benchmarks/extractor.py --backbones resnet18 wide_resnet50_2               # random weights: speed alone
+    python benchmarks/extractor.py --extractor resnet50_thin.onnx --dataset hazelnut  # any float32 file: ROCAUC, too
+
+Every int8 file is calibrated as `spadeline export --precision int8` does it: on the data set's normal images, or on
+drawn ones where there is no data set. README.md beside this file has the method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from spadeline.engine.environment import environment
+from spadeline.engine.errors import SpadelineError
+from spadeline.engine.extractor import Extractor
+from spadeline.engine.latency import latency
+from spadeline.export import Quantization, export_extractor, quantize_extractor
+
+PRECISIONS = ("float32", "float16", "int8")
+DRAWN_IMAGES, DRAWN_SIDE = 16, 224
+WARM_UPS = 5
+
+
+def main() -> None:
+    """Make the files, measure them in turns, print a table and write JSON."""
+    options = _options()
+    results: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="spadeline-benchmark-") as name:
+        folder = Path(name)
+        calibration = options.dataset or _drawn(folder / "drawn")
+        for network in [options.extractor] if options.extractor else options.backbones:
+            files, quantization = _files(network, calibration, options, folder)
+            for threads in options.threads:
+                results += _measure(str(network), files, quantization, threads, options.runs)
+    _print(results)
+    document = {
+        "benchmark": "extractor",
+        "command": shlex.join(["python", *sys.argv]),
+        "environment": environment(max(options.threads)),
+        "results": results,
+    }
+    if options.json is not None:
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _files(
+    network: str | Path, calibration: Path, options: argparse.Namespace, folder: Path
+) -> tuple[dict[str, Path], Quantization]:
+    """Return a file for each precision, and what int8 cost; a file of somebody else's has no float16."""
+    files = {}
+    if isinstance(network, Path):
+        files["float32"] = network
+    else:
+        for precision in PRECISIONS[:2]:
+            files[precision] = folder / f"{network}-{precision}.onnx"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about random weights, which are what is wanted
+                export_extractor(files[precision], backbone=network, weights=options.weights, precision=precision)
+    files["int8"] = folder / "int8.onnx"
+    # Without bounds: a benchmark reports the cost, whatever it is.
+    quantization = quantize_extractor(
+        files["int8"], files["float32"], calibration_images=calibration, evaluation_images=options.dataset,
+        least_correlation=-1, most_rocauc_loss=1,
+    )  # fmt: skip
+    return files, quantization
+
+
+def _measure(
+    network: str, files: dict[str, Path], quantization: Quantization, threads: int, runs: int
+) -> list[dict[str, Any]]:
+    """Time single images, each extractor once a turn; each starts with one run that doesn't count, to refill caches."""
+    extractors = {precision: Extractor(path, device="cpu", threads=threads) for precision, path in files.items()}
+    size = extractors["float32"].input_size
+    image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
+    seconds: dict[str, list[float]] = {precision: [] for precision in files}
+    for turn in range(WARM_UPS + runs):
+        for precision, extractor in extractors.items():
+            extractor.extract(image)
+            start = time.perf_counter()
+            extractor.extract(image)
+            if turn >= WARM_UPS:
+                seconds[precision].append(time.perf_counter() - start)
+    yardstick = float(np.median(seconds["float32"]))
+    return [
+        {
+            "network": network, "precision": precision, "threads": threads, "input_size": size,
+            "provider": extractors[precision].provider, "provider_times_s": extractors[precision].provider_times_s,
+            "file_bytes": path.stat().st_size, "latency": latency(seconds[precision]),
+            "float32_per_this": yardstick / float(np.median(seconds[precision])),
+            **(_cost(quantization) if precision == "int8" else {}),
+        }
+        for precision, path in files.items()
+    ]  # fmt: skip
+
+
+def _cost(quantization: Quantization) -> dict[str, Any]:
+    cost = quantization.cost
+    return {
+        "calibration_images": quantization.calibrated,
+        "map_correlation": cost.map_correlation,
+        "score_shift": cost.score_shift,
+        "rocauc": {name: dict(zip(("float32", "int8"), pair, strict=True)) for name, pair in cost.rocauc.items()},
+    }
+
+
+def _print(results: list[dict[str, Any]]) -> None:
+    print(f"{'network':24}{'precision':11}{'threads':>7}{'p50 ms':>9}{'p95 ms':>9}{'ratio':>8}{'MB':>8}  provider")
+    for row in results:
+        p50, p95 = (1e3 * (row["latency"][name] or row["latency"]["max_s"]) for name in ("p50_s", "p95_s"))
+        print(
+            f"{Path(row['network']).name:24}{row['precision']:11}{row['threads']:7}{p50:9.2f}{p95:9.2f}"
+            f"{row['float32_per_this']:7.2f}x{row['file_bytes'] / 1e6:8.1f}  {row['provider']}"
+        )
+        if row["provider_times_s"]:
+            print("  at load, ms: " + ", ".join(f"{k} {1e3 * v:.2f}" for k, v in row["provider_times_s"].items()))
+    for row in {row["network"]: row for row in results if row["precision"] == "int8"}.values():
+        print(f"{Path(row['network']).name}: int8 maps correlate by {row['map_correlation']:.4f} or more", end="")
+        pairs = (f"{k.replace('_', ' ')} {v['float32']:.4f} -> {v['int8']:.4f}" for k, v in row["rocauc"].items())
+        print("".join(f"; {pair}" for pair in pairs))
+
+
+def _drawn(folder: Path) -> Path:
+    """Write images with the 1/f spectrum of natural ones: enough for ranges, not for accuracy."""
+    folder.mkdir()
+    for seed in range(DRAWN_IMAGES):
+        Image.fromarray(_picture(seed)).save(folder / f"{seed:02}.png")
+    return folder
+
+
+def _picture(seed: int) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).standard_normal((DRAWN_SIDE, DRAWN_SIDE, 3))
+    frequency = np.hypot(np.fft.fftfreq(DRAWN_SIDE)[:, None], np.fft.rfftfreq(DRAWN_SIDE)[None])
+    frequency[0, 0] = 1
+    texture = np.fft.irfft2(np.fft.rfft2(noise, axes=(0, 1)) / frequency[..., None], axes=(0, 1))
+    return (120 + 50 * texture / texture.std()).clip(0, 255).astype(np.uint8)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--backbones", nargs="+", default=["resnet18", "wide_resnet50_2"], help="torchvision's names")
+    parser.add_argument("--weights", default="random", help="of the backbones: see spadeline export")
+    parser.add_argument("--extractor", type=Path, help="a float32 ONNX file in their place")
+    parser.add_argument("--dataset", type=Path, help="labelled images with train/good: calibrates, and gives ROCAUC")
+    parser.add_argument("--threads", nargs="+", type=int, default=list(range(1, (os.cpu_count() or 1) + 1)))
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    if min(*options.threads, options.runs) < 1:
+        parser.error(f"expected numbers of 1 or more, got {min(*options.threads, options.runs)}")
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SpadelineError as error:
+        raise SystemExit(f"extractor.py: {error}") from None

@@ -1,0 +1,170 @@
+"""Chapters of whole frames: one recipe's (bench), sweeps (pipeline.py), and against other detectors (detectors.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chapter import Chapter, left_out, side
+from spadeline.engine.bench_page import (
+    bench_sections,
+    latency_parts,
+    stage_parts,
+    start_table,
+    throughput_parts,
+    verdict,
+    way_name,
+)
+from spadeline.engine.page import Cell, Chart, Section, Table
+from spadeline.engine.speed_charts import duration, latency_chart, tradeoff_chart
+
+
+def bench(document: Mapping[str, Any]) -> Chapter:
+    """Return one recipe's own answer, in one section."""
+    sections = bench_sections(document)
+    text = "\n\n".join(section.text for section in sections if section.text)
+    parts = [part for section in sections for part in section.parts]
+    finding = f"{document['recipe']['name']}: {verdict(document)}"
+    return Chapter(finding, Section(f"Recipe {document['recipe']['name']}", text, document["command"], parts))
+
+
+def pipeline(document: Mapping[str, Any]) -> Chapter:
+    """Return latency, stages, throughput, start and memory of every setting, and energy where it was measured."""
+    results = document["results"]
+    names = _names([result["setting"] for result in results])
+    by_name = dict(zip(names, results, strict=True))
+    latencies = {
+        f"{name}, {figures['from']}": figures for name, result in by_name.items() for figures in result["latency"]
+    }
+    from_camera = {name: result["latency"][0] for name, result in by_name.items()}
+    tables = {
+        "latency": _of_parts(latency_parts(latencies)),
+        "stages": _of_parts(stage_parts(from_camera)),
+        "throughput": _throughput(by_name),
+        "start": start_table({name: result["start"] for name, result in by_name.items()}),
+        "memory": _memory(by_name),
+    }
+    charts = [part for part in (*latency_parts(from_camera), *stage_parts(from_camera)) if isinstance(part, Chart)]
+    charts += [part for part in throughput_parts(results[0]["throughput"]) if isinstance(part, Chart)]
+    base = results[0]["latency"][0]
+    tail = base["p99_s"] if base["p99_s"] is not None else base["max_s"]
+    finding = (
+        f"A frame takes {duration(base['p50_s'])} from the camera to the result, "
+        f"{'99 of 100' if base['p99_s'] is not None else 'the slowest'} at most {duration(tail)} ({names[0]})."
+    )
+    text = (
+        f"The first setting is {_described(results[0]['setting'])}; the others differ in what they are named by. "
+        "Charts are from the camera's frame on. Frames a second are of the first setting."
+    )
+    return Chapter(finding, Section("The whole chain", text, document["command"], [*charts, *tables.values()]), tables)
+
+
+def _names(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name each setting by what it doesn't share with the first one."""
+    base = settings[0]
+    names = [f"{base['extractor']}, input {side(base['input_size'])}"]
+    for setting in settings[1:]:
+        changed = [key for key in setting if setting[key] != base[key]]
+        names.append(", ".join(f"{key.replace('_', ' ')} {_value(setting[key])}" for key in changed) or names[0])
+    return [name if names.index(name) == index else f"{name} ({index + 1})" for index, name in enumerate(names)]
+
+
+def _described(setting: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in setting.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return " and ".join(side(size) for size in value)
+    return side(value) if isinstance(value, list) else str(value)
+
+
+def _of_parts(parts: Sequence[Table | Chart]) -> Table:
+    return next(part for part in parts if isinstance(part, Table))
+
+
+def _throughput(by_name: Mapping[str, Mapping[str, Any]]) -> Table:
+    ways = list(dict.fromkeys(way_name(way) for result in by_name.values() for way in result["throughput"]))
+    rows = []
+    for name, result in by_name.items():
+        rates = {way_name(way): way["frames_per_s"] for way in result["throughput"]}
+        rows.append((name, *(rates.get(way) for way in ways)))
+    return Table("Frames a second", ("", *ways), rows)
+
+
+def _memory(by_name: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows, reasons = [], {}
+    for name, result in by_name.items():
+        memory, energy = result["memory"], result["energy"]
+        if "not_measured" in energy:
+            reasons[energy["not_measured"]] = None
+        sizes = (memory["gallery_bytes"] / 1e6, memory["recipe_bytes"] / 1e6, result["start"]["peak_bytes"] / 1e6)
+        rows.append((name, result["setting"]["gallery_images"], *sizes, energy.get("joules_per_frame")))
+    head = ("", "gallery images", "gallery, MB", "recipe, MB", "process's peak, MB", "energy, J/frame")
+    note = " ".join(f"Energy wasn't measured: {reason}." for reason in reasons)
+    return Table("Memory and energy", head, rows, note)
+
+
+def detectors(document: Mapping[str, Any]) -> Chapter:
+    """Return whole detectors, accuracy beside speed."""
+    (result,) = document["results"]
+    rows = result["rows"]
+    text = (
+        f"{result['backbone']}, {result['weights']} weights, input {side(result['input_size'])}, "
+        f"{result['images']} normal images, {result['frames']} frames; all on the same images and threads, in turns, "
+        "each with its own maps and scores."
+    )
+    tables = {"detectors": _detectors(result)}
+    names = {row["name"] for row in rows}
+    ours = [name for name in names if name.startswith("spadeline")]
+    latencies = {row["name"]: row["latency"] for row in rows}
+    charts = [
+        Chart(f"{what} against time", _tradeoff(rows, key, what, ours), "Up and left is better.")
+        for key, what in (("pixel_rocauc", "pixel ROCAUC"), ("image_rocauc", "image ROCAUC"))
+        if any(row[key] is not None for row in rows)
+    ]
+    charts.append(
+        Chart("Latency, median to maximum", latency_chart(latencies, label="Latency of each detector", takt_s=None))
+    )
+    section = Section("Against other detectors", text, document["command"], [*charts, *tables.values()])
+    return Chapter(_against(rows), section, tables)
+
+
+def _tradeoff(rows: Sequence[Mapping[str, Any]], key: str, what: str, ours: Sequence[str]) -> str:
+    points = {row["name"]: (row["latency"]["p50_s"], row[key]) for row in rows if row[key] is not None}
+    return tradeoff_chart(points, label=f"{what} against time", accuracy=what, ours=ours)
+
+
+def _against(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Put spadeline's pixel ROCAUC and time beside the fastest other detector's."""
+    own = next((row for row in rows if row["name"] == "spadeline"), None)
+    others = [row for row in rows if not row["name"].startswith("spadeline")]
+    if own is None or not others:
+        return ""
+    best = min(others, key=lambda row: row["latency"]["p50_s"])
+
+    def said(row: Mapping[str, Any]) -> str:
+        pixel = "" if row["pixel_rocauc"] is None else f" at a pixel ROCAUC of {row['pixel_rocauc']:.3f}"
+        return f"{duration(row['latency']['p50_s'])} a frame{pixel}"
+
+    return (
+        f"On the same backbone and images spadeline takes {said(own)}; {best['name']}, the fastest other, {said(best)}."
+    )
+
+
+def _detectors(result: Mapping[str, Any]) -> Table:
+    head = (
+        "", "image ROCAUC", "by map", "by embedding", "pixel ROCAUC", "AU-PRO to 0.3", "p50, ms", "p95", "p99", "max",
+        "frames/s", "model, MB", "memory, MB",
+    )  # fmt: skip
+    keys = ("image_rocauc", "image_rocauc_by_map", "image_rocauc_by_embedding", "pixel_rocauc", "aupro_0.3")
+    rows: list[tuple[Cell, ...]] = []
+    for row in result["rows"]:
+        milliseconds = (
+            None if (seconds := row["latency"][key]) is None else 1e3 * seconds
+            for key in ("p50_s", "p95_s", "p99_s", "max_s")
+        )  # fmt: skip
+        sizes = (row["model_bytes"] / 1e6, row["peak_bytes"] / 1e6)
+        figures = (None if row[key] is None else f"{row[key]:.3f}" for key in keys)
+        rows.append((row["name"], *figures, *milliseconds, row["frames_per_s"], *sizes))
+    return Table("Accuracy and speed", head, rows, left_out(result["left_out"]))

@@ -1,0 +1,190 @@
+"""The matcher's chapters: on the processor (matcher.py) and on a GPU (gpu.py)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chapter import Chapter, left_out, times
+from spadeline.engine.page import Cell, Chart, Section, Table
+from spadeline.engine.speed_charts import bar_chart, duration, growth_chart
+
+SWEPT = ("features", "size", "kappa")  # what a chart holds fixed
+
+
+def matcher(document: Mapping[str, Any]) -> Chapter:
+    """Return times against the peers, growth with K, the worst case, memory."""
+    results = document["results"]
+    tables = {"times": _times(results)}
+    defeated = [result for result in results if result["features"] != "real"]
+    if any("per_dense" in row for result in defeated for row in result["rows"]):
+        tables["worst-case"] = _worst_case(defeated)
+    if any("memory" in result for result in results):
+        tables["memory"] = _memory(results)
+    charts = _growth(document["growth"]) or _bars(results)
+    text = (
+        "For each pixel of a query the kappa nearest of all pixels of K images, squared L2. All results were checked "
+        f"to be equal first. {_drawn(results)}"
+    )
+    section = Section("The matcher", text, document["command"], [*charts, *tables.values()])
+    return Chapter(_finding(results), section, tables)
+
+
+def _finding(results: Sequence[Mapping[str, Any]]) -> str:
+    """Say how the fastest of ours does at the largest gallery that the yardstick searched, on real features."""
+    fitting = [result for result in results if "yardstick" in result and result["features"] == "real"]
+    if not fitting:
+        return ""
+    result = max(fitting, key=lambda result: (result["images"], -result["kappa"]))
+    best = min(result["rows"], key=lambda row: row["median_s"])
+    return (
+        f"The matcher finds the nearest of all pixels of {result['images']} images in {duration(best['median_s'])}, "
+        f"{times(best['against_yardstick'])} the speed of {result['yardstick']}, with the same distances."
+    )
+
+
+def _times(results: Sequence[Mapping[str, Any]]) -> Table:
+    """One column a setting, one row a contestant; the pruned ones' slowest query below their median."""
+    names = list(dict.fromkeys(row["name"] for result in results for row in result["rows"]))
+    varying = [key for key in ("features", "size") if len({result[key] for result in results}) > 1]
+    head = ["", *(", ".join(_setting(result, varying)) for result in results)]
+    contestants = [{row["name"]: row for row in result["rows"]} for result in results]
+    rows = []
+    for name in names:
+        rows.append((name, *(_time(by_name.get(name), slowest=False) for by_name in contestants)))
+        if "pruned" in name:
+            rows.append(
+                (f"{name}, slowest query", *(_time(by_name.get(name), slowest=True) for by_name in contestants))
+            )
+    yardsticks = {result["yardstick"] for result in results if "yardstick" in result}
+    note = f"×: so many times as fast as {' or '.join(sorted(yardsticks))}. " if yardsticks else ""
+    reasons = {name: why for result in results for name, why in result["left_out"].items()}
+    note += f"Medians over {results[0]['queries']} queries. {left_out(reasons)}"
+    return Table("Time a query", head, rows, note.strip())
+
+
+def _setting(result: Mapping[str, Any], varying: Sequence[str]) -> list[str]:
+    return [f"K = {result['images']}", f"kappa = {result['kappa']}", *(f"{key} {result[key]}" for key in varying)]
+
+
+def _time(row: Mapping[str, Any] | None, *, slowest: bool) -> Cell:
+    if row is None or (slowest and row["queries"] < 2):
+        return None
+    of = row["worst"] if slowest else row
+    ratio = of.get("against_yardstick")
+    return duration(of["median_s"]) + (f", {times(ratio)}" if ratio is not None else "")
+
+
+def _worst_case(results: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        (
+            result["features"],
+            result["images"],
+            result["kappa"],
+            row["name"],
+            duration(row["median_s"]),
+            row["per_dense"],
+            row["worst"]["per_dense"],
+        )
+        for result in results
+        for row in result["rows"]
+        if "per_dense" in row
+    ]
+    head = ("features", "K", "kappa", "matcher", "time", "of the dense path's", "its slowest query")
+    return Table("Where pruning fails: pruned / dense", head, rows, "Features made so that no pair can be ruled out.")
+
+
+def _memory(results: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        (
+            f"K = {result['images']}, kappa = {result['kappa']}",
+            result["memory"]["name"],
+            result["memory"]["imported_bytes"] / 1e6,
+            result["memory"]["peak_bytes"] / 1e6,
+            result["memory"]["grown_bytes"] / 1e6,
+        )
+        for result in results
+        if "memory" in result
+    ]
+    head = ("", "matcher", "before the gallery, MB", "peak, MB", "added after the first match, MB")
+    return Table("Memory of a process that does nothing else", head, rows)
+
+
+def _growth(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """One chart for each kind of features, size and kappa that has several K."""
+    charts = []
+    ordered = sorted(lines, key=lambda line: tuple(line[key] for key in SWEPT))
+    for fixed, members in itertools.groupby(ordered, key=lambda line: tuple(line[key] for key in SWEPT)):
+        swept = {
+            line["name"]: {float(images): seconds for images, seconds in line["median_s"].items()}
+            for line in members
+            if len(line["median_s"]) > 1
+        }
+        if swept:
+            features, size, kappa = fixed
+            title = f"Time against K: {features} features, input {size}, kappa = {kappa}"
+            charts.append(Chart(title, growth_chart(swept, label=title, against="K, gallery images")))
+    return charts
+
+
+def _bars(results: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """One chart a setting, where none has several K."""
+    charts = []
+    for result in results:
+        title = "K = {images}, kappa = {kappa}, {features} features, input {size}".format(**result)
+        bars = {row["name"]: 1e3 * row["median_s"] for row in result["rows"]}
+        charts.append(Chart(title, bar_chart(bars, label=f"Time: {title}", unit="ms a query, median")))
+    return charts
+
+
+def _drawn(results: Sequence[Mapping[str, Any]]) -> str:
+    made = max(result["images"] - result["real_images"] for result in results)
+    if all(result["real_images"] == 0 for result in results):
+        return "The features are drawn."
+    return f"Up to {made} images are others taken again: shifted, turned, dimmed." if made else ""
+
+
+def gpu(document: Mapping[str, Any]) -> Chapter:
+    """Return times on a GPU by both clocks, and the whole chain there."""
+    facts, results, chain = document["gpu"], document["results"], document.get("chain", {"not_measured": "cut short"})
+    name = facts.get("name", facts["architecture"])
+    tables = {"times": _gpu_times(results)}
+    parts: list[Table | Chart] = list(tables.values())
+    if "not_measured" in chain:
+        text = f"The chain wasn't measured: {chain['not_measured']}."
+        finding = ""
+    else:
+        wall = chain["wall_s"]
+        text = (
+            f"The chain takes {duration(wall['p50'])} a frame, {chain['frames_per_s']:.0f} frames a second in batches."
+        )
+        finding = f"On the {name} a frame takes {duration(wall['p50'])}, p99 {duration(wall['p99'])}."
+        rows = [(stage, 1e3 * seconds) for stage, seconds in chain["stages_s"].items()]
+        tables["chain"] = Table("The chain by stage", ("stage", "p50, ms"), rows)
+        parts.append(tables["chain"])
+    return Chapter(finding, Section(f"On a GPU: {name}", text, document["command"], parts), tables)
+
+
+def _gpu_times(results: Sequence[Mapping[str, Any]]) -> Table:
+    head = ("features", "K", "kappa", "batch", "who", "device p50, ms", "p99", "ratio", "wall p50, ms", "p99", "ratio")
+    rows = [
+        (
+            *(result[key] for key in ("features", "images", "kappa", "batch")),
+            row["name"],
+            *_clock(row, "device"),
+            *_clock(row, "wall"),
+        )
+        for result in results
+        for row in result["rows"]
+    ]
+    reasons = {name: why for result in results for name, why in result["left_out"].items()}
+    return Table("Time a call", head, rows, f"Ratios to torch fp16. {left_out(reasons)}".strip())
+
+
+def _clock(row: Mapping[str, Any], clock: str) -> tuple[Cell, Cell, Cell]:
+    if f"{clock}_s" not in row:
+        return None, None, None
+    ratio = row.get(f"yardstick_per_{clock}")
+    seconds = row[f"{clock}_s"]
+    return 1e3 * seconds["p50"], 1e3 * seconds["p99"], None if ratio is None else times(ratio)

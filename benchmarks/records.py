@@ -1,0 +1,93 @@
+"""What accuracy.py has measured so far: a file for each class and setting; a killed run goes on where it stopped.
+
+A record lies under the SHA-256 of everything that its figures depend on: images and masks, the extractor's file and
+what ran it, every setting, spadeline's own code, the versions beside it and the processor. Where any of that differs
+there is no record, and it is measured. A file comes by rename, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import spadeline.engine
+from filelock import FileLock, Timeout
+from spadeline.engine.errors import InputError
+from spadeline.engine.files import replace_file, writing
+
+LOCK, SCRATCH = ".lock", "features"
+
+
+class Records:
+    """A folder of records, which one process at a time writes; use it in a ``with`` statement.
+
+    Raises
+    ------
+    InputError
+        Another process has it; or a record can't be read.
+    OutputError
+        The folder can't be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = FileLock(folder / LOCK, timeout=0)
+
+    def __enter__(self) -> Self:
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire()
+            except Timeout:
+                raise InputError(f"{self._folder}: another run is writing its records here") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what was measured under this key; None: nothing yet."""
+        path = self._path(key)
+        try:
+            found = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: expected a record as it was written, got: {error}; remove it") from error
+        if not isinstance(found, dict) or found.get("key") != json.loads(json.dumps(key)):  # tuples are lists by now
+            raise InputError(f"{path}: expected a record as it was written, got one that was changed; remove it")
+        return dict(found["measured"])
+
+    def write(self, key: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+        """Keep what was measured."""
+        encoded = json.dumps({"key": key, "measured": measured}, indent=2, allow_nan=False).encode()
+        replace_file(self._path(key), encoded + b"\n")
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Lend an empty folder for one class's features; what a killed run left in it goes, and so does this one's."""
+        folder = self._folder / SCRATCH
+        with writing(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _path(self, key: Mapping[str, Any]) -> Path:
+        return self._folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}.json"
+
+
+def code_digest() -> str:
+    """Return a SHA-256 of the code that figures come from: the engine, compiled part included, and ``scored.py``."""
+    engine = Path(spadeline.engine.__file__).parent
+    files = sorted({*engine.glob("*.py"), *engine.glob("_native*.so"), *engine.glob("_native*.pyd")})
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(path.read_bytes()).digest() for path in (*files, Path(__file__).with_name("scored.py")))
+    ).hexdigest()

@@ -1,0 +1,162 @@
+"""One class by one extractor: features once, on the disk, then figures for any number of settings.
+
+The same steps as fit, predict and eval, and so the same figures as ``spadeline eval``'s. No thresholds are made: ROC
+and PRO need none, and they would take more time than all the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from classes import ImageClass
+from numpy.typing import NDArray
+from spadeline.engine.dataset import LabelledImage
+from spadeline.engine.errors import InputError
+from spadeline.engine.evaluation import PRO_LIMITS, true_regions
+from spadeline.engine.extractor import Extractor, Features
+from spadeline.engine.images import Framing, as_rgb, place, read_image
+from spadeline.engine.metrics import pixel_curves, roc
+from spadeline.engine.recipe import ImageRecord, Recipe, create_recipe
+from spadeline.engine.scoring import Scorer
+from spadeline.engine.settings import Settings, Storage
+
+WIDEST_FIRST: tuple[Storage, ...] = ("float32", "float16")
+IMAGE_FIGURES = ("image_rocauc_by_image_score", "image_rocauc_by_map_score")
+PIXEL_FIGURES = ("pixel_rocauc", *(f"aupro_{limit}" for limit in PRO_LIMITS))
+FIGURES = (*IMAGE_FIGURES, *PIXEL_FIGURES)
+
+
+class ScoredClass:
+    """A class's features in one framing: a recipe for each storage, and the test images' features beside them.
+
+    Parameters
+    ----------
+    folder
+        An empty one, for the features.
+    image_class
+        The class.
+    extractor, extractor_path
+        Its features' extractor, and the file of that.
+    framing, storages
+        Of the settings to come.
+    advance
+        Called after each image.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        image_class: ImageClass,
+        extractor: Extractor,
+        extractor_path: Path,
+        *,
+        framing: Framing,
+        storages: Sequence[Storage],
+        advance: Callable[[], object],
+    ) -> None:
+        self._class = image_class
+        self._recipes: dict[str, Recipe] = {}
+
+        def store(storage: Storage, features: Iterator[tuple[ImageRecord, Features]]) -> Recipe:
+            return create_recipe(
+                folder / storage,
+                extractor_path=extractor_path,
+                features=features,
+                count=len(image_class.train),
+                settings=Settings(framing=framing, storage=storage),
+                level_names=extractor.level_names,
+                level_shapes=extractor.level_shapes,
+                input_size=extractor.input_size,
+                embedding_size=extractor.embedding_size,
+            )
+
+        # What float16 keeps of a feature is the same by way of float32.
+        widest, *narrower = (storage for storage in WIDEST_FIRST if storage in storages)
+        self._recipes[widest] = store(widest, _train_features(image_class.train, extractor, framing, advance))
+        for storage in narrower:
+            self._recipes[storage] = store(storage, _stored_features(self._recipes[widest]))
+        self._level_names = extractor.level_names
+        self._tests: list[Path] = []
+        self._masks: list[NDArray[np.int32] | None] = []
+        for index, image in enumerate(image_class.test):
+            frame = read_image(image.path)
+            features = _features(frame, image.path, extractor, framing)
+            self._tests.append(folder / f"{index}.npz")
+            levels: dict[str, Any] = dict(zip(extractor.level_names, features.levels, strict=True))
+            np.savez(self._tests[-1], embedding=features.embedding, **levels)
+            self._masks.append(true_regions(image, frame, extractor.input_size, framing=framing))
+            advance()
+
+    def figures(self, settings: Settings, *, threads: int, advance: Callable[[], object]) -> dict[str, Any]:
+        """Score every test image and return the figures by name, None with a reason where one isn't defined.
+
+        Raises
+        ------
+        InputError
+            Settings that don't fit the features: weights of another number of levels, or kappa beyond the gallery.
+        """
+        scorer = Scorer(self._recipes[settings.storage].with_settings(settings), threads=threads)
+        image_scores, maps = [], []
+        for path in self._tests:
+            with np.load(path) as stored:
+                scores = scorer.score([stored[name][0] for name in self._level_names], stored["embedding"][0])
+            image_scores.append(scores.image_score)
+            maps.append(scores.anomaly_map)
+            advance()
+        return _figures(self._class.test, image_scores, maps, self._masks)
+
+
+def _train_features(
+    paths: Sequence[Path], extractor: Extractor, framing: Framing, advance: Callable[[], object]
+) -> Iterator[tuple[ImageRecord, Features]]:
+    for path in paths:
+        yield ImageRecord(path.as_posix()), _features(read_image(path), path, extractor, framing)
+        advance()
+
+
+def _stored_features(recipe: Recipe) -> Iterator[tuple[ImageRecord, Features]]:
+    for index, record in enumerate(recipe.images):
+        yield record, recipe.features(index)
+
+
+def _features(frame: NDArray[np.uint8], path: Path, extractor: Extractor, framing: Framing) -> Features:
+    try:
+        image, _ = place(as_rgb(frame), extractor.input_size, framing=framing)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return extractor.extract(image[None])
+
+
+def _figures(
+    tests: Sequence[LabelledImage],
+    image_scores: Sequence[float],
+    maps: Sequence[NDArray[np.float32]],
+    masks: Sequence[NDArray[np.int32] | None],
+) -> dict[str, Any]:
+    figures: dict[str, float | None] = dict.fromkeys(FIGURES)
+    reasons: dict[str, str] = {}
+    labels, map_scores = [image.label for image in tests], [values.max() for values in maps]
+    for name, scores in zip(IMAGE_FIGURES, (image_scores, map_scores), strict=True):
+        try:
+            figures[name] = roc(labels, scores).area()
+        except InputError as error:
+            reasons[name] = str(error)
+    try:
+        figures |= _pixel_figures(tests, maps, masks)
+    except InputError as error:
+        reasons |= dict.fromkeys(PIXEL_FIGURES, str(error))
+    return {"figures": figures, "not_computed": reasons}
+
+
+def _pixel_figures(
+    tests: Sequence[LabelledImage], maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.int32] | None]
+) -> dict[str, float]:
+    if not any(image.mask_path for image in tests):
+        raise InputError("masks: expected one for at least one abnormal image, got none")
+    known = [(mask, values) for mask, values in zip(masks, maps, strict=True) if mask is not None]
+    pixels, regions = pixel_curves([mask for mask, _ in known], [values for _, values in known])
+    areas = (pixels.area(), *(regions.area(limit) for limit in PRO_LIMITS))
+    return dict(zip(PIXEL_FIGURES, areas, strict=True))

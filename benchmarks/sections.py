@@ -1,0 +1,35 @@
+"""From a benchmark's document to its chapter of the page: finding, charts, tables, those that a README may take.
+
+One function for each kind of document. Figures are the documents'; only ratios and units are made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from accuracy_sections import accuracy
+from chapter import Chapter
+from frame_sections import bench, detectors, pipeline
+from matcher_sections import gpu, matcher
+from spadeline.engine.errors import InputError
+
+KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's order
+    "bench": bench,
+    "pipeline": pipeline,
+    "detectors": detectors,
+    "accuracy": accuracy,
+    "matcher": matcher,
+    "gpu": gpu,
+}
+
+
+def chapter(document: Any, name: str) -> Chapter:
+    """Return a document's chapter; InputError, with the file's ``name``, for what no benchmark here wrote."""
+    kind = document.get("benchmark") if isinstance(document, Mapping) else None
+    if kind not in KINDS:
+        raise InputError(f"{name}: expected a document of one of {', '.join(KINDS)}, got {kind!r} as its benchmark")
+    try:
+        return KINDS[kind](document)
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{name}: expected a document as {kind}.py writes it, got {error!r}") from error
