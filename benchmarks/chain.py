@@ -52,6 +52,7 @@ class TorchExtractor:
             "float16" if device == "cuda" else "float32"
         )  # a processor has no quick float16
         self.provider = f"torch on {device}"
+        self.provider_times_s: dict[str, float] = {}
         self.input_size = (size, size)
         model = build(STAND_IN, weights, levels=self.level_names, input_size=self.input_size).at(self.precision)
         self._torch, self._model = torch, model.to(memory_format=torch.channels_last).to(device)

@@ -10,6 +10,7 @@ from typing import Any
 
 from accuracy_sections import accuracy
 from chapter import Chapter
+from extractor_sections import extractor
 from frame_sections import bench, detectors, pipeline
 from matcher_sections import gpu, matcher
 from spadeline.engine.errors import InputError
@@ -19,6 +20,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's or
     "pipeline": pipeline,
     "detectors": detectors,
     "accuracy": accuracy,
+    "extractor": extractor,
     "matcher": matcher,
     "gpu": gpu,
 }

@@ -143,6 +143,7 @@ class Detector:
             "generation": self.recipe.generation,
             "images": len(self.recipe.images),
             "extractor": self.extractor.provider,
+            "provider_times_s": self.extractor.provider_times_s,
             "precision": self.extractor.precision,
             "backbone": self.extractor.metadata.get("spadeline.backbone", "unknown"),
             "weights": self.extractor.metadata.get("spadeline.weights", "unknown"),

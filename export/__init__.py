@@ -1,15 +1,20 @@
 """Backbone export: the only part of spadeline that needs torch, and only while it exports."""
 
 from .choices import BACKBONES, LEVELS, PRECISIONS, Precision
+from .cost import Cost
 from .extractor import ExportReport, export_extractor
+from .quantized import Quantization, quantize_extractor
 from .verify import OutputCheck
 
 __all__ = [
     "BACKBONES",
     "LEVELS",
     "PRECISIONS",
+    "Cost",
     "ExportReport",
     "OutputCheck",
     "Precision",
+    "Quantization",
     "export_extractor",
+    "quantize_extractor",
 ]

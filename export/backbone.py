@@ -32,15 +32,19 @@ OPSET = 18
 class Backbone(nn.Module):
     """uint8 frames (n, height, width, 3) RGB → the wanted levels, finest first, and the embedding.
 
-    ``input_size`` is (height, width); ``output_names`` are those of the tensors that a call returns.
+    ``input_size`` is (height, width); ``output_names`` are those of the tensors that a call returns. The embedding is
+    the pooled level of that name, at or after the coarsest of the levels.
     """
 
     scale: torch.Tensor
     offset: torch.Tensor
 
-    def __init__(self, resnet: nn.Module, *, levels: tuple[str, ...], input_size: tuple[int, int]) -> None:
+    def __init__(
+        self, resnet: nn.Module, *, levels: tuple[str, ...], input_size: tuple[int, int], embedding: str = LEVELS[-1]
+    ) -> None:
         super().__init__()
         self.resnet = resnet
+        self.stages = LEVELS[: LEVELS.index(embedding) + 1]  # what comes after the embedding's level is not run
         self.input_size = input_size
         self.output_names = (*levels, "embedding")
         # (x / 255 - mean) / deviation as one multiply-add.
@@ -55,7 +59,7 @@ class Backbone(nn.Module):
         x = x.to(resnet.conv1.weight.dtype)
         x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(x))))
         outputs = []
-        for level in LEVELS:
+        for level in self.stages:
             x = getattr(resnet, level)(x)
             if level in self.output_names:
                 outputs.append(x)
@@ -69,7 +73,14 @@ class Backbone(nn.Module):
         return lower
 
 
-def build(backbone: str, weights: Weights, *, levels: tuple[str, ...], input_size: tuple[int, int]) -> Backbone:
+def build(
+    backbone: str,
+    weights: Weights,
+    *,
+    levels: tuple[str, ...],
+    input_size: tuple[int, int],
+    embedding: str = LEVELS[-1],
+) -> Backbone:
     """Return the backbone in float64, in evaluation mode.
 
     Raises
@@ -83,7 +94,11 @@ def build(backbone: str, weights: Weights, *, levels: tuple[str, ...], input_siz
     _check_fit(weights, resnet.state_dict(), backbone)
     resnet.double().to_empty(device="cpu")
     resnet.load_state_dict(weights.tensors, strict=False)  # fc may remain, counters of batches may lack
-    return Backbone(resnet, levels=levels, input_size=input_size).eval().requires_grad_(requires_grad=False)
+    return (
+        Backbone(resnet, levels=levels, input_size=input_size, embedding=embedding)
+        .eval()
+        .requires_grad_(requires_grad=False)
+    )
 
 
 def to_onnx(model: Backbone, *, precision: Precision, properties: Mapping[str, str]) -> bytes:

@@ -6,14 +6,16 @@ from typing import Any, Literal, get_args
 
 from ..engine.errors import InputError
 
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "int8"]
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2")
 LEVELS = ("layer1", "layer2", "layer3", "layer4")
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 STRIDE = 32  # of layer4: with a size that isn't a multiple of it, a level isn't half of the one before
 
 
-def check_choices(backbone: str, levels: tuple[str, ...], input_size: Any, precision: str) -> None:
+def check_choices(
+    backbone: str, levels: tuple[str, ...], input_size: Any, precision: str, embedding: str = LEVELS[-1]
+) -> None:
     """Raise :class:`InputError` for the first argument that no export can have."""
     if backbone not in BACKBONES:
         raise InputError(f"backbone: expected one of {', '.join(BACKBONES)}, got {backbone!r}")
@@ -26,3 +28,8 @@ def check_choices(backbone: str, levels: tuple[str, ...], input_size: Any, preci
         raise InputError(f"input_size: expected (height, width) in positive multiples of {STRIDE}, got {input_size!r}")
     if precision not in PRECISIONS:
         raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+    coarser = LEVELS[LEVELS.index(levels[-1]) :]
+    if embedding not in coarser:
+        raise InputError(
+            f"embedding: expected the coarsest of levels or a coarser one, {', '.join(coarser)}, got {embedding!r}"
+        )

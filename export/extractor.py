@@ -1,24 +1,23 @@
 """A torchvision ResNet as one ONNX file that keeps the extractor's contract and was compared with torch.
 
 The file is written beside its target and renamed only after it was verified, so a failed export leaves
-whatever stood there before. Importing this module imports neither torch nor ONNX; exporting does. Not done
-here: training, quantising, or choosing the levels for a product.
+whatever stood there before. An int8 file is made of the verified float32 one. Importing this module imports neither
+torch nor ONNX; exporting does. Not done here: training, or choosing the levels for a product.
 """
 
 from __future__ import annotations
 
-import errno
-import importlib
 import os
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from ..engine.errors import DependencyError
-from ..engine.files import writing
+from ..engine.errors import InputError
+from ..engine.images import Framing
 from .choices import Precision, check_choices
+from .quantized import LEAST_CORRELATION, MOST_ROCAUC_LOSS, Quantization, Task, quantize_into
+from .target import replacing, require_packages, write_durably
 from .verify import OutputCheck, verify
 
 
@@ -36,8 +35,13 @@ class ExportReport:
         ``torchvision IMAGENET1K_V1``, the weights file's name, or ``random``.
     weights_sha256
         Hexadecimal SHA-256 of the weights file; of the tensors' bytes in key order for random weights.
+    embedding
+        The level that the embedding is pooled from.
     checks
-        Per output, in the file's order: the largest error seen and the tolerance it had to keep.
+        Per output, in the file's order: the largest error seen and the tolerance it had to keep; at int8 those of the
+        float32 graph that was quantized.
+    quantization
+        At int8 what was calibrated and what it cost, else None.
     """
 
     path: Path
@@ -47,7 +51,9 @@ class ExportReport:
     precision: Precision
     weights: str
     weights_sha256: str
+    embedding: str
     checks: tuple[OutputCheck, ...]
+    quantization: Quantization | None
 
 
 def export_extractor(
@@ -58,11 +64,17 @@ def export_extractor(
     input_size: tuple[int, int] = (224, 224),
     weights: str | os.PathLike[str] = "torchvision",
     precision: Precision = "float32",
+    embedding: str = "layer4",
+    calibration_images: str | os.PathLike[str] | None = None,
+    framing: Framing = "whole",
+    evaluation_images: str | os.PathLike[str] | None = None,
+    least_correlation: float = LEAST_CORRELATION,
+    most_rocauc_loss: float = MOST_ROCAUC_LOSS,
 ) -> ExportReport:
     """Write a backbone as an extractor: ``image`` → its levels and ``embedding``.
 
     ``image`` is uint8 (n, height, width, 3) RGB with n free; normalisation is inside. The levels are
-    (n, c, h, w) in `precision`; ``embedding`` is the average-pooled ``layer4``, float32 (n, d).
+    (n, c, h, w), float16 at that precision, else float32; ``embedding`` is an average-pooled level, float32 (n, d).
 
     Parameters
     ----------
@@ -79,7 +91,12 @@ def export_extractor(
         or ``.safetensors`` file with a state dict, with or without ``fc``; ``"random"``: the same ones every
         time, for trials only.
     precision
-        Of weights, arithmetic and levels. Normalisation and pooling are float32 in both.
+        Of weights and arithmetic. Normalisation and pooling are never below float32.
+    embedding
+        The level to pool: of `levels` or a coarser one. What comes after it and after the last of `levels` is left
+        out: smaller and faster, but an image's nearest normal images may be others.
+    calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss
+        For ``"int8"`` alone: see :func:`quantize_extractor`.
 
     Raises
     ------
@@ -88,7 +105,8 @@ def export_extractor(
     OutputError
         `path` can't be written.
     ExportError
-        Weights can't be had or don't fit the backbone, or the exported graph disagrees with torch.
+        Weights can't be had or don't fit the backbone, the exported graph disagrees with torch, or int8 costs more
+        than it may.
     DependencyError
         A package that an export needs is missing.
 
@@ -98,29 +116,38 @@ def export_extractor(
         The weights are random.
     """
     target, levels = Path(path), tuple(levels)
-    check_choices(backbone, levels, input_size, precision)
-    _require_packages()
+    check_choices(backbone, levels, input_size, precision, embedding)
+    if (precision == "int8") != (calibration_images is not None):
+        raise InputError(
+            "calibration_images: expected a folder of normal images for precision 'int8' and none for others, got "
+            f"{calibration_images!r} for {precision!r}"
+        )
+    task = None
+    if calibration_images is not None:
+        task = Task(calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss)
+    require_packages("torch", "torchvision", "onnx", "onnxscript")
     from .backbone import build, to_onnx  # noqa: PLC0415 - imports torch
     from .weights import load_weights  # noqa: PLC0415 - imports torch
 
-    with _replacing(target) as partial:
+    with replacing(target) as partial, TemporaryDirectory(prefix="spadeline-export-") as folder:
         loaded = load_weights(backbone, weights)
-        model = build(backbone, loaded, levels=levels, input_size=input_size)
+        model = build(backbone, loaded, levels=levels, input_size=input_size, embedding=embedding)
+        exported: Precision = "float32" if precision == "int8" else precision
         properties = {
             "backbone": backbone,
             "levels": ",".join(levels),
+            "embedding": embedding,
             "input_size": "{}x{}".format(*input_size),
             "color": "rgb",
             "weights": loaded.name,
             "weights_sha256": loaded.sha256,
-            "precision": precision,
+            "precision": exported,
         }
-        graph = to_onnx(model, precision=precision, properties=properties)
-        with writing(target), partial.open("wb") as file:
-            file.write(graph)
-            file.flush()
-            os.fsync(file.fileno())  # the bytes are on the disk before the name is
-        checks = verify(model, partial, precision=precision)
+        graph = to_onnx(model, precision=exported, properties=properties)
+        written = partial if task is None else Path(folder) / "float32.onnx"
+        write_durably(written, graph, target=target)
+        checks = verify(model, written, precision=exported)
+        quantization = None if task is None else quantize_into(partial, written, task, target=target)
     return ExportReport(
         path=target,
         backbone=backbone,
@@ -129,35 +156,7 @@ def export_extractor(
         precision=precision,
         weights=loaded.name,
         weights_sha256=loaded.sha256,
+        embedding=embedding,
         checks=checks,
+        quantization=quantization,
     )
-
-
-def _require_packages() -> None:
-    """Import what an export needs now: a missing package is better known before a download than after."""
-    commands = dict.fromkeys(("torch", "torchvision", "onnx", "onnxscript"), "pip install 'spadeline[export]'")
-    commands["onnxruntime"] = "pip install 'spadeline[cpu]' (or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
-    for package, command in commands.items():
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise DependencyError(f"{package} is not installed: {command}") from error
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Reserve a hidden file beside `target`: renamed to `target` on success, deleted on any failure.
-
-    Reserving comes first: a folder that can't be written is known before anything is downloaded or computed.
-    """
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    with writing(target):
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        partial.touch(exist_ok=False)
-    try:
-        yield partial
-        with writing(target):
-            partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -146,6 +146,7 @@ def test_metadata_says_what_was_exported(exported, weights_file):
     assert exported.session.get_modelmeta().custom_metadata_map == {
         "spadeline.backbone": "resnet18",
         "spadeline.levels": "layer1,layer2,layer3,layer4",
+        "spadeline.embedding": "layer4",
         "spadeline.input_size": "64x96",
         "spadeline.color": "rgb",
         "spadeline.weights": "plant.pth",
@@ -204,6 +205,19 @@ def test_subset_of_levels_and_identical_bytes_from_random_weights(tmp_path):
     assert shapes == {"layer2": (3, 128, 4, 8), "layer4": (3, 512, 1, 2), "embedding": (3, 512)}
 
 
+def test_an_embedding_of_a_lower_level_leaves_out_what_follows(exported, weights_file, tmp_path):
+    options = {"backbone": "resnet18", "levels": ("layer1", "layer2"), "input_size": SMALL, "weights": weights_file}
+    lower = export(tmp_path / "e.onnx", **options, embedding="layer3")
+    images = frames(2, SMALL)
+    whole, got = exported.run(images), lower.run(images)
+    np.testing.assert_array_equal(got["layer2"], whole["layer2"])
+    np.testing.assert_allclose(got["embedding"], whole["layer3"].mean((2, 3)), rtol=1e-5)
+    assert (
+        lower.report.embedding == lower.session.get_modelmeta().custom_metadata_map["spadeline.embedding"] == "layer3"
+    )
+    assert lower.report.path.stat().st_size < 0.3 * exported.report.path.stat().st_size  # layer4 has most weights
+
+
 @pytest.mark.parametrize("size", [(224, 224), (256, 320)])
 @pytest.mark.parametrize("backbone", ["resnet18", "wide_resnet50_2"])
 def test_real_sizes(tmp_path, backbone, size):
@@ -235,7 +249,12 @@ def test_real_sizes(tmp_path, backbone, size):
         ({"input_size": (64.0, 64)}, r"got \(64.0, 64\)"),
         ({"input_size": 224}, "input_size: .* got 224"),
         ({"input_size": (224,)}, r"input_size: .* got \(224,\)"),
-        ({"precision": "bfloat16"}, "precision: expected one of float32, float16, got 'bfloat16'"),
+        ({"precision": "bfloat16"}, "precision: expected one of float32, float16, int8, got 'bfloat16'"),
+        (
+            {"levels": ("layer1", "layer3"), "embedding": "layer2"},
+            "embedding: expected the coarsest of levels or a coarser one, layer3, layer4, got 'layer2'",
+        ),
+        ({"embedding": "fc"}, "embedding: expected .*, got 'fc'"),
         ({"weights": "imagenet"}, "weights: expected 'torchvision', 'random' or a .*file, got 'imagenet'"),
     ],
 )

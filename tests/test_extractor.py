@@ -3,6 +3,7 @@
 import ctypes
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -358,12 +359,13 @@ def test_a_graph_that_fails_later(tiny, monkeypatch):
 
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
 
 
 @pytest.fixture
 def runtime(monkeypatch):
     """ONNX Runtime with providers of the test's choosing; ``asked`` records what each session was opened with."""
-    state = SimpleNamespace(offered=[CPU], works=[CPU], asked=[], options=None)
+    state = SimpleNamespace(offered=[CPU], works=[CPU], asked=[], options=None, delays_s={})
     real = onnxruntime.InferenceSession
 
     def open_session(path, options, *, providers, enable_fallback):
@@ -374,6 +376,8 @@ def runtime(monkeypatch):
             raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
         session = real(path, options, providers=[CPU])
         session.get_providers = lambda: [name for name in names if name in (state.works or [CPU])]
+        run, delay_s = session.run, state.delays_s.get(session.get_providers()[0], 0)
+        session.run = lambda *arguments: (time.sleep(delay_s), run(*arguments))[1]
         return session
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
@@ -403,6 +407,26 @@ def test_auto_takes_the_cpu_where_cuda_is_offered_but_fails(tiny, runtime, works
     runtime.offered, runtime.works = [CUDA, CPU], works
     assert Extractor(tiny).provider == CPU
     assert runtime.asked == [[CUDA, CPU], [CPU]]
+
+
+@pytest.mark.parametrize(("openvino_s", "taken"), [(0.001, OPENVINO), (0.03, CPU)])
+def test_openvino_runs_where_it_is_measured_faster(tiny, runtime, openvino_s, taken):
+    runtime.offered = runtime.works = [OPENVINO, CPU]
+    runtime.delays_s = {CPU: 0.01, OPENVINO: openvino_s}
+    extractor = Extractor(tiny, device="cpu", threads=1)
+    assert extractor.provider == taken
+    assert list(extractor.provider_times_s) == [CPU, OPENVINO]
+    assert extractor.provider_times_s[CPU] >= 0.01
+    assert extractor.provider_times_s[OPENVINO] >= openvino_s
+    assert runtime.asked == [[CPU], [OPENVINO, CPU]]
+    assert runtime.provider_options[1]["precision"] == "ACCURACY"
+    assert (extractor.on_one_thread().provider, extractor.on_one_thread() is extractor) == (taken, taken == OPENVINO)
+
+
+def test_openvino_that_does_not_load_the_graph_is_not_taken(tiny, runtime):
+    runtime.offered = [OPENVINO, CPU]
+    extractor = Extractor(tiny, device="cpu")
+    assert (extractor.provider, extractor.provider_times_s) == (CPU, {})
 
 
 def test_cpu_never_tries_cuda(tiny, runtime):

@@ -83,6 +83,15 @@ def test_the_growth_legend_is_in_the_order_in_which_lines_end():
     assert said.index("high, slope 1.55") < said.index("alone") < said.index("low, slope -0.42")
 
 
+def test_a_takt_far_from_all_percentiles_is_in_the_picture():
+    svg = latency_chart({"a": FIGURES}, label="x", takt_s=0.0005)
+    assert {"takt 0.500 ms", "1 ms"} <= set(texts(svg))  # the axis starts before the takt
+
+
+def test_stages_of_many_seconds_are_said_in_full():
+    assert "2,519" in texts(stage_chart({"a": {"match": 2.519}}, label="x"))
+
+
 def test_stages_are_drawn_in_a_frames_order():
     svg = stage_chart({"a": STAGES}, label="x")
     order = [svg.index(f"var(--series-{number})") for number in (5, 1, 4, 2, 3)]
@@ -112,6 +121,7 @@ def test_spreading_keeps_the_order_the_gap_and_the_middle(values, gap):
         (0.12, "120 ms"),
         (0.9999, "1.00 s"),
         (1.0, "1.00 s"),
+        (1234.0, "1,234 s"),
         (81.04, "81.0 s"),
         (0.00042, "0.420 ms"),
     ],

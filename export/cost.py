@@ -1,0 +1,123 @@
+"""What quantization costs: a detector with the int8 extractor beside one with the float32 extractor.
+
+Both are fitted on the images that calibrated the integers, and both inspect normal images that neither has seen.
+Such an image's map shows no defect, only what separates good parts from each other: the floor that defects must rise
+above. So the cost is taken where it shows most:
+
+    map correlation = the smallest correlation of an image's two maps
+
+A labelled data set adds the loss of each ROCAUC. Scale alone isn't a cost: thresholds are made with the extractor in
+use. How far the images' scores move stands beside it, in their own standard deviations. Time is not measured here:
+``benchmarks/extractor.py`` does that.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..engine.dataset import Dataset
+from ..engine.detector import Detector
+from ..engine.errors import ExportError
+from ..engine.evaluation import evaluate
+from ..engine.fitting import fit
+from ..engine.images import Framing, read_image
+from ..engine.settings import Settings
+
+ROCAUCS = ("image_rocauc_by_map_score", "image_rocauc_by_image_score", "pixel_rocauc")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How far the int8 extractor's results are from the float32 extractor's.
+
+    Attributes
+    ----------
+    held_out
+        Normal images that both have inspected.
+    map_correlation
+        The smallest over these images, of the two anomaly maps.
+    score_shift
+        The largest change of an image's map maximum, each standardised with the mean and the deviation of all these
+        maxima at its own precision.
+    rocauc
+        By name, as evaluations have them: at float32 and at int8. Empty without labelled images.
+    """
+
+    held_out: int
+    map_correlation: float
+    score_shift: float
+    rocauc: dict[str, tuple[float, float]]
+
+    def check(self, *, least_correlation: float, most_rocauc_loss: float) -> None:
+        """Raise :class:`ExportError`, with the figure, where a bound isn't kept."""
+        if not self.map_correlation >= least_correlation:  # NaN isn't either
+            raise ExportError(
+                f"int8: expected anomaly maps that correlate with float32's by {least_correlation:g} or more, got "
+                f"{self.map_correlation:.4f} on the worst of {self.held_out} normal images"
+            )
+        for name, (before, after) in self.rocauc.items():
+            if not before - after <= most_rocauc_loss:
+                raise ExportError(
+                    f"int8: expected a loss of {name} of at most {most_rocauc_loss:g}, got {before - after:.4f}: "
+                    f"{before:.4f} at float32, {after:.4f} at int8"
+                )
+
+
+def measure_cost(
+    float32: Path,
+    int8: Path,
+    *,
+    gallery: Sequence[Path],
+    held_out: Sequence[Path],
+    framing: Framing,
+    labelled: Dataset | None,
+    threads: int | None = None,
+) -> Cost:
+    """Fit both extractors on `gallery`, and compare their maps of `held_out` and their ROCAUC on `labelled`.
+
+    A labelled data set that brings normal images to fit on is evaluated with these.
+
+    Raises
+    ------
+    InputError, ExtractorError
+        As :func:`~..engine.fit` and :func:`~..engine.evaluation.evaluate` raise them.
+    """
+    maps, figures = [], []
+    for extractor in (float32, int8):
+        with tempfile.TemporaryDirectory(prefix="spadeline-cost-") as folder:
+            recipe = Path(folder) / "recipe"
+            detector = _fitted(extractor, recipe, gallery, framing, threads)
+            maps.append(np.stack([detector.predict(read_image(path)).anomaly_map.ravel() for path in held_out]))
+            if labelled is not None:
+                if labelled.train:
+                    detector = _fitted(extractor, recipe, labelled.train, framing, threads)
+                summary = evaluate(detector, labelled).summary()
+                figures.append({name: summary[name] for name in ROCAUCS})
+    correlations = [float(np.corrcoef(before, after)[0, 1]) for before, after in zip(*maps, strict=True)]
+    scores = np.stack([image_maps.max(axis=1) for image_maps in maps]).astype(np.float64)
+    standardised = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)
+    return Cost(
+        held_out=len(held_out),
+        map_correlation=min(correlations),
+        score_shift=float(np.abs(standardised[1] - standardised[0]).max()),
+        rocauc={
+            name: (figures[0][name], figures[1][name]) for name in ROCAUCS if figures and figures[0][name] is not None
+        },
+    )
+
+
+def _fitted(
+    extractor: Path, recipe: str | os.PathLike[str], images: Sequence[Path], framing: Framing, threads: int | None
+) -> Detector:
+    defaults = Settings()
+    settings = Settings(
+        framing=framing, k_score=min(defaults.k_score, len(images)), k_gallery=min(defaults.k_gallery, len(images))
+    )
+    fit(images, recipe, extractor=extractor, settings=settings, device="cpu", threads=threads, overwrite=True)
+    return Detector.load(recipe, device="cpu", threads=threads)

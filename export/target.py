@@ -1,0 +1,52 @@
+"""The file that an export writes: beside its target, and renamed only once it is known to be good."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..engine.errors import DependencyError
+from ..engine.files import writing
+
+
+def require_packages(*packages: str) -> None:
+    """Import these packages and ONNX Runtime now: a missing one is better known before a download than after."""
+    commands = dict.fromkeys(packages, "pip install 'spadeline[export]'")
+    commands["onnxruntime"] = "pip install 'spadeline[cpu]' (or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
+    for package, command in commands.items():
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise DependencyError(f"{package} is not installed: {command}") from error
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Reserve a hidden file beside `target`: renamed to `target` on success, deleted on any failure.
+
+    Reserving comes first: a folder that can't be written is known before anything is downloaded or computed.
+    """
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    with writing(target):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        partial.touch(exist_ok=False)
+    try:
+        yield partial
+        with writing(target):
+            partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, content: bytes, *, target: Path) -> None:
+    """Write a reserved file: its bytes are on the disk before it gets the name of `target`."""
+    with writing(target), path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
