@@ -79,9 +79,9 @@ def retrieve(
     embedding: torch.Tensor, embeddings: torch.Tensor, *, images: int, k_score: int
 ) -> tuple[torch.Tensor, float]:
     """Return the ids of the nearest images, and the mean squared distance to the nearest few."""
-    distances = torch.cdist(embedding, embeddings)[0]
-    nearest = distances.topk(min(images, len(embeddings)), largest=False)
-    return nearest.indices, float(nearest.values[:k_score].square().mean())
+    distances = torch.cdist(embedding, embeddings, compute_mode="donot_use_mm_for_euclid_dist")[0]
+    nearest = distances.topk(min(max(images, k_score), len(embeddings)), largest=False)
+    return nearest.indices[:images], float(nearest.values[:k_score].square().mean())
 
 
 def match(pixels: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:

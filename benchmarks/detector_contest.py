@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spadeline.engine.latency import latency
 from spadeline.engine.metrics import pixel_curves, roc
 
-# Of a map's maximum, and of an image score: spadeline stores its gallery in float16, and a peer's sums lose digits.
+# Of the largest over all frames: spadeline stores its gallery in float16, and a peer's sums lose digits.
 SAME_MAP = 1e-3
 FITTED = "fitted"  # an empty file, written last
 CODE = Path(__file__).parent
@@ -251,11 +251,23 @@ def accuracy(answers: Sequence[Answer], truth: Truth) -> dict[str, float | None]
 
 
 def difference_of(answers: Sequence[Answer], ours: Sequence[Answer]) -> float:
-    """Return how far maps and scores lie apart: a map by its maximum, a score by itself; the largest of all frames."""
-    largest = 0.0
-    for one, other in zip(answers, ours, strict=True):
-        largest = max(largest, float(np.abs(one.anomaly_map - other.anomaly_map).max() / other.anomaly_map.max()))
-        for here, there in ((one.score, other.score), (one.embedding_score, other.embedding_score)):
-            if here is not None and there is not None:
-                largest = max(largest, abs(here - there) / there)
-    return largest
+    """Return the largest difference of maps and scores, each as a share of the largest of ours over all frames.
+
+    Over all frames, since float16 loses shares of the features: beside them a good part's distances may be tiny.
+    """
+    shares = [
+        np.abs(np.subtract(here, there)).max() / np.max(there)
+        for here, there in (
+            ([answer.anomaly_map for answer in answers], [answer.anomaly_map for answer in ours]),
+            ([answer.score for answer in answers], [answer.score for answer in ours]),
+            *_embedding_scores(answers, ours),
+        )
+    ]
+    return float(max(shares))
+
+
+def _embedding_scores(
+    answers: Sequence[Answer], ours: Sequence[Answer]
+) -> list[tuple[list[float | None], list[float | None]]]:
+    pair = [answer.embedding_score for answer in answers], [answer.embedding_score for answer in ours]
+    return [] if None in (*pair[0], *pair[1]) else [pair]

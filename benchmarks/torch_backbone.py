@@ -1,8 +1,8 @@
 """An extractor's ONNX file as a torch module: so all detectors have the same backbone with the same weights.
 
 Read is what convolutional backbones are made of; another operator is an error. What stands before the first
-convolution, the normalisation, becomes a mean and a deviation for each channel, since torch's users normalise outside
-their backbones. Nothing is rounded. Runs where the peers are installed: it needs torch and onnx, not spadeline.
+convolution or pooling, the normalisation, becomes a mean and a deviation for each channel: torch's users normalise
+outside their backbones. Nothing is rounded. Runs where the peers are installed: it needs torch and onnx, not spadeline.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def load_backbone(path: Path) -> TorchBackbone:
     model = onnx.shape_inference.infer_shapes(onnx.load(path))  # the extraction of a part asks for its shapes
     constants = {item.name: torch.tensor(onnx.numpy_helper.to_array(item)) for item in model.graph.initializer}
     nodes = list(model.graph.node)
-    first = next(index for index, node in enumerate(nodes) if node.op_type == "Conv")
+    first = next(index for index, node in enumerate(nodes) if node.op_type in ("AveragePool", "Conv", "MaxPool"))
     order, mean, deviation = _normalisation(model, nodes[first].input[0])
-    weights = nodes[first].input[1]
+    weights = next(node for node in nodes if node.op_type == "Conv").input[1]
     constants[weights] = constants[weights][:, order]  # its channels in the image's order
     outputs = [output.name for output in model.graph.output]
     module = _build(nodes[first:], constants, nodes[first].input[0], outputs)
