@@ -88,6 +88,7 @@ def stage_chart(stages_s: Mapping[str, Mapping[str, float]], *, label: str) -> s
             _name_above(axes, row, name, f"{duration(start)}")
         _rows(axes, len(stages_s), longest)
         axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
+        axes.locator_params(axis="x", nbins=5)  # "400 ms" is wide
 
     return draw_svg(draw, label, size_inches=_tall(len(stages_s), legend=2), columns=3)
 

@@ -100,7 +100,13 @@ int main(int count, char** arguments) {
     for (const Kernels* kernels : available_kernels()) std::printf(" %s", kernels->name);
     std::printf("\n");
     if (count <= 2) check(large_case());
-    for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) check(random_case(i));
+    for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) {
+        check(random_case(i));
+        if ((i - seed + 1) % 1000 == 0) {  // ten minutes or so
+            std::printf("%" PRIu64 " cases, %d failures\n", i - seed + 1, failures.load());
+            std::fflush(stdout);
+        }
+    }
     std::printf("%" PRId64 " of %" PRId64 " pairs of cells were looked into\n", passed_of_all, pairs_of_all);
     expect(count > 2 || passed_of_all < pairs_of_all / 2, "bounds rule hardly anything out");
     return report();
