@@ -249,9 +249,10 @@ def test_closing_does_not_wait_for_a_silent_camera(monkeypatch):
 
 def test_ctrl_c_ends_it(recipe_folder):
     program = f"""
-import itertools, threading
+import itertools, signal, threading
 import numpy as np
 from spadeline.engine import Detector
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in a shell's background begins without
 detector = Detector.load({str(recipe_folder)!r}, device="cpu", threads=2)
 frame = np.zeros((64, 64, 3), np.uint8)
 try:
@@ -262,10 +263,13 @@ except KeyboardInterrupt:
     print("interrupted", [thread.name for thread in threading.enumerate() if thread.name.startswith("spadeline")])
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "running\n"
-        os.kill(process.pid, signal.SIGINT)
-        assert process.communicate(timeout=60)[0] == "interrupted []\n"
-        assert process.returncode == 0
+        try:
+            assert process.stdout.readline() == "running\n"
+            os.kill(process.pid, signal.SIGINT)
+            assert process.communicate(timeout=60)[0] == "interrupted []\n"
+            assert process.returncode == 0
+        finally:
+            process.kill()  # one that ran on would hold up the tests for good
 
 
 def test_several_streams_share_the_workers(detector):
