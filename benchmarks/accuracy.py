@@ -29,7 +29,8 @@ from report import print_environment
 from scored import ScoredClass
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import InputError, SpadelineError
-from spadeline.engine.extractor import Device, Extractor
+from spadeline.engine.extractor import Extractor
+from spadeline.engine.session import Device
 from spadeline.engine.settings import Settings
 from tqdm import tqdm
 

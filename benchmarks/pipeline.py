@@ -25,6 +25,7 @@ from features import as_if_taken_again
 from report import print_environment
 from resized import resized_extractor
 from spadeline.engine import Detector, Recipe, Settings, fit
+from spadeline.engine.arguments import size
 from spadeline.engine.bench import describe, prepared
 from spadeline.engine.detector import Frame
 from spadeline.engine.environment import environment
@@ -169,8 +170,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--queries", type=Path, required=True, help="a folder of other images, as the camera's frames")
     swept = parser.add_argument_group("settings: the first value of each is the base, the others replace it one by one")
     swept.add_argument("--extractor", nargs="+", type=Path, required=True, help="ONNX files that keep the contract")
-    swept.add_argument("--input", nargs="+", type=_size, dest="input_size", metavar="HxW", help="the extractor's own")
-    swept.add_argument("--frame", nargs="+", type=_size, dest="frame_size", metavar="HxW", help="the images' own")
+    swept.add_argument("--input", nargs="+", type=size, dest="input_size", metavar="HxW", help="the extractor's own")
+    swept.add_argument("--frame", nargs="+", type=size, dest="frame_size", metavar="HxW", help="the images' own")
     swept.add_argument("--gallery", nargs="+", type=int, dest="gallery_images", metavar="N", help="all of the images")
     swept.add_argument("--threads", nargs="+", type=int, default=[os.cpu_count() or 1])
     parser.add_argument("-K", type=int, default=Settings().k_gallery, dest="k_gallery", help="gallery images searched")
@@ -192,14 +193,6 @@ def _options() -> argparse.Namespace:
     if options.json is not None and not options.json.absolute().parent.is_dir():
         parser.error(f"expected a folder that exists, got {options.json}")
     return options
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        height, width = (int(side) for side in text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, as 256x320, got {text!r}") from None
-    return height, width
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from .extractor import Device
 from .images import Framing
+from .session import Device
 from .settings import Distance, LabelRule, Settings, Storage, Upsampling
 
 if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no parameter when it runs
@@ -60,7 +60,7 @@ def _export(commands: Commands) -> None:
     )
     export.add_argument("--levels", default="layer1,layer2,layer3", help="stages to return, finest first")
     export.add_argument("--embedding", default="layer4", help="stage to pool; a lower one leaves out what follows")
-    export.add_argument("--input-size", type=_size, default=(224, 224), metavar="HxW", help="multiples of 32")
+    export.add_argument("--input-size", type=size, default=(224, 224), metavar="HxW", help="multiples of 32")
     export.add_argument("--weights", default="torchvision", help="torchvision, a .pth or .safetensors file, or random")
     export.add_argument(
         "--precision",
@@ -208,7 +208,8 @@ def _json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _size(text: str) -> tuple[int, int]:
+def size(text: str) -> tuple[int, int]:
+    """Read HEIGHTxWIDTH."""
     try:
         height, width = (int(side) for side in text.lower().split("x"))
     except ValueError:

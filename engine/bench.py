@@ -20,10 +20,10 @@ from .advice import advise, measure_knobs
 from .checks import check_integer, check_number
 from .detector import Detector, Frame
 from .environment import environment
-from .extractor import Device
 from .fitting import named_images
 from .images import as_rgb, place, read_image
 from .latency import measure_latency, measure_throughput
+from .session import Device
 from .start import measure_start
 
 MOST_FRAMES = 64  # that lie in memory at once

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from .checks import check_choice
 from .errors import DeviceError, ExtractorError, InputError, RecipeError
-from .extractor import Device, DeviceExtraction, Extractor, offers_cuda
+from .extractor import DeviceExtraction, Extractor
 from .heatmap import find_regions, overlay
 from .images import Color, Placement, as_rgb, place
 from .inspector import Inspector, device_frame
 from .recipe import Recipe
 from .result import Result
 from .scoring import Scorer, Scores, warn_of_clamping
+from .session import Device, offers_cuda
 from .split import Predict, Split
 from .stream import FrameError, run_stream
 

@@ -8,40 +8,24 @@ clause and tries the graph out. Frames are resized elsewhere; pixels are normali
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import os
 import re
-import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _native
 from .cells import level_shifts
-from .checks import check_choice, check_integer
-from .errors import DependencyError, ExtractorError, InputError, OutputError
+from .errors import ExtractorError, InputError
 from .images import MAX_PIXELS
-
-Device = Literal["auto", "cpu", "cuda"]
+from .session import CPU, CUDA, TENSORRT, Device, create_session, faster_on_cpu, open_session, reason
 
 LEVEL_NAME = "layer[1-9][0-9]?"  # narrow: a recipe's files are named after its levels, and its sweep goes by the name
 MOST_LEVELS = 4  # a ResNet's stages
-MOST_THREADS = 1024
 
-_CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-_OPENVINO = "OpenVINOExecutionProvider"
-# What OpenVINO must save to be taken: with less, the choice and so the numbers could change from start to start.
-_OPENVINO_GAIN = 0.1
-_TRIAL_RUNS, _TRIAL_WARM_UPS = 11, 3
-# TensorFloat-32 keeps 10 bits of a float32's 23, and an exhaustive search may pick another kernel at every
-# load: either moves the numbers that thresholds were calibrated on.
-_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 _DTYPES: dict[str, np.dtype[np.floating]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
@@ -121,21 +105,21 @@ class Extractor:
         tensorrt_cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self._path = Path(path)
-        self._session = _open_session(self._path, device, threads, stream, tensorrt_cache)
+        self._session = open_session(self._path, device, threads, stream, tensorrt_cache)
         self.provider_times_s: dict[str, float] = {}
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.input_size = _input_size(self._path, self._session.get_inputs())
         self.level_names, self._dtypes = _outputs(self._path, self._session.get_outputs())
         self.precision: str = self._dtypes[0].name
-        if self._session.get_providers()[0] == _CPU:
-            self._session, self.provider_times_s = _faster_on_cpu(self._session, self._path, self.input_size, threads)
+        if self._session.get_providers()[0] == CPU:
+            self._session, self.provider_times_s = faster_on_cpu(self._session, self._path, self.input_size, threads)
         self.provider: str = self._session.get_providers()[0]
         self.level_shapes, self.embedding_size = self._try_out()
 
     @property
     def on_gpu(self) -> bool:
         """Whether the graph runs on a GPU."""
-        return self.provider in (_CUDA, _TENSORRT)
+        return self.provider in (CUDA, TENSORRT)
 
     def on_one_thread(self) -> Self:
         """Return one that runs in its callers' threads, for many of them at once; its numbers are the same.
@@ -143,10 +127,10 @@ class Extractor:
         It costs the weights once more. On another provider than ONNX Runtime's own for CPUs it is this one, which many
         may call, too.
         """
-        if self.provider != _CPU:
+        if self.provider != CPU:
             return self
         other = copy.copy(self)
-        other._session = _create_session(self._path, 1, [_CPU])  # noqa: SLF001 - our own
+        other._session = create_session(self._path, 1, [CPU])  # noqa: SLF001 - our own
         return other
 
     def on_device(self) -> DeviceExtraction:
@@ -197,7 +181,7 @@ class Extractor:
             try:
                 self._session.run_with_iobinding(binding)
             except Exception as error:
-                raise ExtractorError(f"{self._path}: expected the graph to run, got: {_reason(error)}") from error
+                raise ExtractorError(f"{self._path}: expected the graph to run, got: {reason(error)}") from error
         return Features(tuple(outputs[:-1]), outputs[-1].astype(np.float32, copy=False))
 
     def _try_out(self) -> tuple[tuple[tuple[int, int, int], ...], int]:
@@ -210,7 +194,7 @@ class Extractor:
                 outputs = self._session.run(names, {"image": images})
             except Exception as error:
                 raise ExtractorError(
-                    f"{self._path}: expected a graph that runs {len(images)} images, got: {_reason(error)}"
+                    f"{self._path}: expected a graph that runs {len(images)} images, got: {reason(error)}"
                 ) from error
             _check_outputs(self._path, names, outputs, len(images))
             shapes = [output.shape[1:] for output in outputs]
@@ -294,137 +278,9 @@ class DeviceExtraction:
             self._session.run_with_iobinding(self._binding)
             self._binding.synchronize_outputs()  # the embedding is read here
         except Exception as error:
-            raise ExtractorError(f"{self._path}: expected the graph to run, got: {_reason(error)}") from error
+            raise ExtractorError(f"{self._path}: expected the graph to run, got: {reason(error)}") from error
         embedding = self._embedding[0].astype(np.float32)
         return DeviceFeatures(tuple(level.data_ptr() for level in self._levels), self._half, embedding)
-
-
-def _open_session(
-    path: Path,
-    device: Device,
-    threads: int | None,
-    stream: int | None,
-    tensorrt_cache: str | os.PathLike[str] | None,
-) -> Any:
-    try:
-        import onnxruntime  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise DependencyError(
-            "onnxruntime is not installed: pip install 'spadeline[cpu]' "
-            "(or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
-        ) from error
-    check_choice("device", device, ("auto", "cpu", "cuda"))
-    if threads is not None:
-        check_integer("threads", threads, low=1, high=MOST_THREADS)
-    if not path.is_file():
-        raise ExtractorError(f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'no such file'}")
-    if tensorrt_cache is not None and device == "cpu":
-        raise InputError("tensorrt_cache: expected device 'auto' or 'cuda' with it, got 'cpu'")
-    offered = onnxruntime.get_available_providers()
-    if device == "cpu" or (device == "auto" and _CUDA not in offered):
-        return _create_session(path, threads, [_CPU])
-    if _CUDA not in offered:
-        raise ExtractorError(
-            f"device: expected an ONNX Runtime with {_CUDA} for 'cuda' (pip install 'spadeline[gpu]'), "
-            f"got one with {', '.join(offered)}"
-        )
-    try:
-        return _create_cuda_session(path, threads, stream, tensorrt_cache)
-    except ExtractorError:
-        if device == "cuda":
-            raise
-    return _create_session(path, threads, [_CPU])
-
-
-def offers_cuda() -> bool:
-    """Whether ONNX Runtime is installed and was built with CUDA; not whether there is a GPU."""
-    try:
-        import onnxruntime  # noqa: PLC0415 - optional
-    except ImportError:
-        return False
-    return _CUDA in onnxruntime.get_available_providers()
-
-
-def _create_cuda_session(
-    path: Path, threads: int | None, stream: int | None, tensorrt_cache: str | os.PathLike[str] | None
-) -> Any:
-    import onnxruntime  # noqa: PLC0415 - optional
-
-    if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs; new in 1.21
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it doesn't find
-            onnxruntime.preload_dlls()
-    shared = {} if stream is None else {"user_compute_stream": str(stream)}
-    providers: list[Any] = [(_CUDA, _CUDA_OPTIONS | shared), _CPU]
-    wanted = _CUDA
-    if tensorrt_cache is not None:
-        folder = Path(tensorrt_cache)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"tensorrt_cache: {folder}: expected a folder, got: {error.strerror}") from error
-        cached = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
-        providers.insert(0, (_TENSORRT, cached | shared))
-        wanted = _TENSORRT
-    session = _create_session(path, threads, providers)
-    if wanted not in session.get_providers():
-        raise ExtractorError(
-            f"{path}: expected {wanted} to run it, got {', '.join(session.get_providers())}: the GPU, its "
-            "driver or the libraries of CUDA, cuDNN or TensorRT are missing or don't fit this ONNX Runtime"
-        )
-    return session
-
-
-def _create_session(path: Path, threads: int | None, providers: list[Any]) -> Any:
-    import onnxruntime  # noqa: PLC0415 - optional
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count() or 1 if threads is None else threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # fatal: everything else arrives as an exception
-    # An int8 graph's products of uint8 and int8 overflow 16 bits on x86 processors without VNNI: the exact way then. It
-    # is five times slower where there is VNNI, and ONNX Runtime would take it there, too.
-    if not any("vnni" in name for name in _native.instruction_sets()):
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    # Spinning threads would take the processors from the matcher, which runs next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    try:
-        # Its own fallback would move to the CPU and print that it did.
-        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-    except Exception as error:
-        raise ExtractorError(f"{path}: expected a file that ONNX Runtime loads, got: {_reason(error)}") from error
-
-
-def _faster_on_cpu(
-    session: Any, path: Path, input_size: tuple[int, int], threads: int | None
-) -> tuple[Any, dict[str, float]]:
-    """Return the CPU's session or OpenVINO's, and what each took if this ONNX Runtime has both.
-
-    A graph that OpenVINO can't load or run stays where it is.
-    """
-    import onnxruntime  # noqa: PLC0415 - optional
-
-    if _OPENVINO not in onnxruntime.get_available_providers():
-        return session, {}
-    # ACCURACY: the graph's own precision, where OpenVINO would take bfloat16 on processors that have it.
-    options = {"device_type": "CPU", "precision": "ACCURACY", "num_of_threads": str(threads or os.cpu_count() or 1)}
-    image = np.random.default_rng(0).integers(0, 256, (1, *input_size, 3), np.uint8)
-    seconds: dict[str, list[float]] = {_CPU: [], _OPENVINO: []}
-    try:
-        other = _create_session(path, threads, [(_OPENVINO, options), _CPU])
-        if other.get_providers()[0] != _OPENVINO:
-            return session, {}
-        for _ in range(_TRIAL_WARM_UPS + _TRIAL_RUNS):
-            for name, contestant in ((_CPU, session), (_OPENVINO, other)):
-                start = time.perf_counter()
-                contestant.run(None, {"image": image})
-                seconds[name].append(time.perf_counter() - start)
-    except Exception:  # noqa: BLE001 - neither has a base of its own; what fails on the CPU, too, is reported by _try_out
-        return session, {}
-    times = {name: statistics.median(runs[_TRIAL_WARM_UPS:]) for name, runs in seconds.items()}
-    return (other if times[_OPENVINO] <= (1 - _OPENVINO_GAIN) * times[_CPU] else session), times
 
 
 def _input_size(path: Path, inputs: list[Any]) -> tuple[int, int]:
@@ -482,9 +338,3 @@ def _check_outputs(path: Path, names: list[str], outputs: list[NDArray[np.floati
 
 def _listed(shape: Sequence[int | str | None]) -> str:
     return ", ".join("?" if side is None else str(side) for side in shape)
-
-
-def _reason(error: Exception) -> str:
-    """Return ONNX Runtime's message as part of one sentence, without its error code and the path."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", str(error))
-    return " ".join(text.split())[:300].rstrip(". ") or type(error).__name__

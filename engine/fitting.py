@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from .calibration import threshold
 from .dataset import training_folder
 from .errors import InputError
-from .extractor import Device, Extractor, Features
+from .extractor import Extractor, Features
 from .images import Framing, any_under, as_rgb, list_images, place, read_image, read_mask
 from .recipe import Calibration, ImageRecord, Recipe, Settings, add_images, create_recipe, set_calibration
 from .scoring import Scorer, Scores, warn_of_clamping
+from .session import Device
 
 # Called with a stage's name, what is done and what there is to do.
 Progress = Callable[[str, int, int], None]

@@ -17,9 +17,9 @@ from .cells import from_cells, level_shifts, to_cells
 from .checks import check_choice, check_integer
 from .codes import LevelCodes, can_encode, encode_gallery
 from .errors import DeviceError, InputError
-from .extractor import MOST_THREADS
 from .matching_checks import check_gallery, checked_ids, checked_ignore, checked_weights
 from .result import Statistics
+from .session import MOST_THREADS
 from .settings import LARGEST_WINDOW, MOST_NEIGHBOURS, Upsampling
 
 if TYPE_CHECKING:

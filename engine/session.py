@@ -1,0 +1,170 @@
+"""Sessions of ONNX Runtime: which provider runs a graph, with which options. What the graph must be isn't asked here.
+
+Nothing falls back in silence: what can't be had is an error, or "auto" was asked for; a session tells its provider.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import statistics
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from . import _native
+from .checks import check_choice, check_integer
+from .errors import DependencyError, ExtractorError, InputError, OutputError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+MOST_THREADS = 1024
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
+# What OpenVINO must save to be taken: with less, the choice and so the numbers could change from start to start.
+_OPENVINO_GAIN = 0.1
+_TRIAL_RUNS, _TRIAL_WARM_UPS = 11, 3
+# TensorFloat-32 keeps 10 bits of a float32's 23, and an exhaustive search may pick another kernel at every
+# load: either moves the numbers that thresholds were calibrated on.
+_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+def open_session(
+    path: Path,
+    device: Device,
+    threads: int | None,
+    stream: int | None,
+    tensorrt_cache: str | os.PathLike[str] | None,
+) -> Any:
+    """Open the graph where ``device`` says: see :class:`.extractor.Extractor`, also for what is raised."""
+    try:
+        import onnxruntime  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise DependencyError(
+            "onnxruntime is not installed: pip install 'spadeline[cpu]' "
+            "(or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
+        ) from error
+    check_choice("device", device, ("auto", "cpu", "cuda"))
+    if threads is not None:
+        check_integer("threads", threads, low=1, high=MOST_THREADS)
+    if not path.is_file():
+        raise ExtractorError(f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'no such file'}")
+    if tensorrt_cache is not None and device == "cpu":
+        raise InputError("tensorrt_cache: expected device 'auto' or 'cuda' with it, got 'cpu'")
+    offered = onnxruntime.get_available_providers()
+    if device == "cpu" or (device == "auto" and CUDA not in offered):
+        return create_session(path, threads, [CPU])
+    if CUDA not in offered:
+        raise ExtractorError(
+            f"device: expected an ONNX Runtime with {CUDA} for 'cuda' (pip install 'spadeline[gpu]'), "
+            f"got one with {', '.join(offered)}"
+        )
+    try:
+        return _create_cuda_session(path, threads, stream, tensorrt_cache)
+    except ExtractorError:
+        if device == "cuda":
+            raise
+    return create_session(path, threads, [CPU])
+
+
+def offers_cuda() -> bool:
+    """Whether ONNX Runtime is installed and was built with CUDA; not whether there is a GPU."""
+    try:
+        import onnxruntime  # noqa: PLC0415 - optional
+    except ImportError:
+        return False
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def _create_cuda_session(
+    path: Path, threads: int | None, stream: int | None, tensorrt_cache: str | os.PathLike[str] | None
+) -> Any:
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs; new in 1.21
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it doesn't find
+            onnxruntime.preload_dlls()
+    shared = {} if stream is None else {"user_compute_stream": str(stream)}
+    providers: list[Any] = [(CUDA, _CUDA_OPTIONS | shared), CPU]
+    wanted = CUDA
+    if tensorrt_cache is not None:
+        folder = Path(tensorrt_cache)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"tensorrt_cache: {folder}: expected a folder, got: {error.strerror}") from error
+        cached = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+        providers.insert(0, (TENSORRT, cached | shared))
+        wanted = TENSORRT
+    session = create_session(path, threads, providers)
+    if wanted not in session.get_providers():
+        raise ExtractorError(
+            f"{path}: expected {wanted} to run it, got {', '.join(session.get_providers())}: the GPU, its "
+            "driver or the libraries of CUDA, cuDNN or TensorRT are missing or don't fit this ONNX Runtime"
+        )
+    return session
+
+
+def create_session(path: Path, threads: int | None, providers: list[Any]) -> Any:
+    """Open the graph with these providers, the best first, and with what a line needs of ONNX Runtime."""
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = os.cpu_count() or 1 if threads is None else threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # fatal: everything else arrives as an exception
+    # An int8 graph's products of uint8 and int8 overflow 16 bits on x86 processors without VNNI: the exact way then. It
+    # is five times slower where there is VNNI, and ONNX Runtime would take it there, too.
+    if not any("vnni" in name for name in _native.instruction_sets()):
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    # Spinning threads would take the processors from the matcher, which runs next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    try:
+        # Its own fallback would move to the CPU and print that it did.
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:
+        raise ExtractorError(f"{path}: expected a file that ONNX Runtime loads, got: {reason(error)}") from error
+
+
+def faster_on_cpu(
+    session: Any, path: Path, input_size: tuple[int, int], threads: int | None
+) -> tuple[Any, dict[str, float]]:
+    """Return the CPU's session or OpenVINO's, and what each took if this ONNX Runtime has both.
+
+    A graph that OpenVINO can't load or run stays where it is.
+    """
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    if OPENVINO not in onnxruntime.get_available_providers():
+        return session, {}
+    # ACCURACY: the graph's own precision, where OpenVINO would take bfloat16 on processors that have it.
+    options = {"device_type": "CPU", "precision": "ACCURACY", "num_of_threads": str(threads or os.cpu_count() or 1)}
+    image = np.random.default_rng(0).integers(0, 256, (1, *input_size, 3), np.uint8)
+    seconds: dict[str, list[float]] = {CPU: [], OPENVINO: []}
+    try:
+        other = create_session(path, threads, [(OPENVINO, options), CPU])
+        if other.get_providers()[0] != OPENVINO:
+            return session, {}
+        for _ in range(_TRIAL_WARM_UPS + _TRIAL_RUNS):
+            for name, contestant in ((CPU, session), (OPENVINO, other)):
+                start = time.perf_counter()
+                contestant.run(None, {"image": image})
+                seconds[name].append(time.perf_counter() - start)
+    except Exception:  # noqa: BLE001 - neither has a base of its own; what fails on the CPU, too, is reported by _try_out
+        return session, {}
+    times = {name: statistics.median(runs[_TRIAL_WARM_UPS:]) for name, runs in seconds.items()}
+    return (other if times[OPENVINO] <= (1 - _OPENVINO_GAIN) * times[CPU] else session), times
+
+
+def reason(error: Exception) -> str:
+    """Return ONNX Runtime's message as part of one sentence, without its error code and the path."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", str(error))
+    return " ".join(text.split())[:300].rstrip(". ") or type(error).__name__
