@@ -68,7 +68,7 @@ def test_drawn_features_with_all_options(tmp_path):
     assert "match_batch" in printed
 
 
-def test_real_features_at_another_size_with_images_as_if_taken_again(tmp_path, parts, extractor_path):
+def test_real_features_at_another_size_with_imagesas_if_taken_again(tmp_path, parts, extractor_path):
     pytest.importorskip("onnxruntime")
     source = ("--extractor", extractor_path, "--images", parts / "train", "--queries", parts / "test")
     options = ("-K", 14, "--most-queries", 4, "--features", "real", "other", "--peers", "numpy")
@@ -157,9 +157,9 @@ def test_lifting_keeps_distances():
         features._isometry(300, 256)
 
 
-def test_an_image_as_if_taken_again_differs_a_little_and_always_alike():
+def test_an_imageas_if_taken_again_differs_a_little_and_always_alike():
     image = np.tile(np.linspace(0, 255, 64).astype(np.uint8)[:, None, None], (1, 64, 3))
-    one, same, other = (features._as_if_taken_again(image, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (features.as_if_taken_again(image, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
     assert 0 < np.abs(one.astype(float) - image).mean() < 30
