@@ -265,8 +265,8 @@ struct Masks {
         std::fill_n(map.begin(), masked * kMapPixels / 2, uint8_t{1});
         std::fill_n(distances.begin(), masked * kPixels / 3, uint8_t{1});
     }
-    InspectorOptions options(int64_t kappa, float theta) const {
-        return {5, kappa, -1, 12, 18, 1.5, true, theta, map.data(), distances.data(), kGuardShare};
+    InspectorOptions options(int64_t kappa, float theta, int64_t images = 5) const {
+        return {images, kappa, -1, 12, 18, 1.5, true, theta, map.data(), distances.data(), kGuardShare};
     }
 
     std::vector<uint8_t> map = std::vector<uint8_t>(kMapPixels), distances = std::vector<uint8_t>(kPixels);
@@ -336,6 +336,9 @@ void check_inspector() {
                "outputs of a bad frame");
         feature = finite;
     }
+    CudaMatcher small(c.shape, c.host(), 3 * c.image_bytes());
+    expect_thrown<TooFewSlots>("frames of more images than the device holds",
+                               [&] { CudaInspector(small, Masks(false).options(2, 3, 4)); });
 }
 
 // A device that fails at the n-th call of a kind, for every n: somebody says so, and nothing is left behind.
@@ -350,7 +353,7 @@ void check_failures(int64_t emulated::Device::* countdown, cudaError_t code) {
         try {
             CudaMatcher matcher(c.shape, c.host(), limit);
             match(matcher, c, c.questions[0]);
-            CudaInspector inspector(matcher, masks.options(2, 1));
+            CudaInspector inspector(matcher, masks.options(2, 1, 3));
             Inspected inspected;
             inspect(inspector, c.questions[0], inspected);
             ended = true;
