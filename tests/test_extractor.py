@@ -386,11 +386,20 @@ def runtime(monkeypatch):
     return state
 
 
-def test_the_session_is_opened_as_the_line_needs_it(tiny, runtime):
+@pytest.mark.parametrize(
+    ("version", "entry", "value"),
+    [
+        ("1.20.1", "allow_spinning", "0"),
+        ("1.26.0", "spin_duration_us", "30"),
+        ("2.0.0.dev20270101", "spin_duration_us", "30"),
+    ],
+)
+def test_the_session_is_opened_as_the_line_needs_it(tiny, runtime, monkeypatch, version, entry, value):
+    monkeypatch.setattr(onnxruntime, "__version__", version)
     Extractor(tiny, threads=3)
     assert runtime.options.intra_op_num_threads == 3
-    for pool in ("intra", "inter"):
-        assert runtime.options.get_session_config_entry(f"session.{pool}_op.allow_spinning") == "0"
+    assert runtime.options.get_session_config_entry(f"session.intra_op.{entry}") == value
+    assert runtime.options.get_session_config_entry("session.inter_op.allow_spinning") == "0"
     assert not runtime.fallback
 
 
