@@ -45,6 +45,20 @@ class PyInspector {
         inspector_->wait_for(reinterpret_cast<cudaStream_t>(stream));
     }
 
+    void fetch(uintptr_t frame, int64_t pitch, py::array& out) {
+        if (out.ndim() < 2 || !out.dtype().is(py::dtype::of<uint8_t>()) || !out.writeable() ||
+            !(out.flags() & py::array::c_style))
+            throw py::value_error("out: expected writeable contiguous uint8 of two or more dimensions, got " +
+                                  described(out));
+        const int64_t rows = out.shape(0), row_bytes = rows ? out.nbytes() / rows : 0;
+        if (pitch < row_bytes)
+            throw py::value_error("pitch: expected at least a row's " + std::to_string(row_bytes) + " bytes, got " +
+                                  std::to_string(pitch));
+        auto* pixels = static_cast<uint8_t*>(out.mutable_data());
+        const py::gil_scoped_release released;
+        inspector_->fetch(reinterpret_cast<const void*>(frame), pitch, rows, row_bytes, pixels);
+    }
+
     py::dict inspect(const std::vector<uintptr_t>& levels, bool half, const py::array& image_ids, py::array& map,
                      py::array& mask, py::array& neighbours) {
         const PyramidShape& shape = matcher_.matcher().shape();
@@ -92,6 +106,7 @@ void define_cuda(py::module_& module) {
         .def("reachable", &PyMatcher<CudaMatcher>::reachable, py::arg("window"))
         .def_property_readonly("architecture",
                                [](const PyMatcher<CudaMatcher>& m) { return m.matcher().architecture(); })
+        .def_property_readonly("emulated", [](const PyMatcher<CudaMatcher>&) { return cuda::kEmulated; })
         .def_property_readonly("resident", [](const PyMatcher<CudaMatcher>& m) { return m.matcher().resident(); })
         .def_property_readonly("image_bytes",
                                [](const PyMatcher<CudaMatcher>& m) { return m.matcher().image_bytes(); });
@@ -103,6 +118,7 @@ void define_cuda(py::module_& module) {
              py::arg("ignored_distances"), py::arg("guard_share"))
         .def_property_readonly("stream", &PyInspector::stream)
         .def("wait_for", &PyInspector::wait_for, py::arg("stream"))
+        .def("fetch", &PyInspector::fetch, py::arg("frame"), py::kw_only(), py::arg("pitch"), py::arg("out"))
         .def("inspect", &PyInspector::inspect, py::arg("levels"), py::kw_only(), py::arg("half"), py::arg("image_ids"),
              py::arg("map"), py::arg("mask"), py::arg("neighbours"));
 }

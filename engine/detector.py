@@ -170,8 +170,9 @@ class Detector:
         ----------
         frame
             (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any size. Where extractor and matcher are on the GPU also
-            a frame in its memory (``__cuda_array_interface__`` or DLPack: CuPy, Numba, torch): (H, W, 3) uint8 RGB of
-            the extractor's input size, which is read where it lies.
+            a frame in its memory (``__cuda_array_interface__`` or DLPack: CuPy, Numba, torch). It is read where it lies
+            if it is RGB of the extractor's input size already, without gaps, and the recipe's framing is "whole"; any
+            other is copied to the host and resized there.
         color
             What the channels are: ``"auto"`` takes one, three or four of them as gray, RGB or RGBA; a camera that
             delivers BGR must be declared.
@@ -303,15 +304,16 @@ class Detector:
         """Inspect one frame whose features never leave the device."""
         start = time.perf_counter()
         size = self.recipe.input_size
-        here = device_frame(frame, size, inspector.stream)
+        framing = self.recipe.settings.framing
+        here = device_frame(frame, inspector.stream)
         image: NDArray[np.uint8] | int
-        if here is None:
-            image, placement = place(as_rgb(frame, color=color), size, framing=self.recipe.settings.framing)
-            frame_size = frame.shape[:2]
-        else:
-            if color not in ("auto", "rgb"):
-                raise InputError(f"color: expected 'auto' or 'rgb' for a frame on the GPU, got {color!r}")
+        if here is not None and here.is_input(size) and color in ("auto", "rgb") and framing == "whole":
             image, placement, frame_size = here.address, Placement(1.0, 1.0, top=0.0, left=0.0), size
+        else:
+            pixels = frame if here is None else inspector.fetch(here)
+            here = None
+            image, placement = place(as_rgb(pixels, color=color), size, framing=framing)
+            frame_size = pixels.shape[:2]
         prepared = time.perf_counter()
         with self._turn:
             if here is not None and here.stream is not None:

@@ -5,6 +5,7 @@ Also what a frame on the GPU must be like. Nothing is computed here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from .matching import Matcher
 from .result import Statistics
 
 _DLPACK_CUDA = 2  # the kind of device, in DLPack's own numbers
+# Of __cuda_array_interface__: until version 3 it didn't say which stream writes, and the default one may; its number.
+_FIRST_WITH_STREAM, _DEFAULT_STREAM = 3, 1
 
 
 class DeviceFrame(NamedTuple):
@@ -25,7 +28,11 @@ class DeviceFrame(NamedTuple):
     Attributes
     ----------
     address
-        Of (H, W, 3) uint8 RGB, the extractor's input size, contiguous.
+        Of its uint8 pixels.
+    shape
+        (h, w) or (h, w, channels).
+    pitch
+        Bytes from one row to the next; there are no other gaps.
     stream
         The CUDA stream that writes it, as an address; None: what it takes to wait was done.
     owner
@@ -33,11 +40,17 @@ class DeviceFrame(NamedTuple):
     """
 
     address: int
+    shape: tuple[int, ...]
+    pitch: int
     stream: int | None
     owner: Any
 
+    def is_input(self, size: tuple[int, int]) -> bool:
+        """Whether these are an extractor's input as it takes it: (H, W, 3), contiguous."""
+        return self.shape == (*size, 3) and self.pitch == size[1] * 3
 
-def device_frame(frame: Any, input_size: tuple[int, int], stream: int) -> DeviceFrame | None:
+
+def device_frame(frame: Any, stream: int) -> DeviceFrame | None:
     """Return where a frame lies on the GPU, by ``__cuda_array_interface__`` or DLPack; None if it doesn't.
 
     Parameters
@@ -48,32 +61,39 @@ def device_frame(frame: Any, input_size: tuple[int, int], stream: int) -> Device
     Raises
     ------
     InputError
-        A frame on the GPU of another dtype, shape or layout: none is resized, converted or copied there.
+        A frame on the GPU that isn't uint8 (h, w) or (h, w, channels), or has gaps within its rows; or on another GPU.
     """
-    described = getattr(frame, "__cuda_array_interface__", None)
-    if described is not None:
-        producer = described.get("stream")
-        found = DeviceFrame(int(described["data"][0]), None if producer is None else int(producer), frame)
-        kind, shape, strides = described["typestr"][1:], tuple(described["shape"]), described.get("strides")
-    elif _dlpack_device(frame) == _DLPACK_CUDA:
+    kind_of_device, gpu = _dlpack_device(frame)
+    if kind_of_device == _DLPACK_CUDA:  # before the other: it always tells who waits for whom
+        if gpu != 0:
+            raise InputError(f"frame: expected on the first GPU, got on GPU {gpu}")
         capsule = frame.__dlpack__(stream=stream)  # makes our stream wait
+        waits_for, owner = None, (frame, capsule)
         address, kind, shape, strides = _native.read_dlpack(capsule)
-        found = DeviceFrame(address, None, (frame, capsule))
+    elif (described := getattr(frame, "__cuda_array_interface__", None)) is not None:
+        unsaid = _DEFAULT_STREAM if described.get("version", 0) < _FIRST_WITH_STREAM else None
+        producer = described.get("stream", unsaid)
+        waits_for, owner = None if producer is None else int(producer), frame
+        address, kind = int(described["data"][0]), described["typestr"][1:]
+        shape, strides = tuple(described["shape"]), described.get("strides")
     else:
         return None
-    height, width = input_size
-    gaps = strides is not None and tuple(strides) != (width * 3, 3, 1)
-    if kind != "u1" or shape != (height, width, 3) or gaps:
-        raise InputError(
-            f"frame: expected contiguous u1 {(height, width, 3)} RGB on the GPU, the extractor's input size, got "
-            f"{kind} {shape}{' with gaps' if gaps else ''}"
-        )
-    return found
+    if kind != "u1" or len(shape) not in (2, 3) or 0 in shape:
+        raise InputError(f"frame: expected u1 (h, w) or (h, w, channels) on the GPU, got {kind} {shape}")
+    row_bytes = math.prod(shape[1:])
+    within = (shape[2], 1) if len(shape) == 3 else (1,)
+    pitch, *steps = (row_bytes, *within) if strides is None else strides
+    if pitch < row_bytes or tuple(steps) != within:
+        raise InputError(f"frame: expected rows without gaps on the GPU, got u1 {shape} with strides {tuple(strides)}")
+    return DeviceFrame(address, shape, pitch, waits_for, owner)
 
 
-def _dlpack_device(frame: Any) -> int | None:
+def _dlpack_device(frame: Any) -> tuple[int | None, int]:
     ask = getattr(frame, "__dlpack_device__", None)
-    return None if ask is None else int(ask()[0])
+    if ask is None:
+        return None, 0
+    kind, number = ask()
+    return int(kind), int(number)
 
 
 class Inspection(NamedTuple):
@@ -165,6 +185,23 @@ class Inspector:
     def wait_for(self, stream: int) -> None:
         """Let the stream wait for what another one, by its address, was given before."""
         self._native.wait_for(stream)
+
+    def fetch(self, frame: DeviceFrame) -> NDArray[np.uint8]:
+        """Copy a frame to the host, (h, w) or (h, w, channels); what writes it is waited for.
+
+        Raises
+        ------
+        DeviceError
+            The GPU fails.
+        """
+        pixels = np.empty(frame.shape, np.uint8)
+        try:
+            if frame.stream is not None:
+                self.wait_for(frame.stream)
+            self._native.fetch(frame.address, pitch=frame.pitch, out=pixels)
+        except _native.DeviceError as error:
+            raise DeviceError(f"device: {error}") from None
+        return pixels
 
     def inspect(self, levels: Sequence[int], image_ids: NDArray[np.int64], *, half: bool) -> Inspection:
         """Match one frame and make its map.

@@ -1,9 +1,10 @@
 // As much of CUDA as the kernels use, for a C++ compiler: what a kernel may say.
 //
 // Every thread of a block is a fiber, a stack of its own on the CPU's thread that launched the kernel. Fibers take
-// turns wherever threads meet (barriers, warp collectives, atomics), in an order drawn from a seed; blocks run one
-// after the other, in an order drawn as well. Shared memory starts as NaNs. A barrier or a collective that its threads
-// don't all reach together, and a block none of whose threads can go on, end the launch with emulated::Failure.
+// turns wherever threads meet (barriers, warp collectives, atomics) and where they look at what others change
+// (`fresh`), in an order drawn from a seed; blocks run one after the other, in an order drawn as well. Shared memory
+// starts as NaNs. A barrier or a collective that its threads don't all reach together, and a block none of whose
+// threads can go on, end the launch with emulated::Failure.
 //
 // What it doesn't show: races between two meetings, memory orders, anything's speed.
 #pragma once
@@ -183,7 +184,7 @@ inline float __fsqrt_rd(float value) {
     return static_cast<double>(root) * root > value ? std::nextafter(root, 0.0f) : root;
 }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
-using std::fmaf, std::fmaxf, std::fminf;
+using std::fma, std::fmaf, std::fmaxf, std::fminf;
 
 // float16.
 struct __half {

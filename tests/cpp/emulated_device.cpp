@@ -1,5 +1,7 @@
 // The emulated device's properties, its errors, and its float16.
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "emulated_internal.hpp"
@@ -8,6 +10,14 @@ namespace emulated {
 namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local int current = 0;
+
+struct Allowed {
+    int bytes;  // of dynamic shared memory
+    int most;   // that the device had then
+};
+std::mutex mutex;
+std::map<const void*, Allowed> allowed;  // by kernel
 
 }  // namespace
 
@@ -29,6 +39,15 @@ cudaError_t done(cudaError_t error) {
     return error;
 }
 
+int current_device() { return current; }
+
+int allowed_shared_memory(const void* kernel) {
+    constexpr int unasked = 48 << 10;
+    const std::lock_guard lock(mutex);
+    const auto found = allowed.find(kernel);
+    return found == allowed.end() ? unasked : found->second.bytes;
+}
+
 }  // namespace emulated
 
 using emulated::begin, emulated::done;
@@ -42,13 +61,15 @@ cudaError_t cudaGetDeviceCount(int* count) {
 
 cudaError_t cudaGetDevice(int* device) {
     if (const cudaError_t error = begin()) return error;
-    *device = 0;
+    *device = emulated::current;
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
     if (const cudaError_t error = begin()) return error;
-    return device >= 0 && device < emulated::device().count ? cudaSuccess : done(cudaErrorInvalidDevice);
+    if (device < 0 || device >= emulated::device().count) return done(cudaErrorInvalidDevice);
+    emulated::current = device;
+    return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
@@ -94,6 +115,18 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     return cudaSuccess;
 }
 
+// Lowering it is refused, unlike by CUDA: another thread that set it may be about to launch.
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+    if (const cudaError_t error = begin()) return error;
+    const int most = emulated::device().shared_memory_per_block;
+    const std::lock_guard lock(emulated::mutex);
+    const auto [at, added] = emulated::allowed.try_emplace(kernel, value, most);
+    const bool lowered = !added && at->second.most == most && value < at->second.bytes;
+    if (value > most || lowered) return done(cudaErrorInvalidValue);
+    at->second = {value, most};
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetLastError() { return std::exchange(emulated::last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return emulated::last_error; }
 
@@ -105,6 +138,8 @@ const char* cudaGetErrorName(cudaError_t error) {
             return "cudaErrorInvalidValue";
         case cudaErrorMemoryAllocation:
             return "cudaErrorMemoryAllocation";
+        case cudaErrorInvalidPitchValue:
+            return "cudaErrorInvalidPitchValue";
         case cudaErrorInvalidConfiguration:
             return "cudaErrorInvalidConfiguration";
         case cudaErrorInsufficientDriver:

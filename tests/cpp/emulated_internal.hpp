@@ -13,6 +13,9 @@ cudaError_t begin();
 // What it ends with: keeps an error for cudaGetLastError.
 cudaError_t done(cudaError_t error);
 
+int current_device();                           // the calling thread's
+int allowed_shared_memory(const void* kernel);  // bytes that it may be launched with
+
 // Does work in a stream: now, or when its turn comes, or whenever the graph runs that is being captured.
 cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
 bool capturing();              // whether any stream captures: what waits or allocates is refused then

@@ -132,17 +132,22 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     if (!within || !fits(cudaMemcpyHostToDevice, cudaMemcpyDeviceToDevice, target) ||
         !fits(cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, source))
         return emulated::done(cudaErrorInvalidValue);
-    // Memory that the device can't reach is read before the call returns, and written before it does.
-    std::shared_ptr<std::vector<std::byte>> staged;
-    if (source == Kind::pageable && !emulated::capturing()) {
-        const auto* first = static_cast<const std::byte*>(from);
-        staged = std::make_shared<std::vector<std::byte>>(first, first + bytes);
-    }
-    const cudaError_t error = emulated::enqueue(stream, [=] {
+    return emulated::enqueue(stream, [=] {
         const Access access;
-        std::memcpy(to, staged ? staged->data() : from, bytes);
+        std::memcpy(to, from, bytes);
     });
-    return error || target != Kind::pageable || emulated::capturing() ? error : cudaStreamSynchronize(stream);
+}
+
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
+                              cudaMemcpyKind kind, cudaStream_t stream) {
+    if (width > to_pitch || width > from_pitch) return emulated::done(cudaErrorInvalidPitchValue);
+    for (size_t row = 0; row < rows; ++row) {
+        const cudaError_t error =
+            cudaMemcpyAsync(static_cast<std::byte*>(to) + row * to_pitch,
+                            static_cast<const std::byte*>(from) + row * from_pitch, width, kind, stream);
+        if (error) return error;
+    }
+    return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void* place, int byte, size_t bytes, cudaStream_t stream) {

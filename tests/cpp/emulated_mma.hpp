@@ -120,7 +120,9 @@ inline void multiply(float (&sums)[4], const Rows& rows, const Columns& columns,
 }
 
 template <int bytes>
-void start_copy(SharedAddress to, const void* from, bool present = true) {
+void start_copy(SharedAddress to, const void* from, bool present = true,
+                emulated::Where where = emulated::Where::current()) {
+    if (to % bytes || reinterpret_cast<uintptr_t>(from) % bytes) emulated::fail("cp.async wants whole units", where);
     static thread_local uint32_t drawn = 1;
     drawn = drawn * 1664525 + 1013904223;
     const emulated::Copy copy{shared_memory() + to, from, bytes, present};

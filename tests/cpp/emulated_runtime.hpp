@@ -1,7 +1,9 @@
 // As much of CUDA's runtime as the host code uses: memory, streams, events, graphs, and the device that it finds.
 //
 // Device memory starts as NaNs. Under AddressSanitizer only kernels and copies may touch it: what the host reads or
-// writes there by itself is reported. Streams run at once, or, on request, no sooner than somebody waits for them.
+// writes there by itself is reported. Streams run at once, or, on request, no sooner than somebody waits for them;
+// copies from and to memory that isn't pinned, too, since CUDA only says that these may be synchronous. Streams and
+// events belong to the device that was the thread's own when they were made.
 #pragma once
 
 #include <cstddef>
@@ -46,6 +48,7 @@ enum cudaError_t {  // CUDA's numbers
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
+    cudaErrorInvalidPitchValue = 12,
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
@@ -74,6 +77,9 @@ enum cudaDeviceAttr {
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
     cudaDevAttrReservedSharedMemoryPerBlock = 111,
 };
+enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+};
 enum cudaStreamCaptureMode {
     cudaStreamCaptureModeGlobal,
     cudaStreamCaptureModeThreadLocal,
@@ -83,6 +89,7 @@ using cudaStream_t = struct EmulatedStream*;
 using cudaEvent_t = struct EmulatedEvent*;
 using cudaGraph_t = struct EmulatedGraph*;
 using cudaGraphExec_t = struct EmulatedGraphExec*;
+inline const cudaStream_t cudaStreamLegacy = reinterpret_cast<cudaStream_t>(1);  // the default stream's other name
 inline constexpr unsigned cudaStreamDefault = 0, cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2;
 
@@ -115,7 +122,9 @@ Device& device();
 size_t allocated_bytes();
 int64_t alive();
 
-cudaError_t launch(dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream, std::function<void()> thread);
+// A kernel, named by its address, whose threads run `thread`.
+cudaError_t launch(const void* kernel, dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                   std::function<void()> thread);
 
 }  // namespace emulated
 
@@ -132,6 +141,8 @@ cudaError_t cudaMallocHost(T** place, size_t bytes) {
     return cudaMallocHost(reinterpret_cast<void**>(place), bytes);
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t rows,
+                              cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* place, int byte, size_t bytes, cudaStream_t stream);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 
@@ -155,6 +166,7 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();

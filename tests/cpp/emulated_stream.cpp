@@ -39,11 +39,13 @@ struct EmulatedGraphExec {
 };
 
 struct EmulatedStream {
+    int device = emulated::current_device();
     std::shared_ptr<Queue> queue = std::make_shared<Queue>();
     std::unique_ptr<EmulatedGraph> graph;  // that is being captured
 };
 
 struct EmulatedEvent {
+    int device = emulated::current_device();
     std::shared_ptr<Queue> queue;
     int64_t position = 0;
 };
@@ -64,6 +66,8 @@ bool known(cudaEvent_t event) {
     const std::lock_guard lock(mutex);
     return events.contains(event);
 }
+
+int device_of(cudaStream_t stream) { return stream ? stream->device : current_device(); }
 
 bool captures(cudaStream_t stream) { return stream && stream->graph; }
 
@@ -98,13 +102,14 @@ cudaError_t enqueue(cudaStream_t stream, Work work) {
     return cudaSuccess;
 }
 
-cudaError_t launch(dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream,
+cudaError_t launch(const void* kernel, dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream,
                    std::function<void()> thread) {
     if (const cudaError_t error = begin()) return error;
+    if (!known(stream) || device_of(stream) != current_device()) return done(cudaErrorInvalidResourceHandle);
     if (threads == 0 || threads % 32 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
         grid.x > 0x7fffffff || grid.y > 0xffff || grid.z > 0xffff)
         return done(cudaErrorInvalidConfiguration);
-    if (shared_bytes > static_cast<size_t>(device().shared_memory_per_block)) return done(cudaErrorInvalidValue);
+    if (shared_bytes > static_cast<size_t>(allowed_shared_memory(kernel))) return done(cudaErrorInvalidValue);
     return enqueue(stream, [=, thread = std::move(thread)] {
         const Access access;
         run(grid, threads, shared_bytes, thread);
@@ -164,7 +169,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     if (const cudaError_t error = begin()) return error;
-    if (!emulated::known(event) || !emulated::known(stream)) return done(cudaErrorInvalidResourceHandle);
+    if (stream == cudaStreamLegacy) stream = nullptr;
+    if (!emulated::known(event) || !emulated::known(stream) || event->device != emulated::device_of(stream))
+        return done(cudaErrorInvalidResourceHandle);
     if (emulated::captures(stream)) return done(cudaErrorStreamCaptureUnsupported);  // none of ours forks
     event->queue = stream ? stream->queue : nullptr;
     event->position = stream ? stream->queue->queued : 0;

@@ -293,6 +293,27 @@ void inspect(CudaInspector& inspector, const Question& q, Inspected& inspected) 
                       inspected.neighbours.data());
 }
 
+// A camera's frame whose rows have gaps comes to the host without them, once the camera's stream has written it.
+void check_fetch(CudaInspector& inspector) {
+    constexpr int64_t kRows = 3, kRowBytes = 7, kPitch = 16;
+    const Stream camera;
+    const PinnedMemory written(kRows * kPitch, kPurpose);
+    const DeviceMemory frame(kRows * kPitch, kPurpose);
+    for (int64_t i = 0; i < kRows * kPitch; ++i) written.data()[i] = static_cast<std::byte>(i);
+    device().deferred = true;
+    check(cudaMemcpyAsync(frame.data(), written.data(), kRows * kPitch, cudaMemcpyDefault, camera), "cudaMemcpyAsync",
+          kPurpose);
+    inspector.wait_for(camera);
+    std::vector<uint8_t> pixels(kRows * kRowBytes + 1, 255);
+    inspector.fetch(frame.data(), kPitch, kRows, kRowBytes, pixels.data());
+    device() = {};
+    for (int64_t i = 0; i < kRows * kRowBytes; ++i)
+        expect(pixels[i] == i / kRowBytes * kPitch + i % kRowBytes, "pixel " + std::to_string(i) + " of a frame");
+    expect(pixels.back() == 255, "what lies behind a frame");
+    expect_thrown<CudaError>("rows that overlap",
+                             [&] { inspector.fetch(frame.data(), 4, kRows, kRowBytes, pixels.data()); });
+}
+
 // What the inspector is to find: the heatmap of the matcher's distances.
 Inspected inspected_apart(const Answer& answer, const InspectorOptions& options) {
     const CudaHeatmap heatmap({6, 9}, {12, 18}, options.sigma, options.ignore, options.ignored_distances);
@@ -316,6 +337,7 @@ void check_inspector() {
         const Masks masks(masked);
         const InspectorOptions options = masks.options(2, 3);
         CudaInspector inspector(matcher, options);
+        check_fetch(inspector);
         Inspected inspected;
         for (Question& q : c.questions) {
             q.ignore = masks.distances;
@@ -339,6 +361,37 @@ void check_inspector() {
     CudaMatcher small(c.shape, c.host(), 3 * c.image_bytes());
     expect_thrown<TooFewSlots>("frames of more images than the device holds",
                                [&] { CudaInspector(small, Masks(false).options(2, 3, 4)); });
+}
+
+// A caller who has chosen another device for itself, and keeps it.
+void check_devices() {
+    const Calls c({{3, 2}, {5, 9}});
+    const Question& q = c.questions[0];
+    device().count = 2;
+    check(cudaSetDevice(1), "cudaSetDevice", kPurpose);
+    CudaMatcher matcher(c.shape, c.host(), 3 * c.image_bytes());
+    CudaInspector inspector(matcher, Masks(false).options(2, 3, 3));
+    const Buffers frame(q);
+    const auto inspected = [&] {
+        Inspected result;
+        result.neighbours.resize(frame.numbers);
+        inspector.inspect(frame.levels, q.storage, q.ids, result.map.data(), result.mask.data(),
+                          result.neighbours.data());
+        return result;
+    };
+    const Answer answer = match(matcher, c, q);
+    const Inspected here = inspected();
+    expect_right(c, q, answer, "from another device");
+    std::thread([&] {
+        expect(same(match(matcher, c, q), answer) && inspected() == here, "from a thread that has the first device");
+    }).join();
+    const Stream camera;
+    expect_thrown<CudaError>("a frame that another device writes", [&] { inspector.wait_for(camera); });
+    int chosen = 0;
+    check(cudaGetDevice(&chosen), "cudaGetDevice", kPurpose);
+    expect(chosen == 1, "the caller's device");
+    check(cudaSetDevice(0), "cudaSetDevice", kPurpose);
+    device() = {};
 }
 
 // A device that fails at the n-th call of a kind, for every n: somebody says so, and nothing is left behind.
@@ -379,6 +432,7 @@ int main() {
     check_refusals();
     check_growth();
     check_inspector();
+    check_devices();
     expect(emulated::alive() == 0, "things that were never freed");
     check_failures(&emulated::Device::calls_before_loss, cudaErrorLaunchFailure);
     check_failures(&emulated::Device::failing_allocation, cudaErrorMemoryAllocation);

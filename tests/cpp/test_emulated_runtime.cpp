@@ -78,7 +78,6 @@ void test_deferred_streams() {
     cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
     std::vector<int> pageable(32, 5);
     cudaMemcpyAsync(place, pageable.data(), 128, cudaMemcpyHostToDevice, first);
-    pageable.assign(32, 0);  // was read already
     add_all(place, 2, first);
     cudaEventRecord(event, first);
     add_all(place, 100, first);
@@ -89,13 +88,18 @@ void test_deferred_streams() {
     expect(pinned[0] == 7, "what the event stands for ran, and no more: " + std::to_string(pinned[0]));
     cudaEventSynchronize(event);
     cudaMemcpyAsync(pageable.data(), place, 128, cudaMemcpyDeviceToHost, first);
-    expect(pageable[31] == 107, "a copy to memory that isn't pinned waits");
+    expect(pageable[31] == 5, "nothing waits, whatever the memory");
+    cudaStreamSynchronize(first);
+    expect(pageable[31] == 107, "the sum in memory that isn't pinned");
     std::fill_n(pinned, 32, 1);
     cudaMemcpyAsync(place, pinned, 128, cudaMemcpyHostToDevice, first);
-    pinned[0] = 9;  // too early
+    cudaMemcpyAsync(place + 2, pageable.data(), 4, cudaMemcpyHostToDevice, first);
+    pinned[0] = pageable[0] = 9;  // too early
     cudaStreamDestroy(first);
     cudaMemcpyAsync(pageable.data(), place, 128, cudaMemcpyDeviceToHost, second);
-    expect(pageable[0] == 9 && pageable[1] == 1, "pinned memory is read when the copy's turn comes");
+    cudaStreamSynchronize(second);
+    expect(pageable[0] == 9 && pageable[1] == 1 && pageable[2] == 9,
+           "the host's memory is read when a copy's turn comes");
     expect_error(add_all(place, 1, first), cudaErrorInvalidResourceHandle, "a stream that is gone");
     cudaStreamDestroy(second);
     cudaEventDestroy(event);
@@ -103,6 +107,56 @@ void test_deferred_streams() {
     cudaFreeHost(pinned);
     device() = {};
     expect(emulated::alive() == 0, "all is destroyed");
+}
+
+// Launches and events belong to the device that is the thread's when their stream or event is made.
+void test_devices() {
+    device().count = 2;
+    int current = -1, *place = nullptr;
+    cudaStream_t streams[2];
+    cudaEvent_t events[2];
+    cudaMalloc(&place, 128);
+    for (const int d : {1, 0}) {
+        expect_error(cudaSetDevice(d), cudaSuccess, "cudaSetDevice");
+        cudaStreamCreateWithFlags(&streams[d], cudaStreamNonBlocking);
+        cudaEventCreateWithFlags(&events[d], cudaEventDisableTiming);
+    }
+    expect_error(cudaSetDevice(2), cudaErrorInvalidDevice, "a device that isn't there");
+    cudaGetDevice(&current);
+    expect(current == 0, "the thread's device");
+    expect_error(add_all(place, 1, streams[0]), cudaSuccess, "a launch on its own device");
+    expect_error(add_all(place, 1, streams[1]), cudaErrorInvalidResourceHandle, "a launch on another device's stream");
+    expect_error(cudaEventRecord(events[0], streams[0]), cudaSuccess, "an event of the stream's device");
+    expect_error(cudaEventRecord(events[1], streams[0]), cudaErrorInvalidResourceHandle, "another device's event");
+    expect_error(cudaEventRecord(events[0], cudaStreamLegacy), cudaSuccess, "an event of the default stream");
+    expect_error(cudaStreamWaitEvent(streams[1], events[0]), cudaSuccess, "streams wait across devices");
+    for (const int d : {0, 1}) {
+        cudaStreamDestroy(streams[d]);
+        cudaEventDestroy(events[d]);
+    }
+    cudaFree(place);
+    device() = {};
+    cudaGetLastError();
+}
+
+// More than 48 KB of shared memory must be allowed first, and no thread may take back what another one counts on.
+void test_shared_memory() {
+    const auto* kernel = reinterpret_cast<const void*>(add);
+    const auto launch = [&](size_t bytes) { return emulated::launch(kernel, 1, 32, bytes, nullptr, [] {}); };
+    const auto allow = [&](int bytes) {
+        return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    };
+    expect_error(launch(48 << 10), cudaSuccess, "what any kernel may have");
+    expect_error(launch(49 << 10), cudaErrorInvalidValue, "what wasn't asked for");
+    expect_error(allow(60 << 10), cudaSuccess, "asking");
+    expect_error(launch(60 << 10), cudaSuccess, "what was asked for");
+    expect_error(allow(50 << 10), cudaErrorInvalidValue, "asking for less than before");
+    expect_error(allow(100 << 10), cudaErrorInvalidValue, "more than the device has");
+    device().shared_memory_per_block = 64 << 10;
+    expect_error(cuda::allow_shared_memory(kernel), cudaSuccess, "all that another device has");
+    expect_error(launch(64 << 10), cudaSuccess, "all of it");
+    device() = {};
+    cudaGetLastError();
 }
 
 void test_graphs() {
@@ -206,6 +260,8 @@ void test_deaths() {
 int main() {
     test_memory();
     test_deferred_streams();
+    test_devices();
+    test_shared_memory();
     test_graphs();
     test_loss();
     test_deaths();

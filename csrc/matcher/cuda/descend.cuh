@@ -172,7 +172,7 @@ class Descent {
         return lowered(finest, float_distances(task_, finest, query_group * 4, first, open));
     }
 
-    // The entered pairs', all levels, in float64.
+    // The entered pairs', all levels, in float64; fused, as in features.cuh.
     template <int L>
     __device__ double exactly_from() {
         if constexpr (L < kLevels) {
@@ -180,7 +180,7 @@ class Descent {
                 cost_ += kExactCost;
                 exact_[L] = pair<L>().distance();
             }
-            return task_.level[L].weight * exact_[L] + exactly_from<L + 1>();
+            return fma(task_.level[L].weight, exact_[L], exactly_from<L + 1>());
         } else {
             return 0;
         }

@@ -16,6 +16,12 @@
 
 namespace spadeline::cuda {
 
+#ifdef SPADELINE_EMULATED_CUDA
+inline constexpr bool kEmulated = true;  // the device's memory is the host's
+#else
+inline constexpr bool kEmulated = false;
+#endif
+
 // This block's dynamic shared memory.
 __device__ __forceinline__ std::byte* shared_memory() {
 #ifdef SPADELINE_EMULATED_CUDA
@@ -26,20 +32,39 @@ __device__ __forceinline__ std::byte* shared_memory() {
 #endif
 }
 
+// What other threads may be changing meanwhile: always loaded, past this multiprocessor's cache, which knows nothing of
+// other blocks' stores. A warp's lanes needn't all see the same.
+template <class T>
+__device__ __forceinline__ T fresh(const T* place) {
+#ifdef SPADELINE_EMULATED_CUDA
+    emulated::meet(false);
+#endif
+    return *static_cast<const volatile T*>(place);
+}
+
+// Lets a kernel take all the dynamic shared memory that a block of the current device may have. Always all of it: this
+// is one setting for all threads, and another one's launch may need more than this one's.
+inline cudaError_t allow_shared_memory(const void* kernel) {
+    int device = 0, most = 0;
+    if (const cudaError_t error = cudaGetDevice(&device)) return error;
+    if (const cudaError_t error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device))
+        return error;
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+}
+
 // kernel<<<grid, threads, shared_bytes, stream>>>(arguments...), for any amount of shared memory that the device has.
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream,
                    Arguments&&... arguments) {
     static_assert(sizeof...(Parameters) == sizeof...(Arguments));
     std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
-#ifdef SPADELINE_EMULATED_CUDA
-    return emulated::launch(grid, threads, shared_bytes, stream, [kernel, values] { std::apply(kernel, values); });
-#else
     const auto* function = reinterpret_cast<const void*>(kernel);
     if (constexpr size_t unasked = 48 << 10; shared_bytes > unasked)
-        if (const cudaError_t error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                           static_cast<int>(shared_bytes)))
-            return error;
+        if (const cudaError_t error = allow_shared_memory(function)) return error;
+#ifdef SPADELINE_EMULATED_CUDA
+    return emulated::launch(function, grid, threads, shared_bytes, stream,
+                            [kernel, values] { std::apply(kernel, values); });
+#else
     return std::apply(
         [&](auto&... value) {
             void* pointers[] = {static_cast<void*>(&value)..., nullptr};

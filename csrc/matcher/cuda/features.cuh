@@ -47,14 +47,12 @@ __device__ __forceinline__ float4 query_quad(const DeviceLevel& level, int64_t r
     return quad_of(level.query + row * level.channels, c, level.channels);
 }
 
-template <class T>
-__device__ __forceinline__ T square(float a, float b) {
-    const T difference = static_cast<T>(a) - static_cast<T>(b);
-    return difference * difference;
-}
+// Fused as it says, whatever kernel this is part of: left to itself, the compiler would choose anew in each.
 template <class T>
 __device__ __forceinline__ T squares(const float4& a, const float4& b) {
-    return (square<T>(a.x, b.x) + square<T>(a.y, b.y)) + (square<T>(a.z, b.z) + square<T>(a.w, b.w));
+    const T x = static_cast<T>(a.x) - static_cast<T>(b.x), y = static_cast<T>(a.y) - static_cast<T>(b.y);
+    const T z = static_cast<T>(a.z) - static_cast<T>(b.z), w = static_cast<T>(a.w) - static_cast<T>(b.w);
+    return fma(x, x, y * y) + fma(z, z, w * w);
 }
 
 // One query position and one row of the gallery.

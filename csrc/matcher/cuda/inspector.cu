@@ -20,6 +20,9 @@ CudaHeatmap heatmap_of(const LevelShape& finest, const InspectorOptions& options
 }  // namespace
 
 CudaInspector::CudaInspector(CudaMatcher& matcher, const InspectorOptions& options)
+    : CudaInspector(matcher, options, OnFirstDevice()) {}
+
+CudaInspector::CudaInspector(CudaMatcher& matcher, const InspectorOptions& options, const OnFirstDevice&)
     : options_(options),
       finest_(pixels_of(matcher.shape().levels()[0])),
       pixels_(options.height * options.width),
@@ -57,13 +60,25 @@ int64_t CudaInspector::lay_out(std::byte* base) {
 
 void CudaInspector::wait_for(cudaStream_t producer) {
     const std::lock_guard turn(turn_);
+    const OnFirstDevice here;
     check(cudaEventRecord(produced_, producer), "cudaEventRecord", kPurpose);
     check(cudaStreamWaitEvent(stream_, produced_), "cudaStreamWaitEvent", kPurpose);
+}
+
+void CudaInspector::fetch(const void* frame, int64_t pitch, int64_t rows, int64_t row_bytes, uint8_t* host) {
+    const std::lock_guard turn(turn_);
+    const OnFirstDevice here;
+    const auto width = static_cast<size_t>(row_bytes);
+    check(cudaMemcpy2DAsync(host, width, frame, static_cast<size_t>(pitch), width, static_cast<size_t>(rows),
+                            cudaMemcpyDefault, stream_),
+          "cudaMemcpy2DAsync", kPurpose);
+    check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize", kPurpose);
 }
 
 Statistics CudaInspector::inspect(std::span<const void* const> levels, Storage storage,
                                   std::span<const int64_t> image_ids, float* map, uint8_t* mask, int32_t* neighbours) {
     const std::lock_guard turn(turn_);
+    const OnFirstDevice here;
     const CudaRequest request{levels,
                               storage,
                               image_ids,

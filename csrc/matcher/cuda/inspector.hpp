@@ -38,12 +38,18 @@ class CudaInspector {
     // What is enqueued on the stream from here on sees what was enqueued on another before: a camera's frame, say.
     void wait_for(cudaStream_t producer);
 
+    // Copies a camera's frame to the host, `rows` of `row_bytes` each, their starts `pitch` bytes apart on the device,
+    // with no gaps on the host; when it returns, they are there. Waits for what the stream was given before.
+    void fetch(const void* frame, int64_t pitch, int64_t rows, int64_t row_bytes, uint8_t* host);
+
     // `levels`: (channels, height, width) on the device, read on the stream. Writes to the host: the map and the mask
     // (height, width), and the neighbours (h, w, kappa, 3). Throws as CudaMatcher::match.
     Statistics inspect(std::span<const void* const> levels, Storage storage, std::span<const int64_t> image_ids,
                        float* map, uint8_t* mask, int32_t* neighbours);
 
  private:
+    CudaInspector(CudaMatcher& matcher, const InspectorOptions& options, const OnFirstDevice&);
+
     int64_t lay_out(std::byte* base);
 
     const InspectorOptions options_;

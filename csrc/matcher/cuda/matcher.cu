@@ -16,16 +16,16 @@ int64_t pixels(const LevelShape& level) { return level.height * level.width; }
 }  // namespace
 
 CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes) {
-    int device = 0;
-    if (const cudaError_t error = cudaGetDeviceCount(&device)) {
+    int count = 0;
+    if (const cudaError_t error = cudaGetDeviceCount(&count)) {
         cudaGetLastError();
         throw DeviceError(std::string("expected an NVIDIA GPU and a driver that is new enough, got none: ") +
                           cudaGetErrorString(error));
     }
-    check(cudaGetDevice(&device), "cudaGetDevice", "a GPU");
+    const OnFirstDevice here;
     const auto attribute = [&](cudaDeviceAttr which) {
         int value = 0;
-        check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute", "the device's architecture");
+        check(cudaDeviceGetAttribute(&value, which, 0), "cudaDeviceGetAttribute", "the device's architecture");
         return std::to_string(value);
     };
     architecture_ = "sm_" + attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
@@ -35,11 +35,13 @@ CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t lim
 
 Statistics CudaMatcher::match(const Request& request) {
     const std::lock_guard turn(turn_);
+    const OnFirstDevice here;
     return run(request);
 }
 
 void CudaMatcher::match_batch(std::span<const Request> requests, std::span<Statistics> statistics) {
     const std::lock_guard turn(turn_);
+    const OnFirstDevice here;
     for (const Request& request : requests) reserve(request);
     for (size_t i = 0; i < requests.size(); ++i) {
         try {

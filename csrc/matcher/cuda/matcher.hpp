@@ -17,7 +17,7 @@ namespace spadeline::cuda {
 
 class CudaMatcher {
  public:
-    // On the first device, which every thread of a process begins with; its memory holds at most so many bytes of the
+    // On the first device, whichever the calling thread has chosen; its memory holds at most so many bytes of the
     // gallery, see DeviceGallery. The arrays must outlive it. Throws CudaError where there is no device.
     CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes);
 

@@ -40,6 +40,24 @@ inline void check(cudaError_t error, const char* call, const char* purpose) {
     throw CudaError(error, call, purpose);
 }
 
+// As long as it lives, the first device is the calling thread's: streams and memory belong to it, and the caller may
+// have chosen another one for its own work.
+class OnFirstDevice {
+ public:
+    OnFirstDevice() {
+        check(cudaGetDevice(&chosen_), "cudaGetDevice", "the caller's device");
+        if (chosen_ != 0) check(cudaSetDevice(0), "cudaSetDevice", "the first device");
+    }
+    OnFirstDevice(const OnFirstDevice&) = delete;
+    OnFirstDevice& operator=(const OnFirstDevice&) = delete;
+    ~OnFirstDevice() {
+        if (chosen_ != 0) cudaSetDevice(chosen_);
+    }
+
+ private:
+    int chosen_ = 0;
+};
+
 inline int64_t free_device_memory() {
     size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo", "the free memory");

@@ -61,7 +61,7 @@ __device__ T pair_distance(const DeviceTask& task, uint32_t query, uint32_t plac
     for (int l = task.level_count - 1; l >= 0; --l) {
         const DeviceLevel& level = task.level[l];
         const Pair pair{task, level, query >> (2 * level.shift), place >> (2 * level.shift)};
-        total = static_cast<T>(level.weight) * pair.summed<T>() + total;
+        total = fma(static_cast<T>(level.weight), pair.summed<T>(), total);
     }
     return total;
 }
@@ -81,7 +81,8 @@ class Settler {
         const int count = std::min(tables_.open[row], int{kOpen});
         Candidate* list = lists(dense_.plan) + row * kOpen;
         query_ = tables_.query[row];
-        threshold_ = fminf(tables_.threshold[row], fresh(task_.thresholds + query_));
+        const float others = fresh(task_.thresholds + query_);  // which may lower it between two lanes' looks
+        threshold_ = fminf(tables_.threshold[row], __shfl_sync(kLanes, others, 0));
         for (int i = 0; i < 2; ++i) {
             const int at = lane_index() + 32 * i;
             mine_[i] = at < count ? list[at] : Candidate{Candidate::kMeasured, HUGE_VALF};

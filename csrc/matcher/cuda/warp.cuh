@@ -1,4 +1,4 @@
-// What the 32 lanes of a warp do together, and the loads and stores that other blocks may be changing meanwhile.
+// What the 32 lanes of a warp do together, and stores to what other blocks change, too.
 #pragma once
 
 #include <cstdint>
@@ -55,12 +55,6 @@ __device__ __forceinline__ T transposed_sum(T (&value)[16]) {
     halve<2>(value);
     halve<1>(value);
     return value[0] + __shfl_xor_sync(kLanes, value[0], 1);
-}
-
-// Past this multiprocessor's cache, which knows nothing of other blocks' stores.
-template <class T>
-__device__ __forceinline__ T fresh(const T* place) {
-    return *static_cast<const volatile T*>(place);
 }
 
 // The smaller of floats that aren't negative, -infinity allowed: their bits are in the same order.
