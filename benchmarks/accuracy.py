@@ -13,33 +13,30 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import accuracy_report
-from classes import CELLS, DataSet, ImageClass, digest, open_data_sets, solar_cells
-from command import typed
-from knobs import PROTOCOLS, Point, as_json, default_knobs, parse_knob, points
-from records import Records, code_digest
-from report import print_environment
-from scored import ScoredClass
-from spadeline.engine.environment import environment
-from spadeline.engine.errors import InputError, SpadelineError
+from spadeline.engine.errors import InputError
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.session import Device
 from spadeline.engine.settings import Settings
 from tqdm import tqdm
 
+from accuracy_parts import report
+from accuracy_parts.classes import CELLS, DataSet, ImageClass, digest, open_data_sets, solar_cells
+from accuracy_parts.knobs import PROTOCOLS, Point, as_json, default_knobs, parse_knob, points
+from accuracy_parts.records import Records, code_digest
+from accuracy_parts.scored import ScoredClass
+from shared_parts import command
+
 
 def main() -> None:
     """Measure what isn't on record yet, print tables, and write files."""
     options = _options()
-    facts = environment(options.threads)
-    print_environment(facts)
+    document = command.begin("accuracy", options.threads)
     with Records(options.records) as records:
         data_sets = open_data_sets(options.data, dict(options.train))
         if options.elpv is not None:
@@ -48,26 +45,23 @@ def main() -> None:
         if len(set(names)) < len(names):
             raise InputError(f"expected data sets of different names, got {', '.join(names)}")
         candidates = _candidates(options)
+        facts = document["environment"]
         conditions = {"code": code_digest(), **{name: facts[name] for name in ("processor", "versions")}}
         jobs = _jobs(data_sets, candidates, conditions)
         results = _measure(jobs, records, options)
-    document = {
-        "benchmark": "accuracy",
-        "command": typed(),
-        "environment": facts,
+    document |= {
         "extractors": [candidate.facts for candidate in candidates],
-        "data": [accuracy_report.described(data_set) for data_set in data_sets],
+        "data": [report.described(data_set) for data_set in data_sets],
         "results": results,
-        "means": accuracy_report.means(results),
-        "paper": accuracy_report.PAPER,
+        "means": report.means(results),
+        "paper": report.PAPER,
     }
-    accuracy_report.print_document(document)
-    if options.json is not None:
-        options.json.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    report.print_document(document)
+    command.write(document, options.json)
     if options.csv is not None:
-        accuracy_report.write_csv(document, options.csv)
+        report.write_csv(document, options.csv)
     if options.plot is not None:
-        accuracy_report.plot(document, options.plot)
+        report.plot(document, options.plot)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +183,8 @@ def _row(job: _Job, point: Point, measured: dict[str, Any] | None) -> dict[str, 
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = command.new_parser(__doc__)
+    parser.usage = "%(prog)s [options] [data ...]"
     what = parser.add_argument_group("images")
     what.add_argument("data", type=Path, nargs="*", help="a class's folder, or one of such folders, as MVTec AD is")
     text = "normal images to fit on, for a class that has normal and abnormal alone"
@@ -197,20 +192,21 @@ def _options() -> argparse.Namespace:
     text = "solar cells, from the package elpv-dataset; both kinds by default"
     what.add_argument("--elpv", nargs="*", choices=CELLS, help=text)
     how = parser.add_argument_group("settings")
-    how.add_argument("--extractor", type=Path, nargs="+", required=True, help="ONNX files; knobs are the first one's")
+    text = "required; knobs are the first one's"
+    how.add_argument("--extractor", type=Path, nargs="+", required=True, metavar="FILE.onnx", help=text)
     text = "default: both; knobs are turned around the first one named"
     how.add_argument("--protocol", nargs="+", choices=list(PROTOCOLS), default=list(PROTOCOLS), help=text)
     how.add_argument("--sweep", action="store_true", help="turn every knob, one at a time")
     text = "turn this one so; none and 1:2:4 are values, too"
     how.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=V1,V2,…", help=text)
-    how.add_argument("--device", choices=get_args(Device), default="auto", help="of the extractor")
-    how.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    how.add_argument("--device", choices=get_args(Device), default="auto", help="of the extractor; default: auto")
+    how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help="default: all")
     files = parser.add_argument_group("files")
     text = "what was measured so far, to go on from; default: accuracy-records"
     files.add_argument("--records", type=Path, default=Path("accuracy-records"), metavar="FOLDER", help=text)
-    files.add_argument("--json", type=Path, metavar="FILE")
-    files.add_argument("--csv", type=Path, metavar="FILE")
-    files.add_argument("--plot", type=Path, metavar="FILE.svg|FILE.png")
+    files.add_argument("--csv", type=Path, metavar="FILE", help="a line for each class and setting")
+    text = "mean figures against each knob"
+    files.add_argument("--plot", type=Path, metavar="FILE.svg|FILE.png", help=text)
     options = parser.parse_args()
     options.protocol, options.extractor = (list(dict.fromkeys(x)) for x in (options.protocol, options.extractor))
     _check(parser, options)
@@ -225,9 +221,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             parser.error("--plot: expected --sweep, --knob or several extractors with it, got none")
         if importlib.util.find_spec("matplotlib") is None:
             parser.error("matplotlib is not installed, and --plot needs it: pip install 'spadeline[eval]'")
-    for path in (options.json, options.csv, options.plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            parser.error(f"expected a folder that exists, got {path}")
+    command.check_files(parser, options.json, options.csv, options.plot)
 
 
 def _named_folder(text: str) -> tuple[str, Path]:
@@ -245,7 +239,4 @@ def _knob(text: str) -> tuple[str, tuple[Any, ...]]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SpadelineError as error:
-        raise SystemExit(f"accuracy.py: {error}") from None
+    command.run(main)

@@ -10,7 +10,6 @@ one's own maps and scores. README.md beside this file has the method.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,26 +19,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import command
 import cv2
-import detector_report
 import numpy as np
-import report
-from detector_contest import Contestant, DetectorContest, Truth
-from detector_process import DetectorError, DetectorProcess, Job
 from spadeline.engine.dataset import Dataset, find_dataset
-from spadeline.engine.environment import environment
-from spadeline.engine.errors import InputError, SpadelineError
+from spadeline.engine.errors import InputError
 from spadeline.engine.evaluation import true_regions
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, place, read_image
 
+from detectors_parts import report
+from detectors_parts.contest import Contestant, DetectorContest
+from detectors_parts.judging import Truth
+from detectors_parts.process import DetectorError, DetectorProcess, Job
+from shared_parts import command
+
+ANOMALIB = "detectors_parts.by_anomalib"
 PEERS = {  # by what --peer-detectors calls them: name, module, method, runtime
-    "spade": ("SPADE, torch", "by_torch", "spade", "torch"),
-    "patchcore-torch": ("PatchCore, anomalib torch", "by_anomalib", "patchcore", "torch"),
-    "patchcore-openvino": ("PatchCore, anomalib OpenVINO", "by_anomalib", "patchcore", "openvino"),
-    "padim-torch": ("PaDiM, anomalib torch", "by_anomalib", "padim", "torch"),
-    "padim-openvino": ("PaDiM, anomalib OpenVINO", "by_anomalib", "padim", "openvino"),
+    "spade": ("SPADE, torch", "detectors_parts.by_torch", "spade", "torch"),
+    "patchcore-torch": ("PatchCore, anomalib torch", ANOMALIB, "patchcore", "torch"),
+    "patchcore-openvino": ("PatchCore, anomalib OpenVINO", ANOMALIB, "patchcore", "openvino"),
+    "patchcore-openvino-float32": ("PatchCore, OpenVINO float32", ANOMALIB, "patchcore", "openvino-float32"),
+    "padim-torch": ("PaDiM, anomalib torch", ANOMALIB, "padim", "torch"),
+    "padim-openvino": ("PaDiM, anomalib OpenVINO", ANOMALIB, "padim", "openvino"),
+    "padim-openvino-float32": ("PaDiM, OpenVINO float32", ANOMALIB, "padim", "openvino-float32"),
 }
 K_SCORE = 5
 
@@ -47,21 +49,18 @@ K_SCORE = 5
 def main() -> None:
     """Fit everybody, let them answer and run, print the table, write the document."""
     options = _options()
-    facts = environment(options.threads)
-    report.print_environment(facts)
+    document = command.begin("detectors", options.threads)
     dataset = find_dataset(options.images)
-    if not dataset.train or not any(image.label for image in dataset.test):
-        raise InputError(f"{options.images}: expected train/good, and abnormal images in test")
+    if not dataset.train or {image.label for image in dataset.test} != {False, True}:
+        raise InputError(f"{options.images}: expected train/good, and normal and abnormal images in test")
     with _folder(options.models) as models:
         extractor = options.extractor or _random_extractor(models, options.backbone)
         job, truth, about = _prepare(dataset, extractor, models, options)
         contest = DetectorContest(_contestants(options, extractor), job, truth, models, on_progress=_progress)
         rows = contest.hold(contest.fit(), seconds=options.seconds)
     result = about | {"peers": _versions(options.peers), "rows": rows, "left_out": contest.left_out}
-    detector_report.print_result(result)
-    if options.json is not None:
-        document = {"benchmark": "detectors", "command": command.typed(), "environment": facts, "results": [result]}
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    report.print_result(result)
+    command.write(document | {"results": [result]}, options.json)
 
 
 def _prepare(
@@ -96,10 +95,10 @@ def _prepare(
 
 def _contestants(options: argparse.Namespace, extractor: Path) -> list[Contestant]:
     here = Path(sys.executable)
-    found = [Contestant("spadeline", "by_spadeline", "spadeline", "", here, extractor)]
+    found = [Contestant("spadeline", "detectors_parts.by_spadeline", "spadeline", "", here, extractor)]
     if options.quantized is not None:
         name = f"spadeline, {options.quantized.stem}"
-        found.append(Contestant(name, "by_spadeline", "spadeline", "", here, options.quantized))
+        found.append(Contestant(name, "detectors_parts.by_spadeline", "spadeline", "", here, options.quantized))
     for key in options.peer_detectors:
         name, module, method, runtime = PEERS[key]
         found.append(Contestant(name, module, method, runtime, options.peers, extractor, same_as_ours=key == "spade"))
@@ -147,29 +146,33 @@ def _progress(text: str) -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = command.new_parser(__doc__)
     what = parser.add_argument_group("images and backbone")
-    what.add_argument("--images", type=Path, required=True, help="a data set with train and test, as MVTec AD's")
-    what.add_argument("--extractor", type=Path, help="an ONNX file that keeps the extractor's contract, float32")
-    what.add_argument(
-        "--backbone", default="resnet18", help="without one: this, with random weights; default: resnet18"
-    )
-    what.add_argument("-K", type=int, default=50, help="images that SPADE searches; default: 50")
+    text = "required: a data set with train and test, as MVTec AD's"
+    what.add_argument("--images", type=Path, required=True, metavar="FOLDER", help=text)
+    text = "of all; an ONNX file that keeps the extractor's contract, float32"
+    what.add_argument("--extractor", type=Path, metavar="FILE.onnx", help=text)
+    text = "without an extractor: this, with random weights; default: resnet18"
+    what.add_argument("--backbone", metavar="NAME", default="resnet18", help=text)
+    what.add_argument("-K", type=int, metavar="N", default=50, help="images that SPADE searches; default: 50")
     who = parser.add_argument_group("contestants")
     who.add_argument("--peers", type=Path, metavar="FOLDER", help="what set_up_peers.sh made")
-    who.add_argument("--peer-detectors", nargs="*", choices=list(PEERS), default=list(PEERS), help="default: all")
-    who.add_argument("--quantized", type=Path, metavar="FILE", help="an extractor for spadeline alone, in another row")
+    text = f"of {' '.join(PEERS)}; default: all"
+    who.add_argument("--peer-detectors", nargs="*", metavar="NAME", choices=list(PEERS), default=list(PEERS), help=text)
+    text = "an extractor for spadeline alone, in another row"
+    who.add_argument("--quantized", type=Path, metavar="FILE.onnx", help=text)
     how = parser.add_argument_group("measuring")
-    how.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    how.add_argument("--seconds", type=float, default=20.0, help="of each detector's inspecting; default: 20")
+    text = "of each detector; default: all"
+    how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help=text)
+    text = "of each detector's inspecting; default: 20"
+    how.add_argument("--seconds", type=float, metavar="S", default=20.0, help=text)
     how.add_argument("--models", type=Path, metavar="FOLDER", help="fitted detectors stay here for the next run")
-    parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     if min(options.K, options.threads) < 1 or not options.seconds > 0:
         parser.error(f"expected numbers above 0, got {options.K}, {options.threads} and {options.seconds}")
-    for path in (options.json, options.models):
-        if path is not None and not path.absolute().parent.is_dir():
-            parser.error(f"expected a folder that exists, got {path}")
+    command.check_files(parser, options.json, options.models)
+    if options.models is not None and options.models.exists() and not options.models.is_dir():
+        parser.error(f"--models: expected a folder, got the file {options.models}")
     for name in ("extractor", "quantized"):  # detectors run in other folders
         if getattr(options, name) is not None:
             setattr(options, name, getattr(options, name).resolve())
@@ -179,7 +182,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SpadelineError as error:
-        raise SystemExit(f"detectors.py: {error}") from None
+    command.run(main)

@@ -10,10 +10,7 @@ drawn ones where there is no data set. README.md beside this file has the method
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shlex
-import sys
 import tempfile
 import time
 import warnings
@@ -23,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from spadeline.engine.environment import environment
-from spadeline.engine.errors import SpadelineError
+from spadeline.engine.dataset import find_dataset
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.latency import latency
 from spadeline.export import Quantization, export_extractor, quantize_extractor
+
+from shared_parts import command
 
 PRECISIONS = ("float32", "float16", "int8")
 DRAWN_IMAGES, DRAWN_SIDE = 16, 224
@@ -37,6 +35,9 @@ WARM_UPS = 5
 def main() -> None:
     """Make the files, measure them in turns, print a table and write JSON."""
     options = _options()
+    if options.dataset is not None:
+        find_dataset(options.dataset)  # what can't be used is known before the work
+    document = command.begin("extractor", max(options.threads))
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="spadeline-benchmark-") as name:
         folder = Path(name)
@@ -45,15 +46,8 @@ def main() -> None:
             files, quantization = _files(network, calibration, options, folder)
             for threads in options.threads:
                 results += _measure(str(network), files, quantization, threads, options.runs)
+                command.write(document | {"results": results}, options.json)  # a run may be cut short
     _print(results)
-    document = {
-        "benchmark": "extractor",
-        "command": shlex.join(["python", *sys.argv]),
-        "environment": environment(max(options.threads)),
-        "results": results,
-    }
-    if options.json is not None:
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def _files(
@@ -69,7 +63,7 @@ def _files(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about random weights, which are what is wanted
                 export_extractor(files[precision], backbone=network, weights=options.weights, precision=precision)
-    files["int8"] = folder / "int8.onnx"
+    files["int8"] = folder / f"{Path(network).stem}-int8.onnx"
     # Without bounds: a benchmark reports the cost, whatever it is.
     quantization = quantize_extractor(
         files["int8"], files["float32"], calibration_images=calibration, evaluation_images=options.dataset,
@@ -119,9 +113,9 @@ def _cost(quantization: Quantization) -> dict[str, Any]:
 def _print(results: list[dict[str, Any]]) -> None:
     print(f"{'network':24}{'precision':11}{'threads':>7}{'p50 ms':>9}{'p95 ms':>9}{'ratio':>8}{'MB':>8}  provider")
     for row in results:
-        p50, p95 = (1e3 * (row["latency"][name] or row["latency"]["max_s"]) for name in ("p50_s", "p95_s"))
+        times = "".join(_milliseconds(row["latency"][name]) for name in ("p50_s", "p95_s"))
         print(
-            f"{Path(row['network']).name:24}{row['precision']:11}{row['threads']:7}{p50:9.2f}{p95:9.2f}"
+            f"{Path(row['network']).name:24}{row['precision']:11}{row['threads']:7}{times}"
             f"{row['float32_per_this']:7.2f}x{row['file_bytes'] / 1e6:8.1f}  {row['provider']}"
         )
         if row["provider_times_s"]:
@@ -130,6 +124,10 @@ def _print(results: list[dict[str, Any]]) -> None:
         print(f"{Path(row['network']).name}: int8 maps correlate by {row['map_correlation']:.4f} or more", end="")
         pairs = (f"{k.replace('_', ' ')} {v['float32']:.4f} -> {v['int8']:.4f}" for k, v in row["rocauc"].items())
         print("".join(f"; {pair}" for pair in pairs))
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return f"{'-':>9}" if seconds is None else f"{1e3 * seconds:9.2f}"  # None: too few runs for this percentile
 
 
 def _drawn(folder: Path) -> Path:
@@ -149,22 +147,27 @@ def _picture(seed: int) -> NDArray[np.uint8]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--backbones", nargs="+", default=["resnet18", "wide_resnet50_2"], help="torchvision's names")
-    parser.add_argument("--weights", default="random", help="of the backbones: see spadeline export")
-    parser.add_argument("--extractor", type=Path, help="a float32 ONNX file in their place")
-    parser.add_argument("--dataset", type=Path, help="labelled images with train/good: calibrates, and gives ROCAUC")
-    parser.add_argument("--threads", nargs="+", type=int, default=list(range(1, (os.cpu_count() or 1) + 1)))
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser = command.new_parser(__doc__)
+    backbones = ["resnet18", "wide_resnet50_2"]
+    text = f"torchvision's names; default: {' '.join(backbones)}"
+    parser.add_argument("--backbones", nargs="+", metavar="NAME", default=backbones, help=text)
+    text = "of the backbones, see spadeline export; default: random"
+    parser.add_argument("--weights", metavar="FILE", default="random", help=text)
+    text = "a float32 ONNX file in their place"
+    parser.add_argument("--extractor", type=Path, metavar="FILE.onnx", help=text)
+    text = "labelled images with train/good: calibrates, and gives ROCAUC"
+    parser.add_argument("--dataset", type=Path, metavar="FOLDER", help=text)
+    text = "default: one, and all"
+    parser.add_argument(
+        "--threads", nargs="+", type=int, metavar="N", default=sorted({1, os.cpu_count() or 1}), help=text
+    )
+    parser.add_argument("--runs", type=int, metavar="N", default=100, help="of each extractor; default: 100")
     options = parser.parse_args()
     if min(*options.threads, options.runs) < 1:
         parser.error(f"expected numbers of 1 or more, got {min(*options.threads, options.runs)}")
+    command.check_files(parser, options.json)
     return options
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SpadelineError as error:
-        raise SystemExit(f"extractor.py: {error}") from None
+    command.run(main)

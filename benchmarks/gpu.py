@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, get_args
 
-import command
 import numpy as np
-import report
-from chain import measure_chain
-from features import Case, make_case
-from gpu_contest import GpuContest
-from on_gpu import OnGpu, OnTorch, TorchGallery, TorchSearch, measure_rates
-from ours import BATCH, OurPath, Ours, Storage, store
-from peers import PeerError
-from spadeline.engine.environment import environment
-from spadeline.engine.errors import SpadelineError
 from spadeline.engine.matching import Matcher, instruction_sets
+
+from gpu_parts import report
+from gpu_parts.chain import measure_chain
+from gpu_parts.contest import GpuContest
+from gpu_parts.contestants import OnGpu, OnTorch, TorchGallery, TorchSearch, measure_rates
+from matcher_parts.features import Case, make_case
+from matcher_parts.options import add_features, check
+from matcher_parts.ours import BATCH, OurPath, Ours, Storage, store
+from matcher_parts.peers import PeerError
+from shared_parts import command
 
 
 def main() -> None:
@@ -38,16 +37,8 @@ def main() -> None:
     torch, why_not = _open_torch(options.torch_device)
     seen = {"without_torch": why_not} if torch is None else _facts(torch, options.torch_device)
     gpu: dict[str, Any] = {"architecture": architecture} | seen
-    document: dict[str, Any] = {
-        "benchmark": "gpu", "command": command.typed(), "environment": environment(options.threads), "gpu": gpu,
-        "results": [],
-    }  # fmt: skip
-    report.print_environment(document["environment"])
+    document = command.begin("gpu", options.threads) | {"gpu": gpu, "results": []}
     report.print_gpu(gpu)
-
-    def write() -> None:  # after each setting: a run may be cut short
-        if options.json is not None:
-            options.json.write_text(json.dumps(document, indent=2) + "\n")
 
     for size, kind in itertools.product(options.size, options.features):
         case = make_case(kind, size, max(options.K), options.source)
@@ -55,14 +46,14 @@ def main() -> None:
             for result in _measure(case, images, torch, gpu.get("rates", {}), options):
                 report.print_gpu_result(result)
                 document["results"].append(result)
-                write()
+                command.write(document, options.json)  # after each setting: a run may be cut short
             if torch is not None:
                 torch.cuda.empty_cache()  # its allocator would keep it from ours
     document["chain"] = measure_chain(
         options.source, torch, options.torch_device, images=max(options.K), size=options.size[0], runs=options.runs
     )
     report.print_chain(document["chain"])
-    write()
+    command.write(document, options.json)
 
 
 def _open_torch(device: str) -> tuple[ModuleType | None, str]:
@@ -130,28 +121,30 @@ def _open_peers(
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    command.add_features(
-        parser, real=["real", "other"], drawn=["random", "equal"], images=[1, 5, 50, 200], most_queries=BATCH
-    )
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, BATCH], help="queries a call")
+    parser = command.new_parser(__doc__)
+    add_features(parser, real=["real", "other"], drawn=["random", "equal"], images=[1, 5, 50, 200], most_queries=BATCH)
+    text = f"queries a call; default: 1 {BATCH}"
+    parser.add_argument("--batch", nargs="+", type=int, metavar="N", default=[1, BATCH], help=text)
     who = parser.add_argument_group("contestants")
-    who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath))
-    who.add_argument("--storage", choices=get_args(Storage), default="float16", help="as a recipe's by default")
-    who.add_argument("--peers", nargs="*", choices=get_args(TorchSearch), default=get_args(TorchSearch))
+    text = "of ours; default: both"
+    who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath), help=text)
+    text = "of the gallery; default: float16, as a recipe's"
+    who.add_argument("--storage", choices=get_args(Storage), default="float16", help=text)
+    text = "torch's searches; default: all; --peers alone: none"
+    who.add_argument("--peers", nargs="*", choices=get_args(TorchSearch), default=get_args(TorchSearch), help=text)
     who.add_argument("--torch-device", choices=("cuda", "cpu"), default="cuda", help="cpu: for an emulated device")
     how = parser.add_argument_group("measuring")
-    how.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the CPU's matcher, for the truth")
-    how.add_argument("--runs", type=int, default=200, help="of each contestant in each setting, at most")
-    how.add_argument("--seconds", type=float, default=1.0, help="likewise; but each runs once")
+    text = "of the CPU's matcher, for the truth; default: all"
+    how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help=text)
+    text = "of each contestant in each setting, at most; default: 200"
+    how.add_argument("--runs", type=int, metavar="N", default=200, help=text)
+    text = "likewise, but each runs once; default: 1"
+    how.add_argument("--seconds", type=float, metavar="S", default=1.0, help=text)
     options = parser.parse_args()
     options.batch = sorted(set(options.batch))
-    command.check(parser, options, numbers=[*options.batch, options.threads, options.runs])
+    check(parser, options, numbers=[*options.batch, options.threads, options.runs])
     return options
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SpadelineError as error:
-        raise SystemExit(f"gpu.py: {error}") from None
+    command.run(main)

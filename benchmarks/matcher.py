@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import json
 import os
 import shutil
 import tempfile
@@ -21,17 +20,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import alone
-import command
-import peers
-import report
-from contest import Contest
-from features import Case, make_case, write_pixels
-from ours import OurPath, Ours, Storage, store
-from peers import Peer, PeerError
-from spadeline.engine.environment import environment, memory_bytes
-from spadeline.engine.errors import SpadelineError
+from spadeline.engine.environment import memory_bytes
 from spadeline.engine.matching import instruction_sets
+
+from matcher_parts import alone, peers, report
+from matcher_parts.contest import Contest
+from matcher_parts.features import Case, make_case, write_pixels
+from matcher_parts.options import add_features, check
+from matcher_parts.ours import OurPath, Ours, Storage, store
+from matcher_parts.peers import Peer, PeerError
+from shared_parts import command
 
 COUNTED_IMAGES = 5  # callgrind is 50 times slower than the processor
 COUNTED_SETS = ("avx2", "scalar")  # callgrind knows no AVX-512
@@ -40,8 +38,7 @@ COUNTED_SETS = ("avx2", "scalar")  # callgrind knows no AVX-512
 def main() -> None:
     """Measure every setting asked for, print tables as they come, and write files."""
     options = _options()
-    facts = environment(options.threads)
-    report.print_environment(facts)
+    document = command.begin("matcher", options.threads)
     results: list[dict[str, Any]] = []
     counts: list[dict[str, Any]] = []
     for size, kind in itertools.product(options.size, options.features):
@@ -55,10 +52,7 @@ def main() -> None:
     report.print_counts(counts)
     if options.plot is not None:
         report.plot(lines, options.plot)
-    if options.json is not None:
-        measured = {"results": results, "growth": lines, "instructions": counts}
-        document = {"benchmark": "matcher", "command": command.typed(), "environment": facts} | measured
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    command.write(document | {"results": results, "growth": lines, "instructions": counts}, options.json)
 
 
 def _sweep(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -151,24 +145,31 @@ def _count(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[s
 
 def _options() -> argparse.Namespace:
     available = instruction_sets()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    command.add_features(parser, real=["real"], drawn=["random"], images=[5, 50], most_queries=None)
+    parser = command.new_parser(__doc__)
+    add_features(parser, real=["real"], drawn=["random"], images=[5, 50], most_queries=None)
     who = parser.add_argument_group("contestants")
-    who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath))
+    text = "of ours; default: both"
+    who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath), help=text)
     best_and_common = [name for name in available if name in (available[0], "avx2")]
-    who.add_argument("--instruction-sets", nargs="+", choices=available, default=best_and_common)
-    who.add_argument("--storage", nargs="+", choices=get_args(Storage), default=["float32"])
-    who.add_argument("--peers", nargs="*", choices=list(peers.NAMES), default=list(peers.NAMES))
-    how = parser.add_argument_group("measuring")
-    how.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    how.add_argument("--repeats", type=int, default=5, help="runs of each query, of those whose time depends on it")
-    how.add_argument(
-        "--peer-runs", type=int, default=1, help="runs of each peer, of faiss with its BLAS tuned at least 3"
+    text = f"of ours, of {' '.join(available)}; default: {' '.join(best_and_common)}"
+    who.add_argument(
+        "--instruction-sets", nargs="+", metavar="NAME", choices=available, default=best_and_common, help=text
     )
+    text = "of our gallery; default: float32, which is what the peers have"
+    who.add_argument("--storage", nargs="+", choices=get_args(Storage), default=["float32"], help=text)
+    text = "default: all; --peers alone: none"
+    who.add_argument("--peers", nargs="*", choices=list(peers.NAMES), default=list(peers.NAMES), help=text)
+    how = parser.add_argument_group("measuring")
+    text = "of each contestant; default: all"
+    how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help=text)
+    text = "runs of each query, of those whose time depends on it; default: 5"
+    how.add_argument("--repeats", type=int, metavar="N", default=5, help=text)
+    text = "runs of each peer, of faiss with its BLAS tuned at least 3; default: 1"
+    how.add_argument("--peer-runs", type=int, metavar="N", default=1, help=text)
     how.add_argument("--batch", action="store_true", help="match_batch against a loop, too")
     how.add_argument("--memory", action="store_true", help="peak memory of ours alone in a process, too")
     how.add_argument("--instructions", action="store_true", help="instructions of a query by callgrind, too: minutes")
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="time against K, log-log")
     options = parser.parse_args()
     _check(parser, options)
     return options
@@ -176,7 +177,7 @@ def _options() -> argparse.Namespace:
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     numbers = (options.repeats, options.peer_runs, options.threads)
-    command.check(parser, options, numbers=numbers, files=[options.plot])
+    check(parser, options, numbers=numbers, files=[options.plot])
     options.paths = sorted(set(options.paths))  # dense comes first: what follows is compared with it
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
         parser.error("matplotlib is not installed, and --plot needs it: pip install 'spadeline[eval]'")
@@ -185,7 +186,4 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SpadelineError as error:
-        raise SystemExit(f"matcher.py: {error}") from None
+    command.run(main)

@@ -18,10 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chapter import Chapter
-from sections import KINDS, chapter
-from spadeline.engine.errors import InputError, SpadelineError
+from spadeline.engine.errors import InputError
 from spadeline.engine.page import Section, Table, markdown, write_page
+
+from page_parts.chapter import Chapter
+from page_parts.sections import KINDS, chapter
+from shared_parts import command
 
 RESULTS = Path(__file__).with_name("results")
 _OPENING = re.compile(r"^<!-- table: ", re.MULTILINE)
@@ -40,7 +42,10 @@ def main() -> None:
     if options.tables:
         print("\n".join(tables(chapters)))
     for path in options.readme:
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: expected a README, got: {error}") from error
         renewed, differing = with_tables(text, tables(chapters), path.name)
         if differing and options.check:
             raise SystemExit(f"{path}: differs from the documents: {', '.join(differing)}; run page.py --readme {path}")
@@ -137,7 +142,8 @@ def with_tables(text: str, known: Mapping[str, Table], readme: str) -> tuple[str
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("documents", nargs="*", type=Path, metavar="FILE.json", help="default: those in results/")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page")
     parser.add_argument("--readme", type=Path, action="append", default=[], metavar="FILE", help="renew its tables")
@@ -152,7 +158,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SpadelineError as error:
-        raise SystemExit(f"page.py: {error}") from None
+    command.run(main)

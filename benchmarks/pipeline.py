@@ -9,7 +9,6 @@ frame, gallery, threads, extractor. README.md beside this file has the method an
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,24 +18,25 @@ from typing import Any
 
 import cv2
 import numpy as np
-from command import typed
-from energy import measure_energy
-from features import as_if_taken_again
-from report import print_environment
-from resized import resized_extractor
 from spadeline.engine import Detector, Recipe, Settings, fit
 from spadeline.engine.arguments import size
 from spadeline.engine.bench import describe, prepared
 from spadeline.engine.detector import Frame
-from spadeline.engine.environment import environment
-from spadeline.engine.errors import SpadelineError
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, list_images, place, read_image
 from spadeline.engine.latency import measure_latency, measure_throughput
 from spadeline.engine.recipe import ImageRecord, add_images
 from spadeline.engine.start import measure_start
 
+from pipeline_parts import report
+from pipeline_parts.energy import measure_energy
+from shared_parts import command
+from shared_parts.again import as_if_taken_again
+from shared_parts.resized import resized_extractor
+
 FALSE_ALARMS = 0.1  # so that a few images suffice for thresholds
+LEAST_SIDE = 32  # of an input: a ResNet halves it five times, and ONNX Runtime may crash on nothing
+MOST_ENERGY_S = 60.0  # a processor's counter begins anew after some minutes, and that can be told but once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +53,14 @@ class Setting:
 def main() -> None:
     """Measure every setting, print a line for each, and write the report after each."""
     options = _options()
-    document: dict[str, Any] = {
-        "benchmark": "pipeline", "command": typed(), "environment": environment(options.threads[0]), "results": []
-    }  # fmt: skip
-    print_environment(document["environment"])
-    _print_head()
+    document = command.begin("pipeline", options.threads[0]) | {"results": []}
+    report.print_head()
     for setting in _settings(options):
         with tempfile.TemporaryDirectory(prefix="spadeline-pipeline-") as folder:
             result = _measure(setting, options, Path(folder))
-        _print_result(result)
+        report.print_result(result)
         document["results"].append(result)
-        if options.json is not None:  # after each setting: a run may be cut short
-            options.json.write_text(json.dumps(document, indent=2) + "\n")
+        command.write(document, options.json)  # after each setting: a run may be cut short
 
 
 def _settings(options: argparse.Namespace) -> Iterator[Setting]:
@@ -91,10 +87,11 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path) -> dic
         "prepared frame": measure_latency(detector, placed, **how),
     }
     alone = measured["camera frame"]
+    again = how | {"warm_up": 0, "seconds": min(options.seconds, MOST_ENERGY_S)}
     return {
         "setting": {
             "extractor": setting.extractor.stem,
-            "precision": detector.info["precision"],
+            "precision": detector.extractor.metadata.get("spadeline.precision", detector.info["precision"]),
             "input_size": list(recipe.input_size),
             "frame_sizes": sorted({frame.shape[:2] for frame in frames}),
             "gallery_images": len(recipe.images),
@@ -102,13 +99,13 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path) -> dic
         },
         "recipe": describe(detector),
         "latency": [runs.figures(what) for what, runs in measured.items()],
-        "throughput": measure_throughput(detector, frames, alone, seconds=options.seconds / 2),
+        "throughput": measure_throughput(detector, frames, alone, seconds=sum(alone.seconds) / 2),
         "start": measure_start(recipe, frames[0], {"device": options.device, "threads": setting.threads}),
         "memory": {
             "gallery_bytes": sum(level.nbytes for level in recipe.levels),
             "recipe_bytes": sum(path.stat().st_size for path in recipe.folder.iterdir()),
         },
-        "energy": measure_energy(lambda: len(measure_latency(detector, frames, **how | {"warm_up": 0}).seconds)),
+        "energy": measure_energy(lambda: len(measure_latency(detector, frames, **again).seconds)),
         "detector": {name: value for name, value in detector.info.items() if name != "recipe"},
     }
 
@@ -141,62 +138,46 @@ def _frame(path: Path, size: tuple[int, int] | None) -> Frame:
     return np.asarray(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def _print_head() -> None:
-    print(f"\n{'':54}{'ms from the camera frame':>40}  frames a second")
-    print(f"{'extractor':22}{'input':>10}{'frame':>11}{'images':>7}{'thr':>4}", end="")
-    print(f"{'p50':>8}{'p95':>8}{'p99':>8}{'p99.9':>8}{'max':>8}{'start s':>8}{'MB':>7}")
-
-
-def _print_result(result: dict[str, Any]) -> None:
-    setting, latency = result["setting"], result["latency"][0]
-    sizes = setting["frame_sizes"]
-    frame = "{}x{}".format(*sizes[0]) if len(sizes) == 1 else f"{len(sizes)} sizes"
-    line = f"{setting['extractor'][:21]:22}{'{}x{}'.format(*setting['input_size']):>10}{frame:>11}"
-    line += f"{setting['gallery_images']:7}{setting['threads']:4}"
-    for name in ("p50", "p95", "p99", "p99.9", "max"):
-        seconds = latency[f"{name}_s"]
-        line += f"{'-':>8}" if seconds is None else f"{1e3 * seconds:8.1f}"
-    line += f"{result['start']['process_to_first_result_s']:8.2f}{result['start']['peak_bytes'] / 1e6:7.0f}"
-    ways = ", ".join(f"{way['mode']} {way['frames_per_s']:.1f}" for way in result["throughput"])
-    stages = ", ".join(f"{stage} {1e3 * taken['p50_s']:.1f}" for stage, taken in latency["stages_s"].items())
-    print(f"{line}  {ways}\n{'':22}{stages} ms; {latency['runs']} runs", flush=True)
-    if "not_measured" not in result["energy"]:
-        print("{:22}{joules_per_frame:.3f} J a frame at {watts:.1f} W".format("", **result["energy"]))
-
-
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=Path, required=True, help="a folder of normal images, for the gallery")
-    parser.add_argument("--queries", type=Path, required=True, help="a folder of other images, as the camera's frames")
+    parser = command.new_parser(__doc__)
+    text = "required: a folder of normal images, for the gallery"
+    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help=text)
+    text = "required: a folder of other images, as the camera's frames"
+    parser.add_argument("--queries", type=Path, required=True, metavar="FOLDER", help=text)
     swept = parser.add_argument_group("settings: the first value of each is the base, the others replace it one by one")
-    swept.add_argument("--extractor", nargs="+", type=Path, required=True, help="ONNX files that keep the contract")
-    swept.add_argument("--input", nargs="+", type=size, dest="input_size", metavar="HxW", help="the extractor's own")
-    swept.add_argument("--frame", nargs="+", type=size, dest="frame_size", metavar="HxW", help="the images' own")
-    swept.add_argument("--gallery", nargs="+", type=int, dest="gallery_images", metavar="N", help="all of the images")
-    swept.add_argument("--threads", nargs="+", type=int, default=[os.cpu_count() or 1])
-    parser.add_argument("-K", type=int, default=Settings().k_gallery, dest="k_gallery", help="gallery images searched")
-    parser.add_argument("--kappa", type=int, default=Settings().kappa)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    text = "required: ONNX files that keep the extractor's contract"
+    swept.add_argument("--extractor", nargs="+", type=Path, required=True, metavar="FILE.onnx", help=text)
+    text = "the extractor's input; default: its own"
+    swept.add_argument("--input", nargs="+", type=size, dest="input_size", metavar="HxW", help=text)
+    text = "the camera's frame; default: the images as they are"
+    swept.add_argument("--frame", nargs="+", type=size, dest="frame_size", metavar="HxW", help=text)
+    text = "normal images in the recipe; default: those that there are"
+    swept.add_argument("--gallery", nargs="+", type=int, dest="gallery_images", metavar="N", help=text)
+    text = "of all stages; default: all"
+    swept.add_argument("--threads", nargs="+", type=int, metavar="N", default=[os.cpu_count() or 1], help=text)
+    text = f"gallery images searched; default: {Settings().k_gallery}"
+    parser.add_argument("-K", type=int, metavar="N", default=Settings().k_gallery, dest="k_gallery", help=text)
+    text = f"nearest pixels to average over; default: {Settings().kappa}"
+    parser.add_argument("--kappa", type=int, metavar="N", default=Settings().kappa, help=text)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     how = parser.add_argument_group("measuring")
-    how.add_argument("--runs", type=int, default=1000, help="frames timed")
-    how.add_argument("--warm-up", type=int, default=1000, help="frames before them")
-    how.add_argument("--seconds", type=float, default=60.0, help="the most that each of the two latencies may take")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    how.add_argument("--runs", type=int, metavar="N", default=1000, help="frames timed; default: 1000")
+    how.add_argument("--warm-up", type=int, metavar="N", default=1000, help="frames before them; default: 1000")
+    text = "the most that each of a setting's two latencies may take, a tenth of it to warm up; default: 60"
+    how.add_argument("--seconds", type=float, metavar="S", default=60.0, help=text)
     options = parser.parse_args()
     for name in ("input_size", "frame_size", "gallery_images"):
         setattr(options, name, getattr(options, name) or [None])
     numbers = [*options.threads, options.k_gallery, options.kappa, options.runs, *filter(None, options.gallery_images)]
     if min(numbers) < 1 or options.warm_up < 0 or options.seconds < 0:
         parser.error(f"expected numbers of 1 or more, got {min(*numbers, options.warm_up, options.seconds)}")
+    if any(min(sides) < LEAST_SIDE for sides in options.input_size if sides is not None):
+        parser.error(f"--input: expected sides of {LEAST_SIDE} or more, got {options.input_size}")
     if any(count == 1 for count in options.gallery_images):
         parser.error("--gallery: expected 2 or more, since thresholds come from leaving one out, got 1")
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        parser.error(f"expected a folder that exists, got {options.json}")
+    command.check_files(parser, options.json)
     return options
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SpadelineError as error:
-        raise SystemExit(f"pipeline.py: {error}") from None
+    command.run(main)

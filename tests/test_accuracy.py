@@ -14,26 +14,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from spadeline.engine import Detector, fit
+from spadeline.engine.dataset import find_dataset
+from spadeline.engine.errors import InputError, SpadelineError
+from spadeline.engine.evaluation import evaluate
+from spadeline.engine.page import Chart
+
+import accuracy
+from accuracy_parts import classes, knobs, records
+from accuracy_parts import report as accuracy_report
+from page_parts import sections
+
+from .conftest import part
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("faiss")
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # they are scripts, not a package
-
-import accuracy  # noqa: E402
-import accuracy_report  # noqa: E402
-import classes  # noqa: E402
-import knobs  # noqa: E402
-import records  # noqa: E402
-import sections  # noqa: E402
-from spadeline.engine import Detector, fit  # noqa: E402
-from spadeline.engine.dataset import find_dataset  # noqa: E402
-from spadeline.engine.errors import InputError, SpadelineError  # noqa: E402
-from spadeline.engine.evaluation import evaluate  # noqa: E402
-from spadeline.engine.page import Chart  # noqa: E402
-
-from .conftest import part  # noqa: E402
 
 
 @pytest.fixture

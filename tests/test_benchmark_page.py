@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +12,11 @@ from spadeline.engine.environment import environment
 from spadeline.engine.errors import InputError
 from spadeline.engine.page import markdown
 
+import page
+from page_parts import sections
+
 from .test_benchmarks import BENCHMARKS, SMALL, run
 from .test_page import Page, a_bench
-
-sys.path.insert(0, str(BENCHMARKS))  # they are scripts, not a package
-
-import page
-import sections
 
 README = BENCHMARKS.parent / "README.md"
 RESULTS = BENCHMARKS / "results"
@@ -244,6 +244,13 @@ def test_a_readmes_tables_are_made_anew(tmp_path, matched):
     assert made(matched, "--tables").stdout.splitlines() == ["matcher/times", "matcher/worst-case", "matcher/memory"]
 
 
+def test_a_readme_that_cannot_be_read_is_one_sentence(tmp_path, matched):
+    done = made(matched, "--readme", tmp_path / "README.md")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"page.py: {tmp_path / 'README.md'}: expected a README, got: ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -270,3 +277,16 @@ def test_the_projects_own_tables_are_those_of_its_documents():
     for path in (README, BENCHMARKS / "README.md"):
         _, differing = page.with_tables(path.read_text(encoding="utf-8"), page.tables(chapters), path.name)
         assert differing == []
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_commands_of_the_projects_documents_are_still_understood(path, monkeypatch, tmp_path):
+    python, script, *options = shlex.split(json.loads(path.read_text())["command"])
+    assert python == "python"
+    assert (BENCHMARKS.parent / script).is_file()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, *options])
+    benchmark = importlib.import_module(Path(script).stem)
+    if hasattr(benchmark, "instruction_sets"):  # those of the machine that measured
+        monkeypatch.setattr(benchmark, "instruction_sets", lambda: ("avx512vnni", "avx512", "avx2", "scalar"))
+    assert benchmark._options().json == Path(options[options.index("--json") + 1])

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,37 +8,39 @@ import numpy as np
 import pytest
 from spadeline.engine import reference
 
+from detectors_parts import contest as detector_contest
+from detectors_parts import report as detector_report
+from detectors_parts.contest import Contestant, DetectorContest
+from detectors_parts.judging import Truth, difference_of
+from detectors_parts.process import Answer, DetectorError, DetectorProcess, Job
+from page_parts import sections
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # they are scripts, not a package
-
-import detector_contest  # noqa: E402
-import detector_report  # noqa: E402
-import sections  # noqa: E402
-from detector_contest import Contestant, DetectorContest, Truth  # noqa: E402
-from detector_process import Answer, DetectorError, DetectorProcess, Job  # noqa: E402
-
 HERE = Path(sys.executable)
 
 # A detector whose map is the frame's red channel. What it is told by its method it does wrong.
 FAKE = """
 import os, time
-from detector_process import Answer
+from detectors_parts.process import Answer
+
+asked = []
 
 def fit(job, folder):
     if job.method == "unfit":
         raise ValueError("no good parts\\nat all")
     (folder / "model").write_bytes(b"12345")
 
-def files(folder, runtime):
+def files(job, folder, runtime):
     return [folder / "model"]
 
 def open_detector(job, folder, runtime):
     if job.method == "foreign":
         import no_such_package
-    return lambda frame: inspect(job.method, frame)
+    return lambda frame: inspect(job.method, frame), "bfloat16"
 
 def inspect(method, frame):
-    if method == "dead":
+    asked.append(frame)
+    if method == "dead" or (method == "tired" and len(asked) == 10):
         os._exit(3)
     time.sleep(0.06 if method == "slow" else 0.004)
     found = frame[..., 0].astype("float32")
@@ -85,7 +88,8 @@ def contest_of(fakes, contestants, folder, *, seconds=0.05):
 def fake_code(tmp_path, monkeypatch):
     # A model lies under the digest of its code, which is looked for beside the contest.
     monkeypatch.setattr(detector_contest, "CODE", tmp_path)
-    (tmp_path / "torch_backbone.py").write_text("")
+    (tmp_path / "detectors_parts").mkdir()
+    (tmp_path / "detectors_parts" / "torch_backbone.py").write_text("")
 
 
 def test_accuracy_speed_and_size_come_from_the_contestant(fakes, tmp_path):
@@ -95,7 +99,7 @@ def test_accuracy_speed_and_size_come_from_the_contestant(fakes, tmp_path):
     assert left_out == {}
     for row in rows.values():
         assert (row["image_rocauc"], row["image_rocauc_by_map"], row["pixel_rocauc"], row["aupro_0.3"]) == (1, 1, 1, 1)
-        assert row["model_bytes"] == 5
+        assert (row["model_bytes"], row["precision"]) == (5, "bfloat16")
         assert row["latency"]["runs"] % 6 == 0
         assert row["latency"]["min_s"] <= row["latency"]["p50_s"] <= row["latency"]["max_s"]
         assert 0 < row["frames_per_s"] <= 1 / row["latency"]["mean_s"]
@@ -134,6 +138,14 @@ def test_who_cannot_take_part_is_named_with_the_reason(fakes, tmp_path):
         "homeless": "no environment with its libraries was named: set_up_peers.sh makes one, --peers names it",
         "lost": f"{nobody} doesn't exist: make it with set_up_peers.sh",
     }
+
+
+def test_who_fails_while_being_timed_is_left_out_and_the_others_go_on(fakes, tmp_path):
+    entries = [contestant(fakes[0], method) for method in ("ours", "tired", "no embedding")]
+    rows, left_out, _ = contest_of(fakes, entries, tmp_path)
+    assert list(rows) == ["ours", "no embedding"]
+    assert left_out == {"tired": "its process ended with code 3"}
+    assert all(row["latency"]["runs"] >= 6 for row in rows.values())
 
 
 def test_a_spade_must_have_our_maps(fakes, tmp_path):
@@ -178,16 +190,16 @@ def test_a_process_that_cannot_start_says_so():
 def test_differences_are_of_maps_and_both_scores():
     scores = np.full((2, 2), 4.0)
     ours = [Answer(scores, 4.0, 2.0)]
-    assert detector_contest.difference_of([Answer(scores + np.eye(2), 4.0, 2.0)], ours) == 0.25
-    assert detector_contest.difference_of([Answer(scores, 6.0, 2.0)], ours) == 0.5
-    assert detector_contest.difference_of([Answer(scores, 4.0, 4.0)], ours) == 1
-    assert detector_contest.difference_of([Answer(scores, 4.0, None)], ours) == 0
+    assert difference_of([Answer(scores + np.eye(2), 4.0, 2.0)], ours) == 0.25
+    assert difference_of([Answer(scores, 6.0, 2.0)], ours) == 0.5
+    assert difference_of([Answer(scores, 4.0, 4.0)], ours) == 1
+    assert difference_of([Answer(scores, 4.0, None)], ours) == 0
 
 
 def test_torchs_spade_is_the_reference(monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
-    import by_torch
+    from detectors_parts import by_torch
 
     monkeypatch.setattr(by_torch, "BLOCK", 7)  # several blocks, the last of another length
     random = np.random.default_rng(0)
@@ -203,7 +215,7 @@ def test_torchs_spade_is_the_reference(monkeypatch):
 def test_torchs_retrieval_is_the_reference():
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
-    import by_torch
+    from detectors_parts import by_torch
 
     embeddings = np.random.default_rng(0).random((6, 4))
     ids, score = by_torch.retrieve(
@@ -226,7 +238,7 @@ def runtimes_outputs(path, image):
 
 
 def backbone_of(path, folder):
-    from torch_backbone import load_backbone
+    from detectors_parts.torch_backbone import load_backbone
 
     backbone = load_backbone(path)
     size = (224, 224) if path.stem == "resnet50_thin" else (64, 64)
@@ -269,7 +281,7 @@ def changed(path, folder, change):
 
 def test_an_operator_that_is_not_known_is_named(extractor_path, tmp_path):
     needs_torch()
-    from torch_backbone import load_backbone
+    from detectors_parts.torch_backbone import load_backbone
 
     def sigmoid(graph):
         next(node for node in graph.node if node.op_type == "Relu").op_type = "Sigmoid"
@@ -280,7 +292,7 @@ def test_an_operator_that_is_not_known_is_named(extractor_path, tmp_path):
 
 def test_a_normalisation_of_another_kind_is_refused(extractor_path, tmp_path):
     needs_torch()
-    from torch_backbone import load_backbone
+    from detectors_parts.torch_backbone import load_backbone
 
     def square(graph):
         node = next(node for node in graph.node if node.op_type == "Mul")
@@ -329,9 +341,42 @@ def test_the_whole_command(parts, extractor_path, peers, tmp_path):
     assert table.note.startswith("PaDiM, anomalib torch: left out, anomalib is not installed in ")
 
 
+def test_without_an_extractor_a_backbone_of_random_weights_is_taken(parts, tmp_path):
+    pytest.importorskip("torchvision")
+    pytest.importorskip("faiss")
+    options = (
+        "--images",
+        parts,
+        "--peer-detectors",
+        "--threads",
+        1,
+        "--seconds",
+        0.05,
+        "--models",
+        tmp_path / "models",
+    )
+    done = run(*options, "--json", tmp_path / "report.json")
+    assert done.returncode == 0, done.stderr
+    assert "resnet18, random weights, input 224 x 224" in done.stdout
+    (result,) = json.loads((tmp_path / "report.json").read_text())["results"]
+    assert (result["backbone"], result["weights"], result["peers"]) == ("resnet18", "random", {})
+    (row,) = result["rows"]
+    assert (row["name"], row["precision"]) == ("spadeline", "float32")
+    assert row["model_bytes"] > 40e6
+    assert (tmp_path / "models" / "resnet18-random.onnx").exists()
+
+
+def test_images_of_one_label_tell_nothing(parts, extractor_path, tmp_path):
+    shutil.copytree(parts, tmp_path / "parts", ignore=shutil.ignore_patterns("scratch"))
+    done = run("--images", tmp_path / "parts", "--extractor", extractor_path)
+    assert done.returncode == 1
+    assert "expected train/good, and normal and abnormal images in test" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
+        (("--images", "x", "--models", __file__), f"--models: expected a folder, got the file {__file__}"),
         ((), "the following arguments are required: --images"),
         (("--images", "x", "-K", "0"), "expected numbers above 0, got 0, "),
         (("--images", "x", "--models", "/nowhere/at/all"), "expected a folder that exists, got /nowhere/at/all"),
@@ -348,7 +393,7 @@ def test_what_it_cannot_do_is_said_in_one_sentence(options, text):
 def test_a_figure_that_is_not_there_is_an_empty_cell(capsys):
     latency = {"runs": 5, "p50_s": 0.01, "p95_s": None, "p99_s": None, "max_s": 0.02}
     row = {
-        "name": "spadeline", "image_rocauc": 1.0, "image_rocauc_by_map": 1.0, "image_rocauc_by_embedding": None, "pixel_rocauc": None, "aupro_0.3": None,
+        "name": "spadeline", "precision": "int8", "image_rocauc": 1.0, "image_rocauc_by_map": 1.0, "image_rocauc_by_embedding": None, "pixel_rocauc": None, "aupro_0.3": None,
         "difference_to_spadeline": None, "latency": latency, "frames_per_s": 99.0, "model_bytes": 1, "peak_bytes": 2,
     }  # fmt: skip
     result = {
@@ -363,4 +408,6 @@ def test_a_figure_that_is_not_there_is_an_empty_cell(capsys):
         "left_out": {},
     }
     detector_report.print_result(result)
-    assert "10.0" in capsys.readouterr().out.splitlines()[-1]
+    *_, table, note = capsys.readouterr().out.splitlines()
+    assert "10.0" in table
+    assert note == "spadeline: computes in int8"

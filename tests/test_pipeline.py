@@ -1,17 +1,16 @@
+import errno
 import json
-import sys
+import os
 from pathlib import Path
 
 import pytest
 from spadeline.engine.extractor import Extractor
 
-from .test_benchmarks import BENCHMARKS, run
+from page_parts import sections
+from pipeline_parts.energy import measure_energy
+from shared_parts.resized import resized_extractor
 
-sys.path.insert(0, str(BENCHMARKS))  # they are scripts, not a package
-
-import sections
-from energy import measure_energy
-from resized import resized_extractor
+from .test_benchmarks import run
 
 
 @pytest.fixture
@@ -59,6 +58,7 @@ def test_each_option_replaces_the_bases_value(tmp_path, source):
         (("--threads", 0), "expected numbers of 1 or more, got 0"),
         (("--seconds", -1), "expected numbers of 1 or more, got -1"),
         (("--input", "64"), "expected HEIGHTxWIDTH"),
+        (("--input", "64x64", "1x64"), "--input: expected sides of 32 or more, got [(64, 64), (1, 64)]"),
         (("--json", "nowhere/report.json"), "expected a folder that exists"),
     ],
 )
@@ -66,6 +66,23 @@ def test_options_that_make_no_sense(source, options, text):
     done = run(*source, *options, script="pipeline.py")
     assert done.returncode == 2
     assert text in done.stderr
+
+
+def test_a_thousand_runs_give_all_percentiles_however_long_they_may_take(tmp_path, source):
+    options = ("--runs", 1000, "--warm-up", 10, "--seconds", 3600, "--threads", 1, "--input", "48x64")
+    done = run(*source, *options, "--json", tmp_path / "report.json", script="pipeline.py")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads((tmp_path / "report.json").read_text())["results"]
+    for figures in result["latency"]:
+        assert figures["runs"] == 1000
+        assert figures["p50_s"] <= figures["p99_s"] <= figures["p99.9_s"] <= figures["max_s"]
+
+
+def test_an_input_that_the_network_cannot_halve_is_one_sentence(source):
+    done = run(*source, "--input", "40x52", script="pipeline.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("pipeline.py: ")
+    assert "averages-40x52.onnx: level 1: expected the size of level 0 (10 x 13) halved once or more" in done.stderr
 
 
 def test_images_that_cannot_be_used_are_one_sentence(source, tmp_path):
@@ -83,22 +100,25 @@ def test_an_extractor_for_another_size(tmp_path, extractor_path):
     assert resized_extractor(path, (96, 128), tmp_path) == path
 
 
-def package(powercap, name, before, limit=1_000_000):
-    folder = powercap / name
+def counter(powercap, folder, name, before, limit=1_000_000):
+    folder = powercap / folder
     folder.mkdir(parents=True)
+    (folder / "name").write_text(f"{name}\n")
     (folder / "energy_uj").write_text(str(before))
     (folder / "max_energy_range_uj").write_text(str(limit))
     return folder / "energy_uj"
 
 
 def test_energy_of_all_packages_over_a_counters_end(tmp_path):
-    first = package(tmp_path, "intel-rapl:0", 100)
-    second = package(tmp_path, "intel-rapl:1", 900_000)
-    package(tmp_path, "intel-rapl:0:0", 5)  # a part of the first
+    first = counter(tmp_path, "intel-rapl:0", "package-0", 100)
+    second = counter(tmp_path, "intel-rapl:1", "package-1", 900_000)
+    others = [counter(tmp_path, "intel-rapl:0:0", "core", 5), counter(tmp_path, "intel-rapl:2", "psys", 5)]
 
     def work():
         first.write_text(str(300_100))
-        second.write_text(str(99_999))
+        second.write_text(str(99_999))  # 100 to the limit, one to 0
+        for other in others:  # a part of the first, and the whole platform
+            other.write_text(str(900_000))
         return 5
 
     energy = measure_energy(work, powercap=tmp_path)
@@ -107,7 +127,23 @@ def test_energy_of_all_packages_over_a_counters_end(tmp_path):
 
 
 def test_energy_that_cannot_be_read(tmp_path):
-    assert measure_energy(lambda: 1, powercap=tmp_path) == {"not_measured": f"{tmp_path} has no intel-rapl counters"}
-    counter = package(tmp_path, "intel-rapl:0", 1)
-    counter.unlink()
-    assert measure_energy(lambda: 1, powercap=tmp_path) == {"not_measured": f"{counter}: No such file or directory"}
+    none = {"not_measured": f"{tmp_path} has no intel-rapl counters of packages"}
+    assert measure_energy(lambda: 1, powercap=tmp_path) == none
+    counter(tmp_path, "intel-rapl:1", "psys", 1)
+    assert measure_energy(lambda: 1, powercap=tmp_path) == none
+    path = counter(tmp_path, "intel-rapl:0", "package-0", 1)
+    path.unlink()
+    assert measure_energy(lambda: 1, powercap=tmp_path) == {"not_measured": f"{path}: No such file or directory"}
+
+
+def test_energy_that_only_root_may_read(tmp_path, monkeypatch):
+    path = counter(tmp_path, "intel-rapl:0", "package-0", 1)
+    read_text = Path.read_text
+
+    def denied(self):  # whoever runs the tests may be root
+        if self == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return read_text(self)
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    assert measure_energy(lambda: 1, powercap=tmp_path) == {"not_measured": f"{path}: Permission denied"}

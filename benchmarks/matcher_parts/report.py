@@ -12,12 +12,6 @@ STEADY = 1.25  # the yardstick does the same work each time: beyond this, someth
 SWEPT = ("features", "size", "kappa")  # what a line of the plot holds fixed, besides the contestant
 
 
-def print_environment(facts: dict[str, Any]) -> None:
-    """Print one line about the machine, and one about versions."""
-    print("{processor}, {cores} cores, {threads} threads, {date}".format(**facts))
-    print(", ".join(f"{name} {version}" for name, version in facts["versions"].items()))
-
-
 def print_result(result: dict[str, Any]) -> None:
     """Print one setting's table: a line for each contestant, the yardstick's ratio to it, and its slowest query."""
     print(
@@ -146,65 +140,3 @@ def plot(lines: list[dict[str, Any]], path: Path) -> None:
         axis.grid(visible=True, alpha=0.3)
         axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-
-
-def print_gpu(facts: dict[str, Any]) -> None:
-    """Print the GPU and its rates, or why there are none."""
-    name = f"{facts['name']}, " if "name" in facts else ""
-    print(f"{name}{facts['architecture']}")
-    if "without_torch" in facts:
-        print(f"no peers, rates and times by the device's clock: {facts['without_torch']}")
-    if "rates" in facts:
-        rates = facts["rates"]
-        tensor, copied = rates["fp16_operations_per_s"] / 1e12, rates["copied_bytes_per_s"] / 1e9
-        print(
-            f"measured on torch's {facts['torch_device']}: fp16 products {tensor:.1f} TFLOP/s, copies {copied:.0f} GB/s"
-        )
-
-
-def print_gpu_result(result: dict[str, Any]) -> None:
-    """Print one setting's table: percentiles by either clock, how often faster than torch, shares of the rates."""
-    print(
-        "\nK = {images}, kappa = {kappa}, batch {batch}, input {size}, {features} features, {storage}, "
-        "{queries} queries".format(**result)
-        + (f"; {result['real_images']} images as taken" if result["real_images"] else "")
-    )
-    print(
-        f"{'ms a call':14}{'device p50':>11}{'p95':>9}{'p99':>9}{'ratio':>9} |{'wall p50':>10}{'p95':>9}{'p99':>9}",
-        end="",
-    )
-    print(f"{'ratio':>9}{'runs':>6}{'tensor':>8}{'memory':>8}")
-    for row in result["rows"]:
-        print(f"{row['name']:14}{_clock(row, 'device', 11)} |{_clock(row, 'wall', 10)}{row['runs']:6}", end="")
-        print(
-            "".join(f"{row[share]:8.1%}" if share in row else f"{'':8}" for share in ("tensor_share", "memory_share"))
-        )
-    for row in result["rows"]:
-        if "equal_neighbours" in row:
-            print(f"{row['name']}: {row['equal_neighbours']:.2%} of its neighbours are the nearest")
-    for name, reason in result["left_out"].items():
-        print(f"{name}: left out, {reason}")
-
-
-def _clock(row: dict[str, Any], clock: str, width: int) -> str:
-    if f"{clock}_s" not in row:
-        return " " * (width + 27)
-    first, *others = (1e3 * value for value in row[f"{clock}_s"].values())
-    ratio = row.get(f"yardstick_per_{clock}")
-    return f"{first:{width}.3f}" + "".join(f"{ms:9.3f}" for ms in others) + (f"{ratio:7.1f} x" if ratio else " " * 9)
-
-
-def print_chain(chain: dict[str, Any]) -> None:
-    """Print what the whole chain took, or why that isn't known."""
-    if "not_measured" in chain:
-        print(f"\nchain: not measured, {chain['not_measured']}")
-        return
-    facts = chain["detector"]
-    print(
-        "\nchain on the {chain}, {images} images: {backbone} ({weights} weights, {precision}) by {extractor}, "
-        "matcher {matcher} on {matcher_device}".format(**facts)
-    )
-    times = ", ".join(f"{name} {1e3 * value:.2f}" for name, value in chain["wall_s"].items())
-    stages = ", ".join(f"{name} {1e3 * value:.2f}" for name, value in chain["stages_s"].items())
-    print(f"ms a frame, {chain['runs']} runs: {times}; stages' medians: {stages}")
-    print(f"batches of {chain['batch']}: {chain['frames_per_s']:.1f} frames/s")

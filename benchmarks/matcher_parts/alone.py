@@ -2,7 +2,7 @@
 
 The gallery comes from files that are mapped, as a recipe's are, and lies in a folder that :func:`save` writes.
 
-    python benchmarks/alone.py FOLDER --path pruned --instruction-set avx2 --threads 1 --kappa 1 --matches 2
+    python alone.py FOLDER --path pruned --instruction-set avx2 --threads 1 --kappa 1 --matches 2
 
 matches the folder's queries in turns and prints its memory as JSON.
 """
@@ -23,8 +23,8 @@ from spadeline.engine.codes import LevelCodes
 from spadeline.engine.matching import Matcher
 
 if TYPE_CHECKING:
-    from features import Levels
-    from ours import OurPath, Stored
+    from matcher_parts.features import Levels
+    from matcher_parts.ours import OurPath, Stored
 
 COUNTED = 2  # matches, beyond the first, which also makes the workspaces
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detector_contest import AUPRO
+from detectors_parts.judging import AUPRO
 
 HEAD = (
     "image",
@@ -38,6 +38,8 @@ def print_result(result: dict[str, Any]) -> None:
     for row in result["rows"]:
         if row["difference_to_spadeline"] is not None:
             print(f"{row['name']}: maps and scores are spadeline's within {row['difference_to_spadeline']:.1e}")
+        if row["precision"] != "float32":
+            print(f"{row['name']}: computes in {row['precision']}")
         if row["image_rocauc_by_embedding"] is not None:
             print(f"{row['name']}: image ROCAUC by the embedding {row['image_rocauc_by_embedding']:.3f}")
     for name, reason in result["left_out"].items():

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chapter import Chapter, side
-from knobs import label
 from spadeline.engine.page import Chart, Section, Table
 from spadeline.engine.speed_charts import knob_chart
+
+from accuracy_parts.knobs import label
+from page_parts.chapter import Chapter, side
 
 FIGURES = {
     "image_rocauc_by_image_score": "image, embedding",

@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chapter import Chapter, left_out, times
 from spadeline.engine.page import Cell, Chart, Section, Table
 from spadeline.engine.speed_charts import bar_chart, duration, growth_chart
+
+from page_parts.chapter import Chapter, left_out, times
 
 SWEPT = ("features", "size", "kappa")  # what a chart holds fixed
 
@@ -159,7 +160,8 @@ def gpu(document: Mapping[str, Any]) -> Chapter:
         text = (
             f"The chain takes {duration(wall['p50'])} a frame, {chain['frames_per_s']:.0f} frames a second in batches."
         )
-        finding = f"On the {name} a frame takes {duration(wall['p50'])}, p99 {duration(wall['p99'])}."
+        tail = f"at most {duration(wall['max'])}" if wall["p99"] is None else f"p99 {duration(wall['p99'])}"
+        finding = f"On the {name} a frame takes {duration(wall['p50'])}, {tail}."
         rows = [(stage, 1e3 * seconds) for stage, seconds in chain["stages_s"].items()]
         tables["chain"] = Table("The chain by stage", ("stage", "p50, ms"), rows)
         parts.append(tables["chain"])
@@ -187,4 +189,5 @@ def _clock(row: Mapping[str, Any], clock: str) -> tuple[Cell, Cell, Cell]:
         return None, None, None
     ratio = row.get(f"yardstick_per_{clock}")
     seconds = row[f"{clock}_s"]
-    return 1e3 * seconds["p50"], 1e3 * seconds["p99"], None if ratio is None else times(ratio)
+    p99 = None if seconds["p99"] is None else 1e3 * seconds["p99"]
+    return 1e3 * seconds["p50"], p99, None if ratio is None else times(ratio)

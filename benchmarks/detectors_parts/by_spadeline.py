@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from detector_process import Answer, Frame, Job
 from spadeline.engine import Detector, Settings
 from spadeline.engine import fit as fit_recipe
+
+from detectors_parts.process import Answer, Frame, Job
 
 RECIPE = "recipe"
 FALSE_ALARMS = 0.1  # so that there are thresholds: no figure here depends on them
@@ -29,15 +30,17 @@ def fit(job: Job, folder: Path) -> None:
     )
 
 
-def files(folder: Path, _: str) -> list[Path]:
+def files(_: Job, folder: Path, __: str) -> list[Path]:
     """Return what is deployed."""
     return [path for path in (folder / RECIPE).rglob("*") if path.is_file()]
 
 
-def open_detector(job: Job, folder: Path, _: str) -> Callable[[Frame], Answer]:
-    """Return what makes a frame's answer."""
+def open_detector(job: Job, folder: Path, _: str) -> tuple[Callable[[Frame], Answer], str]:
+    """Return what makes a frame's answer, and what its backbone computes in."""
     warnings.simplefilter("ignore")
-    return partial(_inspect, Detector.load(folder / RECIPE, device="cpu", threads=job.threads))
+    detector = Detector.load(folder / RECIPE, device="cpu", threads=job.threads)
+    precision = detector.extractor.metadata.get("spadeline.precision", detector.info["precision"])  # of its levels
+    return partial(_inspect, detector), precision
 
 
 def _inspect(detector: Detector, frame: Frame) -> Answer:

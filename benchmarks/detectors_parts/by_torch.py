@@ -15,9 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from detector_process import Answer, Frame, Job
 from torch.nn import functional
-from torch_backbone import TorchBackbone, load_backbone
+
+from detectors_parts.process import Answer, Frame, Job
+from detectors_parts.torch_backbone import TorchBackbone, load_backbone
 
 GALLERY = "gallery.pt"
 BLOCK = 256  # pixels at once: the matrix of all distances would take gigabytes
@@ -35,18 +36,18 @@ def fit(job: Job, folder: Path) -> None:
     torch.save({"pixels": torch.stack(pixels), "embeddings": torch.cat(embeddings)}, folder / GALLERY)
 
 
-def files(folder: Path, _: str) -> list[Path]:
-    """Return what is deployed beside the backbone."""
-    return [folder / GALLERY]
+def files(job: Job, folder: Path, _: str) -> list[Path]:
+    """Return what is deployed."""
+    return [folder / GALLERY, job.extractor]
 
 
-def open_detector(job: Job, folder: Path, _: str) -> Callable[[Frame], Answer]:
-    """Return what makes a frame's answer."""
+def open_detector(job: Job, folder: Path, _: str) -> tuple[Callable[[Frame], Answer], str]:
+    """Return what makes a frame's answer, and what it computes in."""
     torch.set_num_threads(job.threads)
     cv2.setNumThreads(job.threads)
     backbone = load_backbone(job.extractor)
     gallery = torch.load(folder / GALLERY, weights_only=True)
-    return partial(_inspect, job, backbone, gallery)
+    return partial(_inspect, job, backbone, gallery), "float32"
 
 
 def _inspect(job: Job, backbone: TorchBackbone, gallery: Tensors, frame: Frame) -> Answer:

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from features import Case, Levels, pixels
 from numpy.typing import NDArray
-from ours import Ours, check_same
-from peers import YARDSTICK, Peer, PeerError
 from spadeline.engine.matching import Match
+
+from matcher_parts.features import Case, Levels, pixels
+from matcher_parts.ours import Ours, check_same
+from matcher_parts.peers import YARDSTICK, Peer, PeerError
 
 # Peers compute |a|^2 + |b|^2 - 2ab in float32: what they lose goes with |a|^2 + |b|^2, however small the distance is.
 PEERS_TOLERANCE = 1e-3

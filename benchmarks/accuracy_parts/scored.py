@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from classes import ImageClass
 from numpy.typing import NDArray
 from spadeline.engine.dataset import LabelledImage
 from spadeline.engine.errors import InputError
@@ -22,6 +21,8 @@ from spadeline.engine.metrics import pixel_curves, roc
 from spadeline.engine.recipe import ImageRecord, Recipe, create_recipe
 from spadeline.engine.scoring import Scorer
 from spadeline.engine.settings import Settings, Storage
+
+from accuracy_parts.classes import ImageClass
 
 WIDEST_FIRST: tuple[Storage, ...] = ("float32", "float16")
 IMAGE_FIGURES = ("image_rocauc_by_image_score", "image_rocauc_by_map_score")

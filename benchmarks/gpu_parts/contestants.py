@@ -16,12 +16,13 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from features import Case, gallery_pixels, pixels
 from numpy.typing import NDArray
-from ours import OurPath, Stored
-from peers import PeerError
 from spadeline.engine.inspector import Inspection, Inspector
 from spadeline.engine.matching import Match, Matcher
+
+from matcher_parts.features import Case, gallery_pixels, pixels
+from matcher_parts.ours import OurPath, Stored
+from matcher_parts.peers import PeerError
 
 TorchSearch = Literal["fp16", "fp32", "cdist"]
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 # Libraries' threads wait for more work in a busy loop, and would take the processors of whoever comes next.
 COOL_DOWN_S = 0.2
 MOST_TOLD = 400  # characters of an error
+BENCHMARKS = Path(__file__).absolute().parents[1]
 PACKAGES = ("anomalib", "timm", "torch", "torchvision", "openvino", "onnx", "opencv-python-headless", "numpy")
 
 Frame = NDArray[np.uint8]
@@ -104,24 +105,26 @@ class DetectorProcess:
     python
         The interpreter.
     module
-        With ``fit(job, folder)``, ``open_detector(job, folder, runtime)`` and ``files(folder, runtime)``.
+        With ``fit(job, folder)``; with ``open_detector(job, folder, runtime)``, which returns what makes a frame's
+        answer, and the number type that it computes in; and ``files(job, folder, runtime)``, all that a line needs.
     """
 
     def __init__(self, python: Path, module: str, threads: int) -> None:
         self._pipe, there = Pipe()
         # Some libraries write caches where they run.
         self._scratch = tempfile.TemporaryDirectory(prefix="spadeline-detector-")
-        environment = dict(os.environ)
-        if python != Path(sys.executable):  # whose packages are no business of another Python's
-            environment.pop("PYTHONPATH", None)
-        command = [str(python), str(Path(__file__).absolute()), str(there.fileno()), module]
+        paths = [str(BENCHMARKS)]
+        if python == Path(sys.executable):  # another Python has its own packages
+            paths += filter(None, [os.environ.get("PYTHONPATH")])
+        settings = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads), "TRUST_REMOTE_CODE": "1"}
+        command = [str(python), "-m", "detectors_parts.process", str(there.fileno()), module]
         self._process = subprocess.Popen(
             command,
             cwd=self._scratch.name,
             pass_fds=[there.fileno()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment | {"OMP_NUM_THREADS": str(threads), "TRUST_REMOTE_CODE": "1"},
+            env=os.environ | settings,
         )
         there.close()
 
@@ -137,8 +140,9 @@ class DetectorProcess:
         return answer
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it does: nobody reads its answer any more."""
         self._pipe.close()
+        self._process.terminate()
         self._process.wait()
         self._scratch.cleanup()
 
@@ -163,12 +167,12 @@ class _Served:
         """Write a model."""
         importlib.import_module(self._name).fit(job, folder)
 
-    def open(self, job: Job, folder: Path, runtime: str) -> dict[str, int]:
-        """Return the bytes of what was read, by ``model_bytes``."""
+    def open(self, job: Job, folder: Path, runtime: str) -> tuple[str, int]:
+        """Return the number type that it computes in, and the bytes of what is deployed."""
         module = importlib.import_module(self._name)
-        self._detect = module.open_detector(job, folder, runtime)
+        self._detect, precision = module.open_detector(job, folder, runtime)
         self._frames = job.read_frames()
-        return {"model_bytes": sum(path.stat().st_size for path in module.files(folder, runtime))}
+        return precision, sum(path.stat().st_size for path in module.files(job, folder, runtime))
 
     def answer(self, index: int) -> tuple[Answer, float]:
         """Return one frame's answer, and its seconds."""
@@ -214,6 +218,6 @@ def serve(pipe: Connection, module: str) -> None:
 
 
 if __name__ == "__main__":
-    import detector_process  # what is sent must be of the module's classes, not of this script's
+    from detectors_parts import process  # what is sent must be of the module's classes, not of this script's
 
-    detector_process.serve(Connection(int(sys.argv[1])), sys.argv[2])
+    process.serve(Connection(int(sys.argv[1])), sys.argv[2])

@@ -14,16 +14,17 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
-from features import Source
-from gpu_contest import percentiles
 from numpy.typing import NDArray
-from ours import BATCH
 from spadeline.engine import Detector, Settings, calibrate, fit
 from spadeline.engine.errors import DependencyError, ExtractorError, SpadelineError
 from spadeline.engine.extractor import DeviceFeatures, Extractor, Features
 from spadeline.engine.images import as_rgb, list_images, place, read_image
 from spadeline.engine.recipe import ImageRecord, create_recipe
 from spadeline.engine.scoring import Scorer
+
+from gpu_parts.contest import percentiles
+from matcher_parts.features import Source
+from matcher_parts.ours import BATCH
 
 STAND_IN = "wide_resnet50_2"
 WARM_UP = 50  # frames, at most: kernels are loaded, clocks rise

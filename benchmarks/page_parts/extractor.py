@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chapter import Chapter, side, times
 from spadeline.engine.page import Chart, Section, Table
 from spadeline.engine.speed_charts import duration, latency_chart
+
+from page_parts.chapter import Chapter, side, times
 
 
 def extractor(document: Mapping[str, Any]) -> Chapter:

@@ -12,12 +12,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from contest import peer_fault
-from features import Case
-from on_gpu import YARDSTICK, OnGpu, OnTorch, device_seconds, wall_seconds
-from ours import Ours, check_same
-from peers import PeerError
+from spadeline.engine.latency import latency
 from spadeline.engine.matching import Match
+
+from gpu_parts.contestants import YARDSTICK, OnGpu, OnTorch, device_seconds, wall_seconds
+from matcher_parts.contest import peer_fault
+from matcher_parts.features import Case
+from matcher_parts.ours import Ours, check_same
+from matcher_parts.peers import PeerError
 
 ROUNDS = 5  # of all contestants in turns: what slows the GPU down for a while then doesn't meet one of them alone
 PERCENTILES = (50, 95, 99)
@@ -37,7 +39,7 @@ class GpuContest:
     torch
         Has the device's clock; None: the device part isn't timed.
     rates
-        The GPU's own, of :func:`on_gpu.measure_rates`; empty: there are no shares of them.
+        The GPU's own, of :func:`.measure_rates`; empty: there are no shares of them.
     runs, seconds
         Of each contestant in each setting, at most; but each has one run.
     """
@@ -144,10 +146,10 @@ class GpuContest:
         return shares
 
 
-def percentiles(seconds: list[float]) -> dict[str, float]:
-    """Return p50, p95 and p99."""
-    values = np.percentile(seconds, PERCENTILES)
-    return {f"p{percentile}": float(value) for percentile, value in zip(PERCENTILES, values, strict=True)}
+def percentiles(seconds: list[float]) -> dict[str, Any]:
+    """Return p50, p95 and p99; None for what takes more runs."""
+    figures = latency(seconds)
+    return {f"p{percentile}": figures[f"p{percentile}_s"] for percentile in PERCENTILES}
 
 
 def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from accuracy_sections import accuracy
-from chapter import Chapter
-from extractor_sections import extractor
-from frame_sections import bench, detectors, pipeline
-from matcher_sections import gpu, matcher
 from spadeline.engine.errors import InputError
+
+from page_parts.accuracy import accuracy
+from page_parts.chapter import Chapter
+from page_parts.extractor import extractor
+from page_parts.frames import bench, detectors, pipeline
+from page_parts.matcher import gpu, matcher
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's order
     "bench": bench,

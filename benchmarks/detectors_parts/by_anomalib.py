@@ -20,14 +20,19 @@ from anomalib.deploy import ExportType, OpenVINOInferencer, TorchInferencer
 from anomalib.engine import Engine
 from anomalib.models import Padim, Patchcore
 from anomalib.pre_processing import PreProcessor
-from detector_process import Answer, Job
-from torch_backbone import TorchBackbone, load_backbone
 from torchvision.transforms.v2 import Compose, Normalize, Resize
+
+from detectors_parts.process import Answer, Frame, Job
+from detectors_parts.torch_backbone import TorchBackbone, load_backbone
 
 PADIM_LEVELS = ["layer1", "layer2", "layer3"]
 # Channels that PaDiM keeps: the paper's, by the channels that there are (a ResNet-18's, a Wide-ResNet50-2's).
 PADIM_FEATURES = {448: 100, 1792: 550}
 SEED = 0  # PaDiM draws its channels
+
+# OpenVINO left to itself computes in bfloat16 on processors that have it, whatever the file holds.
+Runtime = Literal["torch", "openvino", "openvino-float32"]
+PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}  # OpenVINO's names in ours
 
 # Left to itself, the export writes a PatchCore that takes two frames at once and nothing else.
 ONE_FRAME = {"dynamic_axes": None, "dynamic_shapes": None}
@@ -83,31 +88,33 @@ def _model(job: Job, backbone: TorchBackbone) -> Patchcore | Padim:
     return Padim(layers=PADIM_LEVELS, n_features=features, **common)
 
 
-def files(folder: Path, runtime: Literal["torch", "openvino"]) -> list[Path]:
+def files(_: Job, folder: Path, runtime: Runtime) -> list[Path]:
     """Return what is deployed."""
     path = folder / (TORCH_FILE if runtime == "torch" else OPENVINO_FILE)
     return [path] if runtime == "torch" else [path, path.with_suffix(".bin")]
 
 
-def open_detector(
-    job: Job, folder: Path, runtime: Literal["torch", "openvino"]
-) -> Callable[[np.ndarray[Any, Any]], Answer]:
-    """Return what makes a frame's answer."""
+def open_detector(job: Job, folder: Path, runtime: Runtime) -> tuple[Callable[[Frame], Answer], str]:
+    """Return what makes a frame's answer, and what it computes in."""
     torch.set_num_threads(job.threads)
     if runtime == "torch":
-        return partial(_by_torch, TorchInferencer(folder / TORCH_FILE, device="cpu"))
+        return partial(_by_torch, TorchInferencer(folder / TORCH_FILE, device="cpu")), "float32"
     if (folder / REFUSED).exists():
         raise ValueError((folder / REFUSED).read_text())
     config = {"INFERENCE_NUM_THREADS": job.threads, "PERFORMANCE_HINT": "LATENCY"}
-    return partial(_by_openvino, OpenVINOInferencer(folder / OPENVINO_FILE, device="CPU", config=config))
+    if runtime == "openvino-float32":
+        config["INFERENCE_PRECISION_HINT"] = "f32"
+    inferencer = OpenVINOInferencer(folder / OPENVINO_FILE, device="CPU", config=config)
+    precision = inferencer.model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return partial(_by_openvino, inferencer), PRECISIONS.get(precision, precision)
 
 
-def _by_torch(inferencer: TorchInferencer, frame: np.ndarray[Any, Any]) -> Answer:
+def _by_torch(inferencer: TorchInferencer, frame: Frame) -> Answer:
     with torch.inference_mode():
         found = inferencer.predict(frame)
     return Answer(found.anomaly_map.numpy().squeeze(), float(found.pred_score))
 
 
-def _by_openvino(inferencer: OpenVINOInferencer, frame: np.ndarray[Any, Any]) -> Answer:
+def _by_openvino(inferencer: OpenVINOInferencer, frame: Frame) -> Answer:
     found = inferencer.predict(frame)
     return Answer(np.asarray(found.anomaly_map).squeeze(), float(np.asarray(found.pred_score).item()))

@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detector_process import Answer, DetectorError, DetectorProcess, Job
-from numpy.typing import NDArray
 from spadeline.engine.latency import latency
-from spadeline.engine.metrics import pixel_curves, roc
+
+from detectors_parts.judging import Truth, accuracy, difference_of
+from detectors_parts.process import Answer, DetectorError, DetectorProcess, Job
 
 # Of the largest over all frames: spadeline stores its gallery in float16, and a peer's sums lose digits.
 SAME_MAP = 1e-3
+BACKBONE = "detectors_parts.torch_backbone"  # of all peers
 FITTED = "fitted"  # an empty file, written last
-CODE = Path(__file__).parent
-PRO_LIMIT = 0.3
-AUPRO = f"aupro_{PRO_LIMIT}"
+CODE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -56,31 +55,13 @@ class Contestant:
     same_as_ours: bool = False
 
 
-@dataclass(frozen=True)
-class Truth:
-    """What is true of the frames.
-
-    Attributes
-    ----------
-    labels
-        (n,) true where abnormal.
-    masks
-        (H, W) of the maps' size, the number of each defect's region, else 0; None where that isn't known.
-    size
-        (H, W).
-    """
-
-    labels: NDArray[np.bool_]
-    masks: Sequence[NDArray[np.int32] | None]
-    size: tuple[int, int]
-
-
 @dataclass(eq=False)
 class _Entry:
     """A row in the making."""
 
     contestant: Contestant
     process: DetectorProcess
+    precision: str
     model_bytes: int
     answers: list[Answer] = field(default_factory=list)
     answers_s: list[float] = field(default_factory=list)
@@ -157,7 +138,7 @@ class DetectorContest:
         """Return where the model lies, by everything that it is made of: both of anomalib's runtimes share one."""
         job = self._job
         digest = hashlib.sha256()
-        code = (CODE / f"{contestant.module}.py", CODE / "torch_backbone.py")
+        code = [CODE / f"{module.replace('.', '/')}.py" for module in (contestant.module, BACKBONE)]
         for path in (contestant.extractor, job.probe, job.frames, *sorted(job.train.iterdir()), *code):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         digest.update(json.dumps([job.images, job.k_score, str(contestant.python)]).encode())
@@ -181,7 +162,7 @@ class DetectorContest:
             try:
                 self._progress(f"answers of {contestant.name}")
                 opened = process.ask("open", self._job_of(contestant), self._folder(contestant), contestant.runtime)
-                entry = _Entry(contestant, process, opened["model_bytes"])
+                entry = _Entry(contestant, process, *opened)
                 for index in range(len(self._truth.labels)):
                     answer, taken = process.ask("answer", index)
                     entry.answers.append(answer)
@@ -210,7 +191,8 @@ class DetectorContest:
                 f"its maps or scores differ from spadeline's by {entry.difference:.1e}, allowed {SAME_MAP:.0e}"
             )
 
-    def _run(self, entries: Sequence[_Entry], seconds: float) -> None:
+    def _run(self, entries: list[_Entry], seconds: float) -> None:
+        """Time all in turns; who fails now is left out, too."""
         for entry in entries:
             if sum(entry.answers_s) > seconds:
                 entry.seconds = entry.answers_s[1:] or entry.answers_s  # the first warmed up
@@ -218,13 +200,19 @@ class DetectorContest:
         while running := [entry for entry in entries if entry.all_s < seconds]:
             self._progress(f"rounds: {min(entry.all_s for entry in running):.0f} of {seconds:.0f} s")
             for entry in running:
-                taken, all_s = entry.process.ask("inspect")
-                entry.seconds += taken
-                entry.all_s += all_s
+                try:
+                    taken, all_s = entry.process.ask("inspect")
+                    entry.seconds += taken
+                    entry.all_s += all_s
+                except DetectorError as error:
+                    self.left_out[entry.contestant.name] = str(error)
+                    entry.process.close()
+                    entries.remove(entry)
 
     def _row(self, entry: _Entry) -> dict[str, Any]:
         return {
             "name": entry.contestant.name,
+            "precision": entry.precision,
             **accuracy(entry.answers, self._truth),
             "difference_to_spadeline": entry.difference,
             "latency": latency(entry.seconds),
@@ -232,42 +220,3 @@ class DetectorContest:
             "model_bytes": entry.model_bytes,
             **entry.process.ask("memory"),
         }
-
-
-def accuracy(answers: Sequence[Answer], truth: Truth) -> dict[str, float | None]:
-    """Return how well maps and scores tell defects apart, by ``engine/metrics.py``."""
-    embedding = [answer.embedding_score for answer in answers]
-    known = [(mask, answer.anomaly_map) for mask, answer in zip(truth.masks, answers, strict=True) if mask is not None]
-    pixels = regions = None
-    if any(mask.any() for mask, _ in known):
-        pixels, regions = pixel_curves([mask for mask, _ in known], [scores for _, scores in known])
-    return {
-        "image_rocauc": roc(truth.labels, [answer.score for answer in answers]).area(),
-        "image_rocauc_by_map": roc(truth.labels, [float(answer.anomaly_map.max()) for answer in answers]).area(),
-        "image_rocauc_by_embedding": None if None in embedding else roc(truth.labels, embedding).area(),
-        "pixel_rocauc": pixels and pixels.area(),
-        AUPRO: regions and regions.area(PRO_LIMIT),
-    }
-
-
-def difference_of(answers: Sequence[Answer], ours: Sequence[Answer]) -> float:
-    """Return the largest difference of maps and scores, each as a share of the largest of ours over all frames.
-
-    Over all frames, since float16 loses shares of the features: beside them a good part's distances may be tiny.
-    """
-    shares = [
-        np.abs(np.subtract(here, there)).max() / np.max(there)
-        for here, there in (
-            ([answer.anomaly_map for answer in answers], [answer.anomaly_map for answer in ours]),
-            ([answer.score for answer in answers], [answer.score for answer in ours]),
-            *_embedding_scores(answers, ours),
-        )
-    ]
-    return float(max(shares))
-
-
-def _embedding_scores(
-    answers: Sequence[Answer], ours: Sequence[Answer]
-) -> list[tuple[list[float | None], list[float | None]]]:
-    pair = [answer.embedding_score for answer in answers], [answer.embedding_score for answer in ours]
-    return [] if None in (*pair[0], *pair[1]) else [pair]

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classes import DataSet
-from knobs import label
-from scored import FIGURES
+from accuracy_parts.classes import DataSet
+from accuracy_parts.knobs import label
+from accuracy_parts.scored import FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

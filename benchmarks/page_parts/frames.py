@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chapter import Chapter, left_out, side
 from spadeline.engine.bench_page import (
     bench_sections,
     latency_parts,
@@ -17,6 +16,8 @@ from spadeline.engine.bench_page import (
 )
 from spadeline.engine.page import Cell, Chart, Section, Table
 from spadeline.engine.speed_charts import duration, latency_chart, tradeoff_chart
+
+from page_parts.chapter import Chapter, left_out, side
 
 
 def bench(document: Mapping[str, Any]) -> Chapter:
@@ -167,4 +168,6 @@ def _detectors(result: Mapping[str, Any]) -> Table:
         sizes = (row["model_bytes"] / 1e6, row["peak_bytes"] / 1e6)
         figures = (None if row[key] is None else f"{row[key]:.3f}" for key in keys)
         rows.append((row["name"], *figures, *milliseconds, row["frames_per_s"], *sizes))
-    return Table("Accuracy and speed", head, rows, left_out(result["left_out"]))
+    other = [row for row in result["rows"] if row.get("precision", "float32") != "float32"]
+    computed = "".join(f"{row['name']} computes in {row['precision']}. " for row in other)
+    return Table("Accuracy and speed", head, rows, (computed + left_out(result["left_out"])).strip())

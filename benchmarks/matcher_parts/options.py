@@ -1,20 +1,14 @@
-"""What the benchmarks' command lines share: which features, how many of them, where the report goes, what was typed."""
+"""Options of the matcher's benchmarks, on the processor and on a GPU: which features, how many of them."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from features import STRIDES, Kind, Source
-
-
-def typed() -> str:
-    """Return the command that runs now, as its report quotes it."""
-    return shlex.join(["python", *sys.argv])
+from matcher_parts.features import STRIDES, Kind, Source
+from shared_parts.command import check_files
 
 
 def add_features(
@@ -25,24 +19,28 @@ def add_features(
     images: Sequence[int],
     most_queries: int | None,
 ) -> None:
-    """Add what is matched, and the report's file.
+    """Add what is matched.
 
     ``real`` and ``drawn`` are the kinds that are taken by default where there are images, and where there are none.
     """
     source = parser.add_argument_group("real features")
-    source.add_argument("--extractor", type=Path, help="an ONNX file that keeps the extractor's contract")
-    source.add_argument("--images", type=Path, help="a folder of normal images, for the gallery")
-    source.add_argument("--queries", type=Path, help="a folder of other images, for the queries")
+    text = "an ONNX file that keeps the extractor's contract"
+    source.add_argument("--extractor", type=Path, metavar="FILE.onnx", help=text)
+    source.add_argument("--images", type=Path, metavar="FOLDER", help="a folder of normal images, for the gallery")
+    text = "a folder of other images, for the queries"
+    source.add_argument("--queries", type=Path, metavar="FOLDER", help=text)
     number = "all" if most_queries is None else most_queries
     text = f"take so many of them, evenly spread; default: {number}"
-    source.add_argument("--most-queries", type=int, default=most_queries, help=text)
+    source.add_argument("--most-queries", type=int, metavar="N", default=most_queries, help=text)
     what = parser.add_argument_group("settings, all combined")
     text = f"default: {' '.join(real)} with an extractor, else {' '.join(drawn)}"
     what.add_argument("--features", nargs="+", choices=get_args(Kind), help=text)
-    what.add_argument("--size", nargs="+", type=int, default=[224], help="the input's side")
-    what.add_argument("-K", nargs="+", type=int, default=list(images), help="gallery images")
-    what.add_argument("--kappa", nargs="+", type=int, default=[1, 5], help="nearest pixels to average over")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    text = "the input's side; default: 224"
+    what.add_argument("--size", nargs="+", type=int, default=[224], metavar="PIXELS", help=text)
+    text = f"gallery images; default: {' '.join(map(str, images))}"
+    what.add_argument("-K", nargs="+", type=int, metavar="N", default=list(images), help=text)
+    text = "nearest pixels to average over; default: 1 5"
+    what.add_argument("--kappa", nargs="+", type=int, metavar="N", default=[1, 5], help=text)
     parser.set_defaults(default_features=(list(drawn), list(real)))
 
 
@@ -71,6 +69,4 @@ def check(
     least = min(*options.K, *options.kappa, options.most_queries or 1, *numbers)
     if least < 1:
         parser.error(f"expected numbers of 1 or more, got {least}")
-    for path in (options.json, *files):
-        if path is not None and not path.absolute().parent.is_dir():
-            parser.error(f"expected a folder that exists, got {path}")
+    check_files(parser, options.json, *files)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -169,6 +170,7 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 
 def _serve(pipe: Connection, name: str, gallery_path: Path, queries_path: Path, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark's, which ends this one
     # Mapped copy-on-write: writeable for those who insist, shared by all processes as long as nobody writes.
     gallery, queries = (np.asarray(np.load(path, mmap_mode="c")) for path in (gallery_path, queries_path))
     search: Search | None = None

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from features import Case, Levels
 from numpy.typing import NDArray
 from spadeline.engine.cells import from_cells, level_shifts
 from spadeline.engine.codes import LevelCodes, encode_gallery
 from spadeline.engine.matching import Match, Matcher
+
+from matcher_parts.features import Case, Levels
 
 Storage = Literal["float32", "float16"]
 OurPath = Literal["dense", "pruned"]

@@ -1,0 +1,73 @@
+"""How answers are judged: figures of accuracy from maps and scores, and how far they are from spadeline's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from spadeline.engine.metrics import pixel_curves, roc
+
+from detectors_parts.process import Answer
+
+PRO_LIMIT = 0.3
+AUPRO = f"aupro_{PRO_LIMIT}"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of the frames.
+
+    Attributes
+    ----------
+    labels
+        (n,) true where abnormal.
+    masks
+        (H, W) of the maps' size, the number of each defect's region, else 0; None where that isn't known.
+    size
+        (H, W).
+    """
+
+    labels: NDArray[np.bool_]
+    masks: Sequence[NDArray[np.int32] | None]
+    size: tuple[int, int]
+
+
+def accuracy(answers: Sequence[Answer], truth: Truth) -> dict[str, float | None]:
+    """Return how well maps and scores tell defects apart, by ``engine/metrics.py``."""
+    embedding = [answer.embedding_score for answer in answers]
+    known = [(mask, answer.anomaly_map) for mask, answer in zip(truth.masks, answers, strict=True) if mask is not None]
+    pixels = regions = None
+    if any(mask.any() for mask, _ in known):
+        pixels, regions = pixel_curves([mask for mask, _ in known], [scores for _, scores in known])
+    return {
+        "image_rocauc": roc(truth.labels, [answer.score for answer in answers]).area(),
+        "image_rocauc_by_map": roc(truth.labels, [float(answer.anomaly_map.max()) for answer in answers]).area(),
+        "image_rocauc_by_embedding": None if None in embedding else roc(truth.labels, embedding).area(),
+        "pixel_rocauc": pixels and pixels.area(),
+        AUPRO: regions and regions.area(PRO_LIMIT),
+    }
+
+
+def difference_of(answers: Sequence[Answer], ours: Sequence[Answer]) -> float:
+    """Return the largest difference of maps and scores, each as a share of the largest of ours over all frames.
+
+    Over all frames, since float16 loses shares of the features: beside them a good part's distances may be tiny.
+    """
+    shares = [
+        np.abs(np.subtract(here, there)).max() / np.max(there)
+        for here, there in (
+            ([answer.anomaly_map for answer in answers], [answer.anomaly_map for answer in ours]),
+            ([answer.score for answer in answers], [answer.score for answer in ours]),
+            *_embedding_scores(answers, ours),
+        )
+    ]
+    return float(max(shares))
+
+
+def _embedding_scores(
+    answers: Sequence[Answer], ours: Sequence[Answer]
+) -> list[tuple[list[float | None], list[float | None]]]:
+    pair = [answer.embedding_score for answer in answers], [answer.embedding_score for answer in ours]
+    return [] if None in (*pair[0], *pair[1]) else [pair]
