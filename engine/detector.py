@@ -382,9 +382,12 @@ def _open(
 
     def open_on_gpu() -> tuple[Extractor, Scorer, bool]:
         scorer = Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit)
-        stream = None if scorer.inspector is None else scorer.inspector.stream
         extractor = Extractor(
-            recipe.extractor_path, device="cuda", threads=threads, stream=stream, tensorrt_cache=tensorrt_cache
+            recipe.extractor_path,
+            device="cuda",
+            threads=threads,
+            inspector=scorer.inspector,
+            tensorrt_cache=tensorrt_cache,
         )
         return extractor, scorer, True
 

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from .cells import level_shifts
 from .errors import ExtractorError, InputError
 from .images import MAX_PIXELS
 from .session import CPU, CUDA, TENSORRT, Device, create_session, faster_on_cpu, open_session, reason
+
+if TYPE_CHECKING:
+    from .inspector import Inspector
 
 LEVEL_NAME = "layer[1-9][0-9]?"  # narrow: a recipe's files are named after its levels, and its sweep goes by the name
 MOST_LEVELS = 4  # a ResNet's stages
@@ -60,8 +63,8 @@ class Extractor:
         tenth or more; it keeps float32 as float32, but may round otherwise.
     threads
         Of ONNX Runtime on the CPU; the machine's processors by default.
-    stream
-        A CUDA stream's address, to run on it; None: ONNX Runtime's own.
+    inspector
+        Who reads the levels on the GPU: the graph then runs on its CUDA stream. None: on ONNX Runtime's own.
     tensorrt_cache
         A folder, made if need be, where TensorRT keeps the engine that it builds at the first start; then it runs the
         graph. TensorRT may round otherwise than CUDA does: calibrate with the same extractor.
@@ -101,11 +104,13 @@ class Extractor:
         *,
         device: Device = "auto",
         threads: int | None = None,
-        stream: int | None = None,
+        inspector: Inspector | None = None,
         tensorrt_cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self._path = Path(path)
+        stream = None if inspector is None else inspector.stream
         self._session = open_session(self._path, device, threads, stream, tensorrt_cache)
+        self._inspector = inspector  # attributes go in the order in which they came: the session before its stream
         self.provider_times_s: dict[str, float] = {}
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.input_size = _input_size(self._path, self._session.get_inputs())
@@ -144,6 +149,7 @@ class Extractor:
             self._dtypes,
             self.embedding_size,
             on_gpu=self.on_gpu,
+            inspector=self._inspector,
         )
 
     def extract(self, images: NDArray[np.uint8]) -> Features:
@@ -241,6 +247,7 @@ class DeviceExtraction:
         embedding_size: int,
         *,
         on_gpu: bool,
+        inspector: Inspector | None,
     ) -> None:
         import onnxruntime  # noqa: PLC0415 - optional
 
@@ -260,6 +267,7 @@ class DeviceExtraction:
         self._binding.bind_output(
             "embedding", "cpu", 0, self._embedding.dtype, self._embedding.shape, self._embedding.ctypes.data
         )
+        self._inspector = inspector  # last: its stream outlives what runs on it
 
     def extract(self, image: NDArray[np.uint8] | int) -> DeviceFeatures:
         """Run one image: (H, W, 3) uint8 RGB on the host, or the address of such on the device.
@@ -275,8 +283,7 @@ class DeviceExtraction:
             else:
                 self._image.update_inplace(np.ascontiguousarray(image)[None])
                 self._binding.bind_ortvalue_input("image", self._image)
-            self._session.run_with_iobinding(self._binding)
-            self._binding.synchronize_outputs()  # the embedding is read here
+            self._session.run_with_iobinding(self._binding)  # returns when its stream is done
         except Exception as error:
             raise ExtractorError(f"{self._path}: expected the graph to run, got: {reason(error)}") from error
         embedding = self._embedding[0].astype(np.float32)

@@ -86,6 +86,7 @@ def extractor_path(tmp_path_factory):
 @pytest.fixture(scope="session")
 def recipe_folder(tmp_path_factory, parts, extractor_path):
     """A recipe fitted on the good parts; tests that change one make their own."""
+    pytest.importorskip("faiss")
     from spadeline.engine import Settings, fit
 
     folder = tmp_path_factory.mktemp("recipe") / "parts"

@@ -194,8 +194,8 @@ def detectors(request, parts, extractor_path, recipe_folder, tmp_path_factory):
 def on_gpu(recipe):
     """Open the chain as Detector.load(device="cuda") does; an emulated device reads what the CPU's extractor wrote."""
     scorer = Scorer(recipe, threads=1, device="cuda")
-    stream = scorer.inspector.stream if ON_GPU else None
-    extractor = Extractor(recipe.extractor_path, device="cuda" if ON_GPU else "cpu", threads=1, stream=stream)
+    inspector = scorer.inspector if ON_GPU else None
+    extractor = Extractor(recipe.extractor_path, device="cuda" if ON_GPU else "cpu", threads=1, inspector=inspector)
     return Detector(recipe, extractor, scorer, on_device=True)
 
 

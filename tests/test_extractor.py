@@ -4,6 +4,7 @@ import ctypes
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -465,14 +466,33 @@ def test_cuda_that_does_not_work_is_an_error(tiny, runtime):
 
 def test_it_runs_on_the_stream_that_it_is_given(tiny, runtime):
     runtime.offered = runtime.works = [CUDA, CPU]
-    Extractor(tiny, device="cuda", stream=1234)
+    Extractor(tiny, device="cuda", inspector=SimpleNamespace(stream=1234))
     assert runtime.provider_options[1]["user_compute_stream"] == "1234"
+
+
+@pytest.mark.parametrize("through", ["extractor", "extraction"])
+def test_the_stream_outlives_what_runs_on_it(tiny, through):
+    gone = []
+    inspector = type("Inspector", (), {"stream": 1234})()
+    holder = Extractor(tiny, device="cpu", inspector=inspector)
+    weakref.finalize(inspector, gone.append, "stream")
+    weakref.finalize(holder._session, gone.append, "session")
+    if through == "extraction":
+        holder = holder.on_device()
+        weakref.finalize(holder._binding, gone.append, "binding")
+    del inspector
+    assert not gone
+    del holder
+    assert gone[-1] == "stream"
+    assert "session" in gone
 
 
 def test_tensorrt_keeps_its_engine_where_it_is_told(tiny, runtime, tmp_path):
     runtime.offered = runtime.works = [TENSORRT, CUDA, CPU]
     folder = tmp_path / "engines" / "of this line"
-    assert Extractor(tiny, device="cuda", stream=99, tensorrt_cache=folder).provider == TENSORRT
+    assert (
+        Extractor(tiny, device="cuda", inspector=SimpleNamespace(stream=99), tensorrt_cache=folder).provider == TENSORRT
+    )
     assert runtime.asked == [[TENSORRT, CUDA, CPU]]
     assert folder.is_dir()
     assert runtime.provider_options == (
