@@ -33,10 +33,11 @@ from shared_parts import command
 def main() -> None:
     """Measure every setting asked for, print tables as they come, and write the report after each."""
     options = _options()
-    architecture = Matcher([np.zeros((1, 16, 2, 2), np.float32)], device="cuda").instruction_set  # is there a GPU?
+    matcher = Matcher([np.zeros((1, 16, 2, 2), np.float32)], device="cuda")  # is there a GPU?
+    options.torch_device = "cpu" if matcher.native.emulated else "cuda"  # where the matcher reads what torch writes
     torch, why_not = _open_torch(options.torch_device)
     seen = {"without_torch": why_not} if torch is None else _facts(torch, options.torch_device)
-    gpu: dict[str, Any] = {"architecture": architecture} | seen
+    gpu: dict[str, Any] = {"architecture": matcher.instruction_set} | seen
     document = command.begin("gpu", options.threads) | {"gpu": gpu, "results": []}
     report.print_gpu(gpu)
 
@@ -132,7 +133,6 @@ def _options() -> argparse.Namespace:
     who.add_argument("--storage", choices=get_args(Storage), default="float16", help=text)
     text = "torch's searches; default: all; --peers alone: none"
     who.add_argument("--peers", nargs="*", choices=get_args(TorchSearch), default=get_args(TorchSearch), help=text)
-    who.add_argument("--torch-device", choices=("cuda", "cpu"), default="cuda", help="cpu: for an emulated device")
     how = parser.add_argument_group("measuring")
     text = "of the CPU's matcher, for the truth; default: all"
     how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help=text)

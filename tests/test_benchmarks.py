@@ -244,7 +244,7 @@ SMALL_ON_GPU = ("--size", "32", "-K", "2", "--kappa", "2", "--threads", "1", "--
 
 def measured_on_gpu(folder, *arguments):
     pytest.importorskip("torch")
-    options = (*SMALL_ON_GPU, "--torch-device", "cpu", *arguments, "--json", folder / "report.json")
+    options = (*SMALL_ON_GPU, *arguments, "--json", folder / "report.json")
     done = run(*options, script="gpu.py", OMP_NUM_THREADS="1")
     if done.stderr.startswith("gpu.py: device: "):
         assert len(done.stderr.splitlines()) == 1
@@ -282,13 +282,15 @@ def test_gpu_with_the_chain(tmp_path, parts, extractor_path):
     document, printed = measured_on_gpu(tmp_path, *source, "--features", "real", "--peers", "--most-queries", 2)
     chain = document["chain"]
     assert "not_measured" not in chain
-    assert chain["detector"]["extractor"] == "torch on cpu"
+    device = document["gpu"]["torch_device"]  # the CPU where the GPU is emulated
+    assert chain["detector"]["extractor"] == f"torch on {device}"
     assert (chain["detector"]["backbone"], chain["detector"]["images"]) == ("wide_resnet50_2", 2)
     assert (chain["detector"]["chain"], chain["detector"]["matcher_device"]) == ("device", "cuda")
-    assert chain["difference_to_cpu"] < 1e-4
+    assert chain["difference_to_cpu"] < (1e-4 if device == "cpu" else 1e-3)
     assert chain["stages_s"].keys() == {"prepare", "extract", "retrieve", "match", "map"}
     assert chain["wall_s"]["p50"] <= chain["wall_s"]["max"]
-    assert "wide_resnet50_2 (random weights, float32) by torch on cpu, matcher pruned on cuda" in printed
+    precision = "float32" if device == "cpu" else "float16"
+    assert f"wide_resnet50_2 (random weights, {precision}) by torch on {device}, matcher pruned on cuda" in printed
 
 
 class NoGpu:
@@ -387,17 +389,24 @@ def test_a_percentile_that_is_not_there_is_a_dash(capsys):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_so_and_leaves_nothing_behind(tmp_path, how):
-    options = (*SMALL, "--peers", "numpy", "--repeats", "1000000")
-    command = [sys.executable, str(BENCHMARKS / "matcher.py"), *options]
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    command = [sys.executable, str(BENCHMARKS / "matcher.py"), *SMALL, "--peers", "numpy", "--repeats", "1000000"]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        # A job in a shell's background begins without it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    try:
         while not list(tmp_path.glob("*/queries.npy")):
             assert process.poll() is None, "it ended by itself"
             time.sleep(0.01)
         process.send_signal(how)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert said == "matcher.py: interrupted\n"
-    assert not list(tmp_path.iterdir())
+        assert (process.returncode, said) == (1, "matcher.py: interrupted\n")
+        assert not list(tmp_path.iterdir())
+    finally:
+        process.kill()  # one that ran on would hold up the tests for good
+        process.wait()
