@@ -48,11 +48,8 @@ std::unique_ptr<PyMatcher<Matcher>> open_matcher(std::vector<py::array> levels,
                                                  const std::vector<double>& weights,
                                                  std::optional<std::vector<PyCodes>> codes) {
     if (threads < 1) throw py::value_error("threads: expected at least 1, got " + std::to_string(threads));
-    if (upsampling != "nearest" && upsampling != "bilinear")
-        throw py::value_error("upsampling: expected 'nearest' or 'bilinear', got '" + upsampling + "'");
     return std::make_unique<PyMatcher<Matcher>>(PyGallery(std::move(levels), sizes, shifts, weights, std::move(codes)),
-                                                threads, instruction_set,
-                                                upsampling == "nearest" ? Upsampling::nearest : Upsampling::bilinear);
+                                                threads, instruction_set, upsampling_of(upsampling));
 }
 
 // (address, type as NumPy spells it, shape, strides in bytes or None) of a DLPack capsule, which stays its owner's.

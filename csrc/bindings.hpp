@@ -49,6 +49,12 @@ inline bool is_float(const py::array& array) { return array.dtype().kind() == 'f
 
 inline bool is_bytes(const py::array& array) { return array.dtype().kind() == 'u' && array.itemsize() == 1; }
 
+inline Upsampling upsampling_of(const std::string& name) {
+    if (name != "nearest" && name != "bilinear")
+        throw py::value_error("upsampling: expected 'nearest' or 'bilinear', got '" + name + "'");
+    return name == "nearest" ? Upsampling::nearest : Upsampling::bilinear;
+}
+
 // One level's codes as Python holds them: basis (1 + directions, channels), projected and rotated (n, groups, record).
 using PyCodes = std::tuple<py::array, std::optional<py::array>, std::optional<py::array>>;
 

@@ -11,11 +11,13 @@ using cuda::CudaMatcher;
 std::unique_ptr<PyMatcher<CudaMatcher>> open_cuda_matcher(std::vector<py::array> levels,
                                                           const std::vector<std::pair<int64_t, int64_t>>& sizes,
                                                           const std::vector<int>& shifts, int64_t memory_limit,
+                                                          const std::string& upsampling,
                                                           const std::vector<double>& weights,
                                                           std::optional<std::vector<PyCodes>> codes) {
     PyGallery source(std::move(levels), sizes, shifts, weights, std::move(codes));
+    const Upsampling method = upsampling_of(upsampling);
     const py::gil_scoped_release released;
-    return std::make_unique<PyMatcher<CudaMatcher>>(std::move(source), memory_limit);
+    return std::make_unique<PyMatcher<CudaMatcher>>(std::move(source), memory_limit, method);
 }
 
 // Frames whose features lie on the device: see matcher/cuda/inspector.hpp. Reads the matcher, and addresses.
@@ -100,7 +102,7 @@ class PyInspector {
 void define_cuda(py::module_& module) {
     py::class_<PyMatcher<CudaMatcher>>(module, "CudaMatcher")
         .def(py::init(&open_cuda_matcher), py::arg("levels"), py::arg("sizes"), py::arg("shifts"), py::kw_only(),
-             py::arg("memory_limit"), py::arg("weights"), py::arg("codes"))
+             py::arg("memory_limit"), py::arg("upsampling"), py::arg("weights"), py::arg("codes"))
         .def("match", &PyMatcher<CudaMatcher>::match, py::arg("requests"), py::kw_only(), py::arg("kappa"),
              py::arg("window"), py::arg("ignore"), py::arg("guard_share"))
         .def("reachable", &PyMatcher<CudaMatcher>::reachable, py::arg("window"))

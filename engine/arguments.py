@@ -152,7 +152,7 @@ def _using(commands: Commands) -> None:
 
     demo = commands.add_parser("demo", help="fit and evaluate on solar cells, from PyPI alone")
     demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="where everything is written")
-    demo.add_argument("--threads", type=int, help="default: all processors")
+    demo.add_argument("--threads", type=int, help="default: all processors that it may use")
 
 
 def _score_options(parser: argparse.ArgumentParser) -> None:
@@ -183,7 +183,7 @@ def _score_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_options(parser: argparse.ArgumentParser, *, device: bool) -> None:
-    parser.add_argument("--threads", type=int, help="default: all processors")
+    parser.add_argument("--threads", type=int, help="default: all processors that it may use")
     if device:
         parser.add_argument(
             "--device",

@@ -28,6 +28,7 @@ from .start import measure_start
 
 MOST_FRAMES = 64  # that lie in memory at once
 DRAWN_FRAMES, DRAWN_SIDE = 8, 1024  # where none are given
+SHORTEST_TAKT_S = 1e-6
 
 # Called with what is being measured, what is done and what there is to do.
 Progress = Callable[[str, int, int], None]
@@ -84,7 +85,7 @@ def bench(
     check_integer("warm_up", warm_up, low=0, high=10**9)
     check_number("seconds", seconds, low=0)
     if takt_s is not None:
-        check_number("takt_s", takt_s, low=0)
+        check_number("takt_s", takt_s, low=SHORTEST_TAKT_S)
     how: dict[str, Any] = {"device": device, "threads": threads}
     how |= {"memory_limit": memory_limit, "tensorrt_cache": None if tensorrt_cache is None else str(tensorrt_cache)}
     detector = Detector.load(folder, **how)
@@ -107,7 +108,7 @@ def bench(
         "benchmark": "bench",
         "environment": environment(detector.info["threads"]),
         "recipe": describe(detector),
-        "detector": detector.info,
+        "detector": {},
         "frames": {
             "count": len(frames),
             "source": "drawn" if images is None else Path(images).name,
@@ -119,8 +120,11 @@ def bench(
         "throughput": measure_throughput(detector, frames, measured["camera frame"], seconds=seconds / 2),
         "knobs": measure_knobs(detector, frames),
     }
-    document["start"] = measure_start(detector.recipe, frames[0], how)
-    return document | {"detector": detector.info, "advice": advise(document)}
+    document["detector"] = detector.info  # once more: by now with the split that was measured
+    recipe = detector.recipe
+    del detector  # on a GPU it holds the memory that the processes to be started are measured with
+    document["start"] = measure_start(recipe, frames[0], how)
+    return document | {"advice": advise(document)}
 
 
 def describe(detector: Detector) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .page import Cell, Chart, Section, Table, write_page
+from .page import Cell, Chart, Section, Table, plain, write_page
 from .speed_charts import STAGES, bar_chart, duration, latency_chart, stage_chart, three_digits
 
 PERCENTILES = ("p50_s", "p95_s", "p99_s", "p99.9_s", "max_s")
@@ -160,12 +160,11 @@ def _facts(document: Mapping[str, Any]) -> Table:
         "input": "{} x {}".format(*recipe["input_size"]),
         "backbone": recipe["backbone"],
         "precision": recipe["precision"],
-        **{name: str(value) for name, value in recipe["settings"].items()},
-        **{name: str(value) for name, value in detector.items() if name not in ("recipe", "split")},
+        **recipe["settings"],
+        **{name: value for name, value in detector.items() if name != "recipe"},
     }
-    return Table(
-        "Recipe, settings, detector", ("", ""), [(name.replace("_", " "), value) for name, value in known.items()]
-    )
+    rows = [(name.replace("_", " "), plain(value)) for name, value in known.items()]
+    return Table("Recipe, settings, detector", ("", ""), rows)
 
 
 def _split(split: Mapping[str, Any] | None) -> str | None:

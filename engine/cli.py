@@ -12,34 +12,28 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, fields
 from importlib import metadata
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from .arguments import parse
 from .bench import bench
 from .bench_page import write_bench_page
-from .calibration import Threshold
 from .dataset import find_dataset, training_folder
 from .demo import run_demo
-from .derived import can_have_codes
 from .detector import Detector
 from .errors import InputError, SpadelineError
 from .evaluation import evaluate
-from .files import writing
 from .fitting import add, calibrate, fit, named_images
-from .images import read_image
+from .image_files import inspect_files, overlay_paths
 from .recipe import Recipe, remove_images, update_codes
 from .report import write_report
 from .settings import Settings
-from .tables import bench_table, summary_table
+from .tables import bench_table, quantization_table, recipe_table, record_line, summary_table
 
 if TYPE_CHECKING:
     from ..export import Quantization
@@ -111,19 +105,8 @@ def _export(options: argparse.Namespace) -> int:
 def _report_quantization(quantization: Quantization, *, as_json: bool) -> int:
     if as_json:
         _print_json(asdict(quantization), default=str)
-        return NORMAL
-    cost, before_mb, after_mb = quantization.cost, quantization.float32_bytes / 1e6, quantization.int8_bytes / 1e6
-    print(
-        f"{quantization.path}: int8, calibrated on {quantization.calibrated} normal images, "
-        f"{before_mb:.1f} MB before, {after_mb:.1f} MB now"
-    )
-    print(
-        f"  anomaly maps of {cost.held_out} other normal images: correlation with float32's at least "
-        f"{cost.map_correlation:.4f}"
-    )
-    print(f"  their maxima move by {cost.score_shift:.2f} of their standard deviation at most")
-    for name, (before, after) in cost.rocauc.items():
-        print(f"  {name.replace('_', ' ')}: {before:.4f} at float32, {after:.4f} at int8")
+    else:
+        print(quantization_table(quantization))
     return NORMAL
 
 
@@ -182,25 +165,25 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    detector = Detector.load(options.recipe, **_load_options(options))
-    paths = [path for source in options.images for _, path in named_images(source)]
-    overlays = _overlay_paths(options.images, options.overlays) if options.overlays else {}
+    # One worker: each image has all threads, so that its times are predict's, and the next file is read meanwhile.
+    detector = Detector.load(options.recipe, **_load_options(options), workers=1)
+    sources = [(source, named_images(source)) for source in options.images]
+    paths = [path for _, named in sources for _, path in named]
+    overlays = overlay_paths(sources, options.overlays) if options.overlays else {}
     codes = {NORMAL}
-    with _Progress() as progress:
-        for index, path in enumerate(paths):
-            record = _inspect(detector, path, overlays.get(path))
+    with _Progress() as progress, closing(inspect_files(detector, paths, overlays)) as records:
+        for done, record in enumerate(records, start=1):
             failed = "error" in record
             codes.add(FAILED if failed else ANOMALOUS if record["pred_label"] else NORMAL)
-            text = json.dumps(record) if options.json else _sentence(record)
+            text = json.dumps(record) if options.json else record_line(record)
             progress.print(text, file=sys.stderr if failed and not options.json else sys.stdout)
-            progress.show("predict", index + 1, len(paths))
+            progress.show("predict", done, len(paths))
     return max(codes)
 
 
 def _eval(options: argparse.Namespace) -> int:
     dataset = find_dataset(options.dataset)
-    if not dataset.test:
-        raise InputError(f"{dataset.folder}: expected test images in test/good and test/<kind>, got none")
+    dataset.check_test()
     detector = Detector.load(options.recipe, **_load_options(options))
     with _Progress() as progress:
         evaluation = evaluate(detector, dataset, on_progress=progress.show)
@@ -245,57 +228,6 @@ def _demo(options: argparse.Namespace) -> int:
     return NORMAL
 
 
-def _inspect(detector: Detector, path: Path, overlay: Path | None) -> dict[str, Any]:
-    """One image's record; where the image can't be used, it says why, and the others are still worth inspecting."""
-    try:
-        frame = read_image(path)
-        result = detector.predict(frame)
-    except InputError as error:
-        return {"image": str(path), "error": str(error)}
-    if overlay:
-        _write_picture(overlay, detector.overlay(frame, result))
-    names = detector.recipe.images
-    return {
-        "image": str(path),
-        "pred_label": result.pred_label,
-        "pred_score": result.pred_score,
-        "image_score": result.image_score,
-        "map_score": result.map_score,
-        "regions": [asdict(region) for region in result.regions],
-        "nearest_images": [names[index].name for index in result.nearest_images[:5]],
-        "match_statistics": asdict(result.match_statistics),
-        "timings_s": dict(result.timings_s),
-    }
-
-
-def _sentence(record: dict[str, Any]) -> str:
-    if "error" in record:
-        return str(record["error"])
-    verdict = "ANOMALOUS" if record["pred_label"] else "normal"
-    return f"{verdict:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {record['image']}"
-
-
-def _overlay_paths(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where each image's overlay goes: by its name, below its folder's name; two images never share one."""
-    overlays: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    for source in sources:
-        for name, path in named_images(source):
-            below = folder / source.resolve().name if source.is_dir() else folder
-            overlays[path] = (below / name).with_suffix(".png")
-            if (other := taken.setdefault(overlays[path], path)) != path:
-                raise InputError(
-                    f"overlays: expected a name for each image, got {overlays[path]} for {other} and {path}"
-                )
-    return overlays
-
-
-def _write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
-
-
 def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
     record: dict[str, Any] = {
         "recipe": str(recipe.folder),
@@ -313,26 +245,9 @@ def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
         record["calibration"] = {"method": recipe.calibration.method, **thresholds}
     if as_json:
         _print_json(record)
-        return NORMAL
-    print(f"{recipe.folder}: {len(recipe.images)} normal images, generation {recipe.generation}")
-    if recipe.ignore is not None:
-        print(f"  {record['ignored_share']:.1%} of the image is never scored")
-    if recipe.codes is None and can_have_codes(recipe.geometry):
-        print("  no codes for the matcher, or of another version: it takes its slow path; spadeline codes makes them")
-    if recipe.calibration:
-        for name, threshold in (("tau", recipe.calibration.tau), ("theta", recipe.calibration.theta)):
-            print(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")
     else:
-        print("  no thresholds yet: spadeline calibrate")
+        print(recipe_table(recipe))
     return NORMAL
-
-
-def _vouched(threshold: Threshold) -> str:
-    text = f"false-alarm rate {threshold.expected_rate:.2%} expected, below {threshold.bound:.2%} with "
-    text += f"{threshold.confidence:.0%} confidence, from {threshold.images} images"
-    if not threshold.supported:
-        text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for"
-    return text
 
 
 def _load_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class Dataset:
     train: tuple[Path, ...]
     test: tuple[LabelledImage, ...]
 
+    def check_test(self) -> None:
+        """Raise InputError unless there are images to evaluate on."""
+        if not self.test:
+            raise InputError(f"{self.folder}: expected test images in test/good and test/<kind>, got none")
+
 
 def find_dataset(folder: str | os.PathLike[str]) -> Dataset:
     """Recognise one of two layouts.

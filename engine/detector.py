@@ -29,7 +29,7 @@ from .result import Result
 from .scoring import Scorer, Scores, warn_of_clamping
 from .session import Device, offers_cuda
 from .split import Predict, Split
-from .stream import FrameError, run_stream
+from .stream import FrameError, check_not_single, run_stream
 
 Frame = NDArray[np.uint8]
 
@@ -95,8 +95,8 @@ class Detector:
             Where the extractor and the matcher run. ``"cuda"``: both on the GPU, or an error. ``"auto"``: what there is
             of that; :attr:`info` says what it took. It is decided here, once.
         threads
-            For ONNX Runtime, the matcher, faiss and OpenCV; None takes the machine's processors. OpenCV has but one
-            setting for the whole process.
+            For ONNX Runtime, the matcher, faiss and OpenCV; None: the processors that this process may use. OpenCV has
+            but one setting for the whole process.
         memory_limit
             Bytes of the GPU's memory that the gallery may take: see :class:`.matching.Matcher`.
         tensorrt_cache
@@ -109,12 +109,16 @@ class Detector:
 
         Raises
         ------
+        InputError
+            An unknown device, threads or workers out of range, or an option for a GPU beside device "cpu".
         RecipeError
             Not a recipe, a damaged one, or one without thresholds.
         ExtractorError
             Its extractor can't run, or not on this device.
         DeviceError
             The matcher can't run on the GPU that was asked for.
+        OutputError
+            The folder for TensorRT's engine can't be made.
         DependencyError
             ONNX Runtime or faiss isn't installed.
 
@@ -185,7 +189,21 @@ class Detector:
         return self.predict_batch([frame], color=color)[0]
 
     def predict_batch(self, frames: Sequence[Frame], *, color: Color = "auto") -> list[Result]:
-        """Inspect several frames; the results equal :meth:`predict`'s, and so do the errors."""
+        """Inspect several frames; the results equal :meth:`predict`'s, and so do the errors.
+
+        Parameters
+        ----------
+        frames
+            Each as for :meth:`predict`, of any size; or one array of them, (n, h, w, channels).
+        color
+            As for :meth:`predict`.
+
+        Raises
+        ------
+        InputError
+            No sequence of frames, or one that :meth:`predict` refuses.
+        """
+        _check_sequence(frames)
         results: list[Result] = []
         for first in range(0, len(frames), EXTRACTED_TOGETHER):
             results += self._inspect(frames[first : first + EXTRACTED_TOGETHER], color)
@@ -249,8 +267,9 @@ class Detector:
         Raises
         ------
         InputError
-            No frames, or one that :meth:`predict` refuses.
+            No sequence of frames, an empty one, or a frame that :meth:`predict` refuses.
         """
+        _check_sequence(frames)
         if len(frames) == 0:
             raise InputError("frames: expected at least one, got none")
         for frame in frames:
@@ -362,6 +381,12 @@ class Detector:
         return ratio, image_score > self._tau or map_score > self._theta
 
 
+def _check_sequence(frames: object) -> None:
+    check_not_single(frames)
+    if not (hasattr(frames, "__len__") and hasattr(frames, "__getitem__")):
+        raise InputError(f"frames: expected a sequence of frames, got {type(frames).__name__}")
+
+
 def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, count: int) -> list[Predict]:
     """Open detectors that keep to their caller's thread and share one session, the index and the mapped gallery."""
     shared = extractor.on_one_thread()
@@ -395,7 +420,7 @@ def _open(
         raise InputError("memory_limit: expected device 'auto' or 'cuda' with it, got 'cpu'")
     if device == "cuda":
         return open_on_gpu()
-    if device == "auto" and offers_cuda() and recipe.settings.upsampling == "nearest":
+    if device == "auto" and offers_cuda():
         with contextlib.suppress(DeviceError, ExtractorError):
             return open_on_gpu()
     extractor = Extractor(recipe.extractor_path, device=device, threads=threads, tensorrt_cache=tensorrt_cache)

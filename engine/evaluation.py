@@ -99,8 +99,7 @@ def evaluate(
         No test images; an image or a mask that can't be used; scores that aren't finite; a recipe without
         thresholds.
     """
-    if not dataset.test:
-        raise InputError(f"{dataset.folder}: expected test images in test/good and test/<kind>, got none")
+    dataset.check_test()
     if detector.recipe.calibration is None:
         raise InputError("detector: expected a recipe with thresholds, got one without")
     outcomes = []

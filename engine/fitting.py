@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import threshold
+from .checks import check_unique
 from .dataset import training_folder
 from .errors import InputError
 from .extractor import Extractor, Features
@@ -189,7 +190,9 @@ def named_images(source: Source) -> list[tuple[str, Path]]:
     paths = [Path(path) for path in source]
     if not paths:
         raise InputError("source: expected a folder or at least one image, got none")
-    return [(path.as_posix(), path) for path in paths]
+    named = [(path.as_posix(), path) for path in paths]
+    check_unique("source", (name for name, _ in named))
+    return named
 
 
 def _normal_only(source: Source) -> Source:

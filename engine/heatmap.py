@@ -29,14 +29,8 @@ _HATCH_LIGHT = 64  # grey levels by which a stripe of what is ignored outshines 
 _HATCH_WIDTH = 4  # in line widths
 
 
-def anomaly_map(
-    distances: NDArray[np.floating],
-    size: tuple[int, int],
-    *,
-    sigma: float,
-    ignore: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32]:
-    """Enlarge a distance map to the extractor's input size and smooth it.
+class Heatmap:
+    """Distance maps to anomaly maps: enlarged to the extractor's input size and smoothed, for one recipe's frames.
 
     Bilinear between pixel centres, edges held. The Gaussian reaches ``int(4 * sigma + 0.5)`` pixels far and
     mirrors the map at its border with the edge pixel repeated, which scipy calls ``reflect``.
@@ -49,31 +43,49 @@ def anomaly_map(
         map      = Gaussian(S * enlarged) / Gaussian(S)
 
     Neither divisor can be 0: the pixel itself is part of Gaussian(S), and the distance map's pixel that covers it
-    is scored (see :func:`ignored_distances`) and weighs at least 1/4 in bilinear(s).
+    is scored (see :func:`ignored_distances`) and weighs at least 1/4 in bilinear(s). Both are the same for all frames.
 
     Parameters
     ----------
-    distances
-        (h, w) float32 or float64.
+    distances_size
+        (h, w) of the distance maps, the finest level's.
     size
-        (H, W), neither smaller than the map's.
+        (H, W) of the extractor's input, neither side smaller than theirs.
     sigma
         Standard deviation in pixels of the input; 0 leaves the enlarged map as it is.
     ignore
         (H, W) bool: pixels of the input that aren't scored; None: all are.
 
-    Returns
-    -------
-    ndarray
-        (H, W) float32; 0 where ignored.
+    Attributes
+    ----------
+    ignored_distances
+        (h, w) bool, as :func:`ignored_distances` returns it; None: all are scored.
     """
-    values = distances.astype(np.float32)
-    if ignore is None:
-        return _smooth(_enlarge(values, size), sigma)
-    inside = ~ignore
-    scored = (~ignored_distances(ignore, (values.shape[0], values.shape[1]))).astype(np.float32)
-    enlarged = _ratio(_enlarge(values * scored, size), _enlarge(scored, size), inside)
-    return _ratio(_smooth(enlarged, sigma), _smooth(inside.astype(np.float32), sigma), inside)
+
+    def __init__(
+        self,
+        distances_size: tuple[int, int],
+        size: tuple[int, int],
+        *,
+        sigma: float,
+        ignore: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self._size, self._sigma = size, sigma
+        self.ignored_distances: NDArray[np.bool_] | None = None
+        if ignore is not None:
+            self.ignored_distances = ignored_distances(ignore, distances_size)
+            self._inside = ~ignore
+            self._enlarged_weights = _enlarge((~self.ignored_distances).astype(np.float32), size)
+            self._smooth_weights = _smooth(self._inside.astype(np.float32), sigma)
+
+    def anomaly_map(self, distances: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return the (H, W) float32 map of (h, w) float32 or float64 distances; 0 where ignored."""
+        values = distances.astype(np.float32)
+        if self.ignored_distances is None:
+            return _smooth(_enlarge(values, self._size), self._sigma)
+        values[self.ignored_distances] = 0
+        enlarged = _ratio(_enlarge(values, self._size), self._enlarged_weights, self._inside)
+        return _ratio(_smooth(enlarged, self._sigma), self._smooth_weights, self._inside)
 
 
 def ignored_distances(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

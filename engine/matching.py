@@ -18,6 +18,7 @@ from .checks import check_choice, check_integer
 from .codes import LevelCodes, can_encode, encode_gallery
 from .errors import DeviceError, InputError
 from .matching_checks import check_gallery, checked_ids, checked_ignore, checked_weights
+from .processors import processors
 from .result import Statistics
 from .session import MOST_THREADS
 from .settings import LARGEST_WINDOW, MOST_NEIGHBOURS, Upsampling
@@ -70,7 +71,8 @@ class Matcher:
     weights
         A factor for each level's squared distance, finest first, 1e-6 to 1e6; all 1 by default.
     threads
-        Size of the matcher's own team of threads; the machine's processors by default.
+        Size of the matcher's own team of threads; by default the processors that this process may use, as its affinity
+        and its container's quota allow.
     path
         ``"pruned"``: native, branch and bound over the levels, by codes of the gallery, which are made here.
         ``"dense"``: native, every pair, each level's products at its own resolution.
@@ -83,8 +85,8 @@ class Matcher:
         :func:`instruction_sets`. The CPU's alone.
     device
         ``"cpu"``, or ``"cuda"``: the first NVIDIA GPU that CUDA shows (``CUDA_VISIBLE_DEVICES`` chooses), to whose
-        memory the gallery is copied. There: nearest upsampling, kappa up to 32, no reference path, and a query's levels
-        all of one number type.
+        memory the gallery is copied. There: kappa up to 32, no reference path, and a query's levels all of one number
+        type.
     memory_limit
         Bytes of the GPU's memory that the gallery may take; None: nine tenths of what is free. Images that don't fit
         are copied when a query needs them, and replace those that were needed least recently.
@@ -223,7 +225,7 @@ class Matcher:
             check_integer("memory_limit", memory_limit, low=1, high=2**62)
             if device != "cuda":
                 raise InputError(f"memory_limit: expected device 'cuda' with it, got {device!r}")
-        threads = os.cpu_count() or 1 if threads is None else threads
+        threads = processors() if threads is None else threads
         check_integer("threads", threads, low=1, high=MOST_THREADS)
         if instruction_set == "auto":
             instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
@@ -241,9 +243,11 @@ class Matcher:
         self.native: Any
         try:
             if device == "cuda":
-                _check_cuda(self.path, upsampling)
+                _check_cuda(self.path)
                 limit = -1 if memory_limit is None else memory_limit
-                self.native = _native.CudaMatcher(*gallery, memory_limit=limit, weights=self.weights, codes=used)
+                self.native = _native.CudaMatcher(
+                    *gallery, memory_limit=limit, upsampling=upsampling, weights=self.weights, codes=used
+                )
                 self.instruction_set, self.threads = self.native.architecture, 0
                 self.resident_images = self.native.resident
             else:
@@ -410,14 +414,11 @@ def _resolved(
     return path
 
 
-def _check_cuda(path: str, upsampling: Upsampling) -> None:
+def _check_cuda(path: str) -> None:
     if not _native.CUDA:
         raise DeviceError(
             "device: expected a spadeline that was built with CUDA for 'cuda', got one without: install it anew on a "
             "machine where nvcc is on the PATH"
         )
-    if path == "reference" or upsampling != "nearest":
-        raise InputError(
-            f"device: expected the pruned or the dense path and nearest upsampling for 'cuda', got {path!r} and "
-            f"{upsampling!r}"
-        )
+    if path == "reference":
+        raise InputError(f"device: expected the pruned or the dense path for 'cuda', got {path!r}")

@@ -145,7 +145,7 @@ def environment_table(environment: Mapping[str, Any]) -> Table:
     rows = []
     for key, value in environment.items():
         name = key.removesuffix("_bytes")
-        rows.append((name.replace("_", " "), _fact(value, in_bytes=name != key)))
+        rows.append((name.replace("_", " "), plain(value) if name == key else _gigabytes(value)))
     return Table("What this was measured on", ("", ""), rows)
 
 
@@ -158,12 +158,29 @@ def cell_text(cell: Cell) -> str:
     return cell if isinstance(cell, str) else f"{cell:,}"
 
 
-def _fact(value: Any, *, in_bytes: bool) -> str:
+def plain(value: Any) -> str:
+    """Return a setting or a fact as it is shown: parts in a row, those of a part in parentheses, four digits."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_fact(part, in_bytes=in_bytes)}" for key, part in value.items())
-    if in_bytes:
-        return f"{value / 1e9:.1f} GB"
-    return cell_text(value)
+        parts = [f"{str(key).replace('_', ' ')}: {_as_part(part)}" for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [_as_part(part) for part in value]
+    elif value is None:
+        return "–"
+    elif isinstance(value, bool):
+        return "yes" if value else "no"
+    else:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(parts) or "–"
+
+
+def _as_part(value: Any) -> str:
+    return f"({plain(value)})" if isinstance(value, Mapping | list | tuple) and value else plain(value)
+
+
+def _gigabytes(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_gigabytes(part)}" for key, part in value.items())
+    return f"{value / 1e9:.1f} GB"
 
 
 def _numeric(table: Table) -> list[bool]:

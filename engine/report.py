@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
 from .files import replace_file
 from .heatmap import overlay
 from .images import Placement, as_rgb, place, read_image, read_mask
-from .page import render
+from .page import plain, render
 from .settings import ImageRecord
 
 MOST_CASES = 8  # wrong verdicts that are shown of each sort
@@ -70,7 +69,7 @@ def write_report(
     folder = None if normal_images is None else Path(normal_images)
     page = render(
         "report.html",
-        filters={"number": _number, "rate": _rate, "milliseconds": _milliseconds, "plain": _plain},
+        filters={"number": _number, "rate": _rate, "milliseconds": _milliseconds, "plain": plain},
         title=title,
         notices=notices,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -221,9 +220,3 @@ def _rate(value: float | None) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.1f}"
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return "–"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .checks import check_integer
 from .errors import DependencyError, InputError
+from .session import MOST_THREADS
 
 
 class Retrieval:
@@ -46,7 +47,7 @@ class Retrieval:
         if not np.isfinite((embeddings.min(), embeddings.max())).all():
             raise InputError("embeddings: expected finite numbers, got NaN or infinity")
         if threads is not None:
-            check_integer("threads", threads, low=1, high=1024)
+            check_integer("threads", threads, low=1, high=MOST_THREADS)
         self._embeddings = embeddings
         self._faiss = _imported()
         self._threads = threads

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .heatmap import anomaly_map, ignored_distances
+from .heatmap import Heatmap
 from .inspector import Inspector
 from .matching import Matcher, MatcherDevice
 from .recipe import Recipe
@@ -83,7 +83,7 @@ class Scorer:
     recipe
         The recipe; its gallery is read where it lies.
     threads
-        For faiss and the matcher; None takes the machine's processors.
+        For faiss and the matcher; None: the processors that this process may use.
     device, memory_limit
         The matcher's: see :class:`.matching.Matcher`.
 
@@ -106,10 +106,8 @@ class Scorer:
         settings, count = recipe.settings, len(recipe.images)
         self._recipe = recipe
         self._settings = settings
-        self._input_size = recipe.input_size
-        self._ignore = recipe.ignore
         finest = recipe.level_shapes[0][1:]
-        self._ignored_distances = None if recipe.ignore is None else ignored_distances(recipe.ignore, finest)
+        self._heatmap = Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore)
         self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads)
         self.matcher = Matcher.from_recipe(recipe, threads=threads, device=device, memory_limit=memory_limit)
         self.inspector: Inspector | None = None
@@ -124,7 +122,7 @@ class Scorer:
                 root=settings.distance == "root",
                 theta=np.inf if recipe.calibration is None else recipe.calibration.theta.value,
                 ignore=recipe.ignore,
-                ignored_distances=self._ignored_distances,
+                ignored_distances=self._heatmap.ignored_distances,
             )
 
     def on_one_thread(self) -> Self:
@@ -162,13 +160,13 @@ class Scorer:
         image_score, gallery = self._retrieve(embedding, exclude)
         retrieved = time.perf_counter()
         match = self.matcher.match(
-            levels, gallery, kappa=settings.kappa, window=settings.window, ignore=self._ignored_distances
+            levels, gallery, kappa=settings.kappa, window=settings.window, ignore=self._heatmap.ignored_distances
         )
         distances = match.distances
         matched = time.perf_counter()
         if settings.distance == "root":
             distances = np.sqrt(distances)
-        smooth = anomaly_map(distances, self._input_size, sigma=settings.sigma, ignore=self._ignore)
+        smooth = self._heatmap.anomaly_map(distances)
         return Scores(
             image_score=image_score,
             anomaly_map=smooth,

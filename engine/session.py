@@ -19,6 +19,7 @@ import numpy as np
 from . import _native
 from .checks import check_choice, check_integer
 from .errors import DependencyError, ExtractorError, InputError, OutputError
+from .processors import processors
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -118,7 +119,7 @@ def create_session(path: Path, threads: int | None, providers: list[Any]) -> Any
     import onnxruntime  # noqa: PLC0415 - optional
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count() or 1 if threads is None else threads
+    options.intra_op_num_threads = processors() if threads is None else threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -158,7 +159,7 @@ def faster_on_cpu(
     if OPENVINO not in onnxruntime.get_available_providers():
         return session, {}
     # ACCURACY: the graph's own precision, where OpenVINO would take bfloat16 on processors that have it.
-    options = {"device_type": "CPU", "precision": "ACCURACY", "num_of_threads": str(threads or os.cpu_count() or 1)}
+    options = {"device_type": "CPU", "precision": "ACCURACY", "num_of_threads": str(threads or processors())}
     image = np.random.default_rng(0).integers(0, 256, (1, *input_size, 3), np.uint8)
     seconds: dict[str, list[float]] = {CPU: [], OPENVINO: []}
     try:

@@ -63,14 +63,19 @@ def run_stream(
     """
     depth = 2 * workers if depth is None else depth
     check_integer("depth", depth, low=1, high=DEEPEST)
-    shape = getattr(frames, "shape", None)
-    if isinstance(shape, tuple) and len(shape) != 4:  # a single frame, whose rows would pass for frames
-        raise InputError(f"frames: expected frames one after the other, got a single array {shape}")
+    check_not_single(frames)
     try:
         source = iter(frames)
     except TypeError:
         raise InputError(f"frames: expected something to iterate over, got {type(frames).__name__}") from None
     return _run(inspect, source, workers, depth)
+
+
+def check_not_single(frames: object) -> None:
+    """Raise InputError for a single frame in place of several: its rows would pass for frames."""
+    shape = getattr(frames, "shape", None)
+    if shape is not None and len(shape) != 4:
+        raise InputError(f"frames: expected frames one after the other, got a single array {tuple(shape)}")
 
 
 def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> Iterator[Result | FrameError]:

@@ -1,9 +1,17 @@
-"""The main figures of an evaluation and of a bench as text for a terminal."""
+"""What the commands print on a terminal, as text. No figure is made here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .bench_page import verdict, way_name
+from .calibration import Threshold
+from .derived import can_have_codes
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from ..export import Quantization
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
@@ -55,32 +63,66 @@ def _bench_lines(document: Mapping[str, Any]) -> Iterator[str]:
         )
     stages = document["latency"][0]["stages_s"]
     yield "stages, ms: " + ", ".join(f"{name} {_milliseconds(s['p50_s'])}" for name, s in stages.items())
-    yield "frames a second: " + ", ".join(f"{_way(way)} {way['frames_per_s']:.1f}" for way in document["throughput"])
+    yield "frames a second: " + "; ".join(
+        f"{way_name(way)} {way['frames_per_s']:.1f}" for way in document["throughput"]
+    )
     start = document["start"]
     yield (
         f"start to first result: {start['process_to_first_result_s']:.2f} s (import {start['import_s']:.2f}, load "
         f"{start['load_s']:.2f}, first frame {start['first_result_s']:.2f}); memory {start['peak_bytes'] / 1e6:.0f} MB"
     )
-    if document["takt_s"] is not None:
-        yield takt_verdict(document)
     yield ""
+    yield verdict(document)
     for advice in document["advice"]:
         share = "" if advice["share"] is None else f" {advice['share']:.0%}"
         yield f"{advice['stage']}{share}: {advice['text']}"
 
 
-def takt_verdict(document: Mapping[str, Any]) -> str:
-    """Say whether a bench's latency from the camera's frame fits the takt: all but 1 % of the runs, if so many ran."""
-    latency, takt_s = document["latency"][0], document["takt_s"]
-    name = "p99" if latency["p99_s"] is not None else "max"
-    taken = latency[f"{name}_s"]
-    verdict = "met" if taken <= takt_s else "missed"
-    over = ", most of them within it" if verdict == "missed" and latency["p50_s"] <= takt_s else ""
-    return f"takt of {1e3 * takt_s:.1f} ms: {verdict}, {name} is {1e3 * taken:.1f} ms{over}"
+def record_line(record: Mapping[str, Any]) -> str:
+    """Return an image's record as one line: verdict, score, regions, name; or what is wrong with the image."""
+    if "error" in record:
+        return str(record["error"])
+    label = "ANOMALOUS" if record["pred_label"] else "normal"
+    return f"{label:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {record['image']}"
 
 
-def _way(way: Mapping[str, Any]) -> str:
-    return f"{way['mode']} of {way['batch']}" if way["batch"] else str(way["mode"])
+def recipe_table(recipe: Recipe) -> str:
+    """Return what a recipe holds as text: images, thresholds and what they can vouch for, what it lacks."""
+    lines = [f"{recipe.folder}: {len(recipe.images)} normal images, generation {recipe.generation}"]
+    if recipe.ignore is not None:
+        lines.append(f"  {recipe.ignore.mean():.1%} of the image is never scored")
+    if recipe.codes is None and can_have_codes(recipe.geometry):
+        lines.append(
+            "  no codes for the matcher, or of another version: it takes its slow path; spadeline codes makes them"
+        )
+    if recipe.calibration is None:
+        lines.append("  no thresholds yet: spadeline calibrate")
+    else:
+        for name, threshold in (("tau", recipe.calibration.tau), ("theta", recipe.calibration.theta)):
+            lines.append(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")
+    return "\n".join(lines)
+
+
+def _vouched(threshold: Threshold) -> str:
+    text = f"false-alarm rate {threshold.expected_rate:.2%} expected, below {threshold.bound:.2%} with "
+    text += f"{threshold.confidence:.0%} confidence, from {threshold.images} images"
+    if not threshold.supported:
+        text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for"
+    return text
+
+
+def quantization_table(quantization: Quantization) -> str:
+    """Return what integers save and cost as text."""
+    cost, before_mb, after_mb = quantization.cost, quantization.float32_bytes / 1e6, quantization.int8_bytes / 1e6
+    lines = [
+        f"{quantization.path}: int8, calibrated on {quantization.calibrated} normal images",
+        f"  {before_mb:.1f} MB before, {after_mb:.1f} MB now",
+        f"  {cost.held_out} other normal images: maps correlate with float32's by {cost.map_correlation:.4f} or more",
+        f"  their maxima move by {cost.score_shift:.2f} of their standard deviation at most",
+    ]
+    for name, (before, after) in cost.rocauc.items():
+        lines.append(f"  {name.replace('_', ' ')}: {before:.4f} at float32, {after:.4f} at int8")
+    return "\n".join(lines)
 
 
 def _milliseconds(seconds: float | None) -> str:

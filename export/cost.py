@@ -101,7 +101,9 @@ def measure_cost(
                 figures.append({name: summary[name] for name in ROCAUCS})
     correlations = [float(np.corrcoef(before, after)[0, 1]) for before, after in zip(*maps, strict=True)]
     scores = np.stack([image_maps.max(axis=1) for image_maps in maps]).astype(np.float64)
-    standardised = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)
+    deviation = scores.std(axis=1, keepdims=True)
+    alike = np.zeros_like(scores)  # of images that are the same: nothing to standardise, and no change
+    standardised = np.divide(scores - scores.mean(axis=1, keepdims=True), deviation, out=alike, where=deviation > 0)
     return Cost(
         held_out=len(held_out),
         map_correlation=min(correlations),

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from ..engine.errors import InputError
 from ..engine.images import Framing
 from .choices import Precision, check_choices
-from .quantized import LEAST_CORRELATION, MOST_ROCAUC_LOSS, Quantization, Task, quantize_into
+from .quantized import LEAST_CORRELATION, MOST_ROCAUC_LOSS, Quantization, plan, quantize_into
 from .target import replacing, require_packages, write_durably
 from .verify import OutputCheck, verify
 
@@ -124,7 +124,7 @@ def export_extractor(
         )
     task = None
     if calibration_images is not None:
-        task = Task(calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss)
+        task = plan(calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss)
     require_packages("torch", "torchvision", "onnx", "onnxscript")
     from .backbone import build, to_onnx  # noqa: PLC0415 - imports torch
     from .weights import load_weights  # noqa: PLC0415 - imports torch

@@ -10,6 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,39 +57,52 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Task:
-    """What to calibrate on, what to evaluate on, and the bounds. Checked when made, apart from the folders."""
+    """The images to calibrate on and to hold out, the labelled ones if there are any, and the bounds."""
 
-    calibration_images: str | os.PathLike[str]
+    calibrating: list[Path]
+    held_out: list[Path]
+    labelled: Dataset | None
     framing: Framing
-    evaluation_images: str | os.PathLike[str] | None
     least_correlation: float
     most_rocauc_loss: float
 
-    def __post_init__(self) -> None:
-        check_choice("framing", self.framing, ("whole", "paper"))
-        check_number("least_correlation", self.least_correlation, low=-1, high=1)
-        check_number("most_rocauc_loss", self.most_rocauc_loss, low=-1, high=1)
 
-    def split(self) -> tuple[list[Path], list[Path]]:
-        """Return the images to calibrate on and those to hold out."""
-        folder = training_folder(self.calibration_images) or Path(self.calibration_images)
-        paths = list_images(folder)
-        if len(paths) < LEAST_IMAGES:
-            raise InputError(
-                f"calibration_images: expected {LEAST_IMAGES} or more normal images in {folder}, got {len(paths)}"
-            )
-        held_out = paths[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-        calibrating = [path for index, path in enumerate(paths) if index % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
-        return _spread(calibrating, MOST_CALIBRATING), _spread(held_out, MOST_HELD_OUT)
+def plan(
+    calibration_images: str | os.PathLike[str],
+    framing: Framing,
+    evaluation_images: str | os.PathLike[str] | None,
+    least_correlation: float,
+    most_rocauc_loss: float,
+) -> Task:
+    """Check the arguments of :func:`quantize_extractor` and find the images, before anything costs time.
 
-    def labelled(self) -> Dataset | None:
-        """Return the labelled data set, if there is one."""
-        if self.evaluation_images is None:
-            return None
-        dataset = find_dataset(self.evaluation_images)
-        if not dataset.test:
-            raise InputError(f"evaluation_images: expected test images in {dataset.folder}, got none")
-        return dataset
+    Raises
+    ------
+    InputError
+        As it does, but for images that can't be read: none is opened.
+    """
+    check_choice("framing", framing, get_args(Framing))
+    check_number("least_correlation", least_correlation, low=-1, high=1)
+    check_number("most_rocauc_loss", most_rocauc_loss, low=-1, high=1)
+    folder = training_folder(calibration_images) or Path(calibration_images)
+    paths = list_images(folder)
+    if len(paths) < LEAST_IMAGES:
+        raise InputError(
+            f"calibration_images: expected {LEAST_IMAGES} or more normal images in {folder}, got {len(paths)}"
+        )
+    labelled = None if evaluation_images is None else find_dataset(evaluation_images)
+    if labelled is not None and not labelled.test:
+        raise InputError(f"evaluation_images: expected test images in {labelled.folder}, got none")
+    held_out = paths[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+    calibrating = [path for index, path in enumerate(paths) if index % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
+    return Task(
+        _spread(calibrating, MOST_CALIBRATING),
+        _spread(held_out, MOST_HELD_OUT),
+        labelled,
+        framing,
+        least_correlation,
+        most_rocauc_loss,
+    )
 
 
 def quantize_extractor(
@@ -137,7 +151,7 @@ def quantize_extractor(
         onnx or ONNX Runtime is missing.
     """
     target = Path(path)
-    task = Task(calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss)
+    task = plan(calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss)
     require_packages("onnx")
     with replacing(target) as partial:
         return quantize_into(partial, Path(source), task, target=target)
@@ -147,10 +161,8 @@ def quantize_into(partial: Path, source: Path, task: Task, *, target: Path) -> Q
     """Write the int8 graph of `source` into a file reserved for `target`, and hold it to the task's bounds."""
     from .quantize import quantize  # noqa: PLC0415 - imports onnx
 
-    calibrating, held_out = task.split()
-    labelled = task.labelled()
     size = Extractor(source, device="cpu").input_size
-    images = [_placed(path, size, task.framing) for path in calibrating]
+    images = [_placed(path, size, task.framing) for path in task.calibrating]
     properties = {
         "precision": "int8",
         "calibration_images": str(len(images)),
@@ -159,7 +171,12 @@ def quantize_into(partial: Path, source: Path, task: Task, *, target: Path) -> Q
     write_durably(partial, quantize(source, images, properties=properties), target=target)
     try:
         cost = measure_cost(
-            source, partial, gallery=calibrating, held_out=held_out, framing=task.framing, labelled=labelled
+            source,
+            partial,
+            gallery=task.calibrating,
+            held_out=task.held_out,
+            framing=task.framing,
+            labelled=task.labelled,
         )
     except SpadelineError as error:
         raise ExportError(f"int8: its cost can't be measured: {error}") from error

@@ -9,7 +9,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from PIL import Image
-from spadeline.engine import Detector, Recipe
+from spadeline.engine import Detector, ExtractorError, Recipe
 from spadeline.engine.cli import main
 from spadeline.engine.images import read_image
 
@@ -88,6 +88,36 @@ def test_predict_goes_on_after_a_bad_image(run, recipe_folder, parts, tmp_path):
     first, second = map(json.loads, out.splitlines())
     assert "bad.png: expected" in first["error"]
     assert second["pred_label"] is False
+
+
+def test_predict_keeps_the_order_whatever_is_wrong_with_an_image(run, recipe_folder, parts, tmp_path):
+    good, scratched = parts / "test" / "good" / "100.png", parts / "test" / "scratch" / "200.png"
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    Image.fromarray(np.zeros((8, 4000), np.uint8)).save(tmp_path / "long.png")
+    images = [good, tmp_path / "bad.png", scratched, tmp_path / "long.png", good]
+    recipe = tmp_path / "recipe"
+    manifest = json.loads((shutil.copytree(recipe_folder, recipe) / "recipe.json").read_text())
+    manifest["settings"]["framing"] = "paper"  # which refuses so long a frame, not the file
+    (recipe / "recipe.json").write_text(json.dumps(manifest))
+    code, out, err = run("predict", recipe, *images, "--json", "--overlays", tmp_path / "pictures")
+    assert (code, err) == (2, "")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["image"] for record in records] == [str(image) for image in images]
+    assert ["error" in record for record in records] == [False, True, False, True, False]
+    assert "bad.png: expected a BMP" in records[1]["error"]
+    assert records[3]["error"].startswith("frame: expected ")
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["100.png", "200.png"]
+
+
+def test_predict_ends_where_the_detector_fails(run, recipe_folder, parts, monkeypatch):
+    """Not the image's fault: no other image would fare better."""
+
+    def fail(*_, **__):
+        raise ExtractorError("the graph: out of memory")
+
+    monkeypatch.setattr(Detector, "predict", fail)
+    code, out, err = run("predict", recipe_folder, parts / "test" / "good")
+    assert (code, out, err) == (2, "", "spadeline: the graph: out of memory\n")
 
 
 def test_predict_writes_overlays(run, recipe_folder, parts, tmp_path):

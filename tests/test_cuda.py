@@ -135,11 +135,26 @@ def test_bad_queries_are_named():
 
 
 @needs_gpu
+@pytest.mark.parametrize("storage", [np.float32, np.float16])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_bilinear_upsampling_agrees_with_the_cpu(storage, levels):
+    gallery = pyramid(11, 4, storage, SIZES[:levels])
+    options = {"weights": [2.0, 0.5, 1.0][:levels], "upsampling": "bilinear"}
+    on_gpu = Matcher(gallery, device="cuda", **options)
+    on_cpu = Matcher(gallery, threads=1, **options)
+    ignore = np.zeros(SIZES[0], bool)
+    ignore[:3, 2:] = True
+    for seed, each in enumerate([{}, {"kappa": 7}, {"window": 0}, {"ignore": ignore, "kappa": 2}]):
+        query = query_of(seed, np.float16 if seed == 1 else np.float32, SIZES[:levels])
+        match = on_gpu.match(query, [3, 0, 2], **each)
+        assert_same(match, on_cpu.match(query, [3, 0, 2], **each))
+        assert match.statistics.path == "dense"
+
+
+@needs_gpu
 def test_options_that_a_gpu_lacks():
-    gallery = pyramid(5, 2)
-    for options in ({"path": "reference"}, {"upsampling": "bilinear"}):
-        with pytest.raises(InputError, match="device: expected the pruned or the dense path and nearest upsampling"):
-            Matcher(gallery, device="cuda", **options)
+    with pytest.raises(InputError, match="device: expected the pruned or the dense path for 'cuda', got 'reference'"):
+        Matcher(pyramid(5, 2), path="reference", device="cuda")
 
 
 @pytest.mark.skipif(_native.CUDA, reason="this build has CUDA")

@@ -170,6 +170,23 @@ def test_a_bad_frame_is_refused(detector, frame, text):
         detector.predict(frame)
 
 
+@pytest.mark.parametrize("door", ["predict_batch", "warm_up"])
+def test_what_is_no_sequence_of_frames_is_refused(detector, door):
+    """A frame's rows would pass for frames, and a generator has no length."""
+    for frames, text in (
+        (FRAMES[0], r"frames: expected frames one after the other, got a single array \(96, 96, 3\)"),
+        (iter(FRAMES), "frames: expected a sequence of frames, got list_iterator"),
+        (7, "frames: expected a sequence of frames, got int"),
+    ):
+        with pytest.raises(InputError, match=text):
+            getattr(detector, door)(frames)
+
+
+def test_a_stack_is_a_sequence_of_frames(detector):
+    for result, frame in zip(detector.predict_batch(np.stack([FRAMES[0]] * 2)), [FRAMES[0]] * 2, strict=True):
+        assert_same(result, detector.predict(frame))
+
+
 @pytest.mark.parametrize("rule", ["map", "image", "either"])
 def test_the_label_rule_decides(recipe_folder, tmp_path, rule):
     folder = shutil.copytree(recipe_folder, tmp_path / "recipe")
@@ -240,6 +257,16 @@ def test_an_extractor_that_was_swapped_is_refused(recipe_folder, tmp_path, extra
     stored.write_bytes(damaged)
     with pytest.raises(RecipeError, match=r"extractor-1\.onnx: expected SHA-256"):
         Detector.load(folder, device="cpu", threads=1, verify=True)
+
+
+def test_an_extractor_of_other_levels_is_refused_without_verifying(recipe_folder, monkeypatch):
+    levels = ((8, 16, 16), (16, 8, 8), (32, 4, 4))
+    monkeypatch.setattr(Extractor, "_try_out", lambda _: (levels, 24))
+    text = (
+        r"extractor-1\.onnx: expected input \(64, 64\) and levels .*\(24, 4, 4\)\), got \(64, 64\) and .*\(32, 4, 4\)\)"
+    )
+    with pytest.raises(RecipeError, match=text):
+        Detector.load(recipe_folder, device="cpu", threads=1)
 
 
 def test_the_runtime_never_imports_torch(recipe_folder):

@@ -123,6 +123,13 @@ def test_paper_framing_is_kept_by_the_recipe(parts, extractor_path, tmp_path):
     np.testing.assert_array_equal(detector.predict(frame).nearest_images, detector.predict(border).nearest_images)
 
 
+def test_an_image_that_comes_twice_is_known_before_the_work(parts, extractor_path, tmp_path):
+    image = parts / "train" / "good" / "000.png"
+    with pytest.raises(InputError, match=rf"^source: '{image}' comes twice$"):
+        fit([image, parts / "train" / "good" / "001.png", image], tmp_path / "r", extractor=extractor_path)
+    assert not (tmp_path / "r").exists()
+
+
 def test_two_fits_agree(recipe, parts, extractor_path, tmp_path):
     again = fit(parts / "train" / "good", tmp_path / "again", extractor=extractor_path, settings=SETTINGS, threads=2)
     assert again.calibration == recipe.calibration

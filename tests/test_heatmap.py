@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from spadeline.engine import reference
 from spadeline.engine.errors import InputError
-from spadeline.engine.heatmap import anomaly_map, find_regions, ignored_distances, overlay
+from spadeline.engine.heatmap import Heatmap, find_regions, ignored_distances, overlay
 from spadeline.engine.images import Placement, place
 from spadeline.engine.result import Region
 
@@ -27,6 +27,10 @@ def linear_weights(length, target):
 def enlarged(distances, size):
     rows, columns = (linear_weights(*sides) for sides in zip(distances.shape, size, strict=True))
     return rows @ distances.astype(np.float64) @ columns.T
+
+
+def anomaly_map(distances, size, *, sigma, ignore=None):
+    return Heatmap(distances.shape, size, sigma=sigma, ignore=ignore).anomaly_map(distances)
 
 
 # --- anomaly map -----------------------------------------------------------------------------------------------------
@@ -143,6 +147,19 @@ def test_what_lies_under_the_mask_has_no_say():
     expected = anomaly_map(np.where(hidden, 0, distances), (32, 48), sigma=2.0, ignore=ignore)
     got = anomaly_map(np.where(hidden, 1e6, distances), (32, 48), sigma=2.0, ignore=ignore)
     np.testing.assert_array_equal(got, expected)
+
+
+def test_a_frame_leaves_nothing_to_the_next():
+    rng = np.random.default_rng(4)
+    ignore = np.zeros((32, 48), bool)
+    ignore[5:20, 7:30] = True
+    heatmap = Heatmap((8, 12), (32, 48), sigma=2.0, ignore=ignore)
+    distances = rng.random((8, 12)).astype(np.float32)
+    kept = distances.copy()
+    first = heatmap.anomaly_map(distances)
+    heatmap.anomaly_map(rng.random((8, 12)))
+    np.testing.assert_array_equal(heatmap.anomaly_map(distances), first)
+    np.testing.assert_array_equal(distances, kept)
 
 
 @settings(deadline=None, max_examples=30)

@@ -8,7 +8,7 @@ import pytest
 from spadeline.engine.bench_page import throughput_parts, verdict, write_bench_page
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import DependencyError, InputError, OutputError
-from spadeline.engine.page import Chart, Section, Table, cell_text, markdown, write_page
+from spadeline.engine.page import Chart, Section, Table, cell_text, markdown, plain, write_page
 from spadeline.engine.speed_charts import bar_chart
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -177,6 +177,30 @@ def test_numbers_are_aligned_right_and_names_are_not(tmp_path):
 )
 def test_cells_have_three_digits(cell, text):
     assert cell_text(cell) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        ("x_y", "x_y"),
+        (True, "yes"),
+        (1234, "1234"),
+        (4.0, "4"),
+        (0.123456, "0.1235"),
+        ([], "–"),
+        ({}, "–"),
+        ((224, 320), "224, 320"),
+        ({"layer1": [256, 56, 56], "layer2": [512, 28, 28]}, "layer1: (256, 56, 56), layer2: (512, 28, 28)"),
+        (
+            {"workers": 2, "threads_each": 1, "measured": [{"workers": 1, "frames_per_s": 45.678}]},
+            "workers: 2, threads each: 1, measured: ((workers: 1, frames per s: 45.68))",
+        ),
+        ({"measured": []}, "measured: –"),
+    ],
+)
+def test_facts_are_plain(value, text):
+    assert plain(value) == text
 
 
 def test_markdown_has_the_same_cells_and_no_marks_of_its_own():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import sys
 
 import numpy as np
 import pytest
+from spadeline.engine.arguments import parse
 from spadeline.engine.cli import main
 from spadeline.engine.errors import DependencyError, ExportError, ExtractorError, InputError
 from spadeline.engine.extractor import Extractor
@@ -18,7 +20,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("torch")
 
-from spadeline.export.cost import Cost  # noqa: E402
+from spadeline.export.cost import Cost, measure_cost  # noqa: E402
 from spadeline.export.fold import fold_constants, fold_normalisation  # noqa: E402
 from spadeline.export.quantize import quantize  # noqa: E402
 
@@ -202,6 +204,21 @@ def test_arguments_that_make_no_sense(float32, parts, tmp_path, options, text):
     assert not list(tmp_path.iterdir())
 
 
+def test_images_that_are_not_there_are_known_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # what an export would ask for next
+    with pytest.raises(InputError, match=r"gone: expected a folder of images, got no such path"):
+        export_extractor(tmp_path / "e.onnx", **RESNET, precision="int8", calibration_images=tmp_path / "gone")
+
+
+def test_images_that_are_the_same_move_no_score(float32, parts):
+    """Their maxima have no deviation to be measured in; a figure that isn't finite would be no JSON either."""
+    paths = list_images(parts / "train" / "good")
+    cost = measure_cost(
+        float32, float32, gallery=paths[:6], held_out=[paths[8]] * 2, framing="whole", labelled=None, threads=1
+    )
+    assert (cost.score_shift, cost.map_correlation) == (0, pytest.approx(1))
+
+
 @pytest.mark.parametrize(("precision", "given"), [("int8", None), ("float32", "folder"), ("float16", "folder")])
 def test_calibration_images_belong_to_int8(tmp_path, precision, given):
     text = (
@@ -276,7 +293,7 @@ def test_command_line(float32, parts, tmp_path, capsys):
     assert main([*arguments, "--evaluate", str(parts)]) == 0
     printed = capsys.readouterr().out
     assert "int8, calibrated on 9 normal images" in printed
-    assert "anomaly maps of 3 other normal images: correlation with float32's at least 0.9" in printed
+    assert "3 other normal images: maps correlate with float32's by 0.9" in printed
     assert "pixel rocauc: " in printed
     assert main([*arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -295,3 +312,11 @@ def test_command_line(float32, parts, tmp_path, capsys):
 def test_options_that_do_not_go_together(tmp_path, capsys, options, text):
     assert main(["export", str(tmp_path / "e.onnx"), *options]) == 2
     assert capsys.readouterr().err == f"spadeline: {text}\n"
+
+
+def test_the_command_lines_bounds_are_the_functions():
+    options = parse(["export", "e.onnx"], version="1")
+    for function in (export_extractor, quantize_extractor):
+        defaults = inspect.signature(function).parameters
+        for name in ("framing", "least_correlation", "most_rocauc_loss"):
+            assert getattr(options, name) == defaults[name].default

@@ -141,7 +141,7 @@ def test_page_says_the_summary(small, tmp_path):
         "map maximum 12 (θ = 10)",
         "nearest normal image: best/000.png",
         "So few normal images can't support the wanted rate",
-        '{"layer1": [8, 4, 4]}',
+        "layer1: (8, 4, 4)",
         "leave-one-out",
         "12.0 ms",
     ):

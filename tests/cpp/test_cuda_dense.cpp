@@ -242,8 +242,8 @@ class Device {
         level.gallery_filter_norms = arrays.gallery_norms.data();
         level.query_filter = arrays.query_filter.data();
         level.query_filter_norms = arrays.query_norms.data();
-        plan_.scale[l] = filter_scale(case_.cells[l].data(), case_.storage, case_.images * positions, channels,
-                                      centred ? basis.data() : nullptr);
+        plan_.scale[l] = filter_scale(mean_square(case_.cells[l].data(), case_.storage, case_.images * positions,
+                                                  channels, centred ? basis.data() : nullptr));
     }
 
     const Case& case_;

@@ -1,5 +1,6 @@
 #include "matcher/cuda/dense.hpp"
 
+#include "matcher/cuda/bilinear.cuh"
 #include "matcher/cuda/dense.cuh"
 #include "matcher/cuda/filter.cuh"
 
@@ -7,10 +8,12 @@ namespace spadeline::cuda {
 
 cudaError_t filter_gallery(const DeviceTask& task, const DensePlan& plan, int64_t first, int64_t count,
                            cudaStream_t stream) {
+    if (task.bilinear) return launch_upsample_gallery(task, plan, first, count, stream);
     return launch_filter_gallery(task, plan, first, count, stream);
 }
 
 cudaError_t filter_query(const DeviceTask& task, const DensePlan& plan, cudaStream_t stream) {
+    if (task.bilinear) return launch_upsample_query(task, plan, stream);
     return launch_filter_query(task, plan, stream);
 }
 

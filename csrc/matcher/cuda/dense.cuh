@@ -7,7 +7,9 @@
 //   2. these sums and the gallery's norms are where the finest level's sums start;
 //   3. sums that reach their row's `least` are appended to that row's list.
 // Positions are counted in cell-blocked order, so that a tile's first, fourth, sixteenth, ... row begins a position of
-// each coarser level, whatever the size of a cell. Rows of the gallery are counted through all images asked for.
+// each coarser level, whatever the size of a cell. With bilinear upsampling all levels' channels lie in the finest
+// level's rows (bilinear.cuh), and step 1 has nothing to do. Rows of the gallery are counted through all images asked
+// for.
 #pragma once
 
 #include <algorithm>
@@ -25,9 +27,12 @@
 
 namespace spadeline::cuda {
 
-// `kChannels`: of the finest level, in a stage. `kResident`: the query's rows stay in shared memory.
-template <int kChannels, bool kResident>
+// `kChannels`: of the finest level, in a stage. `kResident`: the query's rows stay in shared memory. `kBilinear`: the
+// finest level's rows hold all levels.
+template <int kChannels, bool kResident, bool kBilinear>
 class Dense {
+    using Settler = cuda::Settler<kBilinear>;
+
  public:
     __device__ explicit Dense(const DenseTask& dense)
         : dense_(dense),
@@ -91,7 +96,8 @@ class Dense {
             next_ = reachable(tile_ + 1);
             if (next_ < last_) enter_tile(next_, slot_ ^ 1);
             refresh();
-            if (task_.level_count > 1) match_coarser();
+            if (levels() > 1) match_coarser();
+            if (kBilinear && task_.level_count > 1 && task_.window >= 0) close_window();
             match_finest(settler);
             tile_ = next_, slot_ ^= 1, step_ = 0, --issued_.ahead;
         }
@@ -164,7 +170,10 @@ class Dense {
     // Halvings from the finest level, as far as a stage's shape goes.
     __device__ int coarseness(int l) const { return std::min(task_.level[l].shift, int{kCoarsest}); }
 
-    __device__ Cursor first_stage() const { return {task_.level_count - 1, 0, 0, 0}; }
+    // Of the filter.
+    __device__ int levels() const { return kBilinear ? 1 : task_.level_count; }
+
+    __device__ Cursor first_stage() const { return {levels() - 1, 0, 0, 0}; }
 
     __device__ void advance(Cursor& cursor) const {
         ++cursor.step;
@@ -234,7 +243,7 @@ class Dense {
     // their rows until they have: eight columns and a quarter of the channels a warp.
     __device__ void match_coarser() {
         float halved[2][1][4] = {}, quartered[1][1][4] = {};
-        for (int l = task_.level_count - 1; l > 0; --l) {
+        for (int l = levels() - 1; l > 0; --l) {
             const bool half = coarseness(l) == 1;
             float sums[2][1][4] = {}, few[1][1][4] = {};
             const int wide = kChannels << (2 * coarseness(l));
@@ -289,6 +298,14 @@ class Dense {
         for (int r = 0; r < 2; ++r)
             for (int i = 0; i < 4; ++i)
                 tables_.start[16 * r + row + 8 * (i / 2)][8 * warp_ + pair + i % 2] = start[r][i];
+    }
+
+    // Where all levels lie in the finest one's rows, sums start from nothing, or from what never passes.
+    __device__ void close_window() {
+        for (int i = threadIdx.x; i < kQueryRows / 4 * (kGalleryRows / 4); i += kDenseThreads) {
+            const int y = i / (kGalleryRows / 4), x = i % (kGalleryRows / 4);
+            tables_.start[y][x] = within_window(4 * y, tile_ * kGalleryRows + 4 * x) ? 0 : -HUGE_VALF;
+        }
     }
 
     __device__ bool within_window(int query_row, int64_t gallery_row) const {
@@ -411,9 +428,16 @@ class Dense {
     int slot_ = 0, issue_into_ = 0, read_from_ = 0, step_ = 0;
 };
 
-template <int kChannels, bool kResident>
+template <int kChannels, bool kResident, bool kBilinear>
 __global__ void __launch_bounds__(kDenseThreads, 1) match_dense(const __grid_constant__ DenseTask dense) {
-    Dense<kChannels, kResident>(dense).run();
+    Dense<kChannels, kResident, kBilinear>(dense).run();
+}
+
+template <bool kBilinear>
+auto dense_kernel(const DensePlan& plan) {
+    return !plan.resident        ? match_dense<32, false, kBilinear>
+           : plan.channels == 32 ? match_dense<32, true, kBilinear>
+                                 : match_dense<64, true, kBilinear>;
 }
 
 // Matches the query cells of a list; it and its length lie on the device (null: all cells). The filter's rows must be
@@ -425,9 +449,7 @@ inline cudaError_t launch_dense(const DeviceTask& task, const DensePlan& plan, c
     if (task.image_count * task.level[0].positions > INT32_MAX) return cudaErrorInvalidValue;  // see Candidate
     const DenseTask dense{task, plan, filter_terms(task, plan), query_cells, query_cell_count};
     const dim3 grid(static_cast<unsigned>(plan.blocks));
-    const auto kernel = !plan.resident        ? match_dense<32, false>
-                        : plan.channels == 32 ? match_dense<32, true>
-                                              : match_dense<64, true>;
+    const auto kernel = task.bilinear ? dense_kernel<true>(plan) : dense_kernel<false>(plan);
     return launch(kernel, grid, kDenseThreads, static_cast<size_t>(plan.shared_bytes), stream, dense);
 }
 

@@ -8,6 +8,7 @@
 // padded position of the gallery plus infinity, with which none does.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -29,7 +30,8 @@ struct FilterTerms {
 
 inline FilterTerms filter_terms(const DeviceTask& task, const DensePlan& plan) {
     const auto squared = [&](int l) { return double{plan.scale[l]} * plan.scale[l]; };
-    const double unit = squared(0) / (2 * task.level[0].weight);
+    const auto weight = [&](int l) { return task.bilinear ? 1 : task.level[l].weight; };  // else rows contain it
+    const double unit = squared(0) / (2 * weight(0));
     FilterTerms terms{};
     double channels = 0, weights = 0;
     for (int l = 0; l < task.level_count; ++l) {
@@ -41,10 +43,9 @@ inline FilterTerms filter_terms(const DeviceTask& task, const DensePlan& plan) {
     constexpr double half = 0x1p-10 * (1 + 0x1p-8);  // both sides' rounding to float16
     const double keep = 1 - half - (2 + 0x1p-8) * accumulated - 2 * norms;
     terms.keep = static_cast<float>(keep - 0x1p-22);
-    for (int l = 0; l < task.level_count; ++l) {
-        const double weight = task.level[l].weight;
-        terms.ratio[l] = static_cast<float>(weight / task.level[0].weight * (squared(0) / squared(l)));
-        const double lost = weight * task.level[l].channels * 0x1p-26 / squared(l);
+    for (int l = 0; l < (task.bilinear ? 1 : task.level_count); ++l) {
+        terms.ratio[l] = static_cast<float>(weight(l) / weight(0) * (squared(0) / squared(l)));
+        const double lost = weight(l) * (task.bilinear ? channels : task.level[l].channels) * 0x1p-26 / squared(l);
         terms.give[l] = static_cast<float>((lost + steps * 0x1p-124 * (1 + 1 / unit)) * (1 + 0x1p-20));
     }
     terms.unit = static_cast<float>(unit);
@@ -85,10 +86,17 @@ __device__ __forceinline__ float2 centred(const FilterRows& task, int64_t row, i
     return make_float2(values[0], values[1]);
 }
 
-// A warp a row.
 inline constexpr unsigned kFilterThreads = 256;
+inline constexpr float kLargestHalf = 65520;  // rounds to infinity in float16
+
+// Blocks for so many threads' work, or so many that each has several turns.
+inline dim3 filter_grid(int64_t work) {
+    constexpr int64_t most = 1 << 14;
+    return dim3(static_cast<unsigned>(std::clamp<int64_t>((work + kFilterThreads - 1) / kFilterThreads, 1, most)));
+}
+
+// A warp a row.
 __global__ void __launch_bounds__(kFilterThreads) filter_rows(const __grid_constant__ FilterRows task) {
-    constexpr float most = 65520;  // rounds to infinity in float16
     const int lane = static_cast<int>(threadIdx.x % 32);
     const int64_t warps = int64_t{gridDim.x} * (kFilterThreads / 32);
     for (int64_t row = (int64_t{blockIdx.x} * kFilterThreads + threadIdx.x) / 32; row < task.count; row += warps) {
@@ -98,7 +106,7 @@ __global__ void __launch_bounds__(kFilterThreads) filter_rows(const __grid_const
             const float2 value = centred(task, row, channel);
             sum += value.x * value.x + value.y * value.y;
             const float x = task.scale * value.x, y = task.scale * value.y;
-            lost |= !(fabsf(x) < most && fabsf(y) < most);
+            lost |= !(fabsf(x) < kLargestHalf && fabsf(y) < kLargestHalf);
             *reinterpret_cast<__half2*>(task.rows + row * task.filter_channels + channel) = __floats2half2_rn(x, y);
         }
         for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffff, sum, lanes);
@@ -134,10 +142,6 @@ template <class Source, class Out, class Norms>
 cudaError_t launch_filter(const DeviceTask& task, const DensePlan& plan, Storage storage, int64_t images, bool padded,
                           cudaStream_t stream, const Source& source, const Out& rows, const Norms& norms) {
     const FilterTerms terms = filter_terms(task, plan);
-    const auto grid = [](int64_t work) {
-        constexpr int64_t most = 1 << 14;
-        return dim3(static_cast<unsigned>(std::clamp<int64_t>((work + kFilterThreads - 1) / kFilterThreads, 1, most)));
-    };
     FilterNorms sums{task.level_count, {}, {}, norms(0), images * task.level[0].positions};
     for (int l = 0; l < task.level_count; ++l) {
         const DeviceLevel& level = task.level[l];
@@ -159,10 +163,10 @@ cudaError_t launch_filter(const DeviceTask& task, const DensePlan& plan, Storage
         sums.halvings[l] = 2 * level.shift;
         sums.coarser[l] = norms(l);
         if (const cudaError_t error =
-                launch(filter_rows, grid(level_rows.count * 32), kFilterThreads, 0, stream, level_rows))
+                launch(filter_rows, filter_grid(level_rows.count * 32), kFilterThreads, 0, stream, level_rows))
             return error;
     }
-    return launch(add_filter_norms, grid(sums.count), kFilterThreads, 0, stream, sums);
+    return launch(add_filter_norms, filter_grid(sums.count), kFilterThreads, 0, stream, sums);
 }
 
 // The rows and norms of images that were uploaded to slots [first, first + count).

@@ -8,6 +8,7 @@
 #include "matcher/cpu/kernels.hpp"
 #include "matcher/cuda/dense.hpp"
 #include "matcher/encoder.hpp"
+#include "matcher/taps.hpp"
 
 namespace spadeline::cuda {
 namespace {
@@ -59,8 +60,9 @@ class DeviceGallery::Constants {
     std::vector<std::function<void(std::byte*)>> places_;
 };
 
-DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes)
-    : shape_(std::move(shape)), gallery_(gallery), plan_(plan_dense(shape_.levels(), limits_of_device())), slots_(0) {
+DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes, Upsampling upsampling)
+    : shape_(std::move(shape)), gallery_(gallery), slots_(0) {
+    task_.bilinear = upsampling == Upsampling::bilinear;
     if (shape_.level_count() > kMaxLevels || shape_.positions(0) > INT32_MAX)
         throw std::invalid_argument("levels: expected 1 to " + std::to_string(kMaxLevels) +
                                     " of fewer than 2^31 positions, got " + std::to_string(shape_.level_count()) +
@@ -68,6 +70,7 @@ DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t
     const Stream stream;
     Constants constants;
     describe(constants);
+    describe_filter();
     constants_ = constants.copy(stream);
     image_bytes_ = lay_out(1, nullptr);
     const int64_t free = free_device_memory();
@@ -108,17 +111,30 @@ void DeviceGallery::describe(Constants& constants) {
         constants.add(shape_.raster(l).data(), level.positions, level.raster);
         arrays_.push_back({static_cast<const std::byte*>(gallery_.levels[l]), nullptr,
                            level.positions * level.channels * bytes_of(task_.storage)});
-        level.filter_channels = static_cast<int32_t>(filter_channels(level.channels));
-        const float* mean = nullptr;
-        if (pruned()) {
-            const GalleryCodes& codes = gallery_.codes[l];
-            mean = codes.basis;
-            describe_codes(l, codes.directions, mean, codes.projected, level.projected, constants);
-            describe_codes(l, 0, mean, codes.rotated, level.rotated, constants);
-        }
-        const int64_t rows = std::min<int64_t>(gallery_.images, 8) * level.positions;
-        plan_.scale[l] = filter_scale(gallery_.levels[l], task_.storage, rows, level.channels, mean);
+        if (task_.bilinear && l > 0) constants.add(taps_of(shape_, l).data(), shape_.positions(0), level.taps);
+        if (!pruned()) continue;
+        const GalleryCodes& codes = gallery_.codes[l];
+        describe_codes(l, codes.directions, codes.basis, codes.projected, level.projected, constants);
+        describe_codes(l, 0, codes.basis, codes.rotated, level.rotated, constants);
     }
+}
+
+// The dense path's rows and scales. Rows that hold all levels, weights included, have one scale.
+void DeviceGallery::describe_filter() {
+    const std::vector<LevelShape> levels = filter_levels(shape_.levels(), task_.bilinear);
+    plan_ = plan_dense(levels, limits_of_device());
+    double weighted = 0, channels = 0;
+    for (size_t l = 0; l < shape_.levels().size(); ++l) {
+        DeviceLevel& level = task_.level[l];
+        if (l < levels.size()) level.filter_channels = static_cast<int32_t>(filter_channels(levels[l].channels));
+        const int64_t rows = std::min<int64_t>(gallery_.images, 8) * level.positions;
+        const float* mean = pruned() ? gallery_.codes[l].basis : nullptr;
+        const double square = mean_square(gallery_.levels[l], task_.storage, rows, level.channels, mean);
+        plan_.scale[l] = filter_scale(square);
+        weighted += level.weight * level.channels * square;
+        channels += level.channels;
+    }
+    if (task_.bilinear) plan_.scale[0] = filter_scale(weighted / channels);
 }
 
 void DeviceGallery::describe_codes(int64_t l, int64_t directions, const float* basis, const uint8_t* records,

@@ -21,15 +21,16 @@ namespace spadeline::cuda {
 class DeviceGallery {
  public:
     // Takes at most so much of the current device's memory for images, negative: nine tenths of what is free. Throws
-    // OutOfDeviceMemory if not one image fits.
-    DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes = -1);
+    // OutOfDeviceMemory if not one image fits. Bilinear upsampling has no use for codes.
+    DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes = -1,
+                  Upsampling upsampling = Upsampling::nearest);
 
     const PyramidShape& shape() const { return shape_; }
     int64_t images() const { return gallery_.images; }
     int64_t slots() const { return slots_.slots(); }
     int64_t image_bytes() const { return image_bytes_; }
     bool all_fit() const { return slots() == images(); }
-    bool pruned() const { return !gallery_.codes.empty(); }
+    bool pruned() const { return !gallery_.codes.empty() && !task_.bilinear; }
     const DensePlan& plan() const { return plan_; }
     // All but the query and its workspace.
     const DeviceTask& task() const { return task_; }
@@ -63,6 +64,7 @@ class DeviceGallery {
     class Constants;
 
     void describe(Constants& constants);
+    void describe_filter();
     void describe_codes(int64_t l, int64_t directions, const float* basis, const uint8_t* records, DeviceCodes& codes,
                         Constants& constants);
     int64_t lay_out(int64_t slots, std::byte* base);

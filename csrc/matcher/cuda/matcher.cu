@@ -15,7 +15,7 @@ int64_t pixels(const LevelShape& level) { return level.height * level.width; }
 
 }  // namespace
 
-CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes) {
+CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes, Upsampling upsampling) {
     int count = 0;
     if (const cudaError_t error = cudaGetDeviceCount(&count)) {
         cudaGetLastError();
@@ -29,7 +29,7 @@ CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t lim
         return std::to_string(value);
     };
     architecture_ = "sm_" + attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
-    gallery_ = std::make_unique<DeviceGallery>(std::move(shape), gallery, limit_bytes);
+    gallery_ = std::make_unique<DeviceGallery>(std::move(shape), gallery, limit_bytes, upsampling);
     stream_ = std::make_unique<Stream>();
 }
 

@@ -19,7 +19,8 @@ class CudaMatcher {
  public:
     // On the first device, whichever the calling thread has chosen; its memory holds at most so many bytes of the
     // gallery, see DeviceGallery. The arrays must outlive it. Throws CudaError where there is no device.
-    CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes);
+    CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes,
+                Upsampling upsampling = Upsampling::nearest);
 
     DeviceGallery& gallery() { return *gallery_; }
     const PyramidShape& shape() const { return gallery_->shape(); }

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "matcher/half.hpp"
 #include "matcher/match_task.hpp"
@@ -54,6 +55,15 @@ constexpr int64_t level_steps(int64_t channels, int shift, int64_t finest_channe
     return (filter_channels(channels) + stage - 1) / stage;
 }
 
+// The levels as the filter multiplies them: as they are, or upsampled bilinearly, end to end, as one.
+inline std::vector<LevelShape> filter_levels(const std::vector<LevelShape>& levels, bool bilinear) {
+    if (!bilinear) return levels;
+    LevelShape all{0, levels[0].height, levels[0].width, 0};
+    for (const LevelShape& level : levels) all.channels += filter_channels(level.channels);
+    return {all};
+}
+
+// `levels`: as the filter multiplies them.
 inline DensePlan plan_dense(std::span<const LevelShape> levels, const DeviceLimits& limits) {
     struct Choice {
         int32_t channels, fewest_stages;
@@ -98,9 +108,9 @@ constexpr int64_t dense_splits(int64_t query_tiles, int64_t gallery_tiles, int64
     return best;
 }
 
-// A level's scale: the power of two that brings the root mean square of gallery features, or of what their mean leaves,
-// near 1, in the middle of float16's range. `rows`: (count, channels), of which at most 2^16 numbers are looked at.
-inline float filter_scale(const void* rows, Storage storage, int64_t count, int64_t channels, const float* mean) {
+// The mean square of gallery features, or of what their mean leaves. `rows`: (count, channels), of which at most 2^16
+// numbers are looked at.
+inline double mean_square(const void* rows, Storage storage, int64_t count, int64_t channels, const float* mean) {
     constexpr int64_t enough = 1 << 16;
     const int64_t step = std::max<int64_t>(count * channels / enough, 1) | 1;  // odd: meets all channels
     double sum = 0;
@@ -111,7 +121,12 @@ inline float filter_scale(const void* rows, Storage storage, int64_t count, int6
         const double centred = value - (mean ? mean[i % channels] : 0.0f);
         sum += centred * centred;
     }
-    const double size = std::sqrt(sum / static_cast<double>(std::max<int64_t>(seen, 1)));
+    return sum / static_cast<double>(std::max<int64_t>(seen, 1));
+}
+
+// A level's scale: the power of two that brings such a mean square near 1, in the middle of float16's range.
+inline float filter_scale(double mean_square) {
+    const double size = std::sqrt(mean_square);
     if (!(size > 0) || !std::isfinite(size)) return 1;
     return static_cast<float>(std::exp2(std::clamp(-std::round(std::log2(size)), -20.0, 20.0)));
 }

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "matcher/cuda/bilinear.cuh"
 #include "matcher/cuda/features.cuh"
 #include "matcher/cuda/filter.cuh"
 #include "matcher/cuda/lists.cuh"
@@ -66,6 +67,7 @@ __device__ T pair_distance(const DeviceTask& task, uint32_t query, uint32_t plac
     return total;
 }
 
+template <bool kBilinear>
 class Settler {
  public:
     __device__ Settler(const DenseTask& dense, DenseTables& tables, int split)
@@ -115,15 +117,29 @@ class Settler {
             const int which = !measured(mine_[0]) && mine_[0].bound == lowest ? 0 : 1;
             const int taken = __shfl_sync(kLanes, which, owner);
             const uint32_t row = __shfl_sync(kLanes, taken ? mine_[1].row : mine_[0].row, owner);
-            const float value = pair_distance<float>(task_, query_, place_of(row));
-            float least = value * (1 - dense_.terms.relative) - dense_.terms.absolute;
-            if (!(value < 0x1p120f)) {  // may have overflowed
+            float least;
+            if (!rules_out(place_of(row), least)) {
                 decide(row);
                 least = HUGE_VALF;
             }
             for (int i = 0; i < 2; ++i)
                 if (lane_index() == owner && i == taken) mine_[i] = {row | Candidate::kMeasured, least};
             if (upper(least) < threshold_) threshold_ = fminf(threshold_, kappa_th_upper());
+        }
+    }
+
+    // Measures a pair's distance: `least` is what it can't be below. False: float64 has to decide, since the sum may
+    // have overflowed, or because interpolation may have cancelled so much that no upper bound is to be had from it.
+    __device__ bool rules_out(uint32_t place, float& least) const {
+        if constexpr (kBilinear) {
+            float magnitude;
+            const float value = upsampled_distance(task_, query_, place, &magnitude);
+            least = surely(value, magnitude, dense_.terms);
+            return least > threshold_;
+        } else {
+            const float value = pair_distance<float>(task_, query_, place);
+            least = value * (1 - dense_.terms.relative) - dense_.terms.absolute;
+            return value < 0x1p120f;
         }
     }
 
@@ -174,11 +190,18 @@ class Settler {
         if (lane_index() == 0) tables_.open[row] = kept;
     }
 
+    __device__ double exact_distance(uint32_t place) const {
+        if constexpr (kBilinear) {
+            return upsampled_distance<double>(task_, query_, place);
+        } else {
+            return pair_distance<double>(task_, query_, place);
+        }
+    }
+
     // The distance in float64 takes its place among the nearest.
     __device__ void decide(uint32_t row) {
         const auto positions = static_cast<uint32_t>(task_.level[0].positions);
-        const Neighbour candidate{pair_distance<double>(task_, query_, place_of(row)),
-                                  static_cast<int32_t>(task_.image_ids[row / positions]),
+        const Neighbour candidate{exact_distance(place_of(row)), static_cast<int32_t>(task_.image_ids[row / positions]),
                                   static_cast<int32_t>(task_.level[0].raster[row % positions])};
         const int lane = lane_index(), kappa = task_.kappa;
         Neighbour* best = task_.best + (split_ * task_.level[0].positions + query_) * kappa;

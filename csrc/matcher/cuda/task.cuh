@@ -46,9 +46,11 @@ struct DeviceLevel {
     const void* gallery;      // (slots, positions, channels) float32 or float16
     float* query;             // (positions, channels)
     float* thresholds;        // (positions): the largest of all finest positions below
+    const Taps* taps;         // (finest positions), bilinear upsampling only, null for the finest level
     DeviceCodes projected, rotated;
 
-    // The dense path's filter: rows in float16, padded to filter_channels, times a power of two; lowered norms.
+    // The dense path's filter: rows in float16, padded to filter_channels, times a power of two; lowered norms. With
+    // bilinear upsampling the finest level's rows hold all levels, and the others have none.
     int32_t filter_channels;
     __half* gallery_filter;       // (slots, positions, filter_channels)
     float* gallery_filter_norms;  // (slots, positions), summed over the levels at the finest
@@ -67,6 +69,7 @@ struct DeviceTask {
     int32_t level_count;
     DeviceLevel level[kMaxLevels];
     Storage storage, query_storage;
+    bool bilinear;  // upsampling; else nearest
     int64_t cells, cell_columns;
     const uint8_t* ignore;     // (h, w) of the finest level, not zero: isn't scored; or null
     uint8_t* scored;           // (finest positions), 0 where padded or ignored

@@ -1,0 +1,109 @@
+"""What ``spadeline predict`` makes of image files: a record of each, in their order, and overlay pictures.
+
+Records are fit for JSON. What is printed of them, and the exit code, is :mod:`.cli`'s business.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .detector import Detector, Frame
+from .errors import InputError
+from .files import writing
+from .images import read_image
+from .result import Result
+from .settings import ImageRecord
+from .stream import FrameError
+
+
+def inspect_files(
+    detector: Detector, paths: Sequence[Path], overlays: Mapping[Path, Path]
+) -> Generator[dict[str, Any], None, None]:
+    """Read and inspect images, the next one being read meanwhile; write the overlays of those that have one.
+
+    Yields
+    ------
+    dict
+        image; error, where the image can't be used: the others are still worth inspecting; else pred_label, pred_score,
+        image_score, map_score, regions, nearest_images (five names), match_statistics, timings_s.
+
+    Raises
+    ------
+    OutputError
+        An overlay can't be written.
+    SpadelineError
+        As :meth:`.Detector.predict`, but for what is wrong with an image.
+    """
+    read: deque[Frame | InputError] = deque()
+
+    def frames() -> Iterator[Any]:
+        for path in paths:
+            try:
+                read.append(read_image(path))
+            except InputError as error:
+                read.append(error)  # which the detector refuses, since it is no frame
+            yield read[-1]
+
+    for path, result in zip(paths, detector.stream(frames()), strict=True):
+        frame = read.popleft()
+        if isinstance(frame, InputError):
+            yield {"image": str(path), "error": str(frame)}
+        elif not isinstance(result, FrameError):
+            if path in overlays:
+                _write_picture(overlays[path], detector.overlay(frame, result))
+            yield {"image": str(path)} | _record(result, detector.recipe.images)
+        elif isinstance(result.error, InputError):
+            yield {"image": str(path), "error": str(result.error)}
+        else:
+            raise result.error
+
+
+def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], folder: Path) -> dict[Path, Path]:
+    """Return where each image's overlay goes: by its name, below its folder's name; two images never share one.
+
+    Parameters
+    ----------
+    sources
+        Folders and images, each with :func:`.fitting.named_images` of it.
+
+    Raises
+    ------
+    InputError
+        Two images would share one.
+    """
+    overlays: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    for source, named in sources:
+        below = folder / source.resolve().name if source.is_dir() else folder
+        for name, path in named:
+            overlays[path] = (below / name).with_suffix(".png")
+            if (other := taken.setdefault(overlays[path], path)) != path:
+                raise InputError(
+                    f"overlays: expected a name for each image, got {overlays[path]} for {other} and {path}"
+                )
+    return overlays
+
+
+def _record(result: Result, images: Sequence[ImageRecord]) -> dict[str, Any]:
+    return {
+        "pred_label": result.pred_label,
+        "pred_score": result.pred_score,
+        "image_score": result.image_score,
+        "map_score": result.map_score,
+        "regions": [asdict(region) for region in result.regions],
+        "nearest_images": [images[index].name for index in result.nearest_images[:5]],
+        "match_statistics": asdict(result.match_statistics),
+        "timings_s": dict(result.timings_s),
+    }
+
+
+def _write_picture(path: Path, picture: Frame) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
