@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, get_args
 
 from spadeline.engine.errors import InputError
 from spadeline.engine.extractor import Extractor
+from spadeline.engine.processors import processors
 from spadeline.engine.session import Device
 from spadeline.engine.settings import Settings
 from tqdm import tqdm
@@ -200,7 +200,7 @@ def _options() -> argparse.Namespace:
     text = "turn this one so; none and 1:2:4 are values, too"
     how.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=V1,V2,…", help=text)
     how.add_argument("--device", choices=get_args(Device), default="auto", help="of the extractor; default: auto")
-    how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help="default: all")
+    how.add_argument("--threads", type=int, metavar="N", default=processors(), help="default: all")
     files = parser.add_argument_group("files")
     text = "what was measured so far, to go on from; default: accuracy-records"
     files.add_argument("--records", type=Path, default=Path("accuracy-records"), metavar="FOLDER", help=text)

@@ -10,7 +10,6 @@ one's own maps and scores. README.md beside this file has the method.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import warnings
@@ -26,6 +25,7 @@ from spadeline.engine.errors import InputError
 from spadeline.engine.evaluation import true_regions
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, place, read_image
+from spadeline.engine.processors import processors
 
 from detectors_parts import report
 from detectors_parts.contest import Contestant, DetectorContest
@@ -163,7 +163,7 @@ def _options() -> argparse.Namespace:
     who.add_argument("--quantized", type=Path, metavar="FILE.onnx", help=text)
     how = parser.add_argument_group("measuring")
     text = "of each detector; default: all"
-    how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help=text)
+    how.add_argument("--threads", type=int, metavar="N", default=processors(), help=text)
     text = "of each detector's inspecting; default: 20"
     how.add_argument("--seconds", type=float, metavar="S", default=20.0, help=text)
     how.add_argument("--models", type=Path, metavar="FOLDER", help="fitted detectors stay here for the next run")

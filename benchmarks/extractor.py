@@ -10,7 +10,6 @@ drawn ones where there is no data set. README.md beside this file has the method
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 import warnings
@@ -23,6 +22,7 @@ from PIL import Image
 from spadeline.engine.dataset import find_dataset
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.latency import latency
+from spadeline.engine.processors import processors
 from spadeline.export import Quantization, export_extractor, quantize_extractor
 
 from shared_parts import command
@@ -159,7 +159,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dataset", type=Path, metavar="FOLDER", help=text)
     text = "default: one, and all"
     parser.add_argument(
-        "--threads", nargs="+", type=int, metavar="N", default=sorted({1, os.cpu_count() or 1}), help=text
+        "--threads", nargs="+", type=int, metavar="N", default=sorted({1, processors()}), help=text
     )
     parser.add_argument("--runs", type=int, metavar="N", default=100, help="of each extractor; default: 100")
     options = parser.parse_args()

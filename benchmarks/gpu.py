@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
@@ -18,6 +17,7 @@ from typing import Any, get_args
 
 import numpy as np
 from spadeline.engine.matching import Matcher, instruction_sets
+from spadeline.engine.processors import processors
 
 from gpu_parts import report
 from gpu_parts.chain import measure_chain
@@ -135,7 +135,7 @@ def _options() -> argparse.Namespace:
     who.add_argument("--peers", nargs="*", choices=get_args(TorchSearch), default=get_args(TorchSearch), help=text)
     how = parser.add_argument_group("measuring")
     text = "of the CPU's matcher, for the truth; default: all"
-    how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help=text)
+    how.add_argument("--threads", type=int, metavar="N", default=processors(), help=text)
     text = "of each contestant in each setting, at most; default: 200"
     how.add_argument("--runs", type=int, metavar="N", default=200, help=text)
     text = "likewise, but each runs once; default: 1"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from typing import Any, get_args
 
 from spadeline.engine.environment import memory_bytes
 from spadeline.engine.matching import instruction_sets
+from spadeline.engine.processors import processors
 
 from matcher_parts import alone, peers, report
 from matcher_parts.contest import Contest
@@ -161,7 +161,7 @@ def _options() -> argparse.Namespace:
     who.add_argument("--peers", nargs="*", choices=list(peers.NAMES), default=list(peers.NAMES), help=text)
     how = parser.add_argument_group("measuring")
     text = "of each contestant; default: all"
-    how.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help=text)
+    how.add_argument("--threads", type=int, metavar="N", default=processors(), help=text)
     text = "runs of each query, of those whose time depends on it; default: 5"
     how.add_argument("--repeats", type=int, metavar="N", default=5, help=text)
     text = "runs of each peer, of faiss with its BLAS tuned at least 3; default: 1"

@@ -9,7 +9,6 @@ frame, gallery, threads, extractor. README.md beside this file has the method an
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -25,6 +24,7 @@ from spadeline.engine.detector import Frame
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, list_images, place, read_image
 from spadeline.engine.latency import measure_latency, measure_throughput
+from spadeline.engine.processors import processors
 from spadeline.engine.recipe import ImageRecord, add_images
 from spadeline.engine.start import measure_start
 
@@ -154,7 +154,7 @@ def _options() -> argparse.Namespace:
     text = "normal images in the recipe; default: those that there are"
     swept.add_argument("--gallery", nargs="+", type=int, dest="gallery_images", metavar="N", help=text)
     text = "of all stages; default: all"
-    swept.add_argument("--threads", nargs="+", type=int, metavar="N", default=[os.cpu_count() or 1], help=text)
+    swept.add_argument("--threads", nargs="+", type=int, metavar="N", default=[processors()], help=text)
     text = f"gallery images searched; default: {Settings().k_gallery}"
     parser.add_argument("-K", type=int, metavar="N", default=Settings().k_gallery, dest="k_gallery", help=text)
     text = f"nearest pixels to average over; default: {Settings().kappa}"

@@ -62,7 +62,7 @@ class Extractor:
         which. On the CPU, OpenVINO runs the graph where this ONNX Runtime has it and it is measured to be faster by a
         tenth or more; it keeps float32 as float32, but may round otherwise.
     threads
-        Of ONNX Runtime on the CPU; the machine's processors by default.
+        Of ONNX Runtime on the CPU; the processors that the process may use by default.
     inspector
         Who reads the levels on the GPU: the graph then runs on its CUDA stream. None: on ONNX Runtime's own.
     tensorrt_cache

@@ -123,7 +123,7 @@ class Peer:
         self._pipe, there = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         arguments = (there, name, gallery, queries, threads)
-        with _environment(_KINDS[name].environment | {"OMP_NUM_THREADS": str(threads)}):
+        with _environment(_KINDS[name].environment | {"OMP_NUM_THREADS": str(threads)}), _interrupts_wait():
             self._process = context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
         there.close()
@@ -167,6 +167,21 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(saved)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    # A process that is interrupted before it has told its child what to do leaves the child with a traceback.
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _serve(pipe: Connection, name: str, gallery_path: Path, queries_path: Path, threads: int) -> None:

@@ -165,7 +165,6 @@ __global__ void __launch_bounds__(kPrepareThreads) reset_kernel(const __grid_con
 __global__ void __launch_bounds__(kPrepareThreads) give_up_kernel(const __grid_constant__ DeviceTask task) {
     const int64_t cell = int64_t{blockIdx.x} * kPrepareThreads + threadIdx.x;
     if (cell == 0) *task.guarded_count = static_cast<int32_t>(task.cells);
-    if (cell == 0) task.counters[kMaxLevels + 2] = static_cast<uint64_t>(task.cells);
     if (cell >= task.cells) return;
     task.guarded[cell] = static_cast<int32_t>(cell);
     task.given_up[cell] = 1;

@@ -206,8 +206,9 @@ Statistics CudaSearch::statistics() const {
         throw NotFinite{level, at / plane, at % plane / shape.width, at % shape.width};
     }
     if (report_->short_lists) throw std::runtime_error("gallery: expected finite features, got NaN or infinity");
-    const uint64_t* counters = report_->counters;
     Statistics statistics{};
+    if (!pruned_) return statistics;  // there is nothing to count
+    const uint64_t* counters = report_->counters;
     statistics.counts.pairs = static_cast<int64_t>(counters[0]);
     for (int l = 0; l < kMaxLevels; ++l) statistics.counts.passed[l] = static_cast<int64_t>(counters[1 + l]);
     statistics.counts.exact = static_cast<int64_t>(counters[1 + kMaxLevels]);
