@@ -158,9 +158,7 @@ def _options() -> argparse.Namespace:
     text = "labelled images with train/good: calibrates, and gives ROCAUC"
     parser.add_argument("--dataset", type=Path, metavar="FOLDER", help=text)
     text = "default: one, and all"
-    parser.add_argument(
-        "--threads", nargs="+", type=int, metavar="N", default=sorted({1, processors()}), help=text
-    )
+    parser.add_argument("--threads", nargs="+", type=int, metavar="N", default=sorted({1, processors()}), help=text)
     parser.add_argument("--runs", type=int, metavar="N", default=100, help="of each extractor; default: 100")
     options = parser.parse_args()
     if min(*options.threads, options.runs) < 1:
