@@ -100,7 +100,7 @@ def _candidates(options: argparse.Namespace) -> list[_Candidate]:
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "backbone": extractor.metadata.get("spadeline.backbone", "unknown"),
             "weights": extractor.metadata.get("spadeline.weights", "unknown"),
-            "precision": extractor.metadata.get("spadeline.precision", extractor.precision),
+            "precision": extractor.precision,
             "input_size": list(extractor.input_size),
             "levels": dict(zip(extractor.level_names, extractor.level_shapes, strict=True)),
             "provider": extractor.provider,

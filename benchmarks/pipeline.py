@@ -91,7 +91,7 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path) -> dic
     return {
         "setting": {
             "extractor": setting.extractor.stem,
-            "precision": detector.extractor.metadata.get("spadeline.precision", detector.info["precision"]),
+            "precision": detector.extractor.precision,
             "input_size": list(recipe.input_size),
             "frame_sizes": sorted({frame.shape[:2] for frame in frames}),
             "gallery_images": len(recipe.images),

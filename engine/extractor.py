@@ -78,7 +78,7 @@ class Extractor:
     level_shapes : tuple of tuple of int
         (c, h, w) of each level.
     precision : str
-        "float32" or "float16": the levels' number type.
+        "float32", "float16" or "int8": what the file says that it computes in, else its levels' number type.
     embedding_size : int
         d.
     metadata : dict of str to str
@@ -115,7 +115,7 @@ class Extractor:
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.input_size = _input_size(self._path, self._session.get_inputs())
         self.level_names, self._dtypes = _outputs(self._path, self._session.get_outputs())
-        self.precision: str = self._dtypes[0].name
+        self.precision = self.metadata.get("spadeline.precision", self._dtypes[0].name)
         if self._session.get_providers()[0] == CPU:
             self._session, self.provider_times_s = faster_on_cpu(self._session, self._path, self.input_size, threads)
         self.provider: str = self._session.get_providers()[0]

@@ -103,7 +103,7 @@ def test_every_convolution_takes_integers_and_the_first_one_the_pixels(int8):
 def test_the_contract_stays(float32, int8, parts):
     before, after = (Extractor(path, device="cpu", threads=1) for path in (float32, int8[0]))
     assert (after.level_names, after.level_shapes) == (before.level_names, before.level_shapes)
-    assert (after.input_size, after.embedding_size, after.precision) == (SMALL, 256, "float32")
+    assert (after.input_size, after.embedding_size, after.precision) == (SMALL, 256, "int8")
     images = np.stack(
         [place(read_image(path), SMALL, framing="whole")[0] for path in list_images(parts / "test" / "good")]
     )

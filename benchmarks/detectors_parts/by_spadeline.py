@@ -39,8 +39,7 @@ def open_detector(job: Job, folder: Path, _: str) -> tuple[Callable[[Frame], Ans
     """Return what makes a frame's answer, and what its backbone computes in."""
     warnings.simplefilter("ignore")
     detector = Detector.load(folder / RECIPE, device="cpu", threads=job.threads)
-    precision = detector.extractor.metadata.get("spadeline.precision", detector.info["precision"])  # of its levels
-    return partial(_inspect, detector), precision
+    return partial(_inspect, detector), detector.extractor.precision
 
 
 def _inspect(detector: Detector, frame: Frame) -> Answer:
