@@ -72,10 +72,12 @@ def read(paths: Sequence[Path]) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: expected a benchmark's JSON document, got: {error}") from error
     order = list(KINDS)
-    kinds = {name: d.get("benchmark") if isinstance(d, Mapping) else None for name, d in documents.items()}
-    return dict(
-        sorted(documents.items(), key=lambda item: order.index(kind) if (kind := kinds[item[0]]) in order else 0)
-    )
+
+    def position(name: str) -> tuple[int, bool]:
+        kind = documents[name].get("benchmark") if isinstance(documents[name], Mapping) else None
+        return order.index(kind) if kind in order else 0, name != kind  # of several the one that is named like its kind
+
+    return {name: documents[name] for name in sorted(documents, key=position)}
 
 
 def write(path: Path, documents: Mapping[str, Any], chapters: Mapping[str, Chapter]) -> None:

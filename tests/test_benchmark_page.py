@@ -61,7 +61,7 @@ def a_contest():
 def test_one_page_of_several_documents(tmp_path, matched):
     bench = saved(tmp_path, "nuts", a_bench(0.05))
     again = saved(tmp_path, "again", json.loads(matched.read_text()))
-    done = made(matched, again, bench, "--html", tmp_path / "page.html")
+    done = made(again, matched, bench, "--html", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
     seen = Page(tmp_path / "page.html")
     heads = ["Recipe nuts", "The matcher (matcher)", "The matcher (again)", "Environment"]
