@@ -64,20 +64,25 @@ class Bounds {
           gallery_(c.shape, gallery_of(c, nullptr), -1, Upsampling::bilinear),
           task_(gallery_.task()),
           positions_(c.shape.positions(0)),
-          wide_(task_.level[0].filter_channels),
-          rows_(positions_ * wide_),
-          norms_(positions_) {
+          wide_(task_.level[0].filter_channels) {
+        const OnDevice<__half> rows(positions_ * wide_);
+        const OnDevice<float> norms(positions_);
         for (int64_t l = 0; l < c.shape.level_count(); ++l) {
             host_.push_back(to_cells(c.shape, l, q.query[l], 1));
             device_.emplace_back(host_[l].values);
             task_.level[l].query = device_[l].data();
             taps_.push_back(l > 0 ? taps_of(c.shape, l) : std::vector<Taps>());
         }
-        task_.level[0].query_filter = rows_.data();
-        task_.level[0].query_filter_norms = norms_.data();
+        DeviceLevel& finest = task_.level[0];
+        finest.query_filter = rows.data();
+        finest.query_filter_norms = norms.data();
         const Stream stream;
         check(filter_query(task_, gallery_.plan(), stream), "filter_query", kPurpose);
         check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", kPurpose);
+        query_ = {rows.values(), norms.values()};
+        const int64_t places = c.images * positions_;
+        images_ = {copied_from_device(finest.gallery_filter, places * wide_),
+                   copied_from_device(finest.gallery_filter_norms, places)};
     }
 
     // Of so many pairs of pixels, with any image, one of which a bound is above the distance; empty: there is none.
@@ -115,14 +120,17 @@ class Bounds {
         return least.values();
     }
 
-    // The device's memory is the host's.
+    struct Filter {
+        std::vector<__half> rows;
+        std::vector<float> norms;
+    };
+
     long double by_filter(uint32_t query, uint32_t place) const {
         const long double scale = gallery_.plan().scale[0];
-        const __half *a = rows_.data() + query * wide_, *b = task_.level[0].gallery_filter + place * wide_;
+        const __half *a = query_.rows.data() + query * wide_, *b = images_.rows.data() + place * wide_;
         long double product = 0;
         for (int64_t c = 0; c < wide_; ++c) product += double{__half2float(a[c])} * __half2float(b[c]);
-        const long double norms =
-            static_cast<long double>(norms_.data()[query]) + task_.level[0].gallery_filter_norms[place];
+        const long double norms = static_cast<long double>(query_.norms[query]) + images_.norms[place];
         return std::isnan(norms - product) ? -HUGE_VALL : norms - 2 * product / (scale * scale);
     }
 
@@ -154,8 +162,7 @@ class Bounds {
     DeviceGallery gallery_;
     DeviceTask task_;
     const int64_t positions_, wide_;
-    const OnDevice<__half> rows_;
-    const OnDevice<float> norms_;
+    Filter query_, images_;
     std::vector<Map> host_;
     std::vector<OnDevice<float>> device_;
     std::vector<std::vector<Taps>> taps_;
@@ -286,7 +293,7 @@ void check_graph() {
     check(cudaGraphInstantiate(&exec, graph, 0), "cudaGraphInstantiate", kPurpose);
     cudaGraphDestroy(graph);
     for (const Question* q : {&second, &first}) {
-        for (size_t l = 0; l < levels.size(); ++l) std::ranges::copy(q->query[l].values, levels[l].data());
+        for (size_t l = 0; l < levels.size(); ++l) levels[l].set(q->query[l].values.data());
         check(cudaGraphLaunch(exec, stream), "cudaGraphLaunch", kPurpose);
         check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", kPurpose);
         expect_right(c, *q, {distances.values(), neighbours.values(), search.statistics()});
