@@ -206,7 +206,10 @@ class PyMatcher {
  public:
     template <class... Options>
     explicit PyMatcher(PyGallery source, Options&&... options)
-        : source_(std::move(source)), matcher_(source_.shape(), source_.gallery(), std::forward<Options>(options)...) {}
+        : source_(std::move(source)), matcher_([&] {
+              const py::gil_scoped_release released;  // and taken back before a failure drops the arrays
+              return M(source_.shape(), source_.gallery(), std::forward<Options>(options)...);
+          }()) {}
 
     // Statistics of each request.
     std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, int64_t window,

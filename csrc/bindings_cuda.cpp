@@ -15,9 +15,7 @@ std::unique_ptr<PyMatcher<CudaMatcher>> open_cuda_matcher(std::vector<py::array>
                                                           const std::vector<double>& weights,
                                                           std::optional<std::vector<PyCodes>> codes) {
     PyGallery source(std::move(levels), sizes, shifts, weights, std::move(codes));
-    const Upsampling method = upsampling_of(upsampling);
-    const py::gil_scoped_release released;
-    return std::make_unique<PyMatcher<CudaMatcher>>(std::move(source), memory_limit, method);
+    return std::make_unique<PyMatcher<CudaMatcher>>(std::move(source), memory_limit, upsampling_of(upsampling));
 }
 
 // Frames whose features lie on the device: see matcher/cuda/inspector.hpp. Reads the matcher, and addresses.

@@ -23,7 +23,7 @@ from .errors import DeviceError, ExtractorError, InputError, RecipeError
 from .extractor import DeviceExtraction, Extractor
 from .heatmap import find_regions, overlay
 from .images import Color, Placement, as_rgb, place
-from .inspector import Inspector, device_frame
+from .inspector import DeviceFrame, Inspector, device_frame, receive
 from .recipe import Recipe
 from .result import Result
 from .scoring import Scorer, Scores, warn_of_clamping
@@ -250,7 +250,8 @@ class Detector:
         """
         check_choice("color", color, get_args(Color))
         workers, predict = self._split.workers(self.predict)
-        return run_stream(partial(predict, color=color), frames, workers=workers, depth=depth)
+        received = partial(receive, inspector=self._chain[1]) if self._chain else None
+        return run_stream(partial(predict, color=color), frames, workers=workers, depth=depth, receive=received)
 
     def warm_up(self, frames: Sequence[Frame], *, color: Color = "auto") -> None:
         """Make every buffer, and find out how many workers are fastest for :meth:`stream`; it takes seconds.
@@ -324,7 +325,7 @@ class Detector:
         start = time.perf_counter()
         size = self.recipe.input_size
         framing = self.recipe.settings.framing
-        here = device_frame(frame, inspector.stream)
+        here = frame if isinstance(frame, DeviceFrame) else device_frame(frame, inspector.stream)
         image: NDArray[np.uint8] | int
         if here is not None and here.is_input(size) and color in ("auto", "rgb") and framing == "whole":
             image, placement, frame_size = here.address, Placement(1.0, 1.0, top=0.0, left=0.0), size

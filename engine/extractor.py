@@ -195,7 +195,8 @@ class Extractor:
         noise = np.random.default_rng(0).integers(0, 256, (2, *self.input_size, 3), np.uint8)
         names = [*self.level_names, "embedding"]
         shapes: list[tuple[int, ...]] = []
-        for images in (noise, noise[:1]):
+        # TensorRT builds an engine for what it has seen, and anew for more; later all images come one by one.
+        for images in (noise[:1],) if self.provider == TENSORRT else (noise, noise[:1]):
             try:
                 outputs = self._session.run(names, {"image": images})
             except Exception as error:
@@ -234,6 +235,11 @@ class DeviceExtraction:
     """One image at a time through buffers that are made once, on the device that runs the graph.
 
     Not for several threads at once: the next image overwrites the levels.
+
+    Raises
+    ------
+    ExtractorError
+        The buffers don't fit in the device's memory.
     """
 
     def __init__(
@@ -255,10 +261,13 @@ class DeviceExtraction:
         self._shape = (1, *input_size, 3)
         self._place = "cuda" if on_gpu else "cpu"
         make = onnxruntime.OrtValue.ortvalue_from_shape_and_type
-        self._image = make(self._shape, np.uint8, self._place, 0)
-        self._levels = [
-            make((1, *shape), dtype.type, self._place, 0) for shape, dtype in zip(shapes, dtypes, strict=False)
-        ]
+        try:
+            self._image = make(self._shape, np.uint8, self._place, 0)
+            self._levels = [
+                make((1, *shape), dtype.type, self._place, 0) for shape, dtype in zip(shapes, dtypes, strict=False)
+            ]
+        except Exception as error:
+            raise ExtractorError(f"{path}: expected memory for its features, got: {reason(error)}") from error
         self._half = dtypes[0] == np.float16
         self._embedding = np.empty((1, embedding_size), dtypes[-1])
         self._binding = session.io_binding()

@@ -50,6 +50,26 @@ class DeviceFrame(NamedTuple):
         return self.shape == (*size, 3) and self.pitch == size[1] * 3
 
 
+def receive(frame: Any, inspector: Inspector) -> Any:
+    """Return a frame on the GPU as a :class:`DeviceFrame` that nobody has to wait for any more; any other as it is.
+
+    For the thread that made the frame: what the GPU has yet to do for it is known by that thread's current stream.
+
+    Raises
+    ------
+    InputError
+        As :func:`device_frame`.
+    DeviceError
+        The GPU fails.
+    """
+    here = device_frame(frame, inspector.stream)
+    if here is None:
+        return frame
+    if here.stream is not None:
+        inspector.wait_for(here.stream)
+    return here._replace(stream=None)
+
+
 def device_frame(frame: Any, stream: int) -> DeviceFrame | None:
     """Return where a frame lies on the GPU, by ``__cuda_array_interface__`` or DLPack; None if it doesn't.
 
@@ -183,8 +203,17 @@ class Inspector:
         return self._native.stream
 
     def wait_for(self, stream: int) -> None:
-        """Let the stream wait for what another one, by its address, was given before."""
-        self._native.wait_for(stream)
+        """Let the stream wait for what another one, by its address, was given before.
+
+        Raises
+        ------
+        DeviceError
+            The GPU fails.
+        """
+        try:
+            self._native.wait_for(stream)
+        except _native.DeviceError as error:
+            raise DeviceError(f"device: {error}") from None
 
     def fetch(self, frame: DeviceFrame) -> NDArray[np.uint8]:
         """Copy a frame to the host, (h, w) or (h, w, channels); what writes it is waited for.
@@ -195,9 +224,9 @@ class Inspector:
             The GPU fails.
         """
         pixels = np.empty(frame.shape, np.uint8)
+        if frame.stream is not None:
+            self.wait_for(frame.stream)
         try:
-            if frame.stream is not None:
-                self.wait_for(frame.stream)
             self._native.fetch(frame.address, pitch=frame.pitch, out=pixels)
         except _native.DeviceError as error:
             raise DeviceError(f"device: {error}") from None

@@ -88,7 +88,8 @@ class Matcher:
         memory the gallery is copied. There: kappa up to 32, no reference path, and a query's levels all of one number
         type.
     memory_limit
-        Bytes of the GPU's memory that the gallery may take; None: nine tenths of what is free. Images that don't fit
+        Bytes of the GPU's memory that the gallery may take; None: what is free but for a tenth, and for 1.6 GB that an
+        extractor may need, where that leaves the gallery half. Images that don't fit
         are copied when a query needs them, and replace those that were needed least recently.
 
     Attributes

@@ -102,7 +102,7 @@ def _create_cuda_session(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"tensorrt_cache: {folder}: expected a folder, got: {error.strerror}") from error
-        cached = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+        cached = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}
         providers.insert(0, (TENSORRT, cached | shared))
         wanted = TENSORRT
     session = create_session(path, threads, providers)

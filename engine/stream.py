@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from .checks import check_integer
 from .errors import InputError
@@ -41,7 +42,12 @@ class FrameError:
 
 
 def run_stream(
-    inspect: Inspect, frames: Iterable[Any], *, workers: int, depth: int | None = None
+    inspect: Inspect,
+    frames: Iterable[Any],
+    *,
+    workers: int,
+    depth: int | None = None,
+    receive: Callable[[Any], Any] | None = None,
 ) -> Iterator[Result | FrameError]:
     """Inspect frames as they come and yield the results in their order: see :meth:`.Detector.stream`.
 
@@ -55,6 +61,8 @@ def run_stream(
         Frames in work at once.
     depth
         Frames pulled and not yielded yet; None: two a worker, so that none is idle while the caller looks at a result.
+    receive
+        Called with each frame in the thread that asked for it; what it returns is inspected. None: the frame itself.
 
     Raises
     ------
@@ -68,6 +76,8 @@ def run_stream(
         source = iter(frames)
     except TypeError:
         raise InputError(f"frames: expected something to iterate over, got {type(frames).__name__}") from None
+    if receive is not None:
+        source = map(partial(_received, receive), source)
     return _run(inspect, source, workers, depth)
 
 
@@ -78,11 +88,26 @@ def check_not_single(frames: object) -> None:
         raise InputError(f"frames: expected frames one after the other, got a single array {tuple(shape)}")
 
 
+class _Refused(NamedTuple):
+    """What became of a frame that couldn't be received."""
+
+    error: Exception
+
+
+def _received(receive: Callable[[Any], Any], frame: Any) -> Any:
+    try:
+        return receive(frame)
+    except Exception as error:  # noqa: BLE001 - whatever one frame does to us, the next is another part
+        return _Refused(error)
+
+
 def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> Iterator[Result | FrameError]:
     def inspected(index: int, frame: Any) -> Result | FrameError:
+        if isinstance(frame, _Refused):
+            return FrameError(index, frame.error)
         try:
             return inspect(frame)
-        except Exception as error:  # noqa: BLE001 - whatever one frame does to us, the next is another part
+        except Exception as error:  # noqa: BLE001 - likewise
             return FrameError(index, error)
 
     def pull() -> None:

@@ -24,6 +24,12 @@ def part(seed, *, scratched=False, size=96):
     return np.clip(picture[..., None] * tint, 0, 255).astype(np.uint8), mask
 
 
+def pytest_report_header():
+    from .gpu import FOUND
+
+    return f"GPU: {FOUND}"
+
+
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory):
     """A folder in MVTec AD's layout: 12 good parts to fit on, 4 good and 4 scratched ones to test."""

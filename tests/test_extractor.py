@@ -497,7 +497,7 @@ def test_tensorrt_keeps_its_engine_where_it_is_told(tiny, runtime, tmp_path):
     assert folder.is_dir()
     assert runtime.provider_options == (
         TENSORRT,
-        {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder), "user_compute_stream": "99"},
+        {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder), "user_compute_stream": "99"},
     )
 
 

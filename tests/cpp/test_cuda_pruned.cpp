@@ -4,6 +4,7 @@
 //     test_cuda_pruned [CASES [SEED]]      test_cuda_pruned 1 SEED: a case that failed
 #include <algorithm>
 #include <cinttypes>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -110,12 +111,12 @@ void check_case(const Case& c) {
     check_answer(dense, c, q, naive, kGuardShare, false, "dense");
 }
 
-// Images that are smooth, which is what pruning is for.
-Case smooth_case(const PyramidShape& shape, int64_t images) {
+// All images in one question, kappa 3. Smooth ones are what pruning is for.
+Case plain_case(const PyramidShape& shape, int64_t images, Values kind = Values::smooth) {
     Random random(1);
     const int64_t count = shape.level_count();
     Case c{0, shape, images, Storage::float32, Upsampling::nearest, 1, false, {}, {}, {}, {}, {}};
-    const std::vector<Values> values(count, Values::smooth);
+    const std::vector<Values> values(count, kind);
     for (int64_t l = 0; l < count; ++l) {
         c.weights.push_back(1);
         c.gallery.push_back(random_map(random, values[l], shape.levels()[l], images));
@@ -132,10 +133,10 @@ Case smooth_case(const PyramidShape& shape, int64_t images) {
     return c;
 }
 
-Case small_case() { return smooth_case(PyramidShape({{5, 6, 9, 0}, {16, 3, 5, 1}}), 5); }
+Case small_case() { return plain_case(PyramidShape({{5, 6, 9, 0}, {16, 3, 5, 1}}), 5); }
 
 void check_pruning() {
-    const Case c = smooth_case(PyramidShape({{16, 28, 28, 0}, {32, 14, 14, 1}, {48, 7, 7, 2}}), 5);
+    const Case c = plain_case(PyramidShape({{16, 28, 28, 0}, {32, 14, 14, 1}, {48, 7, 7, 2}}), 5);
     const Codes codes = encode(c, kernels_named("auto"));
     DeviceGallery gallery(c.shape, gallery_of(c, &codes));
     CudaSearch search(gallery, {5, 3});
@@ -147,6 +148,28 @@ void check_pruning() {
                 " pairs of positions, %" PRId64 " decided\n",
                 pairs, passed[2], passed[1], passed[0], exact);
     expect(passed[2] < pairs / 8, "bounds rule hardly anything out");
+}
+
+// A cell that spends its budget amid 32 gallery cells is given up there and then.
+void check_guard() {
+    const Case c = plain_case(PyramidShape({{64, 8, 8, 0}, {128, 4, 4, 1}, {256, 2, 2, 2}}), 40, Values::normal);
+    const Codes codes = encode(c, kernels_named("auto"));
+    DeviceGallery gallery(c.shape, gallery_of(c, &codes));
+    CudaSearch search(gallery, {40, 3});
+    const int64_t cells = c.shape.cells();
+    const auto looked_into = [&](double guard_share) {
+        const Answer answer = ask(search, c, c.questions[0], guard_share);
+        const std::string mistake = Naive(c, c.questions[0]).mistake(answer);
+        expect(mistake.empty(), "a guard: " + mistake);
+        expect(answer.statistics.guarded_cells == (std::isinf(guard_share) ? 0 : cells), "cells are given up");
+        return answer.statistics.counts.passed[2] / cells;
+    };
+    const int64_t all = looked_into(kEverything), some = looked_into(3), seeds = looked_into(0);
+    std::printf("without bounds that help: %" PRId64 " gallery cells of each, %" PRId64
+                " until it is given up, %" PRId64 " for a start\n",
+                all, some, seeds);
+    expect(all > 100, "the noise is pruned");
+    expect(some > seeds && some < seeds + 20, "a cell is given up too late");
 }
 
 template <class Error, class Throwing>
@@ -233,6 +256,7 @@ int main(int count, char** arguments) {
     std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
     if (count <= 2) {
         check_pruning();
+        check_guard();
         check_bad_features();
         check_memory();
     }

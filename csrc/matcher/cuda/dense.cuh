@@ -191,14 +191,18 @@ class Dense {
     __device__ void copy(const Cursor& cursor, const __half* rows, const uint32_t* places, SharedAddress to) const {
         const DeviceLevel& level = task_.level[cursor.level];
         const int twice = 2 * coarseness(cursor.level), log = kLog + twice;
+        constexpr int pieces = kRows * kChannels / 8 / kDenseThreads;
+        uint32_t place[pieces];
 #pragma unroll
-        for (int i = 0; i < kRows * kChannels / 8 / kDenseThreads; ++i) {
+        for (int i = 0; i < pieces; ++i)
+            place[i] = places[(threadIdx.x + i * kDenseThreads) >> log << twice] >> (2 * level.shift);
+#pragma unroll
+        for (int i = 0; i < pieces; ++i) {
             const uint32_t piece = threadIdx.x + i * kDenseThreads, row = piece >> log,
                            unit = piece & ((1u << log) - 1);
-            const uint32_t place = places[row << twice] >> (2 * level.shift);
             const int channel = cursor.channel + 8 * static_cast<int>(unit);
             const bool present = channel < level.filter_channels;
-            const __half* from = rows + int64_t{place} * level.filter_channels + (present ? channel : 0);
+            const __half* from = rows + int64_t{place[i]} * level.filter_channels + (present ? channel : 0);
             start_copy<16>(to + swizzled(row, unit, log), from, present);
         }
     }
@@ -383,10 +387,15 @@ class Dense {
                 for (int i = 0; i < 4; ++i) passes |= !(sums[r][c][i] < least[i / 2]);
             if (!passes) continue;
             float values[32];
-            for (int i = 0; i < 32; ++i) values[i] = sums[r][i / 4][i % 4];
-#pragma unroll 1
+            uint32_t left = 0;
+#pragma unroll
             for (int i = 0; i < 32; ++i) {
-                if (done[r] >> i & 1 || values[i] < least[i / 2 % 2]) continue;
+                values[i] = sums[r][i / 4][i % 4];
+                left |= uint32_t{!(values[i] < least[i / 2 % 2])} << i;
+            }
+#pragma unroll 1
+            for (left &= ~done[r]; left; left &= left - 1) {
+                const int i = __ffs(static_cast<int>(left)) - 1;
                 if (add(row + 8 * (i / 2 % 2), first_column + 8 * (i / 4) + 2 * (lane_ % 4) + i % 2, values[i])) {
                     done[r] |= 1u << i;
                 } else {

@@ -45,7 +45,8 @@ class Descent {
         return __ballot_sync(kLanes, bound <= fresh(task_.level[kLevels - 1].thresholds + query_cell));
     }
 
-    // What was done since the last call, in instructions of a warp.
+    // What was done since the last call of `cost`, in instructions of a warp.
+    __device__ unsigned spent() const { return cost_; }
     __device__ uint64_t cost() {
         const uint64_t since = cost_;
         cost_ = 0;

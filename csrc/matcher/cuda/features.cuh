@@ -18,29 +18,49 @@ __device__ __forceinline__ float lowered(const DeviceLevel& level, float squared
     return fminf(static_cast<float>(level.weight) * (fminf(squared, largest) * fmaxf(sure, 0.0f)), most);
 }
 
-// Channels c to c + 3 of a row, zero behind the last.
-__device__ __forceinline__ float4 quad_of(const float* row, int c, int channels) {
-    if (channels % 4 == 0) return *reinterpret_cast<const float4*>(row + c);
-    return {row[c], c + 1 < channels ? row[c + 1] : 0.0f, c + 2 < channels ? row[c + 2] : 0.0f,
-            c + 3 < channels ? row[c + 3] : 0.0f};
+// Four channels as they are stored. They are widened apart from being loaded, and the type is asked for outside of
+// every loop: a conversion beside its load would have each load wait for the one before.
+template <class Row>
+struct Stored;
+template <>
+struct Stored<float> {
+    using Quad = float4;
+};
+template <>
+struct Stored<__half> {
+    using Quad = uint2;
+};
+
+__device__ __forceinline__ float4 widened(const float4& quad) { return quad; }
+__device__ __forceinline__ float4 widened(const uint2& quad) {
+    const auto half = [](unsigned word) { return __half2float(__ushort_as_half(static_cast<unsigned short>(word))); };
+    return {half(quad.x & 0xffff), half(quad.x >> 16), half(quad.y & 0xffff), half(quad.y >> 16)};
 }
-__device__ __forceinline__ float4 quad_of(const __half* row, int c, int channels) {
-    if (channels % 4 == 0) {
-        const uint2 bits = *reinterpret_cast<const uint2*>(row + c);
-        const auto half = [](unsigned word) {
-            return __half2float(__ushort_as_half(static_cast<unsigned short>(word)));
-        };
-        return {half(bits.x & 0xffff), half(bits.x >> 16), half(bits.y & 0xffff), half(bits.y >> 16)};
+
+// Channels c to c + 3 of a row, zero behind the last.
+template <class Row>
+__device__ __forceinline__ typename Stored<Row>::Quad quad_of(const Row* row, int c, int channels) {
+    if (channels % 4 == 0) return *reinterpret_cast<const typename Stored<Row>::Quad*>(row + c);
+    const auto value = [&](int at) { return at < channels ? row[at] : Row{}; };
+    if constexpr (sizeof(Row) == sizeof(float)) {
+        return {value(c), value(c + 1), value(c + 2), value(c + 3)};
+    } else {
+        const auto bits = [&](int at) { return unsigned{__half_as_ushort(value(at))}; };
+        return {bits(c) | bits(c + 1) << 16, bits(c + 2) | bits(c + 3) << 16};
     }
-    const auto value = [&](int at) { return at < channels ? __half2float(row[at]) : 0.0f; };
-    return {value(c), value(c + 1), value(c + 2), value(c + 3)};
+}
+
+// use(features of the level's gallery).
+template <class Use>
+__device__ __forceinline__ auto with_gallery(const DeviceTask& task, const DeviceLevel& level, const Use& use) {
+    if (task.storage == Storage::float16) return use(static_cast<const __half*>(level.gallery));
+    return use(static_cast<const float*>(level.gallery));
 }
 
 __device__ __forceinline__ float4 gallery_quad(const DeviceTask& task, const DeviceLevel& level, int64_t row, int c) {
-    const int64_t at = row * level.channels;
-    if (task.storage == Storage::float16)
-        return quad_of(static_cast<const __half*>(level.gallery) + at, c, level.channels);
-    return quad_of(static_cast<const float*>(level.gallery) + at, c, level.channels);
+    return with_gallery(task, level, [&](const auto* features) {
+        return widened(quad_of(features + row * level.channels, c, level.channels));
+    });
 }
 
 __device__ __forceinline__ float4 query_quad(const DeviceLevel& level, int64_t row, int c) {
@@ -67,10 +87,32 @@ struct Pair {
 
     template <class T>
     __device__ T summed() const {
+        return with_gallery(task, level, [&](const auto* features) {
+            return level.channels % 4 == 0 ? summed<T, true>(features) : summed<T, false>(features);
+        });
+    }
+
+    // Loads of four steps are on their way at once.
+    template <class T, bool kWhole, class Row>
+    __device__ T summed(const Row* features) const {
+        constexpr int kAhead = 4, kStep = 4 * kWarp;
+        const int channels = level.channels;
+        const float* ours = level.query + query * channels;
+        const Row* theirs = features + gallery * channels;
         T sum = 0;
 #pragma unroll 1
-        for (int c = 4 * lane_index(); c < level.channels; c += 4 * kWarp)
-            sum += squares<T>(query_quad(level, query, c), gallery_quad(task, level, gallery, c));
+        for (int first = 4 * lane_index(); first < channels; first += kAhead * kStep) {
+            float4 a[kAhead];
+            typename Stored<Row>::Quad b[kAhead];
+#pragma unroll
+            for (int i = 0; i < kAhead; ++i) {
+                const int c = first + i * kStep;
+                a[i] = c < channels ? quad_of(ours, c, kWhole ? 4 : channels) : float4{};
+                b[i] = c < channels ? quad_of(theirs, c, kWhole ? 4 : channels) : typename Stored<Row>::Quad{};
+            }
+#pragma unroll
+            for (int i = 0; i < kAhead; ++i) sum += squares<T>(a[i], widened(b[i]));
+        }
         return sum_of(sum);
     }
 };
@@ -81,20 +123,29 @@ __device__ __forceinline__ float float_distances(const DeviceTask& task, const D
                                                  int64_t gallery, unsigned open) {
     float sum[16] = {};
     const unsigned any_query = open | open >> 8 | open >> 16 | open >> 24;
+    const int channels = level.channels;
+    with_gallery(task, level, [&](const auto* features) {
+        const float* ours = level.query + query * channels;
+        const auto* theirs = features + gallery * channels;
+        using Quad = decltype(quad_of(theirs, 0, 0));
 #pragma unroll 1
-    for (int c = 4 * lane_index(); c < level.channels; c += 4 * kWarp) {
-        float4 row[4];
+        for (int c = 4 * lane_index(); c < channels; c += 4 * kWarp) {
+            Quad row[4];
+            float4 a[4];
 #pragma unroll
-        for (int g = 0; g < 4; ++g)
-            row[g] = any_query >> (2 * g) & 1 ? gallery_quad(task, level, gallery + g, c) : float4{0, 0, 0, 0};
+            for (int g = 0; g < 4; ++g)
+                row[g] = any_query >> (2 * g) & 1 ? quad_of(theirs + g * channels, c, channels) : Quad{};
 #pragma unroll
-        for (int q = 0; q < 4; ++q) {
-            if (!(open >> (8 * q) & 0xff)) continue;
-            const float4 a = query_quad(level, query + q, c);
+            for (int q = 0; q < 4; ++q)
+                a[q] = open >> (8 * q) & 0xff ? quad_of(ours + q * channels, c, channels) : float4{};
 #pragma unroll
-            for (int g = 0; g < 4; ++g) sum[4 * q + g] += squares<float>(a, row[g]);
+            for (int q = 0; q < 4; ++q) {
+                if (!(open >> (8 * q) & 0xff)) continue;
+#pragma unroll
+                for (int g = 0; g < 4; ++g) sum[4 * q + g] += squares<float>(a[q], widened(row[g]));
+            }
         }
-    }
+    });
     return transposed_sum(sum);
 }
 

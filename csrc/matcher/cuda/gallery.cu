@@ -14,7 +14,10 @@ namespace spadeline::cuda {
 namespace {
 
 constexpr char kPurpose[] = "the gallery";
-constexpr double kShareOfFree = 0.9;  // the rest is the queries'
+constexpr int64_t kForOthers = int64_t{3} << 29;  // weights and workspaces of the extractor, which comes later
+
+// Of the free memory: a tenth is the queries' in any case, half of it the gallery's.
+int64_t share_of(int64_t free) { return std::max(free / 2, std::min(free / 10 * 9, free - kForOthers)); }
 
 DeviceLimits limits_of_device() {
     int device = 0, processors = 0, shared_bytes = 0;
@@ -74,8 +77,7 @@ DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t
     constants_ = constants.copy(stream);
     image_bytes_ = lay_out(1, nullptr);
     const int64_t free = free_device_memory();
-    const auto share = static_cast<int64_t>(kShareOfFree * static_cast<double>(free));
-    const int64_t limit = limit_bytes < 0 ? share : limit_bytes;
+    const int64_t limit = limit_bytes < 0 ? share_of(free) : limit_bytes;
     const int64_t countable = INT32_MAX / shape_.positions(0);  // positions of all slots are counted in 32 bits
     const int64_t slots = std::min({limit / image_bytes_, gallery_.images, countable});
     if (slots < 1) throw OutOfDeviceMemory(image_bytes_, std::min(free, limit), "one image of the gallery");

@@ -20,8 +20,9 @@ namespace spadeline::cuda {
 
 class DeviceGallery {
  public:
-    // Takes at most so much of the current device's memory for images, negative: nine tenths of what is free. Throws
-    // OutOfDeviceMemory if not one image fits. Bilinear upsampling has no use for codes.
+    // Takes at most so much of the current device's memory for images, negative: what is free but for a tenth, and for
+    // 1.6 GB where that leaves it half. Throws OutOfDeviceMemory if not one image fits. Bilinear upsampling has no use
+    // for codes.
     DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes = -1,
                   Upsampling upsampling = Upsampling::nearest);
 

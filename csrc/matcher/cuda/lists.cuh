@@ -63,15 +63,17 @@ __device__ __forceinline__ void insert(const DeviceTask& task, int64_t position,
     const int lane = lane_index();
     if (lane == 0)
         while (atomicCAS(task.locks + position, 0, 1) != 0) __nanosleep(64);
+    __threadfence();  // what the last holder of the lock wrote is seen: by all lanes, behind the barrier
     __syncwarp();
-    __threadfence();  // what the last holder of the lock wrote is seen
     Neighbour* entry = task.best + position * task.kappa + lane;
     Neighbour mine = nobody();
     if (lane < task.kappa) mine = {fresh(&entry->distance), fresh(&entry->image), fresh(&entry->raster)};
     const bool placed = place(mine, candidate, task.kappa);
-    if (placed && lane < task.kappa) *entry = mine;
-    __threadfence();
-    __syncwarp();
+    if (placed) {
+        if (lane < task.kappa) *entry = mine;
+        __syncwarp();
+        __threadfence();  // of the lane that unlocks: for the stores of all that it met at the barrier
+    }
     if (lane == 0) atomicExch(task.locks + position, 0);
     if (!placed) return;
     const float threshold = pruning_threshold(__shfl_sync(kLanes, mine.distance, task.kappa - 1));

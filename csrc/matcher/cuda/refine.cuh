@@ -20,6 +20,8 @@ namespace spadeline::cuda {
 
 inline constexpr int kPrepareThreads = 128, kSeedThreads = 256, kSweepThreads = 128;
 inline constexpr int kSweepBlocks = 5;  // a multiprocessor: more would leave them too few registers
+// Of cost, between two looks at a cell's budget: a batch may cost half a budget, and many warps take one at a time.
+inline constexpr unsigned kLookEvery = 4096;
 
 // Gallery cells of one image within the window of a query cell.
 __device__ __forceinline__ int64_t cells_within(const DeviceTask& task, int64_t cell) {
@@ -97,28 +99,52 @@ __global__ void __launch_bounds__(kSeedThreads) seed_kernel(const __grid_constan
     descent.report();
 }
 
+__device__ __forceinline__ unsigned batches_of(const DeviceTask& task) {
+    return static_cast<unsigned>((task.stride + kWarp - 1) / kWarp);
+}
+
+// What a cell costs more goes to its account, by one lane: whether it has spent its budget.
+__device__ __forceinline__ bool charge(const DeviceTask& task, int64_t cell, uint64_t cost) {
+    return add(task.spent + cell, cost) + cost >= task.budget;
+}
+
+// To the dense path, by one lane; nobody takes any more of it.
+__device__ __forceinline__ void give_up(const DeviceTask& task, int64_t cell) {
+    if (atomicExch(task.given_up + cell, 1u) != 0) return;
+    task.guarded[atomicAdd(task.guarded_count, 1)] = static_cast<int32_t>(cell);
+    add(task.counters + kMaxLevels + 2, uint64_t{1});
+    atomicMax(task.taken + cell, batches_of(task));
+}
+
 // The next 32 bounds of a cell, all of which cost so far goes to; negative: there are none, or it is given up.
 __device__ __forceinline__ int64_t take(const DeviceTask& task, int64_t cell, uint64_t cost) {
-    const auto batches = static_cast<unsigned>((task.stride + kWarp - 1) / kWarp);
     unsigned batch = 0;
-    int spent = 0;
+    int there = 0;
     if (lane_index() == 0) {
         batch = atomicAdd(task.taken + cell, 1u);
-        spent = add(task.spent + cell, cost) + cost >= task.budget;
-        if (spent && batch < batches && atomicExch(task.given_up + cell, 1u) == 0) {
-            task.guarded[atomicAdd(task.guarded_count, 1)] = static_cast<int32_t>(cell);
-            add(task.counters + kMaxLevels + 2, uint64_t{1});
-            atomicMax(task.taken + cell, batches);
+        there = batch < batches_of(task);
+        if (charge(task, cell, cost)) {
+            if (there) give_up(task, cell);
+            there = 0;
         }
     }
     batch = __shfl_sync(kLanes, batch, 0);
-    spent = __shfl_sync(kLanes, spent, 0);
-    return batch < batches && !spent ? int64_t{batch} : -1;
+    return __shfl_sync(kLanes, there, 0) ? int64_t{batch} : -1;
+}
+
+// Amid 32 bounds: whether the cell has spent its budget, and is given up.
+__device__ __forceinline__ bool too_much(const DeviceTask& task, int64_t cell, uint64_t cost) {
+    int spent = 0;
+    if (lane_index() == 0) {
+        spent = charge(task, cell, cost);
+        if (spent) give_up(task, cell);
+    }
+    return __shfl_sync(kLanes, spent, 0);
 }
 
 // A cell of the band with bounds that nobody took, as far behind `cell` as this warp's number says; negative: none.
 __device__ __forceinline__ int64_t next_cell(const DeviceTask& task, int64_t cell, int64_t warp) {
-    const auto batches = static_cast<unsigned>((task.stride + kWarp - 1) / kWarp);
+    const unsigned batches = batches_of(task);
     const int64_t end = task.first_cell + task.band < task.cells ? task.first_cell + task.band : task.cells;
     const int64_t band = end - task.first_cell, start = cell - task.first_cell + warp % band;
     for (int64_t i = 0; i < band; i += kWarp) {
@@ -148,6 +174,7 @@ __global__ void __launch_bounds__(kSweepThreads, kSweepBlocks) sweep_kernel(cons
             open &= open - 1;
             if (visit(task, descent, static_cast<int>(cell), first + chosen, __shfl_sync(kLanes, bound, chosen)))
                 open &= descent.open_lanes(static_cast<int>(cell), bound);
+            if (open && descent.spent() >= kLookEvery && too_much(task, cell, descent.cost())) break;
         }
     }
     descent.report();

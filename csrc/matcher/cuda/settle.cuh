@@ -85,6 +85,7 @@ class Settler {
         query_ = tables_.query[row];
         const float others = fresh(task_.thresholds + query_);  // which may lower it between two lanes' looks
         threshold_ = fminf(tables_.threshold[row], __shfl_sync(kLanes, others, 0));
+#pragma unroll
         for (int i = 0; i < 2; ++i) {
             const int at = lane_index() + 32 * i;
             mine_[i] = at < count ? list[at] : Candidate{Candidate::kMeasured, HUGE_VALF};
@@ -109,6 +110,7 @@ class Settler {
     __device__ void measure() {
         for (;;) {
             float bound = HUGE_VALF;
+#pragma unroll
             for (const Candidate& candidate : mine_)
                 if (!measured(candidate)) bound = fminf(bound, candidate.bound);
             const float lowest = minimum(bound);
@@ -122,6 +124,7 @@ class Settler {
                 decide(row);
                 least = HUGE_VALF;
             }
+#pragma unroll
             for (int i = 0; i < 2; ++i)
                 if (lane_index() == owner && i == taken) mine_[i] = {row | Candidate::kMeasured, least};
             if (upper(least) < threshold_) threshold_ = fminf(threshold_, kappa_th_upper());
@@ -159,6 +162,7 @@ class Settler {
         int before[2] = {0, 0};
         for (int other = 0; other < 64; ++other) {
             const float theirs = __shfl_sync(kLanes, keys[other / 32], other % 32);
+#pragma unroll
             for (int i = 0; i < 2; ++i)
                 before[i] += theirs < keys[i] || (theirs == keys[i] && other < lane_index() + 32 * i);
         }
@@ -171,9 +175,11 @@ class Settler {
     // What is still open moves to the list's front, or is decided.
     __device__ void compact(Candidate* list, int row, bool last) {
         uint32_t open[2];
+#pragma unroll
         for (int i = 0; i < 2; ++i) open[i] = __ballot_sync(kLanes, measured(mine_[i]) && mine_[i].bound <= threshold_);
         const int kept = __popc(open[0]) + __popc(open[1]);
         if (last || kept > kOpen / 2) {
+#pragma unroll
             for (int i = 0; i < 2; ++i)
                 for (uint32_t left = open[i]; left; left &= left - 1) {
                     const int owner = __ffs(static_cast<int>(left)) - 1;
@@ -185,6 +191,7 @@ class Settler {
             return;
         }
         const uint32_t lower_lanes = (1u << lane_index()) - 1;
+#pragma unroll
         for (int i = 0; i < 2; ++i)
             if (open[i] >> lane_index() & 1) list[(i ? __popc(open[0]) : 0) + __popc(open[i] & lower_lanes)] = mine_[i];
         if (lane_index() == 0) tables_.open[row] = kept;
