@@ -23,11 +23,26 @@ __device__ __forceinline__ const DeviceCodes& coarsest_codes(const DeviceTask& t
     return task.level_count > 1 ? level.projected : level.rotated;
 }
 
-__device__ __forceinline__ bool within_window(const DeviceTask& task, int64_t query_cell, int64_t gallery_cell) {
-    if (task.window < 0) return true;
-    const int64_t dy = query_cell / task.cell_columns - gallery_cell / task.cell_columns;
-    const int64_t dx = query_cell % task.cell_columns - gallery_cell % task.cell_columns;
-    return (dy < 0 ? -dy : dy) <= task.window && (dx < 0 ? -dx : dx) <= task.window;
+// Where four neighbours among the cells lie, and which pairs of two such fours are within the window: bit 4 i + j.
+struct Places {
+    int row[4], column[4];
+
+    __device__ Places(const DeviceTask& task, int64_t first_cell) {
+        const int columns = static_cast<int>(task.cell_columns), first = static_cast<int>(first_cell);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) row[i] = (first + i) / columns, column[i] = (first + i) % columns;
+    }
+};
+__device__ __forceinline__ unsigned within_window(const DeviceTask& task, int64_t first_query, int64_t first_gallery) {
+    if (task.window < 0) return 0xffff;
+    const Places query(task, first_query), gallery(task, first_gallery);
+    unsigned within = 0;
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+        const int dy = query.row[i / 4] - gallery.row[i % 4], dx = query.column[i / 4] - gallery.column[i % 4];
+        within |= unsigned{(dy < 0 ? -dy : dy) <= task.window && (dx < 0 ? -dx : dx) <= task.window} << i;
+    }
+    return within;
 }
 
 __global__ void __launch_bounds__(kCoarseThreads) coarse_kernel(const __grid_constant__ DeviceTask task) {
@@ -41,11 +56,9 @@ __global__ void __launch_bounds__(kCoarseThreads) coarse_kernel(const __grid_con
     const int64_t query = first_cell + thread / 16 * 4;
     const int64_t panel = first_panel + thread % 16 / 4, image = panel / task.panels;
     const int64_t gallery = panel % task.panels * kPanel + thread % 4 * 4;
-    unsigned open = 0;  // a bit for each pair that is one
+    unsigned open = panel < panels ? within_window(task, query, gallery) : 0;  // a bit for each pair that is one
     for (int i = 0; i < 16; ++i)
-        if (panel < panels && query + i / 4 < end_cell && gallery + i % 4 < task.cells &&
-            within_window(task, query + i / 4, gallery + i % 4))
-            open |= 1u << i;
+        if (query + i / 4 >= end_cell || gallery + i % 4 >= task.cells) open &= ~(1u << i);
 
     int sum[16] = {};
     if (__syncthreads_or(open != 0)) {

@@ -19,7 +19,7 @@
 namespace spadeline::cuda {
 
 inline constexpr int kPrepareThreads = 128, kSeedThreads = 256, kSweepThreads = 128;
-inline constexpr int kSweepBlocks = 5;  // a multiprocessor: more would leave them too few registers
+inline constexpr int kSweepBlocks = 4;  // a multiprocessor: more leave them too few registers for three levels
 // Of cost, between two looks at a cell's budget: a batch may cost half a budget, and many warps take one at a time.
 inline constexpr unsigned kLookEvery = 4096;
 
