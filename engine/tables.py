@@ -100,6 +100,8 @@ def recipe_table(recipe: Recipe) -> str:
     else:
         for name, threshold in (("tau", recipe.calibration.tau), ("theta", recipe.calibration.theta)):
             lines.append(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")
+        if recipe.settings.label_rule == "either":
+            lines.append(f"  either: {_vouched_together(recipe.calibration.tau, recipe.calibration.theta)}")
     return "\n".join(lines)
 
 
@@ -109,6 +111,13 @@ def _vouched(threshold: Threshold) -> str:
     if not threshold.supported:
         text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for"
     return text
+
+
+def _vouched_together(tau: Threshold, theta: Threshold) -> str:
+    """Add up what each vouches for: no more can be said without knowing how often both flag the same frame."""
+    confidence = max(0.0, tau.confidence + theta.confidence - 1)
+    text = f"false-alarm rate {tau.expected_rate + theta.expected_rate:.2%} expected at the most, below "
+    return text + f"{min(1.0, tau.bound + theta.bound):.2%} with {confidence:.0%} confidence"
 
 
 def quantization_table(quantization: Quantization) -> str:
