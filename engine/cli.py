@@ -1,8 +1,8 @@
 """The command line: ``spadeline export | fit | predict | eval | …``. The only place that prints.
 
 Results go to standard output, progress and warnings to standard error. Exit codes: 0 done (predict: every image is
-normal), 1 predict found an anomalous image, 2 an error, in one sentence and without a traceback, unless it is a fault of
-spadeline's own.
+normal), 1 predict found an anomalous image, 2 an error, in one sentence and without a traceback, or a
+fault of spadeline's own, with one.
 """
 
 from __future__ import annotations
@@ -67,10 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return FAILED
     except OSError as error:  # such as a name that is too long for any file
-        print(
-            f"spadeline: {error.filename}: {error.strerror}" if error.filename else f"spadeline: {error}",
-            file=sys.stderr,
-        )
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"spadeline: {text}", file=sys.stderr)
         return FAILED
     except Exception:  # noqa: BLE001 - uncaught it would exit with 1, which means that an image is anomalous
         traceback.print_exc()

@@ -72,8 +72,8 @@ def fit(
         is placed as a frame of that size is. A pixel of the extractor's input is ignored if any part of it is. The
         image score still sees the whole frame, and features see beyond the mask's edge: draw it with some room.
     false_alarm_rate
-        Wanted share of normal frames called anomalous, at most. Each threshold is made at it, so that either alone keeps
-        it; with the label rule "either" each is made at half of it, since a frame may be above one or the other.
+        Wanted share of normal frames called anomalous, at most. Each threshold is made at it; with the label rule
+        "either" at half of it, since a frame may be above one or the other.
     held_out
         Share of the images to keep out of the gallery and take the thresholds from; 0: leave-one-out.
     device, threads
@@ -91,8 +91,8 @@ def fit(
     Raises
     ------
     InputError
-        Fewer than two different images, an image that can't be read, a mask that leaves nothing to score, or a bad option; no
-        recipe is written.
+        Fewer than two different images, an image that can't be read, a mask that leaves nothing to score, or a bad
+        option; no recipe is written.
     ExtractorError, RecipeError, OutputError, DependencyError
         As :class:`Extractor` and :func:`create_recipe` raise them.
     """
@@ -356,8 +356,9 @@ def _calibrate(
 
 
 def _without_copy(recipe: Recipe) -> list[int]:
-    """Return the images of which the recipe holds no exact copy; warn, in the name of the caller's caller, of others."""
-    count = Counter(image.sha256 for image in recipe.images if image.sha256 is not None)
+    """Return the images of which the recipe holds no exact copy; warn of the others."""
+    count = Counter(image.sha256 for image in recipe.images)
+    count[None] = 0  # of no file
     copied = [image.name for image in recipe.images if count[image.sha256] > 1]
     if len(copied) == len(recipe.images):
         raise InputError(f"{recipe.folder}: expected images without exact copies for thresholds, got copies alone")

@@ -218,5 +218,5 @@ def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f}"
+def _milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * 1e3:.1f}"

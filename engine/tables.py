@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .bench_page import verdict, way_name
+from .bench_page import way_name
 from .calibration import Threshold
 from .derived import can_have_codes
 from .recipe import Recipe
+from .verdict import verdict
 
 if TYPE_CHECKING:
     from ..export import Quantization
@@ -49,7 +50,7 @@ def _bench_lines(document: Mapping[str, Any]) -> Iterator[str]:
     )
     yield (
         f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads; {detector['extractor']}; "
-        f"matcher {detector['matcher']}, {detector['instruction_set']}"
+        f"matcher {detector['matcher']} on {_matchers_device(detector)}"
     )
     yield f"{document['frames']['count']} frames, {document['frames']['source']}"
     yield ""
@@ -76,6 +77,11 @@ def _bench_lines(document: Mapping[str, Any]) -> Iterator[str]:
     for advice in document["advice"]:
         share = "" if advice["share"] is None else f" {advice['share']:.0%}"
         yield f"{advice['stage']}{share}: {advice['text']}"
+
+
+def _matchers_device(detector: Mapping[str, Any]) -> str:
+    on_gpu = detector["matcher_device"] == "cuda"
+    return f"the GPU ({detector['instruction_set']})" if on_gpu else f"the processor ({detector['instruction_set']})"
 
 
 def record_line(record: Mapping[str, Any]) -> str:
