@@ -219,6 +219,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     if options.plot is not None:
         if not (options.sweep or options.knob or len(options.extractor) > 1):
             parser.error("--plot: expected --sweep, --knob or several extractors with it, got none")
+        if options.plot.suffix not in (".svg", ".png"):
+            parser.error(f"--plot: expected FILE.svg or FILE.png, got {options.plot}")
         if importlib.util.find_spec("matplotlib") is None:
             parser.error("matplotlib is not installed, and --plot needs it: pip install 'spadeline[eval]'")
     command.check_files(parser, options.json, options.csv, options.plot)

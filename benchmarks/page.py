@@ -100,7 +100,7 @@ def write(path: Path, documents: Mapping[str, Any], chapters: Mapping[str, Chapt
 
 
 def common(environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what environments share by key, and what they don't by document and key; versions each on their own."""
+    """Return what all environments share by key, and anything else by document and key; versions each on their own."""
     flat = {
         name: {key: value for key, value in environment.items() if key != "versions"} | environment["versions"]
         for name, environment in environments.items()
@@ -108,7 +108,7 @@ def common(environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     shared: dict[str, Any] = {}
     for key in dict.fromkeys(key for facts in flat.values() for key in facts):
         values = {name: facts[key] for name, facts in flat.items() if key in facts}
-        alike = len(set(map(str, values.values()))) == 1
+        alike = len(values) == len(flat) and len(set(map(str, values.values()))) == 1
         shared[key] = next(iter(values.values())) if alike else values
     return shared
 

@@ -23,10 +23,11 @@ from spadeline.engine.bench import describe, prepared
 from spadeline.engine.detector import Frame
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import as_rgb, list_images, place, read_image
-from spadeline.engine.latency import measure_latency, measure_throughput
+from spadeline.engine.latency import BATCH, measure_latency, measure_throughput
 from spadeline.engine.processors import processors
 from spadeline.engine.recipe import ImageRecord, add_images
 from spadeline.engine.start import measure_start
+from spadeline.engine.stream import DEEPEST
 
 from pipeline_parts import report
 from pipeline_parts.energy import measure_energy
@@ -56,8 +57,12 @@ def main() -> None:
     document = command.begin("pipeline", options.threads[0]) | {"results": []}
     report.print_head()
     for setting in _settings(options):
+        # The other batches and depths are the base's: they would multiply the time of every setting.
+        ways = {"batches": options.batch[:1], "depths": options.depth[:1]}
+        if not document["results"]:
+            ways = {"batches": options.batch, "depths": options.depth}
         with tempfile.TemporaryDirectory(prefix="spadeline-pipeline-") as folder:
-            result = _measure(setting, options, Path(folder))
+            result = _measure(setting, options, Path(folder), ways)
         report.print_result(result)
         document["results"].append(result)
         command.write(document, options.json)  # after each setting: a run may be cut short
@@ -73,7 +78,7 @@ def _settings(options: argparse.Namespace) -> Iterator[Setting]:
             yield replace(base, **{name: value})
 
 
-def _measure(setting: Setting, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _measure(setting: Setting, options: argparse.Namespace, folder: Path, ways: dict[str, Any]) -> dict[str, Any]:
     extractor = setting.extractor
     if setting.input_size is not None:
         extractor = resized_extractor(extractor, setting.input_size, folder)
@@ -99,7 +104,7 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path) -> dic
         },
         "recipe": describe(detector),
         "latency": [runs.figures(what) for what, runs in measured.items()],
-        "throughput": measure_throughput(detector, frames, alone, seconds=sum(alone.seconds) / 2),
+        "throughput": measure_throughput(detector, frames, alone, seconds=sum(alone.seconds) / 2, **ways),
         "start": measure_start(recipe, frames[0], {"device": options.device, "threads": setting.threads}),
         "memory": {
             "gallery_bytes": sum(level.nbytes for level in recipe.levels),
@@ -155,6 +160,13 @@ def _options() -> argparse.Namespace:
     swept.add_argument("--gallery", nargs="+", type=int, dest="gallery_images", metavar="N", help=text)
     text = "of all stages; default: all"
     swept.add_argument("--threads", nargs="+", type=int, metavar="N", default=[processors()], help=text)
+    fed = parser.add_argument_group(
+        "ways to feed frames: the first of each always, the others in the base setting alone"
+    )
+    text = f"frames in a predict_batch; default: {BATCH}"
+    fed.add_argument("--batch", nargs="+", type=int, metavar="N", default=[BATCH], help=text)
+    text = "frames that a stream reads ahead; default: twice its workers"
+    fed.add_argument("--depth", nargs="+", type=int, metavar="N", default=[None], help=text)
     text = f"gallery images searched; default: {Settings().k_gallery}"
     parser.add_argument("-K", type=int, metavar="N", default=Settings().k_gallery, dest="k_gallery", help=text)
     text = f"nearest pixels to average over; default: {Settings().kappa}"
@@ -169,12 +181,15 @@ def _options() -> argparse.Namespace:
     for name in ("input_size", "frame_size", "gallery_images"):
         setattr(options, name, getattr(options, name) or [None])
     numbers = [*options.threads, options.k_gallery, options.kappa, options.runs, *filter(None, options.gallery_images)]
+    numbers += [*options.batch, *(depth for depth in options.depth if depth is not None)]
     if min(numbers) < 1 or options.warm_up < 0 or options.seconds < 0:
         parser.error(f"expected numbers of 1 or more, got {min(*numbers, options.warm_up, options.seconds)}")
     if any(min(sides) < LEAST_SIDE for sides in options.input_size if sides is not None):
         parser.error(f"--input: expected sides of {LEAST_SIDE} or more, got {options.input_size}")
     if any(count == 1 for count in options.gallery_images):
         parser.error("--gallery: expected 2 or more, since thresholds come from leaving one out, got 1")
+    if any(depth is not None and depth > DEEPEST for depth in options.depth):
+        parser.error(f"--depth: expected at most {DEEPEST}, got {max(filter(None, options.depth))}")
     command.check_files(parser, options.json)
     return options
 

@@ -6,12 +6,14 @@ Whether a knob costs accuracy isn't known here: ``spadeline eval`` tells.
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from .detector import Detector, Frame
+from .errors import InputError
 from .images import as_rgb, place
 from .scoring import Scorer
 from .settings import Settings
@@ -19,50 +21,79 @@ from .settings import Settings
 TRIED_FRAMES, TRIED_TURNS = 4, 3  # of each setting
 WORTH_A_WORD = 0.15  # share of a frame's time: below it, a stage isn't what limits
 LONG_TAIL = 1.3  # p99 over p50
+LEAST_GAIN = 0.05  # of the matcher's time: less is within the spread of some turns
+PROCESSORS = ("CPUExecutionProvider", "OpenVINOExecutionProvider")
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2")
+SIDE_STEP = 32  # spadeline export takes multiples of it
 BY_FRAMES = 0.8  # of p99: a frame whose own median comes so near is what makes the tail
 
 
 def measure_knobs(detector: Detector, frames: Sequence[Frame]) -> list[dict[str, Any]]:
-    """Match the frames with half of the gallery, and within a window, beside the recipe's own settings.
+    """Match some frames with half of the gallery, within a window, and to the nearest pixel alone, beside what is set.
 
     Returns
     -------
     list of dict
         setting, value, now (the recipe's value), match_p50_s, match_now_p50_s: medians of the matcher's time, taken in
-        turns. Empty on a GPU, where a second gallery may not fit.
+        turns. A setting that the recipe's others rule out, such as half of a gallery that kappa needs, is left out.
+        Empty on a GPU, where a second gallery may not fit.
     """
     recipe = detector.recipe
     if detector.info["matcher_device"] != "cpu":
         return []
-    settings, threads = recipe.settings, detector.info["threads"]
-    others: list[tuple[str, int, Settings]] = []
-    if (k := min(settings.k_gallery, len(recipe.images))) > 1:
-        others.append(("k_gallery", k // 2, replace(settings, k_gallery=k // 2)))
-    if settings.window is None:
-        others.append(("window", 1, replace(settings, window=1)))
-    tried = [settings, *(changed for _, _, changed in others)]
-    scorers = [Scorer(replace(recipe, settings=changed), threads=threads) for changed in tried]
-    taken: list[list[float]] = [[] for _ in scorers]
-    for frame in frames[:TRIED_FRAMES]:
-        image, _ = place(as_rgb(frame), recipe.input_size, framing=settings.framing)
-        features = detector.extractor.extract(image[None])
-        levels = [level[0] for level in features.levels]
-        for turn in range(1 + TRIED_TURNS):
-            for scorer, seconds in zip(scorers, taken, strict=True):
-                match_s = scorer.score(levels, features.embedding[0]).timings_s["match"]
-                if turn:  # the first one makes the matcher's workspaces
-                    seconds.append(match_s)
-    now_s, *others_s = (statistics.median(seconds) for seconds in taken)
+    now, threads = recipe.settings, detector.info["threads"]
+    others = _worth_trying(now, len(recipe.images))
+    now_s, *others_s = _match_times(detector, frames, [now, *(changed for _, _, changed in others)], threads)
     return [
         {
             "setting": setting,
             "value": value,
-            "now": getattr(settings, setting),
-            "match_p50_s": match_s,
-            "match_now_p50_s": now_s,
+            "now": getattr(now, setting),
+            "match_p50_s": statistics.median(match_s),
+            "match_now_p50_s": statistics.median(now_s),
         }
         for (setting, value, _), match_s in zip(others, others_s, strict=True)
+        if match_s
     ]
+
+
+def _worth_trying(settings: Settings, images: int) -> list[tuple[str, int, Settings]]:
+    tried = []
+    if (k := min(settings.k_gallery, images)) > 1:
+        tried.append(("k_gallery", k // 2, replace(settings, k_gallery=k // 2)))
+    if settings.window is None:
+        tried.append(("window", 1, replace(settings, window=1)))
+    if settings.kappa > 1:
+        tried.append(("kappa", 1, replace(settings, kappa=1)))
+    return tried
+
+
+def _match_times(
+    detector: Detector, frames: Sequence[Frame], tried: Sequence[Settings], threads: int
+) -> list[list[float]]:
+    """Return the matcher's seconds with each of the settings, the recipe's own first; none if one is ruled out."""
+    recipe = detector.recipe
+    scorers = [Scorer(replace(recipe, settings=settings), threads=threads) for settings in tried]
+    taken: list[list[float]] = [[] for _ in scorers]
+    possible = set(range(len(scorers)))
+    count = min(len(frames), TRIED_FRAMES)
+    for frame in (frames[index * len(frames) // count] for index in range(count)):  # folders differ by what they show
+        image, _ = place(as_rgb(frame), recipe.input_size, framing=recipe.settings.framing)
+        features = detector.extractor.extract(image[None])
+        levels = [level[0] for level in features.levels]
+        for turn in range(1 + TRIED_TURNS):
+            for index in sorted(possible):
+                try:
+                    scores = scorers[index].score(levels, features.embedding[0])
+                except InputError:
+                    if index == 0:
+                        raise
+                    possible.discard(index)
+                    taken[index].clear()
+                    continue
+                if turn:  # the first one makes the matcher's workspaces
+                    taken[index].append(scores.timings_s["match"])
+    return taken
 
 
 def advise(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -99,17 +130,36 @@ def _on_prepare(document: Mapping[str, Any]) -> list[str]:
 
 def _on_extract(document: Mapping[str, Any]) -> list[str]:
     recipe, detector = document["recipe"], document["detector"]
-    on_processor = detector["extractor"] == "CPUExecutionProvider"
+    on_processor = detector["extractor"] in PROCESSORS
     knobs = []
     if on_processor and recipe["precision"] == "float32":
-        knobs.append("export in int8 (spadeline export --precision int8 --calibrate FOLDER, then fit anew)")
+        knobs.append(_int8(document))
     if recipe["backbone"] != "resnet18":
-        knobs.append("take a smaller backbone (spadeline export --backbone resnet18)")
-    rows, columns = recipe["input_size"]
-    knobs.append(f"take a smaller input than {rows} x {columns} (spadeline export --input-size HxW)")
-    if on_processor:
-        knobs.append("run it on a GPU (pip install 'spadeline[gpu]')")
-    return ["The backbone: " + "; ".join(knobs) + ". Each needs a new recipe: let spadeline eval compare them."]
+        knobs.append("take a smaller backbone: spadeline export resnet18.onnx --backbone resnet18")
+    knobs.append(_smaller_input(recipe))
+    text = "; ".join(knobs)
+    text = f"{text[0].upper()}{text[1:]}. Each needs a new recipe: let spadeline eval compare them."
+    return [text + " Or run it on a GPU: pip install 'spadeline[gpu]'." if on_processor else text]
+
+
+def _int8(document: Mapping[str, Any]) -> str:
+    """Return the command that quantizes the recipe's own extractor, and whether this processor is made for that."""
+    recipe = document["recipe"]
+    framing = "" if recipe["settings"]["framing"] == "whole" else f" --framing {recipe['settings']['framing']}"
+    command = (
+        f"spadeline export int8.onnx --from {shlex.quote(recipe['extractor'])} --precision int8 "
+        f"--calibrate FOLDER{framing}, FOLDER being your normal images"
+    )
+    if any("vnni" in name for name in document["environment"]["instruction_sets"]):
+        return f"take 8-bit integers: {command}"
+    return f"try 8-bit integers, which may be no faster here, since this processor has no VNNI instructions: {command}"
+
+
+def _smaller_input(recipe: Mapping[str, Any]) -> str:
+    rows, columns = (max(SIDE_STEP, side * 3 // 4 // SIDE_STEP * SIDE_STEP) for side in recipe["input_size"])
+    backbone = f"--backbone {recipe['backbone']} " if recipe["backbone"] in BACKBONES else ""
+    command = f"spadeline export small.onnx {backbone}--input-size {rows}x{columns}"
+    return "take a smaller input than {} x {}: {}".format(*recipe["input_size"], command)
 
 
 def _on_retrieve(document: Mapping[str, Any]) -> list[str]:
@@ -122,18 +172,21 @@ def _on_match(document: Mapping[str, Any]) -> list[str]:
     settings = recipe["settings"]
     if settings["upsampling"] == "bilinear":
         return ["Bilinear upsampling takes the dense path: --upsampling nearest is tens of times as fast."]
-    if not recipe["codes"]:
+    if not recipe["codes"] and recipe["can_have_codes"]:
         return ["The recipe has no codes, so every pair is computed: spadeline codes makes them."]
     texts = []
-    for knob in document["knobs"]:
-        if knob["match_p50_s"] < knob["match_now_p50_s"]:
+    for knob in sorted(document["knobs"], key=lambda knob: float(knob["match_p50_s"])):
+        if knob["match_p50_s"] <= (1 - LEAST_GAIN) * knob["match_now_p50_s"]:
             remark = " (for parts in a fixed position)" if knob["setting"] == "window" else ""
             texts.append(
                 f"--{knob['setting'].replace('_', '-')} {knob['value']}{remark}: the matcher took "
                 f"{1e3 * knob['match_p50_s']:.1f} ms instead of {1e3 * knob['match_now_p50_s']:.1f} on these frames. "
                 "spadeline calibrate sets it, from what is stored."
             )
-    return texts or ["The matcher: fewer gallery images or more processors."]
+    if texts:
+        return texts
+    on_gpu = document["detector"]["matcher_device"] == "cuda"
+    return ["The matcher: fewer gallery images, --k-gallery" + ("." if on_gpu else ", or more processors.")]
 
 
 def _on_map(document: Mapping[str, Any]) -> list[str]:

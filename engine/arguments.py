@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from .fitting import DEFAULT_RATE
 from .images import Framing
 from .session import Device
 from .settings import Distance, LabelRule, Settings, Storage, Upsampling
@@ -46,7 +47,7 @@ def _making(commands: Commands) -> None:
         "--ignore", type=Path, metavar="MASK", help="an image of what is never scored, such as a fixture; black: scored"
     )
     fit_.add_argument("--storage", choices=get_args(Storage), help="number type of the stored gallery")
-    _score_options(fit_)
+    _score_options(fit_, rate=DEFAULT_RATE, rate_default="0.01")
     _run_options(fit_, device=True)
 
 
@@ -89,7 +90,7 @@ def _keeping(commands: Commands) -> None:
         "calibrate", help="change settings and make the thresholds anew, from the stored features"
     )
     calibrate_.add_argument("recipe", type=Path)
-    _score_options(calibrate_)
+    _score_options(calibrate_, rate=None, rate_default="as its thresholds were made")
     _run_options(calibrate_, device=False)
 
     add_ = commands.add_parser("add", help="add normal images, to end a false alarm without a refit")
@@ -152,14 +153,13 @@ def _using(commands: Commands) -> None:
 
     demo = commands.add_parser("demo", help="fit and evaluate on solar cells, from PyPI alone")
     demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="where everything is written")
-    demo.add_argument("--threads", type=int, help="default: all processors that it may use")
+    _run_options(demo, device=False)
 
 
-def _score_options(parser: argparse.ArgumentParser) -> None:
+def _score_options(parser: argparse.ArgumentParser, *, rate: float | None, rate_default: str) -> None:
     defaults = Settings()
-    parser.add_argument(
-        "--false-alarm-rate", type=float, default=0.01, help="wanted share of normal images above a threshold"
-    )
+    text = f"wanted share of normal images called anomalous ({rate_default})"
+    parser.add_argument("--false-alarm-rate", type=float, default=rate, metavar="RATE", help=text)
     parser.add_argument("--k-score", type=int, help=f"images averaged into the image score ({defaults.k_score})")
     parser.add_argument("--k-gallery", type=int, help=f"images whose pixels are searched ({defaults.k_gallery})")
     parser.add_argument("--kappa", type=int, help=f"pixels averaged into a pixel's score ({defaults.kappa})")

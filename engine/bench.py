@@ -18,6 +18,7 @@ import numpy as np
 
 from .advice import advise, measure_knobs
 from .checks import check_integer, check_number
+from .derived import can_have_codes
 from .detector import Detector, Frame
 from .environment import environment
 from .fitting import named_images
@@ -25,6 +26,7 @@ from .images import as_rgb, place, read_image
 from .latency import measure_latency, measure_throughput
 from .session import Device
 from .start import measure_start
+from .verdict import judge
 
 MOST_FRAMES = 64  # that lie in memory at once
 DRAWN_FRAMES, DRAWN_SIDE = 8, 1024  # where none are given
@@ -72,7 +74,8 @@ def bench(
     -------
     dict
         Fit for JSON: recipe, detector, frames, latency (from the camera's frame, and from one that has the extractor's
-        size), throughput, start, knobs (what others settings would change), advice; see ``benchmarks/README.md``.
+        size), throughput, start, knobs (what other settings would change), verdict (see :func:`.verdict.judge`),
+        advice; see ``benchmarks/README.md``.
 
     Raises
     ------
@@ -107,11 +110,12 @@ def bench(
     document: dict[str, Any] = {
         "benchmark": "bench",
         "environment": environment(detector.info["threads"]),
-        "recipe": describe(detector),
+        "recipe": describe(detector) | {"extractor": str(detector.recipe.extractor_path)},
         "detector": {},
         "frames": {
             "count": len(frames),
-            "source": "drawn" if images is None else Path(images).name,
+            "drawn": images is None,
+            "source": "drawn" if images is None else Path(images).resolve().name,
             "names": names,
             "sizes": sorted({frame.shape[:2] for frame in frames}),
         },
@@ -124,7 +128,7 @@ def bench(
     recipe = detector.recipe
     del detector  # on a GPU it holds the memory that the processes to be started are measured with
     document["start"] = measure_start(recipe, frames[0], how)
-    return document | {"advice": advise(document)}
+    return document | {"verdict": judge(document), "advice": advise(document)}
 
 
 def describe(detector: Detector) -> dict[str, Any]:
@@ -137,6 +141,7 @@ def describe(detector: Detector) -> dict[str, Any]:
         "backbone": detector.info["backbone"],
         "precision": detector.info["precision"],
         "codes": recipe.codes is not None,
+        "can_have_codes": can_have_codes(recipe.geometry),
         "settings": asdict(recipe.settings),
     }
 

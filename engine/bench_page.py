@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .page import Cell, Chart, Section, Table, plain, write_page
-from .speed_charts import STAGES, bar_chart, duration, latency_chart, stage_chart, three_digits
+from .speed_charts import STAGES, bar_chart, latency_chart, stage_chart
+from .verdict import verdict
 
 PERCENTILES = ("p50_s", "p95_s", "p99_s", "p99.9_s", "max_s")
 _DRAWN = (
@@ -42,32 +43,8 @@ def write_bench_page(path: str | os.PathLike[str], document: Mapping[str, Any]) 
         lead=verdict(document),
         sections=bench_sections(document),
         environment=document["environment"],
-        notices=[_DRAWN] if document["frames"]["source"] == "drawn" else [],
+        notices=[_DRAWN] if document["frames"]["drawn"] else [],
     )
-
-
-def verdict(document: Mapping[str, Any]) -> str:
-    """Say whether the takt is met and by what margin; without a takt, what takt would be."""
-    latency, takt_s = document["latency"][0], document.get("takt_s")
-    runs = f"{latency['runs']:,} runs"
-    if latency["p99_s"] is None:
-        taken, who = latency["max_s"], f"the slowest of {runs}"
-    else:
-        taken, who = latency["p99_s"], f"all but 1 % of {runs}"
-    median = duration(latency["p50_s"])
-    if takt_s is None:
-        return (
-            f"From the camera's frame to the result: {median} (median); {who} took at most {duration(taken)}. "
-            f"A takt of that or more is met; --takt SECONDS judges yours."
-        )
-    if taken <= takt_s:
-        spare = f"{100 * (1 - taken / takt_s):.0f} % of it to spare"
-        return (
-            f"The takt of {duration(takt_s)} is met: {who} took at most {duration(taken)}, {spare} (median {median})."
-        )
-    within = " The median is within it: look at what makes the slow ones slow." if latency["p50_s"] <= takt_s else ""
-    over = f"{three_digits(taken / takt_s)} times the takt (median {median})"
-    return f"The takt of {duration(takt_s)} is missed: {who} took up to {duration(taken)}, {over}.{within}"
 
 
 def bench_sections(document: Mapping[str, Any]) -> list[Section]:
@@ -119,16 +96,25 @@ def throughput_parts(ways: Sequence[Mapping[str, Any]]) -> list[Table | Chart]:
     """Return a chart and a table of frames a second by each way to feed them."""
     by_way = {way_name(way): way["frames_per_s"] for way in ways}
     rows = [
-        (way["mode"], way.get("batch"), _split(way.get("split")), way["threads"], way["frames_per_s"]) for way in ways
+        (
+            way["mode"],
+            way.get("batch"),
+            _split(way.get("split")),
+            way.get("depth"),
+            way["threads"],
+            way["frames_per_s"],
+        )
+        for way in ways
     ]
-    head = ("mode", "batch", "workers x threads", "threads", "frames/s")
+    head = ("mode", "batch", "workers x threads", "depth", "threads", "frames/s")
     chart = bar_chart(by_way, label="Frames a second", unit="frames a second")
     return [Chart("Frames a second", chart), _without_empty_columns(Table("Throughput", head, rows))]
 
 
 def way_name(way: Mapping[str, Any]) -> str:
     """Return a name for a way to feed frames."""
-    return f"{way['mode']}, batch {way['batch']}" if way.get("batch") else str(way["mode"])
+    parts = [f"{name} {way[name]}" for name in ("batch", "depth") if way.get(name)]
+    return ", ".join([str(way["mode"]), *parts])
 
 
 def start_table(starts: Mapping[str, Mapping[str, Any]]) -> Table:

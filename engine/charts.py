@@ -40,18 +40,10 @@ def pro_chart(curve: Curve, limits: Sequence[float]) -> str:
     highest = max(limits)
 
     def draw(axes: Axes) -> None:
-        x, y = _thinned(curve, highest)
-        axes.plot(x, y, color=ACCENT)
+        axes.plot(*_thinned(curve, highest), color=ACCENT)
         for limit in limits:
-            axes.fill_between(
-                x,
-                y,
-                where=(x <= limit).tolist(),
-                color=ACCENT,
-                alpha=0.15,
-                linewidth=0,
-                label=f"to {limit}: {curve.area(limit):.3f}",
-            )
+            label = f"to {limit}: {curve.area(limit):.3f}"
+            axes.fill_between(*_thinned(curve, limit), color=ACCENT, alpha=0.15, linewidth=0, label=label)
         _rates(axes, "false positive rate (pixels)", "overlap per region")
         axes.set_xlim(0, highest)
 

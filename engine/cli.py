@@ -1,7 +1,8 @@
 """The command line: ``spadeline export | fit | predict | eval | …``. The only place that prints.
 
 Results go to standard output, progress and warnings to standard error. Exit codes: 0 done (predict: every image is
-normal), 1 predict found an anomalous image, 2 an error, in one sentence and without a traceback.
+normal), 1 predict found an anomalous image, 2 an error, in one sentence and without a traceback, or a
+fault of spadeline's own, with one.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import argparse
 import json
 import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
+from functools import partial
 from importlib import metadata
+from io import TextIOWrapper
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -43,6 +47,9 @@ NORMAL, ANOMALOUS, FAILED = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file may have a name that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     options = parse(arguments, version=metadata.version("spadeline"))
     options.typed = shlex.join(["spadeline", *(sys.argv[1:] if arguments is None else arguments)])
     try:
@@ -58,6 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         sys.stderr.close()
+        return FAILED
+    except OSError as error:  # such as a name that is too long for any file
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"spadeline: {text}", file=sys.stderr)
+        return FAILED
+    except Exception:  # noqa: BLE001 - uncaught it would exit with 1, which means that an image is anomalous
+        traceback.print_exc()
         return FAILED
     return code
 
@@ -194,7 +208,7 @@ def _eval(options: argparse.Namespace) -> int:
         print(summary_table(summary))
     if options.html:
         normal_images = options.normal_images or training_folder(dataset.folder)
-        write_report(options.html, evaluation, title=dataset.folder.name, normal_images=normal_images)
+        write_report(options.html, evaluation, title=dataset.folder.resolve().name, normal_images=normal_images)
     return NORMAL
 
 
@@ -221,10 +235,15 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    said = sys.stderr if options.json else sys.stdout
     with _Progress() as progress:
-        outcome = run_demo(options.folder, threads=options.threads, on_progress=progress.show, say=progress.print)
-    print(summary_table(outcome.summary))
-    print(f"report: {outcome.report}")
+        say = partial(progress.print, file=said)
+        outcome = run_demo(options.folder, threads=options.threads, on_progress=progress.show, say=say)
+    if options.json:
+        _print_json({"report": str(outcome.report), "notices": outcome.notices, "summary": outcome.summary})
+    else:
+        print(summary_table(outcome.summary))
+        print(f"report: {outcome.report}")
     return NORMAL
 
 

@@ -35,10 +35,11 @@ RANDOM_NOTICE = (
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """What the demo found: the evaluation's summary and the report's path."""
+    """What the demo found: the evaluation's summary, the report's path, and what nobody should miss about them."""
 
     summary: dict[str, Any]
     report: Path
+    notices: tuple[str, ...]
 
 
 def run_demo(
@@ -95,7 +96,7 @@ def run_demo(
         normal_images=folder / "cells" / "train" / "good",
         notices=notices,
     )
-    return DemoOutcome(evaluation.summary(), report)
+    return DemoOutcome(evaluation.summary(), report, notices)
 
 
 def _export(path: Path) -> tuple[str, ...]:

@@ -30,15 +30,16 @@ _VARIABLES = {
     PANEL: "var(--panel)",
     ON_SERIES: "var(--on-series)",
 } | {color: f"var(--series-{number})" for number, color in enumerate(SERIES, start=1)}
-_FONT = "DejaVu Sans"  # the one that matplotlib brings along; it sets the widths, the page's own font is shown
+FONT = "DejaVu Sans"  # the one that matplotlib brings along; it sets the widths, the page's own font is shown
+FONT_SIZE = 9  # points
 _STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.family": _FONT,
-    "font.size": 9,
+    "font.family": FONT,
+    "font.size": FONT_SIZE,
     "grid.alpha": 0.25,
     "grid.color": MUTED,
     "grid.linewidth": 0.6,

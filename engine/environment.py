@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from . import _native
+
 PACKAGES = (
     "spadeline",
     "numpy",
@@ -31,8 +33,8 @@ def environment(threads: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        processor, cores, threads (the ones given), memory_bytes, system, versions (python and installed packages by
-        name), date (UTC, ISO 8601).
+        processor, cores, threads (the ones given), instruction_sets (the matcher's, best first), memory_bytes,
+        system, versions (python and installed packages by name), date (UTC, ISO 8601).
     """
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -42,6 +44,7 @@ def environment(threads: int) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": threads,
+        "instruction_sets": list(_native.instruction_sets()),
         "memory_bytes": memory_bytes(),
         "system": platform.platform(),
         "versions": versions,
@@ -55,6 +58,16 @@ def memory_bytes() -> int:
 
 
 def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    """Return the processor's name; on Arm, where Linux has none for it, the board's, or the architecture."""
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    board = " ".join(_lines("/proc/device-tree/model")).strip("\0 ")
+    return board or platform.processor() or platform.machine()
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from .calibration import Threshold
 from .dataset import Dataset, LabelledImage
+from .environment import environment
 from .errors import InputError
 from .images import Framing, Placement, as_rgb, place, read_image, read_mask
+from .latency import latency
 from .metrics import Curve, confusion, f1_max_tuned_on_test_labels, pixel_curves, roc
 from .recipe import Recipe
 from .result import Result
 from .settings import Calibration, ImageRecord
 
 PRO_LIMITS = (0.3, 0.05)  # false positive rates that published tables integrate to
-PERCENTILES = (50, 95, 99)
+TIMES = ("p50", "p95", "p99", "max")
 
 Score = Literal["image_score", "map_score"]
 SCORES: tuple[Score, ...] = ("image_score", "map_score")
@@ -113,6 +115,7 @@ def evaluate(
         recipe=detector.recipe,
         calibration=detector.recipe.calibration,
         info=dict(detector.info),
+        environment=environment(detector.info["threads"]),
     )
 
 
@@ -139,6 +142,8 @@ class Evaluation:
         Its thresholds.
     info
         The detector's account of what ran where.
+    environment
+        The machine and the versions: see :func:`.environment.environment`.
     """
 
     dataset: Dataset
@@ -146,6 +151,7 @@ class Evaluation:
     recipe: Recipe
     calibration: Calibration
     info: Mapping[str, Any]
+    environment: Mapping[str, Any]
 
     @cached_property
     def labels(self) -> NDArray[np.bool_]:
@@ -214,6 +220,7 @@ class Evaluation:
                 "theta": _threshold(self.calibration.theta),
             },
             "info": dict(self.info),
+            "environment": dict(self.environment),
         }
 
     def _figures(self) -> dict[str, float | dict[str, float] | Missing]:
@@ -261,14 +268,13 @@ class Evaluation:
             }
         return kinds
 
-    def _timings(self) -> dict[str, dict[str, float]]:
-        """Percentiles of each stage's seconds, in the stages' order."""
+    def _timings(self) -> dict[str, dict[str, float | None]]:
+        """Percentiles of each stage's seconds, in the stages' order; None where too few images lie above one."""
         timings = {}
         for stage in self.outcomes[0].timings_s:
             seconds = [outcome.timings_s[stage] for outcome in self.outcomes]
-            percentiles = np.percentile(seconds, PERCENTILES).tolist()
-            timings[stage] = {f"p{p}": value for p, value in zip(PERCENTILES, percentiles, strict=True)}
-            timings[stage]["max"] = max(seconds)
+            figures = latency(seconds)
+            timings[stage] = {name: figures[f"{name}_s"] for name in TIMES}
         return timings
 
 
@@ -302,7 +308,9 @@ def true_regions(
 ) -> NDArray[np.int32] | None:
     """Return where a test image is anomalous, in the geometry of its anomaly map.
 
-    Regions are the mask's own, 8-connected ones: at the map's size a crack may fall apart.
+    Regions are the mask's own, 8-connected ones: at the map's size a crack may fall apart. One so small that it lies
+    under no map pixel's centre gets the map pixel that its centroid lies in, unless another region has that; one
+    outside of what the framing shows gets none.
 
     Parameters
     ----------
@@ -329,8 +337,14 @@ def true_regions(
         return None if image.label else np.zeros(size, np.int32)
     _, placement = place(as_rgb(frame), size, framing=framing)
     mask = read_mask(image.mask_path, frame_size=(frame.shape[0], frame.shape[1]))
-    regions = np.asarray(cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[1], np.int32)
-    return _placed(regions, size, placement)
+    _, regions, _, centroids = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    placed = _placed(np.asarray(regions, np.int32), size, placement)
+    for number in np.setdiff1d(np.arange(1, len(centroids)), placed):
+        column, row = centroids[number]
+        y, x = (int(np.floor(place_ + 0.5)) for place_ in placement.to_input(row, column))
+        if 0 <= y < size[0] and 0 <= x < size[1] and placed[y, x] == 0:
+            placed[y, x] = number
+    return placed
 
 
 def _placed(regions: NDArray[np.int32], size: tuple[int, int], placement: Placement) -> NDArray[np.int32]:

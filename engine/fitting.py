@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +31,11 @@ from .session import Device
 # Called with a stage's name, what is done and what there is to do.
 Progress = Callable[[str, int, int], None]
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+DEFAULT_RATE = 0.01
 Mask = str | os.PathLike[str] | NDArray[np.bool_] | NDArray[np.uint8]
+
+NO_NORMAL_ONES = ("abnormal", "test", "ground_truth")  # folders of a data set
+MOST_NAMED = 5  # images in a warning
 
 
 def fit(
@@ -39,7 +45,7 @@ def fit(
     extractor: str | os.PathLike[str],
     settings: Settings | None = None,
     ignore: Mask | None = None,
-    false_alarm_rate: float = 0.01,
+    false_alarm_rate: float = DEFAULT_RATE,
     held_out: float = 0.0,
     device: Device = "auto",
     threads: int | None = None,
@@ -52,7 +58,8 @@ def fit(
     ----------
     source
         A folder of normal images (searched below, too), or the images' paths. Of a data set's folder, train/good alone
-        is taken; one with abnormal images and no train/good is refused.
+        is taken; any other with a folder abnormal, test or ground_truth somewhere below is refused. Exact copies of an
+        image are left out with a warning: left out of its own comparison, an image would still find its copy.
     folder
         The recipe to write.
     extractor
@@ -65,7 +72,8 @@ def fit(
         is placed as a frame of that size is. A pixel of the extractor's input is ignored if any part of it is. The
         image score still sees the whole frame, and features see beyond the mask's edge: draw it with some room.
     false_alarm_rate
-        Wanted share of normal frames above each threshold.
+        Wanted share of normal frames called anomalous, at most. Each threshold is made at it; with the label rule
+        "either" at half of it, since a frame may be above one or the other.
     held_out
         Share of the images to keep out of the gallery and take the thresholds from; 0: leave-one-out.
     device, threads
@@ -83,13 +91,13 @@ def fit(
     Raises
     ------
     InputError
-        Fewer than two images, an image that can't be read, a mask that leaves nothing to score, or a bad option; no
-        recipe is written.
+        Fewer than two different images, an image that can't be read, a mask that leaves nothing to score, or a bad
+        option; no recipe is written.
     ExtractorError, RecipeError, OutputError, DependencyError
         As :class:`Extractor` and :func:`create_recipe` raise them.
     """
     settings = settings or Settings()
-    named = named_images(_normal_only(source))
+    named = _without_copies(named_images(_normal_only(source)))
     if len(named) < 2:
         raise InputError(f"{source}: expected at least 2 normal images, to hold one against the other, got 1")
     threshold([0.0], false_alarm_rate=false_alarm_rate)  # a bad rate is known before the work
@@ -143,18 +151,22 @@ def add(
 def calibrate(
     folder: str | os.PathLike[str],
     *,
-    false_alarm_rate: float = 0.01,
+    false_alarm_rate: float | None = None,
     changes: Mapping[str, Any] | None = None,
     threads: int | None = None,
     on_progress: Progress | None = None,
 ) -> Recipe:
     """Make a recipe's thresholds anew, leave-one-out, from its stored features; no image is needed.
 
+    Images of which the recipe holds exact copies give no score, with a warning: a copy would always be found.
+
     Parameters
     ----------
     folder
         The recipe.
-    false_alarm_rate, threads, on_progress
+    false_alarm_rate
+        As for :func:`fit`; None: the one that the recipe's thresholds were made at, or 0.01 if it has none.
+    threads, on_progress
         As for :func:`fit`.
     changes
         Settings to change along with the thresholds, by name: all but framing and storage, which are built into the
@@ -163,13 +175,15 @@ def calibrate(
     Raises
     ------
     InputError
-        A rate outside (0, 1), or a recipe of one image.
+        A rate outside (0, 1), a recipe of one image, or one of copies alone.
     RecipeError, OutputError, DependencyError
         As :func:`set_calibration` and :class:`Scorer` raise them; a RecipeError, too, where images came or went
         meanwhile.
     """
-    threshold([0.0], false_alarm_rate=false_alarm_rate)
     recipe = Recipe.load(folder)
+    if false_alarm_rate is None:
+        false_alarm_rate = _rate_asked_for(recipe)
+    threshold([0.0], false_alarm_rate=false_alarm_rate)
     recipe = recipe.with_settings(replace(recipe.settings, **(changes or {})))
     calibration = _calibrate(recipe, None, 0, false_alarm_rate, threads, on_progress)
     return set_calibration(folder, calibration, settings=recipe.settings, generation=recipe.generation)
@@ -199,12 +213,58 @@ def _normal_only(source: Source) -> Source:
     """Keep the test images of a data set's folder out of the gallery: their defects would become normal."""
     if not isinstance(source, str | os.PathLike):
         return source
-    if good := training_folder(source):
-        return good
-    for name in ("abnormal", "test", "ground_truth"):
-        if (Path(source) / name).is_dir():
-            raise InputError(f"{source}: expected normal images only, got a folder with {name}; fit on the normal ones")
+    source = training_folder(source) or source
+    if not Path(source).is_dir():
+        return source
+    for name, path in named_images(source):
+        if folder := next((part for part in Path(name).parts[:-1] if part in NO_NORMAL_ONES), None):
+            raise InputError(
+                f"{source}: expected normal images only, got a folder with {folder} ({path}); give the folder that "
+                "holds normal images alone, such as a class's train/good"
+            )
     return source
+
+
+def _without_copies(named: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """Leave out files that equal an earlier one byte by byte, and warn."""
+    first: dict[tuple[int, str], str] = {}
+    kept, copies = [], []
+    sizes = [_file_size(path) for _, path in named]
+    of_size = Counter(sizes)
+    for (name, path), size in zip(named, sizes, strict=True):
+        original = name
+        if size is not None and of_size[size] > 1:  # only these can be equal: the others needn't be read here
+            original = first.setdefault((size, hashlib.sha256(path.read_bytes()).hexdigest()), name)
+        if original == name:
+            kept.append((name, path))
+        else:
+            copies.append(f"{name} of {original}")
+    if copies:
+        text = f"{len(copies)} of {len(named)} images are exact copies and left out: {_some(copies)}"
+        warnings.warn(text, UserWarning, stacklevel=3)
+    return kept
+
+
+def _file_size(path: Path) -> int | None:
+    """Return a file's bytes; None where it can't be read: whoever reads the image says so."""
+    return path.stat().st_size if path.is_file() and os.access(path, os.R_OK) else None
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:MOST_NAMED]) + (", …" if len(texts) > MOST_NAMED else "")
+
+
+def _rate_asked_for(recipe: Recipe) -> float:
+    """Return the false-alarm rate that a recipe's thresholds were made at, of a frame: see :func:`_rate_of_each`."""
+    if recipe.calibration is None:
+        return DEFAULT_RATE
+    rate = recipe.calibration.theta.false_alarm_rate
+    return 2 * rate if recipe.settings.label_rule == "either" else rate
+
+
+def _rate_of_each(settings: Settings, false_alarm_rate: float) -> float:
+    """Return the rate of each threshold: where either one makes a frame anomalous, their rates add up at the most."""
+    return false_alarm_rate / 2 if settings.label_rule == "either" else false_alarm_rate
 
 
 def _split(named: list[tuple[str, Path]], held_out: float) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
@@ -268,23 +328,41 @@ def _calibrate(
         raise InputError(f"{recipe.folder}: expected at least 2 images for leave-one-out thresholds, got 1")
     warn_of_clamping(recipe)
     scorer = Scorer(recipe, threads=threads)
-    total = held_count or len(recipe.images)
+    single = _without_copy(recipe) if held is None else []
+    total = held_count or len(single)
 
     def score(features: Features, exclude: int | None) -> Scores:
         return scorer.score([level[0] for level in features.levels], features.embedding[0], exclude=exclude)
 
-    features = held if held is not None else (recipe.features(index) for index in range(total))
+    scored = (
+        (score(recipe.features(index), index) for index in single)
+        if held is None
+        else (score(image, None) for image in held)
+    )
     image_scores, map_scores = [], []
-    for index, image in enumerate(features):
-        scores = score(image, index if held is None else None)
+    for index, scores in enumerate(scored):
         image_scores.append(scores.image_score)
         map_scores.append(scores.map_score)
         if on_progress:
             on_progress("calibrate", index + 1, total)
+    each = _rate_of_each(recipe.settings, false_alarm_rate)
     return Calibration(
-        tau=threshold(image_scores, false_alarm_rate=false_alarm_rate),
-        theta=threshold(map_scores, false_alarm_rate=false_alarm_rate),
+        tau=threshold(image_scores, false_alarm_rate=each),
+        theta=threshold(map_scores, false_alarm_rate=each),
         method="leave-one-out" if held is None else "held-out",
         image_scores=tuple(image_scores),
         map_scores=tuple(map_scores),
     )
+
+
+def _without_copy(recipe: Recipe) -> list[int]:
+    """Return the images of which the recipe holds no exact copy; warn of the others."""
+    count = Counter(image.sha256 for image in recipe.images)
+    count[None] = 0  # of no file
+    copied = [image.name for image in recipe.images if count[image.sha256] > 1]
+    if len(copied) == len(recipe.images):
+        raise InputError(f"{recipe.folder}: expected images without exact copies for thresholds, got copies alone")
+    if copied:
+        text = f"{len(copied)} of {len(recipe.images)} images are exact copies of each other and give no thresholds: "
+        warnings.warn(text + f"{_some(copied)}; spadeline remove takes images out", UserWarning, stacklevel=3)
+    return [index for index, image in enumerate(recipe.images) if count[image.sha256] <= 1]

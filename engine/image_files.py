@@ -65,7 +65,9 @@ def inspect_files(
 
 
 def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], folder: Path) -> dict[Path, Path]:
-    """Return where each image's overlay goes: by its name, below its folder's name; two images never share one.
+    """Return where each image's overlay goes: by its name, below its folder's name.
+
+    Two images never share one, and none takes an image's place.
 
     Parameters
     ----------
@@ -75,7 +77,7 @@ def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], fo
     Raises
     ------
     InputError
-        Two images would share one.
+        Two images would share one, or one would replace an image.
     """
     overlays: dict[Path, Path] = {}
     taken: dict[Path, Path] = {}
@@ -87,6 +89,10 @@ def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], fo
                 raise InputError(
                     f"overlays: expected a name for each image, got {overlays[path]} for {other} and {path}"
                 )
+    images = {path.resolve() for _, named in sources for _, path in named}
+    for path, overlay in overlays.items():
+        if overlay.resolve() in images:
+            raise InputError(f"overlays: expected another folder than the images', got {overlay} for {path}: an image")
     return overlays
 
 

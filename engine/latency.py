@@ -5,6 +5,8 @@ Frames take turns, so that none is favoured by a warm cache; nothing is timed be
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -137,43 +139,62 @@ def measure_latency(
 
 
 def measure_throughput(
-    detector: Detector, frames: Sequence[Frame], alone: Runs, *, seconds: float
+    detector: Detector,
+    frames: Sequence[Frame],
+    alone: Runs,
+    *,
+    seconds: float,
+    batches: Sequence[int] = (BATCH,),
+    depths: Sequence[int | None] = (None,),
 ) -> list[dict[str, Any]]:
     """Measure frames a second of ``predict`` in a loop, ``predict_batch`` and ``stream``.
 
     Parameters
     ----------
     frames
-        Taken in turns. The detector warms up on them first: see :meth:`.Detector.warm_up`.
+        Taken in turns by each way, all of them: they differ in the time that they take. The detector warms up on them
+        first: see :meth:`.Detector.warm_up`.
     alone
         The loop, which has been timed before.
     seconds
-        That the other two take together, about.
+        That one size of batches and one depth take together, about.
+    batches
+        Sizes of a batch.
+    depths
+        Of the stream: see :meth:`.Detector.stream`.
 
     Returns
     -------
     list of dict
-        mode, batch, split (the stream's, see :attr:`.Detector.info`), threads, frames_per_s.
+        mode, batch, depth, split (the stream's, see :attr:`.Detector.info`), threads, frames_per_s.
     """
     detector.warm_up(frames)
-    batch = [frames[index % len(frames)] for index in range(BATCH)]
-    detector.predict_batch(batch)
-    start = time.perf_counter()
-    inspected = sum(len(detector.predict_batch(batch)) for _ in _until(10**9, 1, seconds / 2))
-    batched = inspected / (time.perf_counter() - start)
-    start = time.perf_counter()
-    turns = (frames[done % len(frames)] for done in _until(10**9, len(frames), seconds / 2))
-    streamed = sum(1 for _ in detector.stream(turns)) / (time.perf_counter() - start)
-    threads = detector.info["threads"]
-    looped = len(alone.seconds) / sum(alone.seconds)
-    return [
-        {"mode": mode, "batch": size, "split": split, "threads": threads, "frames_per_s": rate}
-        for mode, size, split, rate in (
-            ("predict", None, None, looped),
-            ("predict_batch", BATCH, None, batched),
-            ("stream", None, detector.info["split"], streamed),
-        )
+    ways: list[dict[str, Any]] = [
+        {"mode": "predict", "batch": None, "depth": None, "split": None}
+        | {"frames_per_s": len(alone.seconds) / sum(alone.seconds)}
     ]
+    for batch in batches:
+        detector.predict_batch([frames[index % len(frames)] for index in range(batch)])
+        rate = _batched_per_s(detector, frames, batch, seconds / 2)
+        ways.append({"mode": "predict_batch", "batch": batch, "depth": None, "split": None, "frames_per_s": rate})
+    for depth in depths:
+        start = time.perf_counter()
+        turns = (frames[done % len(frames)] for done in _until(10**9, len(frames), seconds / 2))
+        rate = sum(1 for _ in detector.stream(turns, depth=depth)) / (time.perf_counter() - start)
+        split = detector.info["split"]
+        ways.append({"mode": "stream", "batch": None, "depth": depth, "split": split, "frames_per_s": rate})
+    return [way | {"threads": detector.info["threads"]} for way in ways]
+
+
+def _batched_per_s(detector: Detector, frames: Sequence[Frame], batch: int, seconds: float) -> float:
+    """Inspect batches that go round through all frames, once at the least."""
+    turns = itertools.cycle(frames)
+    start = time.perf_counter()
+    inspected = sum(
+        len(detector.predict_batch(list(itertools.islice(turns, batch))))
+        for _ in _until(10**9, math.ceil(len(frames) / batch), seconds)
+    )
+    return inspected / (time.perf_counter() - start)
 
 
 def _until(most: int, least: int, seconds: float) -> Iterator[int]:

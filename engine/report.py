@@ -25,7 +25,7 @@ from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
 from .files import replace_file
 from .heatmap import overlay
 from .images import Placement, as_rgb, place, read_image, read_mask
-from .page import plain, render
+from .page import environment_table, plain, render
 from .settings import ImageRecord
 
 MOST_CASES = 8  # wrong verdicts that are shown of each sort
@@ -74,6 +74,7 @@ def write_report(
         notices=notices,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         summary=evaluation.summary(),
+        environment={row[0]: row[1] for row in environment_table(evaluation.environment).rows},
         charts=_charts(evaluation),
         false_alarms=[_case(evaluation, outcome, folder) for outcome in _worst(evaluation, abnormal=False)],
         misses=[_case(evaluation, outcome, folder) for outcome in _worst(evaluation, abnormal=True)],
@@ -218,5 +219,5 @@ def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f}"
+def _milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * 1e3:.1f}"

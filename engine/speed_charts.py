@@ -7,12 +7,13 @@ beside what they belong to: no chart needs its colours to be told apart. Nothing
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .drawing import INK, MUTED, ON_SERIES, PANEL, SERIES, draw_svg, printable
+from .drawing import FONT, FONT_SIZE, INK, MUTED, ON_SERIES, PANEL, SERIES, draw_svg, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,10 @@ _DASHES = ("-", "--", "-.", ":")
 _MARKERS = "osD^vP"
 _LOG_FROM = 20  # largest to smallest: from here on an even scale would hide the small ones
 _GAP = 0.075  # share of the axis between two names, one above the other
+_ROW_POINTS = 72 * (_WIDTH_INCHES - 0.2)  # width of rows' axes, which have nothing beside them
+_SCATTER_INCHES = 2.9  # height of a scatter with its axes' texts, without the legend
+_SCATTER_POINTS = (72 * (_WIDTH_INCHES - 0.9), 72 * (_SCATTER_INCHES - 0.7))  # of its axes, about
+_APART_POINTS = 11  # a number's centre from other numbers and from points
 
 
 def three_digits(value: float) -> str:
@@ -62,7 +67,7 @@ def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, ag
         ticks = sorted({count for by_count in times_s.values() for count in by_count})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        axes.yaxis.set_major_formatter(lambda value, _: _short(value))
+        axes.set_yticks(*_log_ticks(axes.get_ylim()))
         axes.set_xlabel(against)
         axes.grid(visible=True)
 
@@ -124,8 +129,11 @@ def latency_chart(percentiles_s: Mapping[str, Mapping[str, float | None]], *, la
         if highest > _LOG_FROM * lowest:
             axes.set_xscale("log")
             axes.set_xlim(lowest / 1.3, highest * 1.3)
-            axes.xaxis.set_minor_formatter(lambda *_: "")
-        axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
+            axes.minorticks_off()
+            axes.set_xticks(*_log_ticks(axes.get_xlim()))
+        else:
+            axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
+            axes.locator_params(axis="x", nbins=5)
 
     return draw_svg(draw, label, size_inches=_tall(len(percentiles_s), legend=2), columns=3)
 
@@ -170,7 +178,9 @@ def knob_chart(figures: Mapping[str, Mapping[str, float]], *, label: str, knob: 
 def tradeoff_chart(
     points: Mapping[str, tuple[float, float]], *, label: str, accuracy: str, ours: Sequence[str] = ()
 ) -> str:
-    """Draw accuracy (y) against seconds (x, logarithmic) with each point's name; up and left is better.
+    """Draw accuracy (y) against seconds (x, logarithmic), each point with its number; the legend has the names.
+
+    Up and left is better.
 
     Parameters
     ----------
@@ -182,7 +192,7 @@ def tradeoff_chart(
 
     def draw(axes: Axes) -> None:
         axes.set_xscale("log")
-        for name, (seconds, value) in points.items():
+        for number, (name, (seconds, value)) in enumerate(points.items(), start=1):
             own = name in ours
             axes.plot(
                 seconds,
@@ -192,16 +202,17 @@ def tradeoff_chart(
                 markeredgewidth=1.6,
                 markeredgecolor=SERIES[0 if own else 1],
                 markerfacecolor=SERIES[0] if own else PANEL,
+                label=f"{number} {printable(name)}",
             )
         axes.margins(x=0.12, y=0.14)
+        axes.minorticks_off()
+        axes.set_xticks(*_log_ticks(axes.get_xlim()))
         axes.set_xlabel("time a frame")
         axes.set_ylabel(accuracy)
-        axes.xaxis.set_major_formatter(lambda value, _: _short(value))
-        axes.xaxis.set_minor_formatter(lambda *_: "")
         axes.grid(visible=True)
-        _name_points(axes, points)
+        _number_points(axes, list(points.values()))
 
-    return draw_svg(draw, label, size_inches=(_WIDTH_INCHES, 3.4))
+    return draw_svg(draw, label, size_inches=(_WIDTH_INCHES, _SCATTER_INCHES + 0.19 * len(points)), columns=1)
 
 
 def _looks() -> itertools.cycle[tuple[str, str, str]]:
@@ -224,11 +235,45 @@ def _tall(rows: int, *, legend: int) -> tuple[float, float]:
     return _WIDTH_INCHES, 0.55 + _ROW_INCHES * rows + 0.2 * legend
 
 
+def _log_ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
+    """Return ticks of a logarithmic axis of seconds, two at the least whatever it spans, and what stands at them."""
+    low, high = limits
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for steps in ((1,), (1, 2, 5), (1, 2, 3, 5, 7)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(ticks) >= 2:
+            break
+    else:  # half a decade or less is all but even
+        from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - optional
+
+        ticks = [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    return ticks, [_short(tick) for tick in ticks]
+
+
 def _name_above(axes: Axes, row: int, name: str, value: str) -> None:
-    """Write a bar's name above its start, and its value above the axes' end."""
-    for x, text, side in ((0.0, printable(name), "left"), (1.0, value, "right")):
+    """Write a bar's name above its start, and its value above the axes' end; the name is shortened to leave room."""
+    name = _shortened(printable(name), _ROW_POINTS - _points_wide(value) - 8)
+    for x, text, side in ((0.0, name, "left"), (1.0, value, "right")):
         box = {"facecolor": PANEL, "edgecolor": "none", "pad": 0.6}  # lines across all rows end at the text
         axes.text(x, row - 0.34, text, transform=axes.get_yaxis_transform(), ha=side, va="bottom", bbox=box)
+
+
+def _shortened(text: str, points: float) -> str:
+    """Return a text that is no wider; what had to go is in its middle, since ends tell names apart."""
+    short = text
+    for kept in range(len(text) - 1, 1, -1):
+        if _points_wide(short) <= points:
+            break
+        short = f"{text[: -(-kept // 2)].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}"
+    return short
+
+
+def _points_wide(text: str) -> float:
+    from matplotlib.font_manager import FontProperties  # noqa: PLC0415 - optional
+    from matplotlib.textpath import TextPath  # noqa: PLC0415
+
+    return float(TextPath((0, 0), text, prop=FontProperties(family=FONT, size=FONT_SIZE)).get_extents().width)
 
 
 def _rows(axes: Axes, count: int, highest: float) -> None:
@@ -248,26 +293,31 @@ def _spread(places: Sequence[float], gap: float) -> list[float]:
     return [place + shift for place in spread]
 
 
-def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write each point's name beside it, on the side where there is room, apart from the other names on that side."""
-    low, high = np.log(axes.get_xlim())
-    bottom, top = axes.get_ylim()
-    for right in (False, True):
-        side = [
-            (value, seconds, name)
-            for name, (seconds, value) in points.items()
-            if (np.log(seconds) > (low + high) / 2) == right
+def _number_points(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Write each point's number where it lies on no other number and on no point, with a line from one to the other."""
+    (low, high), (bottom, top) = np.log(axes.get_xlim()), axes.get_ylim()
+    width, height = _SCATTER_POINTS
+    marks = [
+        ((np.log(seconds) - low) / (high - low) * width, (value - bottom) / (top - bottom) * height)
+        for seconds, value in points
+    ]
+    taken = list(marks)
+    for number, ((x, y), point) in enumerate(zip(marks, points, strict=True), start=1):
+        places = [
+            (x + distance * math.cos(turn), y + distance * math.sin(turn))
+            for distance in (13.0, 19.0, 26.0, 34.0)
+            for turn in np.linspace(np.pi / 2, -1.5 * np.pi, 12, endpoint=False)
         ]
-        side.sort()
-        heights = _spread([value for value, _, _ in side], _GAP * (top - bottom)) if side else []
-        for height, (_, seconds, name) in zip(heights, side, strict=True):
-            shift = -8 if right else 8
-            axes.annotate(
-                printable(name),
-                (seconds, height),
-                xytext=(shift, 0),
-                textcoords="offset points",
-                ha="right" if right else "left",
-                va="center",
-                annotation_clip=False,
-            )
+        inside = [(u, v) for u, v in places if 5 <= u <= width - 5 and 6 <= v <= height - 6]
+        free = [at for at in inside if min(math.dist(at, other) for other in taken) > _APART_POINTS]
+        chosen = (free or inside or places)[0]
+        taken.append(chosen)
+        axes.annotate(
+            str(number),
+            point,
+            xytext=(chosen[0] - x, chosen[1] - y),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4},
+        )

@@ -54,7 +54,8 @@ def measure_start(
     with tempfile.TemporaryDirectory(prefix="spadeline-start-") as folder:
         path = Path(folder, "frame.npy")
         np.save(path, frame)
-        command = [sys.executable, "-m", __name__, str(recipe.folder), str(path), json.dumps(load_options)]
+        # -P: not what lies in the working folder under a module's name.
+        command = [sys.executable, "-P", "-m", __name__, str(recipe.folder), str(path), json.dumps(load_options)]
         figures = [_start(command) for _ in range(starts)]
     return {name: statistics.median_low([figure[name] for figure in figures]) for name in figures[0]}
 

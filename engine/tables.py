@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .bench_page import verdict, way_name
+from .bench_page import way_name
 from .calibration import Threshold
 from .derived import can_have_codes
 from .recipe import Recipe
+from .verdict import verdict
 
 if TYPE_CHECKING:
     from ..export import Quantization
@@ -49,7 +50,7 @@ def _bench_lines(document: Mapping[str, Any]) -> Iterator[str]:
     )
     yield (
         f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads; {detector['extractor']}; "
-        f"matcher {detector['matcher']}, {detector['instruction_set']}"
+        f"matcher {detector['matcher']} on {_matchers_device(detector)}"
     )
     yield f"{document['frames']['count']} frames, {document['frames']['source']}"
     yield ""
@@ -78,6 +79,11 @@ def _bench_lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"{advice['stage']}{share}: {advice['text']}"
 
 
+def _matchers_device(detector: Mapping[str, Any]) -> str:
+    on_gpu = detector["matcher_device"] == "cuda"
+    return f"the GPU ({detector['instruction_set']})" if on_gpu else f"the processor ({detector['instruction_set']})"
+
+
 def record_line(record: Mapping[str, Any]) -> str:
     """Return an image's record as one line: verdict, score, regions, name; or what is wrong with the image."""
     if "error" in record:
@@ -100,6 +106,8 @@ def recipe_table(recipe: Recipe) -> str:
     else:
         for name, threshold in (("tau", recipe.calibration.tau), ("theta", recipe.calibration.theta)):
             lines.append(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")
+        if recipe.settings.label_rule == "either":
+            lines.append(f"  either: {_vouched_together(recipe.calibration.tau, recipe.calibration.theta)}")
     return "\n".join(lines)
 
 
@@ -109,6 +117,13 @@ def _vouched(threshold: Threshold) -> str:
     if not threshold.supported:
         text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for"
     return text
+
+
+def _vouched_together(tau: Threshold, theta: Threshold) -> str:
+    """Add up what each vouches for: no more can be said without knowing how often both flag the same frame."""
+    confidence = max(0.0, tau.confidence + theta.confidence - 1)
+    text = f"false-alarm rate {tau.expected_rate + theta.expected_rate:.2%} expected at the most, below "
+    return text + f"{min(1.0, tau.bound + theta.bound):.2%} with {confidence:.0%} confidence"
 
 
 def quantization_table(quantization: Quantization) -> str:

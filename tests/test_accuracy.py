@@ -278,6 +278,7 @@ def test_one_run_at_a_time_writes_records(tmp_path):
         (["x", "--knob", "level_weights=1:x"], "level_weights: expected 1 to 4 numbers, one a level, got '1:x'"),
         (["x", "--train", "wood"], "expected CLASS=FOLDER, got 'wood'"),
         (["x", "--plot", "a.svg"], "--plot: expected --sweep, --knob or several extractors with it, got none"),
+        (["x", "--sweep", "--plot", "a.foo"], "--plot: expected FILE.svg or FILE.png, got a.foo"),
         (["x", "--csv", "/nowhere/at/all.csv"], "expected a folder that exists, got /nowhere/at/all.csv"),
     ],
 )

@@ -1,13 +1,17 @@
 import json
+import shlex
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from spadeline.engine import Detector, InputError, Recipe, SpadelineError
+from spadeline.engine import Detector, InputError, Recipe, SpadelineError, advice
 from spadeline.engine import latency as timing
 from spadeline.engine.advice import advise, measure_knobs
+from spadeline.engine.arguments import parse
 from spadeline.engine.bench import bench
+from spadeline.engine.bench_page import way_name
 from spadeline.engine.cli import main
 from spadeline.engine.latency import latency, measure_latency, measure_throughput
 from spadeline.engine.result import Statistics
@@ -104,13 +108,20 @@ def test_a_bench_measures_everything(document, recipe_folder):
     assert [(knob["setting"], knob["value"], knob["now"]) for knob in document["knobs"]] == [
         ("k_gallery", 4, 8),
         ("window", 1, None),
+        ("kappa", 1, 2),
     ]
     assert document["advice"]
+    assert document["verdict"]["met"] is True
+    assert document["verdict"]["met_by_stream"] is True
+    assert document["verdict"]["seconds"] in (document["latency"][0]["max_s"], document["latency"][0]["p99_s"])
+    assert document["recipe"]["extractor"] == str(recipe_folder / "extractor-1.onnx")
 
 
 def test_drawn_frames_stand_in(recipe_folder):
     document = bench(recipe_folder, threads=1, runs=8, warm_up=0, seconds=0)
     assert document["frames"]["source"] == "drawn"
+    assert document["frames"]["drawn"]
+    assert document["verdict"]["met"] is document["verdict"]["met_by_stream"] is None
     assert document["frames"]["sizes"] == [(1024, 1024)]
     assert document["takt_s"] is None
 
@@ -138,6 +149,25 @@ def test_knobs_match_what_they_say(recipe_folder):
         assert knob["match_now_p50_s"] > 0
 
 
+def test_a_knob_that_the_other_settings_rule_out_is_left_out(recipe_folder):
+    """Half of two images, or what lies in a window, has fewer pixels than kappa asks for."""
+    recipe = Recipe.load(recipe_folder)
+    pixels = recipe.level_shapes[0][1] * recipe.level_shapes[0][2]
+    detector = Detector.load(recipe_folder, device="cpu", threads=1)
+    detector.recipe = recipe.with_settings(replace(recipe.settings, k_gallery=2, kappa=min(2 * pixels, 1000)))
+    frame = np.zeros((64, 64, 3), np.uint8)
+    assert [knob["setting"] for knob in measure_knobs(detector, [frame])] == ["kappa"]
+
+
+def test_knobs_are_tried_on_frames_from_all_of_the_folder(recipe_folder, monkeypatch):
+    detector = Detector.load(recipe_folder, device="cpu", threads=1)
+    seen = []
+    place = advice.place
+    monkeypatch.setattr(advice, "place", lambda rgb, *a, **b: seen.append(int(rgb[0, 0, 0])) or place(rgb, *a, **b))
+    measure_knobs(detector, [np.full((64, 64, 3), value, np.uint8) for value in range(16)])
+    assert seen == [0, 4, 8, 12]
+
+
 def test_throughput_counts_frames(recipe_folder):
     detector = Detector.load(recipe_folder, threads=1)
     frames = [np.full((64, 64, 3), value, np.uint8) for value in (10, 200)]
@@ -151,6 +181,41 @@ def test_throughput_counts_frames(recipe_folder):
     assert streamed["split"]["chosen"] == "measured"
 
 
+def test_every_way_to_feed_frames_sees_all_of_them(recipe_folder, monkeypatch):
+    detector = Detector.load(recipe_folder, device="cpu", threads=1)
+    frames = [np.full((64, 64, 3), value, np.uint8) for value in range(11)]
+    alone = measure_latency(detector, frames, runs=11, warm_up=0, seconds=0)
+    monkeypatch.setattr(detector, "warm_up", lambda _: None)
+    batches, depths = [], []
+    predict_batch, stream = detector.predict_batch, detector.stream
+
+    def counted(batch):
+        batches.append([int(frame[0, 0, 0]) for frame in batch])
+        return predict_batch(batch)
+
+    def remembered(turns, *, depth):
+        depths.append(depth)
+        return stream(turns, depth=depth)
+
+    monkeypatch.setattr(detector, "predict_batch", counted)
+    monkeypatch.setattr(detector, "predict", lambda frame, **_: predict_batch([frame])[0])
+    monkeypatch.setattr(detector, "stream", remembered)
+    ways = measure_throughput(detector, frames, alone, seconds=0, batches=(8, 4), depths=(None, 3))
+    assert batches == [
+        [0, 1, 2, 3, 4, 5, 6, 7],  # a warm-up
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [8, 9, 10, 0, 1, 2, 3, 4],
+        [0, 1, 2, 3],
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 0],
+    ]
+    assert depths == [None, 3]
+    assert [way_name(way) for way in ways] == [
+        "predict", "predict_batch, batch 8", "predict_batch, batch 4", "stream", "stream, depth 3",
+    ]  # fmt: skip
+
+
 def slow_in(document, stage, **changes):
     """Return the document as if nearly all of the time went into one stage."""
     first = document["latency"][0]
@@ -162,7 +227,7 @@ def slow_in(document, stage, **changes):
     ("stage", "text"),
     [
         ("prepare", "Frames of 96 x 96 become 64 x 64"),
-        ("extract", "spadeline export --precision int8"),
+        ("extract", "spadeline export small.onnx --input-size 32x32"),
         ("retrieve", "Retrieval searches 12 embeddings"),
         ("map", "The anomaly map is 64 x 64"),
     ],
@@ -182,13 +247,59 @@ def test_advice_on_the_matcher_gives_what_was_measured(document):
     (advice,) = advise(slow_in(document, "match", knobs=knobs))
     assert "--k-gallery 4: the matcher took 40.0 ms instead of 90.0" in advice["text"]
     (advice,) = advise(slow_in(document, "match", knobs=[]))
-    assert "fewer gallery images" in advice["text"]
+    assert "fewer gallery images, --k-gallery, or more processors" in advice["text"]
+    on_gpu = document["detector"] | {"matcher_device": "cuda"}
+    (advice,) = advise(slow_in(document, "match", knobs=[], detector=on_gpu))
+    assert "processors" not in advice["text"]
+
+
+def test_advice_begins_with_what_saves_most_and_leaves_out_what_saves_nothing(document):
+    knobs = [
+        {"setting": "k_gallery", "value": 4, "now": 8, "match_p50_s": 0.04, "match_now_p50_s": 0.09},
+        {"setting": "window", "value": 1, "now": None, "match_p50_s": 0.0899, "match_now_p50_s": 0.09},
+        {"setting": "kappa", "value": 1, "now": 2, "match_p50_s": 0.01, "match_now_p50_s": 0.09},
+    ]
+    texts = [tip["text"].partition(":")[0] for tip in advise(slow_in(document, "match", knobs=knobs))]
+    assert texts == ["--kappa 1", "--k-gallery 4"]
+
+
+@pytest.mark.parametrize("provider", ["CPUExecutionProvider", "OpenVINOExecutionProvider"])
+@pytest.mark.parametrize("sets", [["avx512vnni", "scalar"], ["avx2", "scalar"]])
+def test_advice_on_int8_is_a_command_for_the_own_extractor(document, provider, sets):
+    recipe = document["recipe"] | {"extractor": "my recipes/r/extractor-2.onnx", "backbone": "resnet50"}
+    recipe["settings"] = recipe["settings"] | {"framing": "paper"}
+    changes = {
+        "recipe": recipe,
+        "detector": document["detector"] | {"extractor": provider},
+        "environment": document["environment"] | {"instruction_sets": sets},
+    }
+    (tip,) = advise(slow_in(document, "extract", **changes))
+    command = (
+        "spadeline export int8.onnx --from 'my recipes/r/extractor-2.onnx' --precision int8 --calibrate FOLDER "
+        "--framing paper"
+    )
+    assert command in tip["text"]
+    assert "spadeline export small.onnx --backbone resnet50 --input-size 32x32" in tip["text"]
+    assert "run it on a GPU" in tip["text"]
+    assert ("may be no faster here, since this processor has no VNNI" in tip["text"]) == (sets[0] == "avx2")
+    for text in (command, "spadeline export small.onnx --backbone resnet50 --input-size 32x32"):
+        options = parse(shlex.split(text)[1:], version="")
+        assert options.command == "export"
+
+
+def test_advice_on_an_extractor_on_a_gpu(document):
+    detector = document["detector"] | {"extractor": "CUDAExecutionProvider"}
+    (tip,) = advise(slow_in(document, "extract", detector=detector))
+    assert "int8" not in tip["text"]
+    assert "GPU" not in tip["text"]
 
 
 def test_advice_on_a_matcher_that_can_do_better(document):
     recipe = document["recipe"]
     (advice,) = advise(slow_in(document, "match", recipe=recipe | {"codes": False}))
     assert "spadeline codes makes them" in advice["text"]
+    (advice,) = advise(slow_in(document, "match", knobs=[], recipe=recipe | {"codes": False, "can_have_codes": False}))
+    assert "spadeline codes" not in advice["text"]
     bilinear = recipe | {"settings": recipe["settings"] | {"upsampling": "bilinear"}}
     (advice,) = advise(slow_in(document, "match", recipe=bilinear))
     assert "--upsampling nearest" in advice["text"]
@@ -212,6 +323,27 @@ def test_a_start_that_fails_says_why(recipe_folder, tmp_path):
     (tmp_path / "recipe" / "recipe.json").unlink()
     with pytest.raises(SpadelineError, match=r"^start: expected a process that inspects a frame, got: .*recipe\.json"):
         measure_start(recipe, np.zeros((64, 64, 3), np.uint8), {"device": "cpu", "threads": 1})
+
+
+def test_a_start_takes_no_module_from_the_working_folder(recipe_folder, tmp_path, monkeypatch):
+    (tmp_path / "cv2.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    frame = np.zeros((64, 64, 3), np.uint8)
+    assert measure_start(Recipe.load(recipe_folder), frame, {"device": "cpu", "threads": 1}, starts=1)["load_s"] > 0
+
+
+def test_a_folder_named_drawn_holds_frames_all_the_same(recipe_folder, parts, tmp_path, monkeypatch):
+    shutil.copytree(parts / "test" / "good", tmp_path / "drawn")
+    monkeypatch.chdir(tmp_path / "drawn")
+    document = bench(recipe_folder, ".", threads=1, runs=4, warm_up=0, seconds=0)
+    assert document["frames"]["source"] == "drawn"
+    assert not document["frames"]["drawn"]
+
+
+def test_a_gpus_matcher_is_named(document):
+    gpu = document["detector"] | {"matcher_device": "cuda", "instruction_set": "sm_90"}
+    assert "on the GPU (sm_90)" in bench_table(document | {"detector": gpu})
+    assert f"on the processor ({document['detector']['instruction_set']})" in bench_table(document)
 
 
 def test_the_command_line(recipe_folder, parts, capsys, tmp_path):

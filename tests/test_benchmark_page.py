@@ -187,6 +187,58 @@ def test_environments_that_differ_say_where():
     assert "versions" not in shared
 
 
+def test_a_fact_that_one_document_lacks_is_not_shared():
+    one = environment(1)
+    other = one | {"versions": {name: version for name, version in one["versions"].items() if name != "numpy"}}
+    shared = page.common({"a": one, "b": other})
+    assert shared["numpy"] == {"a": one["versions"]["numpy"]}
+    assert shared["python"] == one["versions"]["python"]
+
+
+def test_extractors_of_one_name_have_tables_each():
+    figures = {
+        "image_rocauc_by_image_score": 0.9,
+        "image_rocauc_by_map_score": 0.9,
+        "pixel_rocauc": 0.9,
+        "aupro_0.3": 0.9,
+    }
+    files = ["a/net.onnx", "b/net.onnx", "c/other.onnx"]
+    facts = {"backbone": "x", "weights": "x", "precision": "float32", "input_size": [224, 224]}
+    point = {"data": "nuts", "protocol": "paper", "knob": None, "value": None}
+    document = {
+        "benchmark": "accuracy", "command": "python x", "extractors": [facts | {"file": file} for file in files],
+        "data": [{"name": "nuts", "missing": []}],
+        "results": [point | {"extractor": file, "class": "nuts", "figures": figures, "not_computed": {}} for file in files],
+        "means": [point | {"extractor": file, "figures": figures} for file in files],
+        "paper": {"source": "x", "extractor": "x", "pixel_rocauc": {}, "figures": figures},
+    }  # fmt: skip
+    tables = sections.chapter(document, "accuracy").tables
+    assert list(tables) == ["nuts-paper-a/net", "nuts-paper-b/net", "nuts-paper-other"]
+
+
+def test_a_bench_from_python_has_no_command():
+    figures = {
+        "runs": 9,
+        "mean_s": 0.1,
+        "std_s": 0.0,
+        "min_s": 0.1,
+        "p50_s": 0.1,
+        "p95_s": None,
+        "p99_s": None,
+        "p99.9_s": None,
+        "max_s": 0.1,
+    }
+    latency = figures | {"from": "camera frame", "stages_s": {"match": {"p50_s": 0.1, "mean_s": 0.1}}}
+    names = ("import_s", "load_s", "first_result_s", "process_to_first_result_s", "resident_bytes", "peak_bytes")
+    recipe = {"name": "nuts", "images": 5, "input_size": [64, 64], "backbone": "x", "precision": "int8", "settings": {}}
+    document = {
+        "benchmark": "bench", "recipe": recipe, "detector": {}, "latency": [latency], "takt_s": None, "advice": [],
+        "frames": {"count": 1, "source": "x", "sizes": [[64, 64]]}, "start": dict.fromkeys(names, 1),
+        "throughput": [{"mode": "predict", "threads": 1, "frames_per_s": 10.0}],
+    }  # fmt: skip
+    assert sections.chapter(document, "bench").section.command == ""
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from xml.etree import ElementTree as ET
 
@@ -49,6 +50,22 @@ def test_charts_say_their_figures():
     assert "to 0.05: " in pro
     assert "θ = 3.5" in scores
     assert "abnormal (3)" in scores
+
+
+def test_a_perfect_curve_has_a_tint_up_to_each_limit():
+    """All of it stands at the false positive rate 0, but for its end."""
+    mask = np.zeros((8, 8), bool)
+    mask[2:4, 2:4] = True
+    pro = pixel_curves([mask], [mask + np.linspace(0, 0.5, 64).reshape(8, 8) * ~mask])[1]
+    svg = pro_chart(pro, (0.3, 0.05))
+    tinted = re.findall(r'<use xlink:href="#(\w+)"[^>]*fill-opacity: 0.15', svg)
+    assert len(tinted) == 2
+    widths = []
+    for name in tinted:
+        outline = re.search(rf'<path id="{name}" d="([^"]*)"', svg)[1]
+        x = [float(pair.split()[0]) for pair in re.findall(r"[-\d.]+ [-\d.]+", outline)]
+        widths.append(max(x) - min(x))
+    assert widths[0] / widths[1] == pytest.approx(0.3 / 0.05, rel=0.01)
 
 
 def test_equal_runs_draw_equal_charts():

@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +146,17 @@ def test_predict_writes_overlays(run, recipe_folder, parts, tmp_path):
     assert "can't be written" in err
 
 
+def test_overlays_never_replace_an_image(run, recipe_folder, parts, tmp_path, monkeypatch):
+    shutil.copytree(parts / "test" / "scratch", tmp_path / "images" / "new")
+    monkeypatch.chdir(tmp_path / "images" / "new")
+    before = Path("200.png").read_bytes()
+    for arguments in (("200.png", "--overlays", "."), ("../new", "--overlays", "..")):
+        code, out, err = run("predict", recipe_folder, *arguments)
+        assert (code, out) == (2, "")
+        assert "overlays: expected another folder than the images'" in err
+    assert Path("200.png").read_bytes() == before
+
+
 def test_codes_come_back(run, recipe):
     manifest = json.loads((recipe / "recipe.json").read_text())
     assert run("codes", recipe)[0] == 0  # nothing to do
@@ -172,6 +186,21 @@ def test_add_remove_calibrate_info(run, recipe, parts):
     assert code == 2
     assert "layer1-3.npy" in err
     assert run("remove", recipe, "nobody.png")[0] == 2
+
+
+def test_calibrate_keeps_the_rate_unless_told_another(run, recipe):
+    def rate(*arguments):
+        record = json.loads(run("calibrate", recipe, "--json", *arguments)[1])
+        return record["calibration"]["theta"]["false_alarm_rate"]
+
+    assert rate("--kappa", 1) == 0.1  # the recipe's
+    assert rate("--false-alarm-rate", 0.3) == 0.3
+    assert rate("--label-rule", "either") == 0.15
+    out = run("info", recipe)[1]
+    calibration = Recipe.load(recipe).calibration
+    expected = calibration.tau.expected_rate + calibration.theta.expected_rate
+    assert f"either: false-alarm rate {expected:.2%} expected at the most, below " in out
+    assert "with 90% confidence" in out
 
 
 def test_weights_and_a_mask_from_the_command_line(run, parts, extractor_path, tmp_path):
@@ -208,7 +237,7 @@ def test_recipes_without_a_mask_ignore_nothing(run, recipe_folder):
     assert "never scored" not in run("info", recipe_folder)[1]
 
 
-def test_eval_prints_figures_and_writes_the_report(run, recipe_folder, parts, tmp_path):
+def test_eval_prints_figures_and_writes_the_report(run, recipe_folder, parts, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     code, out, _ = run("eval", recipe_folder, parts, "--html", tmp_path / "report.html")
     assert code == 0
@@ -217,6 +246,9 @@ def test_eval_prints_figures_and_writes_the_report(run, recipe_folder, parts, tm
     page = (tmp_path / "report.html").read_text()
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+    monkeypatch.chdir(parts)
+    assert run("eval", recipe_folder, ".", "--html", tmp_path / "report.html")[0] == 0
+    assert f"<h1>{parts.name}</h1>" in (tmp_path / "report.html").read_text()
     code, out, _ = run("eval", recipe_folder, parts, "--json")
     summary = json.loads(out)
     assert summary["pixel_rocauc"] > 0.9
@@ -280,6 +312,35 @@ def test_interrupts_and_closed_pipes_end_quietly(monkeypatch, recipe_folder, cap
         assert main(["info", str(recipe_folder)]) == code
 
 
+def test_a_name_too_long_for_any_file_is_one_sentence(run, recipe_folder):
+    code, out, err = run("predict", recipe_folder, "x" * 300)
+    assert (code, out) == (2, "")
+    assert err == f"spadeline: {'x' * 300}: File name too long\n"
+
+
+def test_a_fault_never_looks_like_an_anomalous_image(monkeypatch, recipe_folder, capsys):
+    from spadeline.engine import cli
+
+    def fail(_options):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(cli.COMMANDS, "info", fail)
+    assert main(["info", str(recipe_folder)]) == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+def test_names_that_the_terminal_cannot_show(recipe_folder, parts, tmp_path, json_):
+    name = tmp_path / os.fsdecode(b"x\xff.png")
+    shutil.copy(parts / "test" / "good" / "100.png", name)
+    code = "import sys; from spadeline.engine.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "predict", str(recipe_folder), str(name), "--device", "cpu", *json_]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "x\\udcff.png" in done.stdout
+
+
 def test_progress_shows_on_a_terminal(monkeypatch, recipe_folder, parts):
     class Terminal(io.StringIO):
         def isatty(self):
@@ -337,6 +398,13 @@ def test_the_demo_runs_on_few_cells(run, tmp_path, monkeypatch):
     assert "RANDOM WEIGHTS" in out
     assert "image ROCAUC by map maximum" in out
     assert "RANDOM WEIGHTS" in (tmp_path / "demo" / "report.html").read_text()
+    code, out, err = run("demo", "--folder", tmp_path / "demo", "--threads", 2, "--json")
+    assert code == 0
+    assert "RANDOM WEIGHTS" in err
+    outcome = json.loads(out)
+    assert outcome["report"] == str(tmp_path / "demo" / "report.html")
+    assert "RANDOM WEIGHTS" in outcome["notices"][0]
+    assert outcome["summary"]["images"]["total"] == 4
     assert len(list((tmp_path / "demo" / "cells" / "test" / "defective").iterdir())) == 2
     with Image.open(next((tmp_path / "demo" / "cells" / "train" / "good").iterdir())) as cell:
         assert np.asarray(cell).shape == (300, 300)

@@ -121,7 +121,9 @@ def test_summary_counts_what_was_right(folder):
     }
     assert summary["by_kind"]["good"]["false_alarm_rate"]["pred_label"] == pytest.approx(2 / 3)
     assert list(summary["timings_s"]) == ["prepare", "extract", "total"]
-    assert summary["timings_s"]["prepare"] == {"p50": 0.001, "p95": 0.001, "p99": 0.001, "max": 0.001}
+    assert summary["timings_s"]["prepare"] == {"p50": 0.001, "p95": None, "p99": None, "max": 0.001}  # of 6 images
+    assert summary["environment"]["processor"]
+    assert summary["environment"]["versions"]["numpy"] == np.__version__
     assert 0 < summary["timings_s"]["total"]["p50"] <= summary["timings_s"]["total"]["max"] < 10
     assert summary["not_computed"] == {}
     assert summary["calibration"]["tau"]["images"] == 2
@@ -240,6 +242,27 @@ def test_a_crack_that_falls_apart_at_the_maps_size_stays_one_region(tmp_path):
     regions = true_regions(image, np.zeros((256, 256, 3), np.uint8), (56, 56), framing="whole")
     assert cv2.connectedComponents((regions > 0).astype(np.uint8), connectivity=8)[0] > 2
     assert np.unique(regions).tolist() == [0, 1]
+
+
+def test_a_region_too_small_for_the_map_has_the_pixel_under_its_centroid(tmp_path):
+    """A defect of 2 x 2 pixels where a map pixel is 8 x 8: without, PRO would be over fewer regions, unsaid."""
+    mask = np.zeros((256, 512), np.uint8)
+    mask[8:10, 16:18] = mask[40:42, 40:42] = mask[41:43, 44:46] = mask[100:140, 100:140] = 255
+    save(tmp_path / "mask.png", mask)
+    image = LabelledImage(path=tmp_path / "x.png", label=True, kind="x", mask_path=tmp_path / "mask.png")
+    regions = true_regions(image, frame(size=(256, 512)), SIZE, framing="whole")
+    assert regions[1, 2] == 1
+    assert regions[5, 5] in (2, 3)  # two in one map pixel: one of them has it
+    assert set(np.unique(regions)) == {0, 1, regions[5, 5], 4}
+    assert np.count_nonzero(regions == 4) == 25
+
+
+def test_a_region_outside_of_the_framing_stays_out(tmp_path):
+    mask = np.zeros((256, 512), np.uint8)
+    mask[:2, :2] = 255
+    save(tmp_path / "mask.png", mask)
+    image = LabelledImage(path=tmp_path / "x.png", label=True, kind="x", mask_path=tmp_path / "mask.png")
+    assert not true_regions(image, frame(size=(256, 512)), SIZE, framing="paper").any()
 
 
 def test_masks_of_another_size_are_refused(folder):

@@ -50,6 +50,55 @@ def test_test_images_never_get_into_the_gallery(parts, extractor_path, tmp_path)
     assert not (tmp_path / "r2").exists()
 
 
+@pytest.mark.parametrize("inner", ["bottle/test/good", "bottle/ground_truth/cut", "a/b/abnormal"])
+def test_folders_of_data_sets_never_get_into_the_gallery(parts, extractor_path, tmp_path, inner):
+    shutil.copytree(parts / "train" / "good", tmp_path / "sets" / "bottle" / "train" / "good")
+    shutil.copytree(parts / "test" / "good", tmp_path / "sets" / inner)
+    name = next(name for name in ("test", "ground_truth", "abnormal") if name in inner)
+    text = rf"got a folder with {name} \(.*\); give the folder that holds normal images alone, such as a class's train/good$"
+    with pytest.raises(InputError, match=text):
+        fit(tmp_path / "sets", tmp_path / "r", extractor=extractor_path)
+    assert not (tmp_path / "r").exists()
+
+
+def test_exact_copies_are_left_out_of_a_fit(recipe, parts, extractor_path, tmp_path):
+    """With them, each would find its copy, and the thresholds would be 0."""
+    shutil.copytree(parts / "train" / "good", tmp_path / "images" / "a")
+    shutil.copytree(parts / "train" / "good", tmp_path / "images" / "b")
+    text = r"^12 of 24 images are exact copies and left out: b/000.png of a/000.png, .*, …$"
+    with pytest.warns(UserWarning, match=text):
+        doubled = fit(tmp_path / "images", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1)
+    assert [image.name for image in doubled.images] == [f"a/{seed:03}.png" for seed in range(12)]
+    assert doubled.calibration.theta == recipe.calibration.theta
+    shutil.rmtree(tmp_path / "images" / "b")
+    shutil.copytree(tmp_path / "images" / "a", tmp_path / "one" / "a", ignore=lambda _, names: names[1:])
+    shutil.copytree(tmp_path / "one" / "a", tmp_path / "one" / "b")
+    with (
+        pytest.warns(UserWarning, match=r"^1 of 2 images are exact copies"),
+        pytest.raises(InputError, match=r"expected at least 2 normal images, .* got 1$"),
+    ):
+        fit(tmp_path / "one", tmp_path / "r2", extractor=extractor_path)
+
+
+def test_exact_copies_that_were_added_give_no_thresholds(recipe, parts, tmp_path):
+    for name in ("000.png", "001.png"):
+        shutil.copy(parts / "train" / "good" / name, tmp_path / f"copy-{name}")
+        add(recipe.folder, tmp_path / f"copy-{name}", threads=1)
+    text = (
+        r"^4 of 14 images are exact copies of each other and give no thresholds: 000.png, 001.png, copy-000.png, "
+        r"copy-001.png; spadeline remove takes images out$"
+    )
+    with pytest.warns(UserWarning, match=text):
+        again = calibrate(recipe.folder, threads=1)
+    assert again.calibration.theta.images == 10
+    assert min(again.calibration.map_scores) > 0
+    pairs = zip(again.calibration.map_scores, recipe.calibration.map_scores[2:], strict=True)
+    assert all(score >= before * (1 - 1e-6) for score, before in pairs)  # copies take places in the gallery
+    remove_images(recipe.folder, [f"{seed:03}.png" for seed in range(2, 12)])
+    with pytest.raises(InputError, match=r"expected images without exact copies for thresholds, got copies alone$"):
+        calibrate(recipe.folder, threads=1, changes={"k_gallery": 2})
+
+
 def test_a_held_out_fold_gives_the_thresholds(parts, extractor_path, tmp_path):
     seen = []
     recipe = fit(
@@ -94,6 +143,27 @@ def test_calibrating_again_needs_no_image_and_takes_new_settings(recipe):
         InputError, match="framing: expected 'whole', which is built into the stored features, got 'paper'"
     ):
         calibrate(recipe.folder, changes={"framing": "paper"}, threads=1)
+
+
+def test_calibrating_again_keeps_the_rate_that_was_asked_for(recipe):
+    calibrate(recipe.folder, false_alarm_rate=0.2, threads=1)
+    again = calibrate(recipe.folder, changes={"kappa": 2}, threads=1)
+    assert again.calibration.tau.false_alarm_rate == again.calibration.theta.false_alarm_rate == 0.2
+
+
+def test_either_rule_has_two_thresholds_of_half_the_rate(recipe):
+    """A frame may be above one or the other: their rates add up."""
+    either = calibrate(recipe.folder, false_alarm_rate=0.4, changes={"label_rule": "either"}, threads=1)
+    alone = calibrate(recipe.folder, false_alarm_rate=0.2, changes={"label_rule": "map"}, threads=1)
+    assert either.calibration == alone.calibration
+    scores = np.array([either.calibration.image_scores, either.calibration.map_scores]).T
+    thresholds = (either.calibration.tau.value, either.calibration.theta.value)
+    assert np.mean(np.any(scores > thresholds, axis=1)) <= 0.4
+    again = calibrate(recipe.folder, changes={"label_rule": "either"}, threads=1)  # asked for 0.2 of a frame
+    assert again.calibration.theta.false_alarm_rate == 0.1
+    assert calibrate(recipe.folder, threads=1).calibration == again.calibration
+    back = calibrate(recipe.folder, changes={"label_rule": "image"}, threads=1)
+    assert back.calibration.theta.false_alarm_rate == 0.2
 
 
 def test_thresholds_of_other_images_are_not_taken(recipe, parts):

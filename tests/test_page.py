@@ -3,13 +3,15 @@ from __future__ import annotations
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
-from spadeline.engine.bench_page import throughput_parts, verdict, write_bench_page
+from spadeline.engine.bench_page import throughput_parts, write_bench_page
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import DependencyError, InputError, OutputError
 from spadeline.engine.page import Chart, Section, Table, cell_text, markdown, plain, write_page
 from spadeline.engine.speed_charts import bar_chart
+from spadeline.engine.verdict import judge, verdict
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 VOID = {"meta", "br", "img", "path", "use", "rect"}
@@ -238,6 +240,25 @@ def test_without_jinja2(tmp_path, monkeypatch):
         written(tmp_path)
 
 
+def test_a_processors_name_on_arm_is_the_boards_or_the_architectures(monkeypatch):
+    """Linux has no name for it there."""
+    files = {"/proc/cpuinfo": "processor\t: 0\nCPU part\t: 0xd42\n", "/proc/device-tree/model": "Jetson Orin\0"}
+
+    def read_text(self, **_):
+        if str(self) not in files:
+            raise FileNotFoundError(str(self))
+        return files[str(self)]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert environment(1)["processor"] == "Jetson Orin"
+    del files["/proc/device-tree/model"]
+    assert environment(1)["processor"] == "aarch64"
+    files.clear()
+    assert environment(1)["processor"] == "aarch64"
+
+
 def latency(p50=0.02, p99: float | None = 0.04, longest=0.05, **others):
     figures = {"runs": 1000, "mean_s": p50, "std_s": 0.001, "min_s": p50 / 2, "p50_s": p50, "p95_s": p50 * 1.5}
     stages = {"prepare": 0.001, "extract": 0.01, "retrieve": 0.001, "match": 0.007, "map": 0.001}
@@ -252,7 +273,7 @@ def a_bench(takt_s=None, **others):
         "recipe": {"name": "nuts", "images": 50, "input_size": [224, 224], "backbone": "resnet18", "precision": "int8",
                    "settings": {"k_gallery": 50, "window": None}},
         "detector": {"recipe": "nuts", "matcher": "pruned", "split": None},
-        "frames": {"count": 3, "source": "frames", "names": ["a", "b", "c"], "sizes": [[256, 320]]},
+        "frames": {"count": 3, "drawn": False, "source": "frames", "names": ["a", "b", "c"], "sizes": [[256, 320]]},
         "latency": [latency(), latency(**{"from": "prepared frame"})],
         "throughput": [
             {"mode": "predict", "batch": None, "split": None, "threads": 2, "frames_per_s": 50.0},
@@ -270,14 +291,29 @@ def a_bench(takt_s=None, **others):
     [
         (a_bench(0.05), "The takt of 50.0 ms is met: all but 1 % of 1,000 runs took at most 40.0 ms, 20 % of it to spare (median 20.0 ms)."),
         (a_bench(0.04), "The takt of 40.0 ms is met: all but 1 % of 1,000 runs took at most 40.0 ms, 0 % of it to spare (median 20.0 ms)."),
-        (a_bench(0.025), "The takt of 25.0 ms is missed: all but 1 % of 1,000 runs took up to 40.0 ms, 1.60 times the takt (median 20.0 ms). The median is within it: look at what makes the slow ones slow."),
-        (a_bench(0.01), "The takt of 10.0 ms is missed: all but 1 % of 1,000 runs took up to 40.0 ms, 4.00 times the takt (median 20.0 ms)."),
+        (a_bench(0.025), "The takt of 25.0 ms is missed: all but 1 % of 1,000 runs took up to 40.0 ms, 1.60 times the takt (median 20.0 ms). The median is within it: look at what makes the slow ones slow. A stream keeps up with it, 70.0 frames a second, if a result may come later than the next part."),
+        (a_bench(0.01), "The takt of 10.0 ms is missed: all but 1 % of 1,000 runs took up to 40.0 ms, 4.00 times the takt (median 20.0 ms). Nor does a stream keep up with it: 70.0 frames a second."),
+        (a_bench(0.01, throughput=[]), "The takt of 10.0 ms is missed: all but 1 % of 1,000 runs took up to 40.0 ms, 4.00 times the takt (median 20.0 ms)."),
         (a_bench(0.05, latency=[latency(p99=None)]), "The takt of 50.0 ms is met: the slowest of 1,000 runs took at most 50.0 ms, 0 % of it to spare (median 20.0 ms)."),
         (a_bench(), "From the camera's frame to the result: 20.0 ms (median); all but 1 % of 1,000 runs took at most 40.0 ms. A takt of that or more is met; --takt SECONDS judges yours."),
     ],
 )  # fmt: skip
 def test_the_verdict_on_a_takt(document, said):
     assert verdict(document) == said
+
+
+@pytest.mark.parametrize(
+    ("document", "judged"),
+    [
+        (a_bench(0.05), {"percentile": 99, "seconds": 0.04, "met": True, "met_by_stream": True}),
+        (a_bench(0.025), {"percentile": 99, "seconds": 0.04, "met": False, "met_by_stream": True}),
+        (a_bench(0.01), {"percentile": 99, "seconds": 0.04, "met": False, "met_by_stream": False}),
+        (a_bench(0.05, throughput=[]), {"percentile": 99, "seconds": 0.04, "met": True, "met_by_stream": None}),
+        (a_bench(latency=[latency(p99=None)]), {"percentile": 100, "seconds": 0.05, "met": None, "met_by_stream": None}),
+    ],
+)  # fmt: skip
+def test_the_verdict_as_figures(document, judged):
+    assert judge(document) == judged
 
 
 def test_a_bench_page_has_what_an_engineer_asks(tmp_path):
@@ -298,7 +334,9 @@ def test_a_bench_page_has_what_an_engineer_asks(tmp_path):
 
 def test_drawn_frames_are_said_loudly(tmp_path):
     document = a_bench()
-    write_bench_page(tmp_path / "bench.html", document | {"frames": document["frames"] | {"source": "drawn"}})
+    write_bench_page(
+        tmp_path / "bench.html", document | {"frames": document["frames"] | {"source": "drawn", "drawn": True}}
+    )
     page = Page(tmp_path / "bench.html")
     notice = next(i for i, (_, attributes) in enumerate(page.tags) if attributes.get("class") == "notice")
     assert "The frames were drawn, not taken by a camera" in page.text

@@ -21,7 +21,7 @@ def source(parts, extractor_path):
 
 def test_each_option_replaces_the_bases_value(tmp_path, source):
     options = ("--input", "64x64", "96x64", "--frame", "96x96", "200x300", "--gallery", 12, 14, "--threads", 1, 2)
-    short = ("--runs", 8, "--warm-up", 0, "--seconds", 0)
+    short = ("--runs", 8, "--warm-up", 0, "--seconds", 0, "--batch", 3, 1, "--depth", 2, 5)
     done = run(*source, *options, *short, "--json", tmp_path / "report.json", script="pipeline.py")
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "report.json").read_text())
@@ -48,13 +48,22 @@ def test_each_option_replaces_the_bases_value(tmp_path, source):
     names = [row[0] for row in tables["stages"].rows]
     assert names[1:] == ["input size 96 × 64", "frame sizes 200 × 300", "gallery images 14", "threads 2"]
     assert len(tables["latency"].rows) == 10
-    assert all(None not in row for row in tables["throughput"].rows)
+    head, (base, *others) = tables["throughput"].head, tables["throughput"].rows
+    assert head[1:] == (
+        "predict", "predict_batch, batch 3", "predict_batch, batch 1", "stream, depth 2", "stream, depth 5",
+    )  # fmt: skip
+    assert None not in base
+    assert all((row[3], row[5]) == (None, None) and None not in (*row[:3], row[4]) for row in others)
+    assert "predict_batch, batch 1 " in done.stdout
+    assert done.stdout.count("stream, depth 5 ") == 1
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         (("--gallery", 1), "--gallery: expected 2 or more"),
+        (("--batch", 0), "expected numbers of 1 or more, got 0"),
+        (("--depth", 2000), "--depth: expected at most 1024, got 2000"),
         (("--threads", 0), "expected numbers of 1 or more, got 0"),
         (("--seconds", -1), "expected numbers of 1 or more, got -1"),
         (("--input", "64"), "expected HEIGHTxWIDTH"),

@@ -77,6 +77,9 @@ def outcome(folder, name, *, label, score, mask=None, size=(48, 40), nearest=Non
     )
 
 
+SPLIT = {"workers": 2, "threads_each": 1, "chosen": "measured", "measured": [{"workers": 2, "frames_per_s": 3.0}]}
+
+
 def evaluation(folder, outcomes, *, ignore=None, **settings):
     threshold = {"false_alarm_rate": 0.01, "images": 2, "bound": 0.8}
     return Evaluation(
@@ -90,7 +93,8 @@ def evaluation(folder, outcomes, *, ignore=None, **settings):
             image_scores=(0.5, 1.0),
             map_scores=(5.0, 10.0),
         ),
-        info={"extractor": "fake", "levels": {"layer1": [8, 4, 4]}},
+        info={"extractor": "fake", "levels": {"layer1": [8, 4, 4]}, "split": SPLIT},
+        environment={"processor": "A Processor", "memory_bytes": 8 * 10**9, "versions": {"numpy": "2.4"}},
     )
 
 
@@ -144,10 +148,26 @@ def test_page_says_the_summary(small, tmp_path):
         "layer1: (8, 4, 4)",
         "leave-one-out",
         "12.0 ms",
+        "A Processor",
+        "8.0 GB",
+        "numpy: 2.4",
+        "workers: 2, threads each: 1, chosen: measured, measured: ((workers: 2, frames per s: 3))",
     ):
         assert text in page.text
     notice = next(i for i, (_, attributes) in enumerate(page.tags) if attributes.get("class") == "notice")
     assert notice < next(i for i, (tag, _) in enumerate(page.tags) if tag == "svg")
+
+
+def test_few_images_have_no_high_percentiles_of_time(small, tmp_path):
+    write_report(tmp_path / "report.html", small, title="Nuts")
+    assert "extract10.0––10.0" in Page(tmp_path / "report.html").text
+
+
+def test_the_rule_either_says_that_its_thresholds_share_the_rate(tmp_path):
+    both = [outcome(tmp_path, f"normal/{i}.png", label=False, score=2.0) for i in range(2)]
+    for rule, said in (("either", True), ("map", False)):
+        write_report(tmp_path / "report.html", evaluation(tmp_path, both, label_rule=rule), title="Nuts")
+        assert ("each is made at half of the rate" in Page(tmp_path / "report.html").text) == said
 
 
 def test_wrong_verdicts_come_first_and_are_marked(small, tmp_path):

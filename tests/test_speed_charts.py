@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import sys
 from xml.etree import ElementTree as ET
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spadeline.engine.errors import DependencyError
 from spadeline.engine.speed_charts import (
+    _points_wide,
     _spread,
     bar_chart,
     duration,
@@ -74,7 +76,7 @@ def test_charts_say_their_figures():
     assert {"p99.9", "2.00 s to 5.00 s"} <= set(wide)
     assert {"predict", "20.0", "31.2", "frames a second"} <= set(bars)
     assert {"pixel 0.950", "image 0.910", "1", "none", "window"} <= set(knob)
-    assert {"ours", "theirs", "pixel ROCAUC"} <= set(tradeoff)
+    assert {"1 ours", "2 theirs", "1", "2", "pixel ROCAUC", "20 ms", "50 ms", "100 ms", "200 ms"} <= set(tradeoff)
 
 
 def test_the_growth_legend_is_in_the_order_in_which_lines_end():
@@ -98,13 +100,53 @@ def test_stages_are_drawn_in_a_frames_order():
     assert order == sorted(order)
 
 
-def test_names_of_points_close_together_do_not_lie_on_each_other():
+def test_numbers_of_points_close_together_do_not_lie_on_each_other():
     points = {f"detector {i}": (0.01 * (1 + i / 1000), 0.99 + i / 1e5) for i in range(5)} | {"far": (1.0, 0.9)}
-    heights = sorted(
-        y for text, (_, y) in places(tradeoff_chart(points, label="x", accuracy="y")).items() if "detector" in text
-    )
-    assert len(heights) == 5
-    assert min(b - a for a, b in itertools.pairwise(heights)) > 9
+    found = places(tradeoff_chart(points, label="x", accuracy="y"))
+    numbers = [found[str(number)] for number in range(1, 7)]
+    assert min(math.dist(a, b) for a, b in itertools.combinations(numbers, 2)) > 9
+
+
+@pytest.mark.parametrize(
+    ("times", "ticks"),
+    [
+        ({50: 0.0179, 200: 0.0526}, {"20 ms", "50 ms"}),
+        ({50: 0.021, 200: 0.028}, {"22 ms", "24 ms"}),
+        ({50: 0.0021, 200: 2.5}, {"10 ms", "100 ms", "1 s"}),
+        ({50: 0.01, 200: 0.01}, {"1 ms", "10 ms", "100 ms"}),
+    ],
+)
+def test_growth_within_a_decade_has_ticks(times, ticks):
+    assert ticks <= set(texts(growth_chart({"pruned": times}, label="x", against="K")))
+
+
+@pytest.mark.parametrize("seconds", [(0.03, 0.08), (0.03, 0.031), (0.03, 0.03), (1e-4, 20.0)])
+def test_a_tradeoff_has_ticks_of_time(seconds):
+    first, second = seconds
+    svg = tradeoff_chart({"a": (first, 0.99), "b": (second, 0.98)}, label="x", accuracy="y")
+    assert sum(bool(re.fullmatch(r"[\d.]+ m?s", text)) for text in texts(svg)) >= 2
+
+
+def test_ticks_of_latency_keep_apart():
+    for slowest in (0.15, 0.8, 4.0, 90.0):
+        svg = latency_chart({"a": FIGURES, "b": FIGURES | {"max_s": slowest}}, label="x", takt_s=None)
+        ticks = [(x, text) for text, (x, _) in places(svg).items() if re.fullmatch(r"0|\d+ m?s", text)]
+        assert 2 <= len(ticks) <= 7
+        gaps = [b - a for (a, _), (b, _) in itertools.pairwise(sorted(ticks))]
+        assert min(gaps) > 33  # as wide as "500 ms", in points
+
+
+def test_a_long_name_leaves_room_for_its_value():
+    names = [f"extractor wide_resnet101_2_line{line}_int8, precision int8, input size 1024 × 1224" for line in (3, 4)]
+    svg = latency_chart(dict.fromkeys(names, FIGURES) | {"short": FIGURES}, label="x", takt_s=None)
+    found = texts(svg)
+    shortened = [text for text in found if "…" in text]
+    assert len(shortened) == 2
+    for text in shortened:
+        assert text.startswith("extractor wide_res")
+        assert text.endswith("1024 × 1224")
+        assert _points_wide(text) + _points_wide("20.0 ms to 50.0 ms") < 280
+    assert "short" in found
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12).map(sorted), st.floats(0.01, 10))

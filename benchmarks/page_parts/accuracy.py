@@ -52,8 +52,10 @@ def _finding(means: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _key(mean: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """Name a table: by data set and protocol, and by the extractor where there are several."""
-    extractor = [Path(mean["extractor"]).stem] if len(document["extractors"]) > 1 else []
+    """Name a table: by data set and protocol, and by the extractor where there are several, by its path at need."""
+    path = Path(mean["extractor"])
+    stems = [Path(facts["file"]).stem for facts in document["extractors"]]
+    extractor = [] if len(stems) == 1 else [path.stem if stems.count(path.stem) == 1 else str(path.with_suffix(""))]
     return "-".join([mean["data"], mean["protocol"], *extractor]).replace(" ", "-")
 
 

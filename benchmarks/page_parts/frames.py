@@ -11,11 +11,11 @@ from spadeline.engine.bench_page import (
     stage_parts,
     start_table,
     throughput_parts,
-    verdict,
     way_name,
 )
 from spadeline.engine.page import Cell, Chart, Section, Table
 from spadeline.engine.speed_charts import duration, latency_chart, tradeoff_chart
+from spadeline.engine.verdict import verdict
 
 from page_parts.chapter import Chapter, left_out, side
 
@@ -26,7 +26,7 @@ def bench(document: Mapping[str, Any]) -> Chapter:
     text = "\n\n".join(section.text for section in sections if section.text)
     parts = [part for section in sections for part in section.parts]
     finding = f"{document['recipe']['name']}: {verdict(document)}"
-    return Chapter(finding, Section(f"Recipe {document['recipe']['name']}", text, document["command"], parts))
+    return Chapter(finding, Section(f"Recipe {document['recipe']['name']}", text, document.get("command", ""), parts))
 
 
 def pipeline(document: Mapping[str, Any]) -> Chapter:
@@ -55,7 +55,7 @@ def pipeline(document: Mapping[str, Any]) -> Chapter:
     )
     text = (
         f"The first setting is {_described(results[0]['setting'])}; the others differ in what they are named by. "
-        "Charts are from the camera's frame on. Frames a second are of the first setting."
+        "Charts are from the camera's frame on. Frames a second are of the first setting, where they are drawn."
     )
     return Chapter(finding, Section("The whole chain", text, document["command"], [*charts, *tables.values()]), tables)
 

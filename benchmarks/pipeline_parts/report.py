@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from spadeline.engine.bench_page import way_name
+
 
 def print_head() -> None:
     """Print what the columns are."""
@@ -23,7 +25,7 @@ def print_result(result: dict[str, Any]) -> None:
         seconds = latency[f"{name}_s"]
         line += f"{'-':>8}" if seconds is None else f"{1e3 * seconds:8.1f}"
     line += f"{result['start']['process_to_first_result_s']:8.2f}{result['start']['peak_bytes'] / 1e6:7.0f}"
-    ways = ", ".join(f"{way['mode']} {way['frames_per_s']:.1f}" for way in result["throughput"])
+    ways = "; ".join(f"{way_name(way)} {way['frames_per_s']:.1f}" for way in result["throughput"])
     stages = ", ".join(f"{stage} {1e3 * taken['p50_s']:.1f}" for stage, taken in latency["stages_s"].items())
     print(f"{line}  {ways}\n{'':22}{stages} ms; {latency['runs']} runs", flush=True)
     if "not_measured" not in result["energy"]:
