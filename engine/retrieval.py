@@ -121,7 +121,7 @@ class Retrieval:
             raise InputError(
                 f"embedding: expected an image at a finite distance among {len(self._embeddings)}, got none"
             )
-        differences = self._embeddings.take(ids, axis=0)  # one array for all steps: they take as long as the search
+        differences = self._embeddings.take(ids, axis=0)  # the one array that all steps use
         differences -= embedding
         squared: NDArray[np.float32] = np.square(differences, out=differences).sum(axis=1)
         order = np.lexsort((ids, squared))[:k]
