@@ -1,5 +1,7 @@
+import hashlib
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from .recipes import (
     assert_holds,
     create_small,
     edit_manifest,
+    features_of,
     images,
     mask,
     peak_memory,
