@@ -77,6 +77,13 @@ def open_array(folder: Path, stored: StoredFile, layout: ArrayLayout, *, verify:
         return np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape)
 
 
+def check_finite(path: Path, array: NDArray[np.floating]) -> None:
+    """Raise RecipeError if a file's array holds NaN or infinity; it is read row by row."""
+    for index, row in enumerate(np.asarray(array)):
+        if not np.isfinite(row).all():
+            raise RecipeError(f"{path}: expected finite numbers, got NaN or infinity in row {index}")
+
+
 def _raw(array: NDArray[Any]) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 

@@ -6,11 +6,11 @@ stream's frames share the processors :mod:`.stream`'s and :mod:`.split`'s.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, get_args
 
@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_choice
-from .errors import DeviceError, ExtractorError, InputError, RecipeError
+from .errors import InputError, RecipeError
 from .extractor import DeviceExtraction, Extractor
 from .heatmap import find_regions, overlay
-from .images import Color, Placement, as_rgb, place
+from .images import Color, Placement, as_rgb, place, prepare
 from .inspector import DeviceFrame, Inspector, device_frame, receive
+from .opening import open_chain
+from .processors import processors
 from .recipe import Recipe
 from .result import Result
 from .scoring import Scorer, Scores, warn_of_clamping
-from .session import Device, offers_cuda
+from .session import Device
 from .split import Predict, Split
 from .stream import FrameError, check_not_single, run_stream
 
@@ -105,18 +107,18 @@ class Detector:
             Frames that a :meth:`stream` has in work at once: 1 to ``threads``, on a GPU 1 or 2. None takes the most, or
             what :meth:`warm_up` finds fastest.
         verify
-            Also compare every file's SHA-256.
+            Also read every file through: compare its SHA-256, and see that all features are finite.
 
         Raises
         ------
         InputError
             An unknown device, threads or workers out of range, or an option for a GPU beside device "cpu".
         RecipeError
-            Not a recipe, a damaged one, or one without thresholds.
+            Not a recipe, a damaged one, one without thresholds, or one whose kappa can't be had.
         ExtractorError
             Its extractor can't run, or not on this device.
         DeviceError
-            The matcher can't run on the GPU that was asked for.
+            The matcher or the retrieval can't run on the GPU that was asked for.
         OutputError
             The folder for TensorRT's engine can't be made.
         DependencyError
@@ -130,14 +132,11 @@ class Detector:
         """
         recipe = Recipe.load(folder, verify=verify)
         warn_of_clamping(recipe)
-        extractor, scorer, on_device = _open(recipe, device, threads, memory_limit, tensorrt_cache)
-        if threads is not None:
-            cv2.setNumThreads(threads)
-        if (extractor.input_size, extractor.level_shapes) != (recipe.input_size, recipe.level_shapes):
-            raise RecipeError(
-                f"{recipe.extractor_path}: expected input {recipe.input_size} and levels {recipe.level_shapes}, "
-                f"got {extractor.input_size} and {extractor.level_shapes}"
-            )
+        threads = processors() if threads is None else threads
+        extractor, scorer, on_device = open_chain(
+            recipe, device=device, threads=threads, memory_limit=memory_limit, tensorrt_cache=tensorrt_cache
+        )
+        cv2.setNumThreads(threads)
         return cls(recipe, extractor, scorer, on_device=on_device, workers=workers)
 
     @property
@@ -158,7 +157,7 @@ class Detector:
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
             "chain": "device" if self._chain else "host",
-            "retrieval": "cpu",  # faiss: an embedding is small, and what it finds is needed on the host
+            "retrieval": self._scorer.retrieval_device,
             "matcher": self._scorer.matcher.path,
             "matcher_device": self._scorer.matcher.device,
             "resident_images": self._scorer.matcher.resident_images,
@@ -203,7 +202,7 @@ class Detector:
         InputError
             No sequence of frames, or one that :meth:`predict` refuses.
         """
-        _check_sequence(frames)
+        frames = _listed(frames)
         results: list[Result] = []
         for first in range(0, len(frames), EXTRACTED_TOGETHER):
             results += self._inspect(frames[first : first + EXTRACTED_TOGETHER], color)
@@ -270,8 +269,8 @@ class Detector:
         InputError
             No sequence of frames, an empty one, or a frame that :meth:`predict` refuses.
         """
-        _check_sequence(frames)
-        if len(frames) == 0:
+        frames = _listed(frames)
+        if not frames:
             raise InputError("frames: expected at least one, got none")
         for frame in frames:
             self.predict(frame, color=color)
@@ -305,9 +304,7 @@ class Detector:
             return
         settings = self.recipe.settings
         start = time.perf_counter()
-        placed = [
-            place(as_rgb(frame, color=color), self.recipe.input_size, framing=settings.framing) for frame in frames
-        ]
+        placed = [prepare(frame, self.recipe.input_size, framing=settings.framing, color=color) for frame in frames]
         prepared = time.perf_counter()
         features = self.extractor.extract(np.stack([image for image, _ in placed]))
         timings_s = {
@@ -332,7 +329,7 @@ class Detector:
         else:
             pixels = frame if here is None else inspector.fetch(here)
             here = None
-            image, placement = place(as_rgb(pixels, color=color), size, framing=framing)
+            image, placement = prepare(pixels, size, framing=framing, color=color)
             frame_size = pixels.shape[:2]
         prepared = time.perf_counter()
         with self._turn:
@@ -377,52 +374,21 @@ class Detector:
         if rule == "map":
             return map_score, map_score > self._theta
         # Either: both scores in units of their thresholds, so that the larger one decides.
-        tiny = np.finfo(np.float64).tiny
-        ratio = max(image_score / max(self._tau, tiny), map_score / max(self._theta, tiny))
-        return ratio, image_score > self._tau or map_score > self._theta
+        # A threshold of 0 must not make it one that JSON can't hold.
+        least, most = sys.float_info.min, sys.float_info.max
+        ratio = max(image_score / max(self._tau, least), map_score / max(self._theta, least))
+        return min(ratio, most), image_score > self._tau or map_score > self._theta
 
 
-def _check_sequence(frames: object) -> None:
+def _listed(frames: Any) -> list[Frame]:
+    """Return the frames of any sequence, also of one that can't be sliced."""
     check_not_single(frames)
-    if not (hasattr(frames, "__len__") and hasattr(frames, "__getitem__")):
+    if isinstance(frames, Mapping) or not (hasattr(frames, "__len__") and hasattr(frames, "__getitem__")):
         raise InputError(f"frames: expected a sequence of frames, got {type(frames).__name__}")
+    return list(frames)
 
 
 def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, count: int) -> list[Predict]:
     """Open detectors that keep to their caller's thread and share one session, the index and the mapped gallery."""
     shared = extractor.on_one_thread()
     return [Detector(recipe, shared, scorer.on_one_thread()).predict for _ in range(count)]
-
-
-def _open(
-    recipe: Recipe,
-    device: Device,
-    threads: int | None,
-    memory_limit: int | None,
-    tensorrt_cache: str | os.PathLike[str] | None,
-) -> tuple[Extractor, Scorer, bool]:
-    """Open extractor and scorer where ``device`` says; and whether features stay on the GPU between them.
-
-    With "auto" that is so if both can be there; else each takes the best that it can have.
-    """
-
-    def open_on_gpu() -> tuple[Extractor, Scorer, bool]:
-        scorer = Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit)
-        extractor = Extractor(
-            recipe.extractor_path,
-            device="cuda",
-            threads=threads,
-            inspector=scorer.inspector,
-            tensorrt_cache=tensorrt_cache,
-        )
-        return extractor, scorer, True
-
-    if device == "cpu" and memory_limit is not None:
-        raise InputError("memory_limit: expected device 'auto' or 'cuda' with it, got 'cpu'")
-    if device == "cuda":
-        return open_on_gpu()
-    if device == "auto" and offers_cuda():
-        with contextlib.suppress(DeviceError, ExtractorError):
-            return open_on_gpu()
-    extractor = Extractor(recipe.extractor_path, device=device, threads=threads, tensorrt_cache=tensorrt_cache)
-    return extractor, Scorer(recipe, threads=threads), False

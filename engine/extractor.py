@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .cells import level_shifts
 from .errors import ExtractorError, InputError
+from .files import HeldFile
 from .images import MAX_PIXELS
 from .session import CPU, CUDA, TENSORRT, Device, create_session, faster_on_cpu, open_session, reason
 
@@ -56,7 +57,7 @@ class Extractor:
     Parameters
     ----------
     path
-        The ONNX file.
+        The ONNX file; held open, so that it may be replaced or removed meanwhile.
     device
         "auto" takes CUDA where ONNX Runtime offers it and gets it to work, else the CPU; ``provider`` states
         which. On the CPU, OpenVINO runs the graph where this ONNX Runtime has it and it is measured to be faster by a
@@ -100,16 +101,17 @@ class Extractor:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | HeldFile,
         *,
         device: Device = "auto",
         threads: int | None = None,
         inspector: Inspector | None = None,
         tensorrt_cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._path = Path(path)
+        self._file = path if isinstance(path, HeldFile) else _held(Path(path))
+        self._path = self._file.path
         stream = None if inspector is None else inspector.stream
-        self._session = open_session(self._path, device, threads, stream, tensorrt_cache)
+        self._session = open_session(self._file, device, threads, stream, tensorrt_cache)
         self._inspector = inspector  # attributes go in the order in which they came: the session before its stream
         self.provider_times_s: dict[str, float] = {}
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
@@ -117,7 +119,7 @@ class Extractor:
         self.level_names, self._dtypes = _outputs(self._path, self._session.get_outputs())
         self.precision = self.metadata.get("spadeline.precision", self._dtypes[0].name)
         if self._session.get_providers()[0] == CPU:
-            self._session, self.provider_times_s = faster_on_cpu(self._session, self._path, self.input_size, threads)
+            self._session, self.provider_times_s = faster_on_cpu(self._session, self._file, self.input_size, threads)
         self.provider: str = self._session.get_providers()[0]
         self.level_shapes, self.embedding_size = self._try_out()
 
@@ -135,7 +137,7 @@ class Extractor:
         if self.provider != CPU:
             return self
         other = copy.copy(self)
-        other._session = create_session(self._path, 1, [CPU])  # noqa: SLF001 - our own
+        other._session = create_session(self._file, 1, [CPU])  # noqa: SLF001 - our own
         return other
 
     def on_device(self) -> DeviceExtraction:
@@ -297,6 +299,15 @@ class DeviceExtraction:
             raise ExtractorError(f"{self._path}: expected the graph to run, got: {reason(error)}") from error
         embedding = self._embedding[0].astype(np.float32)
         return DeviceFeatures(tuple(level.data_ptr() for level in self._levels), self._half, embedding)
+
+
+def _held(path: Path) -> HeldFile:
+    if not path.is_file():
+        raise ExtractorError(f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'no such file'}")
+    try:
+        return HeldFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise ExtractorError(f"{path}: can't be read: {error.strerror}") from error
 
 
 def _input_size(path: Path, inputs: list[Any]) -> tuple[int, int]:

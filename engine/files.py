@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import stat
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,23 @@ class FileWriter:
         with writing(self._path):
             os.fsync(self._file.fileno())
         return StoredFile(self._path.name, self._size, self._hash.hexdigest())
+
+
+class HeldFile:
+    """A file kept open: by ``address`` it can be opened again, though its name is gone or stands for another by now.
+
+    Parameters
+    ----------
+    path
+        What it was opened as, for people to read.
+    descriptor
+        Closed along with this object, at the latest.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.address = f"/proc/self/fd/{descriptor}"
+        weakref.finalize(self, os.close, descriptor)
 
 
 @contextmanager

@@ -145,7 +145,8 @@ def add(
     recipe = Recipe.load(folder)
     named = named_images(_normal_only(source))
     opened = Extractor(recipe.extractor_path, device=device, threads=threads)
-    return add_images(folder, _extract(named, opened, recipe.settings, on_progress, "extract"), len(named))
+    features = _extract(named, opened, recipe.settings, on_progress, "extract")
+    return add_images(folder, features, len(named), made_for=recipe)
 
 
 def calibrate(

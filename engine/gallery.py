@@ -23,6 +23,7 @@ from .checks import check_instances, check_integer, check_unique
 from .errors import InputError
 from .extractor import LEVEL_NAME, Features
 from .files import StoredFile
+from .images import MAX_PIXELS
 
 EMBEDDINGS = "embeddings"
 LARGEST_SIDE = 1 << 15  # pixels; beyond any camera, and a recipe can't make a reader allocate more
@@ -52,6 +53,9 @@ class Geometry:
 
     def __post_init__(self) -> None:
         _check_shape("input_size", self.input_size, H=LARGEST_SIDE, W=LARGEST_SIDE)
+        height, width = self.input_size
+        if height * width > MAX_PIXELS:
+            raise InputError(f"input_size: expected at most {MAX_PIXELS} pixels, got {height} x {width}")
         check_instances("level_names", self.level_names, str)
         check_instances("level_shapes", self.level_shapes, tuple)
         check_unique("level_names", self.level_names)
@@ -60,7 +64,6 @@ class Geometry:
                 "level_shapes: expected one shape for each of one or more level names, "
                 f"got {len(self.level_shapes)} for {len(self.level_names)}"
             )
-        height, width = self.input_size
         for name, shape in zip(self.level_names, self.level_shapes, strict=True):
             if not re.fullmatch(LEVEL_NAME, name):
                 raise InputError(f"level_names: expected 'layer' and a number from 1 to 99, got {name!r:.100}")

@@ -33,7 +33,18 @@ OWN_NAME = rf"{EXTRACTOR_NAME}|({ARRAY})-{GENERATION}\.npy|{re.escape(TEMPORARY_
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; remove what killed writers left, and what this one leaves if it fails."""
+    """Hold the folder's lock; remove what killed writers left, and what this one leaves if it fails.
+
+    Raises
+    ------
+    InputError
+        No writer has ever been here, and yet there are files of a recipe's names: somebody else's.
+    OutputError
+        The lock can't be had.
+    RecipeError
+        Another process has it.
+    """
+    _check_foreign(folder)
     lock = FileLock(folder / LOCK_NAME, timeout=0)
     with writing(folder / LOCK_NAME):
         try:
@@ -41,7 +52,8 @@ def only_writer(folder: Path) -> Iterator[None]:
         except Timeout:
             raise RecipeError(f"{folder}: is being written by another process") from None
     try:
-        live = _live_names(folder, unreadable=_own_names(folder))
+        # A damaged recipe.json may have vouched for any file but for its own successor, which is never live.
+        live = _live_names(folder, unreadable=_own_names(folder) - {TEMPORARY_NAME})
         _sweep(folder, live)
         try:
             yield
@@ -73,6 +85,16 @@ def read_manifest(folder: Path) -> bytes:
         if size > LARGEST_MANIFEST:
             raise RecipeError(f"{path}: expected at most {LARGEST_MANIFEST} bytes, got {size}")
         return file.read(size)
+
+
+def _check_foreign(folder: Path) -> None:
+    """Keep the sweep away from files that no writer left, by their names alone: each writer leaves a lock."""
+    names = sorted(_own_names(folder))  # first: those that a writer makes meanwhile come after its lock
+    if names and not any(os.path.lexists(folder / name) for name in (LOCK_NAME, MANIFEST_NAME)):
+        raise InputError(
+            f"{folder}: expected no files of a recipe's names where there is no recipe, got {names[0]}; "
+            "move them, or write to another folder"
+        )
 
 
 def _own_names(folder: Path) -> set[str]:

@@ -144,6 +144,25 @@ def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uin
     InputError
         Another dtype, a shape that isn't the declared colour's, or a side below ``MIN_SIDE``.
     """
+    return _converted(*_checked(frame, color))
+
+
+def prepare(
+    frame: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing, color: Color = "auto"
+) -> tuple[NDArray[np.uint8], Placement]:
+    """Bring a camera frame to the extractor's input: what :func:`place` makes of :func:`as_rgb`, to the last bit.
+
+    Gray is resized as one channel and then repeated, which saves two thirds of the work.
+    """
+    pixels, conversion = _checked(frame, color)
+    if conversion != cv2.COLOR_GRAY2RGB:
+        return place(_converted(pixels, conversion), size, framing=framing)
+    gray, placement = place(pixels, size, framing=framing)
+    return _converted(gray, conversion), placement
+
+
+def _checked(frame: NDArray[np.uint8], color: Color) -> tuple[NDArray[np.uint8], int | None]:
+    """Return a frame's pixels, C-contiguous, and OpenCV's conversion of them to RGB."""
     check_choice("color", color, tuple(_CHANNELS))
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
         came = frame.dtype if isinstance(frame, np.ndarray) else type(frame).__name__
@@ -157,7 +176,10 @@ def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uin
             f"frame: expected sides of at least {MIN_SIDE} pixels, got {frame.shape[0]} x {frame.shape[1]}"
         )
     pixels = np.ascontiguousarray(frame)
-    conversion = _CONVERSIONS.get(_BY_CHANNELS[channels] if color == "auto" else color)
+    return pixels, _CONVERSIONS.get(_BY_CHANNELS[channels] if color == "auto" else color)
+
+
+def _converted(pixels: NDArray[np.uint8], conversion: int | None) -> NDArray[np.uint8]:
     return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
 
 
@@ -197,7 +219,7 @@ def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) ->
     Parameters
     ----------
     rgb
-        (h, w, 3) uint8, as :func:`as_rgb` returns it.
+        (h, w, 3) uint8, as :func:`as_rgb` returns it; or any number of channels, each on its own.
     size
         (H, W) of the extractor's input.
     framing

@@ -17,7 +17,15 @@ from .cells import from_cells, level_shifts, to_cells
 from .checks import check_choice, check_integer
 from .codes import LevelCodes, can_encode, encode_gallery
 from .errors import DeviceError, InputError
-from .matching_checks import check_gallery, checked_ids, checked_ignore, checked_weights
+from .matching_checks import (
+    Path,
+    check_cuda,
+    check_gallery,
+    checked_ids,
+    checked_ignore,
+    checked_weights,
+    resolved_path,
+)
 from .processors import processors
 from .result import Statistics
 from .session import MOST_THREADS
@@ -26,7 +34,6 @@ from .settings import LARGEST_WINDOW, MOST_NEIGHBOURS, Upsampling
 if TYPE_CHECKING:
     from .recipe import Recipe
 
-Path = Literal["auto", "pruned", "dense", "reference"]
 MatcherDevice = Literal["cpu", "cuda"]
 Levels = Sequence[NDArray[np.floating]]
 
@@ -173,7 +180,8 @@ class Matcher:
         codes
             The levels' codes: see :mod:`spadeline.engine.codes`. Without them there is no pruned path.
         weights, threads, path, upsampling, instruction_set, device, memory_limit
-            As in the constructor. Features aren't checked here: one that isn't finite is reported by ``match``.
+            As in the constructor. Features aren't checked here: a gallery pixel with one that isn't finite is never
+            matched, and ``match`` reports it only where there is no other.
         """
         check_choice("path", path, get_args(Path))
         check_choice("upsampling", upsampling, get_args(Upsampling))
@@ -230,7 +238,7 @@ class Matcher:
         check_integer("threads", threads, low=1, high=MOST_THREADS)
         if instruction_set == "auto":
             instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
-        self.path = _resolved(path, upsampling, codes)
+        self.path = resolved_path(path, upsampling, codes)
         self.device = device
         self.upsampling = upsampling
         self.sizes = sizes
@@ -244,7 +252,7 @@ class Matcher:
         self.native: Any
         try:
             if device == "cuda":
-                _check_cuda(self.path)
+                check_cuda(self.path)
                 limit = -1 if memory_limit is None else memory_limit
                 self.native = _native.CudaMatcher(
                     *gallery, memory_limit=limit, upsampling=upsampling, weights=self.weights, codes=used
@@ -398,28 +406,3 @@ class Matcher:
             ignore=ignore,
         )
         return {"pairs": 0, "passed": (0,) * len(gallery), "exact": 0, "guarded_cells": 0}
-
-
-def _resolved(
-    path: Path, upsampling: Upsampling, codes: Sequence[LevelCodes] | None
-) -> Literal["pruned", "dense", "reference"]:
-    """Return the path to take, from facts that no query changes."""
-    possible = upsampling == "nearest" and codes is not None
-    if path == "pruned" and not possible:
-        raise InputError(
-            f"path: expected codes of the gallery and nearest upsampling for 'pruned', got upsampling {upsampling!r} "
-            f"and {'no ' if codes is None else ''}codes"
-        )
-    if path == "auto":
-        return "pruned" if possible else "dense"
-    return path
-
-
-def _check_cuda(path: str) -> None:
-    if not _native.CUDA:
-        raise DeviceError(
-            "device: expected a spadeline that was built with CUDA for 'cuda', got one without: install it anew on a "
-            "machine where nvcc is on the PATH"
-        )
-    if path == "reference":
-        raise InputError(f"device: expected the pruned or the dense path for 'cuda', got {path!r}")

@@ -1,15 +1,20 @@
-"""What the matcher's arguments must be: weights, ignore mask, image ids, gallery. One sentence where they aren't."""
+"""What the matcher's arguments must be: path, weights, ignore mask, ids, gallery. One sentence where they aren't."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _native
 from .checks import check_number
-from .errors import InputError
-from .settings import LARGEST_WEIGHT, SMALLEST_WEIGHT
+from .codes import LevelCodes
+from .errors import DeviceError, InputError
+from .settings import LARGEST_WEIGHT, SMALLEST_WEIGHT, Upsampling
+
+Path = Literal["auto", "pruned", "dense", "reference"]
 
 
 def checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:
@@ -61,3 +66,29 @@ def check_gallery(levels: Sequence[NDArray[np.floating]]) -> None:
             raise InputError(
                 f"level {index}: expected finite features, got {level[place]} at (image, channel, y, x) = {place}"
             )
+
+
+def resolved_path(
+    path: Path, upsampling: Upsampling, codes: Sequence[LevelCodes] | None
+) -> Literal["pruned", "dense", "reference"]:
+    """Return the path to take, from facts that no query changes."""
+    possible = upsampling == "nearest" and codes is not None
+    if path == "pruned" and not possible:
+        raise InputError(
+            f"path: expected codes of the gallery and nearest upsampling for 'pruned', got upsampling {upsampling!r} "
+            f"and {'no ' if codes is None else ''}codes"
+        )
+    if path == "auto":
+        return "pruned" if possible else "dense"
+    return path
+
+
+def check_cuda(path: str) -> None:
+    """Raise DeviceError without a matcher for GPUs, InputError for a path that it doesn't offer."""
+    if not _native.CUDA:
+        raise DeviceError(
+            "device: expected a spadeline that was built with CUDA for 'cuda', got one without: install it anew on a "
+            "machine where nvcc is on the PATH"
+        )
+    if path == "reference":
+        raise InputError(f"device: expected the pruned or the dense path for 'cuda', got {path!r}")

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import open_array
+from .arrays import check_finite, open_array
 from .cells import from_cells
 from .checks import check_integer
 from .codes import LevelCodes
 from .derived import open_codes
 from .errors import InputError, RecipeError
 from .extractor import Features
-from .files import check_stored, reading
+from .files import HeldFile, check_stored, reading
 from .gallery import EMBEDDINGS
 from .generations import MANIFEST_NAME, read_manifest
 from .ignore import IGNORE, open_ignore
@@ -33,12 +33,14 @@ BUILT_IN = ("framing", "storage")  # the stored features depend on these setting
 class Recipe(Manifest):
     """A recipe opened for reading: what recipe.json says, and the arrays that it named at that moment.
 
-    The arrays stay as they are even if a writer adds or removes images afterwards; load again to see that.
+    Arrays and extractor stay as they are even if a writer changes the recipe afterwards; load again to see that.
 
     Attributes
     ----------
     folder
         Where it lies.
+    extractor_file
+        The extractor's ONNX file, held open.
     embeddings
         (n, d) float32, mapped read-only.
     levels
@@ -51,6 +53,7 @@ class Recipe(Manifest):
     """
 
     folder: Path
+    extractor_file: HeldFile = field(repr=False)
     embeddings: NDArray[np.float32] = field(repr=False)
     levels: tuple[NDArray[np.floating], ...] = field(repr=False)
     codes: tuple[LevelCodes, ...] | None = field(repr=False)
@@ -67,7 +70,7 @@ class Recipe(Manifest):
         folder
             The recipe.
         verify
-            Also read every file through and compare its SHA-256.
+            Also read every file through: compare its SHA-256, and see that all features are finite.
 
         Raises
         ------
@@ -120,7 +123,7 @@ class Recipe(Manifest):
                 raise InputError(f"{name}: expected {own!r}, which is built into the stored features, got {new!r}")
         return replace(self, settings=settings)
 
-    def features(self, index: int) -> Features:
+    def features(self, index: int | np.integer) -> Features:
         """Return what was stored of one image as float32: levels (1, c, h, w) and embedding (1, d).
 
         Raises
@@ -128,6 +131,7 @@ class Recipe(Manifest):
         InputError
             There is no image of that index.
         """
+        index = int(index) if isinstance(index, np.integer) else index  # as in a Result's nearest_images
         check_integer("index", index, low=0, high=len(self.images) - 1)
         rows = slice(index, index + 1)
         levels = (
@@ -142,12 +146,17 @@ def open_recipe(folder: Path, manifest: Manifest, *, verify: bool) -> Recipe:
     extractor = folder / manifest.files[EXTRACTOR].name
     with reading(extractor) as file:
         check_stored(file, extractor, manifest.files[EXTRACTOR], verify=verify)
+        held = HeldFile(extractor, os.dup(file.fileno()))
     files, geometry, count = manifest.files, manifest.geometry, len(manifest.images)
     layouts = geometry.arrays(count, manifest.settings.storage)
     arrays = {role: open_array(folder, files[role], layout, verify=verify) for role, layout in layouts.items()}
+    if verify:
+        for role, array in arrays.items():
+            check_finite(folder / files[role].name, array)
     return Recipe(
         **vars(manifest),
         folder=folder,
+        extractor_file=held,
         embeddings=arrays[EMBEDDINGS],
         levels=tuple(arrays[name] for name in geometry.level_names),
         codes=open_codes(folder, files, geometry, count, verify=verify) if manifest.has_codes else None,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import write_array
-from .checks import check_integer
+from .checks import check_instances, check_integer
 from .codes import CODES_VERSION, LevelCodes
 from .derived import can_have_codes, code_roles, write_codes
 from .errors import InputError, RecipeError
@@ -90,9 +90,11 @@ def create_recipe(
     InputError
         Features that aren't finite, don't fit the shapes or the number type, or are more or fewer than
         ``count``; two images of one name; an extractor that can't be read; weights for another number of levels; a
-        mask of another shape or type, or one that leaves nothing to score.
+        mask of another shape or type, or one that leaves nothing to score; a folder without a recipe in which files
+        have the names of a recipe's.
     OutputError
-        The folder can't be written, or the disk is full. The recipe that was there, if any, is as before.
+        The folder can't be written, or the disk is full; what was there is as before, or, where no more than the last
+        of all failed, making the switch durable, the new recipe is live.
     RecipeError
         There is a recipe already, or another process is writing.
     """
@@ -136,24 +138,46 @@ def create_recipe(
         return _commit(folder, manifest)
 
 
-def add_images(folder: str | os.PathLike[str], features: Iterable[tuple[ImageRecord, Features]], count: int) -> Recipe:
+def add_images(
+    folder: str | os.PathLike[str],
+    features: Iterable[tuple[ImageRecord, Features]],
+    count: int,
+    *,
+    made_for: Recipe | None = None,
+) -> Recipe:
     """Add normal images behind those that are there, as :func:`create_recipe` takes them; no refit is needed.
 
     The thresholds stay as they are, so that an image added to end a false alarm takes effect at once;
     ``calibration.tau.images`` still says how many images they come from. The old files are verified first:
     damage must not get a fresh hash.
 
+    Parameters
+    ----------
+    folder
+        The recipe.
+    features, count
+        As for :func:`create_recipe`.
+    made_for
+        The recipe whose extractor and framing the features were made with: by now it may have been replaced by another
+        of that folder. None: the live one.
+
     Raises
     ------
     InputError
         As for :func:`create_recipe`, or a name that the recipe already holds.
     OutputError
-        The folder can't be written, or the disk is full; the recipe is as before.
+        The folder can't be written, or the disk is full; the recipe is as before, or, where no more than the last of
+        all failed, making the switch durable, the new one.
     RecipeError
-        Not a recipe, a damaged one, or another process is writing.
+        Not a recipe, a damaged one, one of another extractor or framing by now, or another process is writing.
     """
     check_integer("count", count, low=1, high=MOST_IMAGES)
     with _changing(Path(folder), verify=True) as recipe:
+        if made_for is not None and _made_with(made_for) != _made_with(recipe):
+            raise RecipeError(
+                f"{folder}: expected the extractor and the framing that the features were made with, "
+                "got others: the recipe was replaced meanwhile; add the images again"
+            )
         return _rewrite(recipe, range(len(recipe.images)), features, count)
 
 
@@ -163,12 +187,16 @@ def remove_images(folder: str | os.PathLike[str], names: Sequence[str]) -> Recip
     Raises
     ------
     InputError
-        No name, an unknown name, or all names: a recipe can't be empty.
+        No names, one unknown name, or all names: a recipe can't be empty.
     OutputError
-        The folder can't be written, or the disk is full; the recipe is as before.
+        The folder can't be written, or the disk is full; the recipe is as before, or, where no more than the last of
+        all failed, making the switch durable, the new one.
     RecipeError
         Not a recipe, a damaged one, or another process is writing.
     """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InputError(f"names: expected several names, got {names!r:.100}")
+    check_instances("names", names := tuple(names), str)
     with _changing(Path(folder), verify=True) as recipe:
         unwanted = set(names)
         known = {image.name for image in recipe.images}
@@ -207,7 +235,8 @@ def set_calibration(
     InputError
         Settings that would need other features.
     OutputError
-        The folder can't be written, or the disk is full; the recipe is as before.
+        The folder can't be written, or the disk is full; the recipe is as before, or, where no more than the last of
+        all failed, making the switch durable, the new one.
     RecipeError
         Not a recipe, a damaged one, of another generation by now, or another process is writing.
     """
@@ -232,7 +261,8 @@ def update_codes(folder: str | os.PathLike[str]) -> Recipe:
     InputError
         Levels of too many channels for a code.
     OutputError
-        The folder can't be written, or the disk is full; the recipe is as before.
+        The folder can't be written, or the disk is full; the recipe is as before, or, where no more than the last of
+        all failed, making the switch durable, the new one.
     RecipeError
         Not a recipe, a damaged one, or another process is writing.
     """
@@ -245,6 +275,10 @@ def update_codes(folder: str | os.PathLike[str]) -> Recipe:
         files = {role: file for role, file in recipe.files.items() if role not in code_roles(recipe.geometry)}
         bare = recipe.changed(files=files, codes_version=None)
         return _commit(recipe.folder, _with_codes(recipe.folder, bare, next_generation(recipe.folder)))
+
+
+def _made_with(recipe: Manifest) -> tuple[str, str]:
+    return recipe.files[EXTRACTOR].sha256, recipe.settings.framing
 
 
 def _rewrite(

@@ -7,14 +7,14 @@ embeddings themselves, ``sum((e - q)**2)``, so that no index's compression gets 
 from __future__ import annotations
 
 import copy
-import re
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_integer
 from .errors import DependencyError, InputError
+from .gpu_index import MOST_FOUND, GpuIndex, offers_gpu, reason
 from .session import MOST_THREADS
 
 
@@ -26,33 +26,50 @@ class Retrieval:
     Parameters
     ----------
     embeddings
-        (n, d) float32. Copied into the index, and kept for the distances: a memory map stays on the disk.
+        (n, d) float32, copied. An index other than "Flat" keeps them in another form, so they take memory twice.
     factory
         faiss ``index_factory`` description. "Flat" is exact; an index that needs training gets it from the
         embeddings, and what it finds is approximate.
     threads
         Of faiss, which keeps a setting for each thread that calls it: set by every call. None leaves it as it is.
+    gpu
+        Search on the GPU for up to ``MOST_FOUND`` images, if the factory is "Flat" and this faiss offers a GPU: see
+        :class:`.gpu_index.GpuIndex` for what that costs. What is found is the same, in the same order.
+
+    Attributes
+    ----------
+    device : str
+        Where it searches: "cpu" or "gpu".
 
     Raises
     ------
     InputError
         Embeddings of another dtype or shape, none, or not finite; a factory that faiss can't make of them.
+    DeviceError
+        faiss offers a GPU, and the index can't be put there.
     DependencyError
         faiss is not installed.
     """
 
-    def __init__(self, embeddings: NDArray[np.float32], *, factory: str = "Flat", threads: int | None = None) -> None:
+    def __init__(
+        self, embeddings: NDArray[np.float32], *, factory: str = "Flat", threads: int | None = None, gpu: bool = False
+    ) -> None:
         if embeddings.dtype != np.float32 or embeddings.ndim != 2 or 0 in embeddings.shape:
             raise InputError(f"embeddings: expected float32 (n, d), got {embeddings.dtype} {embeddings.shape}")
         if not np.isfinite((embeddings.min(), embeddings.max())).all():
             raise InputError("embeddings: expected finite numbers, got NaN or infinity")
         if threads is not None:
             check_integer("threads", threads, low=1, high=MOST_THREADS)
-        self._embeddings = embeddings
         self._faiss = _imported()
         self._threads = threads
         self._set_threads()
         self._index = _build(self._faiss, embeddings, factory)
+        self._embeddings = _in_memory(self._faiss, self._index, embeddings)
+        self._inverted = self._faiss.try_extract_index_ivf(self._index)  # None where there are no lists to probe
+        self._gpu: GpuIndex | None = None
+        if gpu and factory == "Flat" and offers_gpu(self._faiss):
+            self._gpu = GpuIndex(self._faiss, self._index)
+        self.device: Literal["cpu", "gpu"] = "cpu" if self._gpu is None else "gpu"
 
     def on_one_thread(self) -> Self:
         """Return the same index, searched by its caller's thread alone."""
@@ -70,7 +87,8 @@ class Retrieval:
         embedding
             (d,) float32.
         k
-            Clamped to the images that there are; an approximate index may find fewer still.
+            Clamped to the images that there are. Of an index with inverted lists so many are searched that it finds k;
+            HNSW may find fewer.
         exclude
             An image to leave out: a normal image must not find itself.
 
@@ -84,7 +102,9 @@ class Retrieval:
         Raises
         ------
         InputError
-            Another dtype or shape, or not finite.
+            Another dtype or shape, not finite, or so far from all images that float32 holds no distance.
+        DeviceError
+            The GPU fails.
         """
         if embedding.dtype != np.float32 or embedding.shape != self._embeddings.shape[1:]:
             wanted = f"float32 ({self._embeddings.shape[1]},)"
@@ -94,13 +114,34 @@ class Retrieval:
         check_integer("k", k, low=1, high=2**31 - 1)
         reach = min(k if exclude is None else k + 1, len(self._embeddings))
         self._set_threads()
-        _, found = self._index.search(np.ascontiguousarray(embedding)[None], reach)
-        ids: NDArray[np.int64] = found[0][found[0] >= 0]  # an approximate index fills up with -1
+        ids = self._candidates(np.ascontiguousarray(embedding)[None], reach)
         if exclude is not None:
             ids = ids[ids != exclude]
-        squared = ((self._embeddings[ids] - embedding) ** 2).sum(axis=1, dtype=np.float32)
+        if not len(ids) and len(self._embeddings) > (exclude is not None):
+            raise InputError(
+                f"embedding: expected an image at a finite distance among {len(self._embeddings)}, got none"
+            )
+        differences = self._embeddings.take(ids, axis=0)  # the one array that all steps use
+        differences -= embedding
+        squared: NDArray[np.float32] = np.square(differences, out=differences).sum(axis=1)
         order = np.lexsort((ids, squared))[:k]
         return ids[order], squared[order]
+
+    def _candidates(self, query: NDArray[np.float32], reach: int) -> NDArray[np.int64]:
+        """Return the ids of ``reach`` images or more, or of all that the index finds, of a query (1, d)."""
+        if self._gpu is not None and reach <= MOST_FOUND:
+            return _found(self._gpu.search(query, reach))
+        if self._inverted is None:
+            return _found(self._index.search(query, reach))
+        probes = 1
+        while True:
+            probing = params = self._faiss.SearchParametersIVF(nprobe=probes)
+            if isinstance(self._index, self._faiss.IndexPreTransform):
+                params = self._faiss.SearchParametersPreTransform(index_params=probing)
+            ids = _found(self._index.search(query, reach, params=params))
+            if len(ids) >= reach or probes >= self._inverted.nlist:
+                return ids
+            probes *= 2
 
     def _set_threads(self) -> None:
         if self._threads is not None:
@@ -122,11 +163,22 @@ def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:
         index = faiss.index_factory(embeddings.shape[1], factory, faiss.METRIC_L2)
         index.train(embeddings)
         index.add(embeddings)
-    except RuntimeError as error:
-        # "Error in <function> at <file>:<line>: Error: '<condition>' failed: <reason>", partly or in full
-        reason = re.sub(r"^.*? at \S+:\d+: (Error: '.*' failed: )?", "", " ".join(str(error).split()))
+    except (RuntimeError, MemoryError) as error:
         raise InputError(
             f"factory: expected a faiss index for {len(embeddings)} embeddings of {embeddings.shape[1]} numbers, "
-            f"got {factory!r:.100}: {reason.strip()[:300]}"
+            f"got {factory!r:.100}: {reason(error)}"
         ) from error
     return index
+
+
+def _in_memory(faiss: Any, index: Any, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the embeddings where they can be read at once: a flat index's own, else a copy."""
+    if isinstance(index, faiss.IndexFlat):
+        own: NDArray[np.float32] = faiss.rev_swig_ptr(index.get_xb(), embeddings.size)
+        return own.reshape(embeddings.shape)
+    return np.array(embeddings)
+
+
+def _found(answer: tuple[NDArray[np.float32], NDArray[np.int64]]) -> NDArray[np.int64]:
+    ids: NDArray[np.int64] = answer[1][0]
+    return ids[ids >= 0]  # faiss fills up with -1

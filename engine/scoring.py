@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import check_finite
 from .errors import InputError
+from .gallery import EMBEDDINGS
+from .gpu_index import MOST_FOUND
 from .heatmap import Heatmap
 from .inspector import Inspector
 from .matching import Matcher, MatcherDevice
+from .processors import processors
 from .recipe import Recipe
 from .retrieval import Retrieval
 
@@ -85,7 +89,8 @@ class Scorer:
     threads
         For faiss and the matcher; None: the processors that this process may use.
     device, memory_limit
-        The matcher's: see :class:`.matching.Matcher`.
+        The matcher's: see :class:`.matching.Matcher`. With "cuda" a flat retrieval is on the GPU, too, if this faiss
+        offers one: see :class:`.retrieval.Retrieval`.
 
     Attributes
     ----------
@@ -93,6 +98,17 @@ class Scorer:
         The matcher.
     inspector
         On the GPU what takes features where they lie, else None.
+
+    Raises
+    ------
+    InputError
+        An index that faiss can't make of the embeddings, or an option out of range.
+    RecipeError
+        Embeddings that aren't finite.
+    DeviceError
+        The matcher or the retrieval can't run on the GPU.
+    DependencyError
+        faiss isn't installed.
     """
 
     def __init__(
@@ -104,11 +120,14 @@ class Scorer:
         memory_limit: int | None = None,
     ) -> None:
         settings, count = recipe.settings, len(recipe.images)
+        threads = processors() if threads is None else threads
         self._recipe = recipe
         self._settings = settings
         finest = recipe.level_shapes[0][1:]
         self._heatmap = Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore)
-        self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads)
+        check_finite(recipe.folder / recipe.files[EMBEDDINGS].name, recipe.embeddings)
+        gpu = device == "cuda" and min(max(settings.k_score, settings.k_gallery), count) <= MOST_FOUND
+        self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
         self.matcher = Matcher.from_recipe(recipe, threads=threads, device=device, memory_limit=memory_limit)
         self.inspector: Inspector | None = None
         if device == "cuda":
@@ -124,6 +143,11 @@ class Scorer:
                 ignore=recipe.ignore,
                 ignored_distances=self._heatmap.ignored_distances,
             )
+
+    @property
+    def retrieval_device(self) -> str:
+        """Where the retrieval searches: "cpu" or "gpu"."""
+        return self._retrieval.device
 
     def on_one_thread(self) -> Self:
         """Return one for another caller, who needs no other thread: the index and the mapped gallery are shared."""

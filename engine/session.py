@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mmap
 import os
 import re
 import statistics
@@ -19,6 +20,7 @@ import numpy as np
 from . import _native
 from .checks import check_choice, check_integer
 from .errors import DependencyError, ExtractorError, InputError, OutputError
+from .files import HeldFile
 from .processors import processors
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -36,10 +38,11 @@ _FIRST_WITH_SPIN_DURATION = (1, 26)
 # TensorFloat-32 keeps 10 bits of a float32's 23, and an exhaustive search may pick another kernel at every
 # load: either moves the numbers that thresholds were calibrated on.
 _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+_LOCATION = b"\x0a\x08location\x12"  # protobuf: field 1 is "location", field 2, the other file's name, follows
 
 
 def open_session(
-    path: Path,
+    file: HeldFile,
     device: Device,
     threads: int | None,
     stream: int | None,
@@ -56,24 +59,22 @@ def open_session(
     check_choice("device", device, ("auto", "cpu", "cuda"))
     if threads is not None:
         check_integer("threads", threads, low=1, high=MOST_THREADS)
-    if not path.is_file():
-        raise ExtractorError(f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'no such file'}")
     if tensorrt_cache is not None and device == "cpu":
         raise InputError("tensorrt_cache: expected device 'auto' or 'cuda' with it, got 'cpu'")
     offered = onnxruntime.get_available_providers()
     if device == "cpu" or (device == "auto" and CUDA not in offered):
-        return create_session(path, threads, [CPU])
+        return create_session(file, threads, [CPU])
     if CUDA not in offered:
         raise ExtractorError(
             f"device: expected an ONNX Runtime with {CUDA} for 'cuda' (pip install 'spadeline[gpu]'), "
             f"got one with {', '.join(offered)}"
         )
     try:
-        return _create_cuda_session(path, threads, stream, tensorrt_cache)
+        return _create_cuda_session(file, threads, stream, tensorrt_cache)
     except ExtractorError:
         if device == "cuda":
             raise
-    return create_session(path, threads, [CPU])
+    return create_session(file, threads, [CPU])
 
 
 def offers_cuda() -> bool:
@@ -86,7 +87,7 @@ def offers_cuda() -> bool:
 
 
 def _create_cuda_session(
-    path: Path, threads: int | None, stream: int | None, tensorrt_cache: str | os.PathLike[str] | None
+    file: HeldFile, threads: int | None, stream: int | None, tensorrt_cache: str | os.PathLike[str] | None
 ) -> Any:
     import onnxruntime  # noqa: PLC0415 - optional
 
@@ -105,17 +106,22 @@ def _create_cuda_session(
         cached = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}
         providers.insert(0, (TENSORRT, cached | shared))
         wanted = TENSORRT
-    session = create_session(path, threads, providers)
+    # TensorRT finds its engine again by the graph's file name: an address would be another one at every start.
+    address = str(file.path) if wanted == TENSORRT else file.address
+    session = create_session(file, threads, providers, address=address)
     if wanted not in session.get_providers():
         raise ExtractorError(
-            f"{path}: expected {wanted} to run it, got {', '.join(session.get_providers())}: the GPU, its "
+            f"{file.path}: expected {wanted} to run it, got {', '.join(session.get_providers())}: the GPU, its "
             "driver or the libraries of CUDA, cuDNN or TensorRT are missing or don't fit this ONNX Runtime"
         )
     return session
 
 
-def create_session(path: Path, threads: int | None, providers: list[Any]) -> Any:
-    """Open the graph with these providers, the best first, and with what a line needs of ONNX Runtime."""
+def create_session(file: HeldFile, threads: int | None, providers: list[Any], *, address: str | None = None) -> Any:
+    """Open the graph with these providers, the best first, and with what a line needs of ONNX Runtime.
+
+    It is opened by ``address``, if there is one, in place of the held file's own.
+    """
     import onnxruntime  # noqa: PLC0415 - optional
 
     options = onnxruntime.SessionOptions()
@@ -138,9 +144,23 @@ def create_session(path: Path, threads: int | None, providers: list[Any]) -> Any
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
         # Its own fallback would move to the CPU and print that it did.
-        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        return onnxruntime.InferenceSession(address or file.address, options, providers=providers, enable_fallback=0)
     except Exception as error:
-        raise ExtractorError(f"{path}: expected a file that ONNX Runtime loads, got: {reason(error)}") from error
+        if _has_external_data(file):
+            raise ExtractorError(
+                f"{file.path}: expected one file, got one with external data; merge it: "
+                "onnx.save(onnx.load(path), path)"
+            ) from error
+        raise ExtractorError(f"{file.path}: expected a file that ONNX Runtime loads, got: {reason(error)}") from error
+
+
+def _has_external_data(file: HeldFile) -> bool:
+    """Whether a graph that doesn't load names another file, which a recipe wouldn't hold: by a tensor's "location"."""
+    with Path(file.address).open("rb") as opened:
+        if os.fstat(opened.fileno()).st_size == 0:  # which can't be mapped
+            return False
+        with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(_LOCATION) >= 0
 
 
 def _version(onnxruntime: Any) -> tuple[int, ...]:
@@ -148,7 +168,7 @@ def _version(onnxruntime: Any) -> tuple[int, ...]:
 
 
 def faster_on_cpu(
-    session: Any, path: Path, input_size: tuple[int, int], threads: int | None
+    session: Any, file: HeldFile, input_size: tuple[int, int], threads: int | None
 ) -> tuple[Any, dict[str, float]]:
     """Return the CPU's session or OpenVINO's, and what each took if this ONNX Runtime has both.
 
@@ -163,7 +183,7 @@ def faster_on_cpu(
     image = np.random.default_rng(0).integers(0, 256, (1, *input_size, 3), np.uint8)
     seconds: dict[str, list[float]] = {CPU: [], OPENVINO: []}
     try:
-        other = create_session(path, threads, [(OPENVINO, options), CPU])
+        other = create_session(file, threads, [(OPENVINO, options), CPU])
         if other.get_providers()[0] != OPENVINO:
             return session, {}
         for _ in range(_TRIAL_WARM_UPS + _TRIAL_RUNS):

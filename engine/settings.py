@@ -7,6 +7,7 @@ used.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -34,6 +35,9 @@ MOST_NEIGHBOURS = 1000  # the matcher's results are (h, w, kappa): a recipe must
 LARGEST_WINDOW = 2**31 - 1
 LARGEST_SIGMA = 1000.0  # pixels; the smoothing kernel is 8 sigma long
 MOST_LEVELS = 4
+# What faiss takes or refuses in good order: elsewhere in its grammar are strings that end the process, or that take all
+# of its memory, and what they describe does nothing more for embeddings as few and as long as these.
+INDEX_FACTORY = r"(PCA[1-9][0-9]{0,3},)?(Flat|SQ8|SQfp16|LSH|HNSW([2-9]|[1-9][0-9]{1,2})|IVF[1-9][0-9]{0,6},(Flat|SQ8))"
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1e6  # beyond, a level is better left out, or taken alone
 
 
@@ -64,7 +68,9 @@ class Settings:
     sigma
         Gaussian smoothing of the anomaly map, in pixels of the extractor's input.
     index_factory
-        faiss description of the retrieval index; ``"Flat"`` is exact.
+        faiss description of the retrieval index; ``"Flat"`` is exact, others are for very many images: ``"SQ8"``,
+        ``"SQfp16"``, ``"LSH"``, ``"HNSW32"``, ``"IVF64,Flat"`` or ``"IVF64,SQ8"``, with numbers of your own, also
+        behind ``"PCA64,"``.
     storage
         Number type of the stored gallery. ``"float16"`` takes half the room; on a pretrained ResNet it moved no pixel
         of an anomaly map by more than 1e-4 of its maximum. Features beyond 65504 need ``"float32"``.
@@ -98,6 +104,11 @@ class Settings:
         check_choice("distance", self.distance, get_args(Distance))
         check_number("sigma", self.sigma, low=0, high=LARGEST_SIGMA)
         check_text("index_factory", self.index_factory)
+        if not re.fullmatch(INDEX_FACTORY, self.index_factory):
+            raise InputError(
+                "index_factory: expected Flat, SQ8, SQfp16, LSH, HNSW<2 to 999>, IVF<lists>,Flat or IVF<lists>,SQ8, or "
+                f"one of them behind PCA<dimensions>, got {self.index_factory!r:.100}"
+            )
         check_choice("storage", self.storage, get_args(Storage))
         check_choice("label_rule", self.label_rule, get_args(LabelRule))
 

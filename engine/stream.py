@@ -34,7 +34,7 @@ class FrameError:
     index
         The frame's place in the stream, from 0.
     error
-        What :meth:`.Detector.predict` raised.
+        What :meth:`.Detector.predict` raised, without its traceback: that would keep the frame in memory.
     """
 
     index: int
@@ -101,14 +101,22 @@ def _received(receive: Callable[[Any], Any], frame: Any) -> Any:
         return _Refused(error)
 
 
+def _without_traceback(error: Exception) -> Exception:
+    """Let go of what the steps that failed had in hand; the errors that led to this one hold on to it, too."""
+    link: BaseException | None = error
+    while link is not None:
+        link = link.with_traceback(None).__context__
+    return error
+
+
 def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> Iterator[Result | FrameError]:
     def inspected(index: int, frame: Any) -> Result | FrameError:
         if isinstance(frame, _Refused):
-            return FrameError(index, frame.error)
+            return FrameError(index, _without_traceback(frame.error))
         try:
             return inspect(frame)
         except Exception as error:  # noqa: BLE001 - likewise
-            return FrameError(index, error)
+            return FrameError(index, _without_traceback(error))
 
     def pull() -> None:
         """Hand frames to the workers, and to the caller the promise of each result; at last, why there are no more."""

@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from spadeline.engine import Detector, DeviceError, FrameError, InputError, Matcher, Settings, _native, fit
-from spadeline.engine import detector as detector_module
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.heatmap import Heatmap
 from spadeline.engine.images import place
@@ -30,7 +29,7 @@ def test_the_cpu_is_the_cpu(recipe_folder):
 
 @pytest.mark.skipif(not WHY_NOT, reason="there is a GPU")
 def test_without_a_gpu_auto_stays_on_the_cpu_and_cuda_is_an_error(recipe_folder, monkeypatch):
-    monkeypatch.setattr(detector_module, "offers_cuda", lambda: True)
+    monkeypatch.setattr("spadeline.engine.opening.offers_cuda", lambda: True)
     info = Detector.load(recipe_folder, threads=1).info
     assert (info["matcher_device"], info["chain"]) == ("cpu", "host")
     with pytest.raises(DeviceError, match=r"^device: expected "):

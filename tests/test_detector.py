@@ -263,7 +263,8 @@ def test_an_extractor_of_other_levels_is_refused_without_verifying(recipe_folder
     levels = ((8, 16, 16), (16, 8, 8), (32, 4, 4))
     monkeypatch.setattr(Extractor, "_try_out", lambda _: (levels, 24))
     text = (
-        r"extractor-1\.onnx: expected input \(64, 64\) and levels .*\(24, 4, 4\)\), got \(64, 64\) and .*\(32, 4, 4\)\)"
+        r"extractor-1\.onnx: expected input \(64, 64\), levels .*\(24, 4, 4\)\) and 24 numbers in an embedding, got "
+        r"input \(64, 64\), levels .*\(32, 4, 4\)\) and 24 numbers in an embedding$"
     )
     with pytest.raises(RecipeError, match=text):
         Detector.load(recipe_folder, device="cpu", threads=1)

@@ -196,6 +196,27 @@ def test_a_truncated_file(tiny, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_file_with_external_data_is_refused(path):
+    extra = constant("one", np.ones((1, 3, 1, 1), np.float32))
+    write(path, [node("Mul", "planes one", "layer1"), *POOL], [("layer1", FLOAT, None), OUTPUTS[-1]], constants=[extra])
+    Extractor(path, device="cpu", threads=1)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="x.onnx.data", size_threshold=0)
+    assert (path.parent / "x.onnx.data").exists()
+    merge = "merge it: onnx.save(onnx.load(path), path)"
+    assert refused(path) == f"{path}: expected one file, got one with external data; {merge}"
+    onnx.save(onnx.load(path), path)
+    Extractor(path, device="cpu", threads=1)
+
+
+def test_a_file_that_is_replaced_or_removed_is_held(tiny):
+    extractor, images = Extractor(tiny, device="cpu", threads=2), noise(2)
+    expected = extractor.extract(images)
+    for change in (lambda: tiny.rename(tiny.with_name("old.onnx")), lambda: tiny.write_bytes(b"another")):
+        change()
+        got = extractor.on_one_thread().extract(images)
+        np.testing.assert_array_equal(got.embedding, expected.embedding)
+
+
 def test_a_file_that_is_not_there(tmp_path):
     assert refused(tmp_path / "x.onnx") == f"{tmp_path / 'x.onnx'}: expected an ONNX file, got no such file"
     assert refused(tmp_path) == f"{tmp_path}: expected an ONNX file, got a folder"
@@ -372,6 +393,7 @@ def runtime(monkeypatch):
     def open_session(path, options, *, providers, enable_fallback):
         names = [name if isinstance(name, str) else name[0] for name in providers]
         state.asked.append(names)
+        state.path = path
         state.options, state.provider_options, state.fallback = options, providers[0], enable_fallback
         if state.works is None and CUDA in names:
             raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
@@ -494,6 +516,7 @@ def test_tensorrt_keeps_its_engine_where_it_is_told(tiny, runtime, tmp_path):
         Extractor(tiny, device="cuda", inspector=SimpleNamespace(stream=99), tensorrt_cache=folder).provider == TENSORRT
     )
     assert runtime.asked == [[TENSORRT, CUDA, CPU]]
+    assert runtime.path == str(tiny)  # by which it finds its engine again
     assert folder.is_dir()
     assert runtime.provider_options == (
         TENSORRT,

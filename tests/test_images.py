@@ -7,13 +7,14 @@ import threading
 import zlib
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from spadeline.engine.errors import InputError
-from spadeline.engine.images import Placement, any_under, as_rgb, list_images, place, read_image, read_mask
+from spadeline.engine.images import Placement, any_under, as_rgb, list_images, place, prepare, read_image, read_mask
 
 
 def pixels(*shape, seed=0):
@@ -387,6 +388,51 @@ def exactly_resized(frame, rows, columns):
     by_row = (area_weights if rows <= frame.shape[0] else linear_weights)(frame.shape[0], rows)
     by_column = (area_weights if columns <= frame.shape[1] else linear_weights)(frame.shape[1], columns)
     return np.moveaxis(by_row @ np.moveaxis(frame, 2, 0).astype(np.float64) @ by_column.T, 0, 2)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.integers(8, 300), st.integers(8, 300), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["whole", "paper"]),
+    st.integers(0, 9),
+)  # fmt: skip
+def test_gray_resized_alone_is_gray_resized_as_colour_bit_by_bit(height, width, rows, columns, framing, seed):
+    gray = pixels(height, width, seed=seed)
+    if min(height * columns, width * rows) * 8 < max(height * columns, width * rows):
+        framing = "whole"  # the paper's has a limit
+    assert_prepared(gray, (32 * rows, 32 * columns), framing=framing)
+    assert_prepared(gray[..., None], (32 * rows, 32 * columns), framing=framing, color="gray")
+
+
+@pytest.mark.parametrize(
+    "shape", [(2048, 2448), (448, 448), (448, 224), (896, 672), (1080, 1920), (224, 224), (100, 900)]
+)
+def test_camera_frames_are_prepared_as_they_are_placed(shape):
+    for frame, color in (
+        (pixels(*shape), "auto"),
+        (pixels(*shape)[::-1, ::-1], "gray"),
+        (pixels(*shape, 3), "auto"),
+        (pixels(*shape, 3)[:, ::-1], "bgr"),
+        (pixels(*shape, 4), "bgra"),
+    ):
+        assert_prepared(frame, (224, 224), framing="whole", color=color)
+        assert_prepared(frame, (224, 224), framing="paper", color=color)
+
+
+def assert_prepared(frame, size, *, framing, color="auto"):
+    image, placement = prepare(frame, size, framing=framing, color=color)
+    expected, expected_placement = place(as_rgb(frame, color=color), size, framing=framing)
+    np.testing.assert_array_equal(image, expected, strict=True)
+    assert image.flags.c_contiguous
+    assert placement == expected_placement
+
+
+def test_gray_is_resized_as_one_channel(monkeypatch):
+    shapes, resize = [], cv2.resize
+    monkeypatch.setattr(
+        cv2, "resize", lambda image, *rest, **kinds: (shapes.append(image.shape), resize(image, *rest, **kinds))[1]
+    )
+    prepare(pixels(90, 70), (32, 32), framing="whole")
+    assert shapes[0] in ((90, 70), (90, 70, 1))
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,5 +1,7 @@
+import hashlib
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from .recipes import (
     assert_holds,
     create_small,
     edit_manifest,
+    features_of,
     images,
     mask,
     peak_memory,
@@ -150,18 +153,22 @@ def test_swapped_levels_are_found_even_if_recorded(create):
             lambda c: (
                 without_codes(c),
                 c["geometry"].update(
-                    input_size=[2**15, 2**15],
-                    level_shapes=[[2**20, 2**15, 2**15], [2**20, 2**14, 2**14], [2**20, 2**13, 2**13]],
+                    input_size=[10_000, 10_000],
+                    level_shapes=[[2**20, 10_000, 10_000], [2**20, 5000, 5000], [2**20, 2500, 2500]],
                 ),
             ),
-            "layer1-1.npy: expected float32 (2, 8192, 8192, 16, 1048576) in C order",
+            "layer1-1.npy: expected float32 (2, 2500, 2500, 16, 1048576) in C order",
         ),
         (
             lambda c: c["geometry"].update(
-                input_size=[2**15, 2**15],
-                level_shapes=[[255, 2**15, 2**15], [2**15, 2**14, 2**14], [2**15, 2**13, 2**13]],
+                input_size=[10_000, 10_000],
+                level_shapes=[[255, 10_000, 10_000], [2**15, 5000, 5000], [2**15, 2500, 2500]],
             ),
-            "layer1-1.npy: expected float32 (2, 8192, 8192, 16, 255) in C order",
+            "layer1-1.npy: expected float32 (2, 2500, 2500, 16, 255) in C order",
+        ),
+        (
+            lambda c: c["geometry"].update(input_size=[2**15, 2**15]),
+            "recipe.json: geometry: input_size: expected at most 100000000 pixels, got 32768 x 32768",
         ),
         (
             lambda c: c["files"]["layer3"].update(name="../layer3-1.npy"),
@@ -231,3 +238,39 @@ def test_arrays_that_contradict_the_geometry(create, role, array, text):
         Recipe.load(folder, verify=True)
     assert str(error.value).startswith(f"{folder / role}-1.npy: ")
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["embeddings", "layer2"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_features_that_are_not_finite_are_found_by_verifying(create, name, value):
+    folder = create("a", "b").folder
+    path = folder / f"{name}-1.npy"
+    content = bytearray(path.read_bytes())
+    content[-4:] = np.float32(value).tobytes()
+    path.write_bytes(content)
+    edit_manifest(folder, lambda c: c["files"][name].update(sha256=hashlib.sha256(content).hexdigest()))
+    Recipe.load(folder)
+    with pytest.raises(RecipeError) as error:
+        Recipe.load(folder, verify=True)
+    assert str(error.value) == f"{path}: expected finite numbers, got NaN or infinity in row 1"
+
+
+def test_an_image_is_read_by_any_integer(create):
+    recipe = create("a", "b")
+    for index in (1, np.int64(1), np.int32(1)):
+        np.testing.assert_array_equal(recipe.features(index).embedding, features_of("b").embedding)
+    for index in (2, np.int64(2), -1, 1.0, True, None):
+        with pytest.raises(InputError, match="index: expected an integer from 0 to 1, got "):
+            recipe.features(index)
+
+
+def test_the_extractor_is_held_though_its_name_is_gone(create):
+    recipe = create("a")
+    held, before = recipe.extractor_file, recipe.extractor_path.read_bytes()
+    assert held.path == recipe.extractor_path
+    recipe.extractor_path.unlink()
+    for _ in range(2):
+        assert Path(held.address).read_bytes() == before
+    address = held.address
+    del recipe, held
+    assert not Path(address).exists()

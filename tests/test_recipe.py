@@ -204,6 +204,44 @@ def test_codes_are_updated_and_nothing_else(create, change):
     assert_holds(add_images(first.folder, images("c"), 1), "a", "b", "c")
 
 
+@pytest.mark.parametrize(
+    "other", [{"extractor_path": "other.onnx"}, {"settings": Settings(framing="paper", storage="float32")}]
+)
+def test_features_of_another_extractor_or_framing_are_not_added(create, tmp_path, extractor, other):
+    first = create("a", "b")
+    again = create("a", "b", overwrite=True)
+    assert_holds(add_images(first.folder, images("c"), 1, made_for=first), "a", "b", "c")  # the same, made anew
+    (tmp_path / "other.onnx").write_bytes(b"another")
+    if "extractor_path" in other:
+        other = {"extractor_path": tmp_path / "other.onnx"}
+    replaced = create_small(first.folder, "x", overwrite=True, **({"extractor_path": extractor} | other))
+    text = (
+        "expected the extractor and the framing that the features were made with, got others: the recipe was replaced"
+    )
+    with pytest.raises(RecipeError, match=text):
+        add_images(first.folder, images("d"), 1, made_for=again)
+    assert Recipe.load(first.folder, verify=True) == replaced
+    add_images(first.folder, images("d"), 1, made_for=replaced)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ("a", "names: expected several names, got 'a'"),
+        (None, "names: expected several names, got None"),
+        (7, "names: expected several names, got 7"),
+        ([["a"]], "names[0]: expected str, got list"),
+        (["a", 1], "names[1]: expected str, got int"),
+    ],
+)
+def test_names_are_several_texts(create, names, text):
+    recipe = create("a", "b")
+    with pytest.raises(InputError) as error:
+        remove_images(recipe.folder, names)
+    assert str(error.value) == text
+    assert_holds(remove_images(recipe.folder, (name for name in ["a"])), "b")
+
+
 def test_codes_that_are_there_are_not_updated(create):
     recipe = create("a", "b", ignore=mask())
     before = (recipe.folder / "recipe.json").read_bytes()

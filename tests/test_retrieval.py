@@ -133,12 +133,59 @@ def test_distances_are_true_whatever_the_index(factory, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_index_that_finds_fewer_says_so_by_the_length():
+@pytest.mark.parametrize("factory", ["IVF4,Flat", "PCA3,IVF4,SQ8"])
+def test_as_many_lists_are_searched_as_it_takes(factory):
     centres = np.repeat(np.eye(4, dtype=np.float32) * 100, 50, axis=0)
-    images = centres + embeddings(200, 4)
-    ids, squared = Retrieval(images, factory="IVF4,Flat").nearest(images[0], 120)
-    assert len(ids) == len(squared) == 50
-    assert ids.max() < 50
+    images = centres + embeddings(200, 4)  # a list each
+    retrieval, exact = Retrieval(images, factory=factory), Retrieval(images)
+    for k in (50, 51, 120, 200):
+        ids, squared = retrieval.nearest(images[0], k)
+        assert len(ids) == len(squared) == k
+        assert set(ids[:50]) == set(range(50))
+    np.testing.assert_array_equal(ids, exact.nearest(images[0], 200)[0])
+    assert len(retrieval.nearest(images[0], 200, exclude=0)[0]) == 199
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF2,Flat"])
+def test_an_image_that_is_too_far_away_is_not_found(factory):
+    images = np.full((9, 8), 1e30, np.float32)
+    images[:4] = -1e30
+    text = "embedding: expected an image at a finite distance among 9, got none"
+    with pytest.raises(InputError) as caught:
+        Retrieval(images, factory=factory).nearest(np.zeros(8, np.float32), 3)
+    assert str(caught.value) == text
+
+
+def test_an_index_that_takes_all_memory(monkeypatch):
+    def fail(*_arguments):
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(faiss, "index_factory", fail)
+    text = "factory: expected a faiss index for 9 embeddings of 8 numbers, got 'HNSW999': std::bad_alloc"
+    with pytest.raises(InputError) as caught:
+        Retrieval(embeddings(9, 8), factory="HNSW999")
+    assert str(caught.value) == text
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 60), st.sampled_from([1, 7, 64, 1024, 2048]), st.integers(1, 60), st.integers(0, 99))
+def test_distances_are_summed_as_numpy_sums_rows(n, d, k, seed):
+    images, query = embeddings(n, d, seed) + 1, embeddings(1, d, seed + 1)[0]
+    for factory in ("Flat", "SQ8"):
+        ids, squared = Retrieval(images, factory=factory).nearest(query, k)
+        np.testing.assert_array_equal(squared, ((images[ids] - query) ** 2).sum(axis=1, dtype=np.float32), strict=True)
+
+
+def test_embeddings_are_read_where_the_flat_index_has_them():
+    images = embeddings(60, 32)
+    flat, other = Retrieval(images), Retrieval(images, factory="SQ8")
+    assert not flat._embeddings.flags.owndata
+    expected = [flat.nearest(images[1], 9), other.nearest(images[1], 9)]
+    images[:] = 0
+    for retrieval, (ids, squared) in zip((flat, other), expected, strict=True):
+        again = retrieval.nearest(embeddings(60, 32)[1], 9)
+        np.testing.assert_array_equal(again[0], ids)
+        np.testing.assert_array_equal(again[1], squared)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,10 @@ CALIBRATION = {
         {"sigma": np.float64(2.5)},
         {"kappa": 1000},
         {"index_factory": "IVF16,Flat"},
+        *(
+            {"index_factory": f}
+            for f in ("Flat", "SQ8", "SQfp16", "LSH", "HNSW2", "HNSW999", "PCA64,IVF1,SQ8", "PCA8,Flat")
+        ),
         {"level_weights": (1.0,)},
         {"level_weights": (1e-6, 1e6, 0.5, 2.0)},
     ],
@@ -55,6 +59,30 @@ def test_settings_take(changes):
         ("sigma", "4", "got '4'"),
         ("index_factory", "", "expected text of 1 to 4096 characters, got ''"),
         ("index_factory", None, "got None"),
+        # What ends the process, takes all of its memory, or fails at each search; and what is more of the like.
+        *(
+            (
+                "index_factory",
+                factory,
+                f"expected Flat, SQ8, SQfp16, LSH, HNSW<2 to 999>, IVF<lists>,Flat or IVF<lists>,SQ8, or one of them behind PCA<dimensions>, got {factory!r}",
+            )
+            for factory in (
+                "HNSW0",
+                "HNSW1",
+                "HNSW1000",
+                "HNSW100000000",
+                "IVF4_HNSW0,Flat",
+                "IVF0,Flat",
+                "PQ3x0",
+                "OPQ8_9999,Flat",
+                "IDMap,Flat",
+                "Flat,RFlat",
+                "flat",
+                "Flat ",
+                "Flat\n",
+                "IVF٤,Flat",
+            )
+        ),
         ("storage", "float64", "expected one of float32, float16, got 'float64'"),
         ("level_weights", (), "expected 1 to 4 numbers, one a level, got ()"),
         ("level_weights", (1.0,) * 5, "expected 1 to 4 numbers, one a level, got (1.0, 1.0"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -157,6 +158,29 @@ def test_whatever_a_frame_raises_stays_with_it():
     first, bad, last = run_stream(lambda frame: 12 // frame, [3, 0, 4], workers=2)
     assert (first, bad.index, last) == (4, 1, 3)
     assert isinstance(bad.error, ZeroDivisionError)
+
+
+def _fail_with_a_cause(_frame):
+    try:
+        int("a cause")
+    except ValueError as error:
+        raise SpadelineError("effect") from error
+
+
+@pytest.mark.parametrize("where", ["predict", "receive", "detector"])
+def test_an_error_lets_go_of_its_frame(detector, where):
+    frame = np.zeros((100, 100, 2), np.uint8)
+    gone = weakref.ref(frame)
+    frames = iter([frame])
+    del frame
+    if where == "detector":
+        (failed,) = detector.stream(frames)
+    else:
+        receive = _fail_with_a_cause if where == "receive" else None
+        (failed,) = run_stream(_fail_with_a_cause, frames, workers=1, receive=receive)
+        assert isinstance(failed.error.__cause__, ValueError)
+    assert failed.error.__traceback__ is None
+    until(lambda: gone() is None)
 
 
 @pytest.mark.parametrize("error", [OSError("cable"), KeyboardInterrupt(), SystemExit(3)])
