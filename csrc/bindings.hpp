@@ -44,8 +44,11 @@ inline void expect(const py::array& array, const std::string& name, bool right_t
                               described(array));
 }
 
-inline bool is_half(const py::array& array) { return array.dtype().kind() == 'f' && array.itemsize() == 2; }
-inline bool is_float(const py::array& array) { return array.dtype().kind() == 'f' && array.itemsize() == 4; }
+inline bool is_native_float(const py::array& array, py::ssize_t bytes) {
+    return array.dtype().kind() == 'f' && array.dtype().byteorder() == '=' && array.itemsize() == bytes;
+}
+inline bool is_half(const py::array& array) { return is_native_float(array, 2); }
+inline bool is_float(const py::array& array) { return is_native_float(array, 4); }
 
 inline bool is_bytes(const py::array& array) { return array.dtype().kind() == 'u' && array.itemsize() == 1; }
 

@@ -234,6 +234,11 @@ gallery = [np.ones((1, 2, 3, 3), np.float32)]
 matcher = Matcher(gallery, threads=2)
 matcher.match([gallery[0][0]], [0])
 child = os.fork()
+if child == 0:  # only drops it
+    del matcher
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+child = os.fork()
 if child == 0:
     try:
         matcher.match([gallery[0][0]], [0])
@@ -243,7 +248,7 @@ if child == 0:
         Matcher(gallery, threads=2).match([gallery[0][0]], [0])
         print("opened anew", flush=True)
     os._exit(0)
-os.waitpid(child, 0)
+assert os.waitpid(child, 0)[1] == 0
 matcher.match([gallery[0][0]], [0])
 print("and the parent goes on")
 """
@@ -253,6 +258,43 @@ print("and the parent goes on")
         "opened anew",
         "and the parent goes on",
     ]
+    assert done.stderr == ""
+
+
+def test_a_fork_amid_a_match_is_told_so():
+    program = """
+import os, threading
+import numpy as np
+from spadeline.engine import InputError, Matcher
+rng = np.random.default_rng(0)
+gallery = [rng.normal(size=(20, 64, 48, 48)).astype(np.float32)]
+matcher = Matcher(gallery, threads=2, path="dense")
+query = [gallery[0][0]]
+matching = threading.Thread(target=lambda: [matcher.match(query, range(20)) for _ in range(3)])
+matching.start()
+child = os.fork()
+if child == 0:
+    try:
+        matcher.match(query, [0])
+    except InputError as error:
+        print(error, flush=True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+matching.join()
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program]  # Python warns of forks beside threads
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "matcher: expected the process that opened it, got a fork: open it there anew",
+        "0",
+    ]
+
+
+def test_numbers_in_another_byte_order_are_refused():
+    gallery = [np.ones((2, 3, 4, 4), np.float32)]
+    for dtype in (">f4", ">f2"):
+        with pytest.raises(InputError, match=rf"query level 0: expected .* float32 or float16 .*, got {dtype} "):
+            Matcher(gallery, threads=1).match([np.ones((3, 4, 4), dtype)], [0])
 
 
 def test_the_environment_forces_an_instruction_set(monkeypatch):

@@ -65,11 +65,13 @@ Matcher::Matcher(PyramidShape shape, Gallery gallery, int threads, const std::st
 const char* Matcher::instruction_set() const { return model_.kernels.name; }
 
 Statistics Matcher::match(const Request& request) {
+    pool_.check_process();
     const std::lock_guard turn(turn_);
     return searches_[0]->run(request, &pool_);
 }
 
 void Matcher::match_batch(std::span<const Request> requests, std::span<Statistics> statistics) {
+    pool_.check_process();
     const std::lock_guard turn(turn_);
     const auto run = [&](size_t i, Search& search, ThreadPool* pool) {
         try {

@@ -69,8 +69,8 @@ class Search {
     // Asks for all the memory that `run` can need, whoever gets which piece of work and whether or not the guard fires.
     void reserve(const Request& request);
 
-    // Matches one query, on the pool or, without one, on the caller's thread. Throws NotFinite for the query's first
-    // bad feature, std::runtime_error for a gallery that holds one.
+    // Matches one query, on the pool or, without one, on the caller's thread. Throws NotFinite for a
+    // bad feature of the query, std::runtime_error for a gallery that holds one.
     Statistics run(const Request& request, ThreadPool* pool);
 
  private:

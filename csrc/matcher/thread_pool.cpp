@@ -9,7 +9,7 @@ namespace spadeline {
 
 ThreadPool::ThreadPool(int threads) : process_(getpid()) {
     try {
-        for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+        for (int i = 1; i < threads; ++i) team_->workers.emplace_back([this, i] { work(i); });
     } catch (...) {  // the system is out of threads: end those that started, then say so
         stop();
         throw;
@@ -18,56 +18,60 @@ ThreadPool::ThreadPool(int threads) : process_(getpid()) {
 
 ThreadPool::~ThreadPool() { stop(); }
 
-bool ThreadPool::forked() const { return !workers_.empty() && getpid() != process_; }
+bool ThreadPool::forked() const { return !team_->workers.empty() && getpid() != process_; }
 
 void ThreadPool::stop() {
-    if (forked()) {  // the threads stayed in the other process; joining them would never end
-        for (std::thread& worker : workers_) worker.detach();
+    if (forked()) {
+        static_cast<void>(team_.release());  // see the header
         return;
     }
     {
-        const std::lock_guard lock(mutex_);
-        stopping_ = true;
+        const std::lock_guard lock(team_->mutex);
+        team_->stopping = true;
     }
-    wake_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
+    team_->wake.notify_all();
+    for (std::thread& worker : team_->workers) worker.join();
+}
+
+void ThreadPool::check_process() const {
+    if (forked())
+        throw std::runtime_error("matcher: expected the process that opened it, got a fork: open it there anew");
 }
 
 void ThreadPool::run(const std::function<void(int)>& task) {
-    if (forked())
-        throw std::runtime_error("matcher: expected the process that opened it, got a fork: open it there anew");
+    check_process();
     {
-        const std::lock_guard lock(mutex_);
-        task_ = &task;
-        pending_ = size();
-        ++round_;
+        const std::lock_guard lock(team_->mutex);
+        team_->task = &task;
+        team_->pending = size();
+        ++team_->round;
     }
-    wake_.notify_all();
+    team_->wake.notify_all();
     perform(0);
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [this] { return pending_ == 0; });
-    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    std::unique_lock lock(team_->mutex);
+    team_->done.wait(lock, [this] { return team_->pending == 0; });
+    if (team_->failure) std::rethrow_exception(std::exchange(team_->failure, nullptr));
 }
 
 void ThreadPool::perform(int index) {
     std::exception_ptr failure;
     try {
-        (*task_)(index);
+        (*team_->task)(index);
     } catch (...) {
         failure = std::current_exception();
     }
-    const std::lock_guard lock(mutex_);
-    if (failure && !failure_) failure_ = std::move(failure);  // the caller's alone from here on
-    if (--pending_ == 0) done_.notify_one();
+    const std::lock_guard lock(team_->mutex);
+    if (failure && !team_->failure) team_->failure = std::move(failure);  // the caller's alone from here on
+    if (--team_->pending == 0) team_->done.notify_one();
 }
 
 void ThreadPool::work(int index) {
     for (uint64_t seen = 0;;) {
         {
-            std::unique_lock lock(mutex_);
-            wake_.wait(lock, [&] { return stopping_ || round_ != seen; });
-            if (stopping_) return;
-            seen = round_;
+            std::unique_lock lock(team_->mutex);
+            team_->wake.wait(lock, [&] { return team_->stopping || team_->round != seen; });
+            if (team_->stopping) return;
+            seen = team_->round;
         }
         perform(index);
     }

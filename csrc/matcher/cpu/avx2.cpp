@@ -9,40 +9,36 @@ namespace spadeline {
 namespace {
 
 struct Avx2Words : Avx2 {
-    static constexpr int queries = 3;
-    static constexpr int64_t byte_cost = 2;  // of a product of bytes, against one of floats in the dense path
-    static constexpr int32_t byte_offset = kByteOffset;
-    struct Sum {
-        __m256i low, high;  // two sums for each of four vectors
+    static constexpr int queries = 4;
+    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
+    static constexpr int32_t byte_offset = 0;
+    using Sum = __m256i;
+    struct Codes {
+        __m256i size, sign;
     };
-    using Codes = Sum;
 
-    static Sum zero_sum() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+    static Sum zero_sum() { return _mm256_setzero_si256(); }
     static Codes gallery_codes(const uint8_t* p) {
-        const auto* halves = reinterpret_cast<const __m128i*>(p);
-        return {_mm256_cvtepu8_epi16(_mm_loadu_si128(halves)), _mm256_cvtepu8_epi16(_mm_loadu_si128(halves + 1))};
+        const __m256i g =
+            _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_set1_epi8(-128));
+        return {_mm256_abs_epi8(g), g};
     }
     static void dot(Sum& sum, const Codes& gallery, const int8_t* query) {
-        const auto* halves = reinterpret_cast<const __m128i*>(query);
-        accumulate(sum, gallery, _mm256_cvtepi8_epi16(_mm_loadu_si128(halves)),
-                   _mm256_cvtepi8_epi16(_mm_loadu_si128(halves + 1)));
+        accumulate(sum, gallery, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
     }
     static void dot_broadcast(Sum& sum, const Codes& gallery, const int8_t* query) {
-        const __m256i words = _mm256_cvtepi8_epi16(_mm_set1_epi32(*reinterpret_cast<const int32_t*>(query)));
-        accumulate(sum, gallery, words, words);
+        accumulate(sum, gallery, _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(query)));
     }
-    static Int totals(const Sum& sum) {  // hadd works within halves: vectors 0 1 4 5 | 2 3 6 7
-        return _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum.low, sum.high), 0xd8);
-    }
+    static Int totals(Sum sum) { return sum; }
     static void block_totals(const Sum* sums, Int* out) {
-        out[0] = fold(totals(sums[0]), totals(sums[1]));
-        out[1] = fold(totals(sums[2]), totals(sums[3]));
+        out[0] = fold(sums[0], sums[1]);
+        out[1] = fold(sums[2], sums[3]);
     }
 
  private:
-    static void accumulate(Sum& sum, const Codes& gallery, __m256i low, __m256i high) {
-        sum.low = _mm256_add_epi32(sum.low, _mm256_madd_epi16(gallery.low, low));
-        sum.high = _mm256_add_epi32(sum.high, _mm256_madd_epi16(gallery.high, high));
+    static void accumulate(Sum& sum, const Codes& gallery, __m256i query) {
+        const __m256i pairs = _mm256_maddubs_epi16(gallery.size, _mm256_sign_epi8(query, gallery.sign));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
 };
 

@@ -51,6 +51,11 @@ class Coarse {
 #pragma GCC unroll 4
                 for (int v = 0; v < kVectors; ++v) Op::dot_broadcast(sum[q][v], gallery[v], rows + q * code.dims + d);
         }
+        typename Op::Int totals[Q][kVectors];  // so that the sums' own registers are never indexed by a variable
+#pragma GCC unroll 32
+        for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) totals[q][v] = Op::totals(sum[q][v]);
         const auto* terms = reinterpret_cast<const float*>(record + code.dims * kPanel);
         const float* query_terms = code.query.terms + query * kTerms;
         for (int q = 0; q < Q; ++q, query_terms += kTerms) {
@@ -61,7 +66,7 @@ class Coarse {
                 const float* t = terms + v * Op::lanes;
                 const Terms<Op> b{Op::load(t), Op::load(t + kPanel), Op::load(t + 2 * kPanel),
                                   Op::load(t + 3 * kPanel)};
-                const Reg dot = Op::to_float(Op::sub_int(Op::totals(sum[q][v]), offset));
+                const Reg dot = Op::to_float(Op::sub_int(totals[q][v], offset));
                 Op::store(bounds + q * stride + v * Op::lanes,
                           lower_bound(a, b, dot, Op::broadcast_value(weight), Op::broadcast_value(0.0f)));
             }

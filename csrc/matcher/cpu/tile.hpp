@@ -28,7 +28,9 @@ template <class Op, int V, int G, class Init, class Emit>
 inline void tile(const float* panel, const float* gallery, int64_t channels, int64_t row, int64_t column,
                  const Init& init, const Emit& emit) {
     typename Op::Reg sum[G][V];
+#pragma GCC unroll 8
     for (int g = 0; g < G; ++g)
+#pragma GCC unroll 3
         for (int v = 0; v < V; ++v) sum[g][v] = init(row + g, column + v * Op::lanes);
     const float* rows[G];
     for (int g = 0; g < G; ++g) rows[g] = gallery + (row + g) * channels;
@@ -42,8 +44,10 @@ inline void tile(const float* panel, const float* gallery, int64_t channels, int
             for (int v = 0; v < V; ++v) sum[g][v] = Op::fma(query[v], value, sum[g][v]);
         }
     }
+#pragma GCC unroll 3
     for (int v = 0; v < V; ++v) {
         typename Op::Reg lanes[G];
+#pragma GCC unroll 8
         for (int g = 0; g < G; ++g) lanes[g] = sum[g][v];
         emit(row, column + v * Op::lanes, lanes, G);
     }
