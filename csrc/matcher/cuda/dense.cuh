@@ -49,6 +49,7 @@ class Dense {
         if (task_.report && fresh(&task_.report->not_finite) != UINT64_MAX)
             return;  // an error: nothing would be ruled out
         const int64_t cells = dense_.query_cell_count ? *dense_.query_cell_count : task_.cells;
+        if (cells == 0) return;
         query_rows_ = cells * task_.level[0].block;
         const int64_t query_tiles = (query_rows_ + kQueryRows - 1) / kQueryRows;
         const int64_t gallery_tiles = (gallery_rows_ + kGalleryRows - 1) / kGalleryRows;
@@ -95,8 +96,9 @@ class Dense {
         while (tile_ < last_) {
             next_ = reachable(tile_ + 1);
             if (next_ < last_) enter_tile(next_, slot_ ^ 1);
-            refresh();
+            const float others = others_threshold();
             if (levels() > 1) match_coarser();
+            lower_threshold(others);
             if (kBilinear && task_.level_count > 1 && task_.window >= 0) close_window();
             match_finest(settler);
             tile_ = next_, slot_ ^= 1, step_ = 0, --issued_.ahead;
@@ -155,15 +157,16 @@ class Dense {
         return top <= tables_.highest_row + task_.window && tables_.lowest_row <= bottom + task_.window;
     }
 
-    // Thresholds that other blocks lowered.
-    __device__ void refresh() {
+    // What other blocks lowered the threshold of the thread's row to; asked for early, since it takes its time.
+    __device__ float others_threshold() const {
+        return threadIdx.x < kQueryRows ? fresh(task_.thresholds + tables_.query[threadIdx.x]) : FLT_MAX;
+    }
+    // Between here and what reads `least` lies the barrier of the finest level's first stage.
+    __device__ void lower_threshold(float others) {
         const int i = static_cast<int>(threadIdx.x);
         if (i >= kQueryRows) return;
-        float threshold = tables_.threshold[i];
-        if (threshold >= 0) {
-            threshold = fminf(threshold, fresh(task_.thresholds + tables_.query[i]));
-            tables_.threshold[i] = threshold;
-        }
+        const float threshold = fminf(tables_.threshold[i], others);  // negative ones stay so: no other is
+        tables_.threshold[i] = threshold;
         tables_.least[i] = least_sum(threshold, tables_.query_norm[i], dense_.terms.unit);
     }
 
