@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "bases.hpp"
@@ -119,9 +120,20 @@ inline PyramidShape random_shape(Random& random) {
     return PyramidShape(levels);
 }
 
-inline Case random_case(uint64_t seed, int64_t question_count = 1) {
+// `shape`: empty if it is to be random, too.
+inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::optional<PyramidShape>& shape = {}) {
     Random random(seed);
-    Case c{seed, random_shape(random), random.upto(4), Storage::float32, Upsampling::nearest, 1, true, {}, {}, {}, {},
+    Case c{seed,
+           shape ? *shape : random_shape(random),
+           random.upto(4),
+           Storage::float32,
+           Upsampling::nearest,
+           1,
+           true,
+           {},
+           {},
+           {},
+           {},
            {}};
     if (random.one_in(3)) c.storage = Storage::float16;
     if (random.one_in(8)) c.upsampling = Upsampling::bilinear;

@@ -276,7 +276,9 @@ std::string name_of(const Case& c, const Question& q, const DensePlan& plan) {
 
 // All cells, or some of them in any order: the others' lists stay as they are.
 void check(uint64_t seed) {
-    Case c = random_case(seed);
+    // One in eight has so many channels that all levels take several stages, the last ones in part.
+    Case c = seed % 8 ? random_case(seed)
+                      : random_case(seed, 1, PyramidShape({{150, 6, 5, 0}, {600, 3, 3, 1}, {1090, 2, 2, 2}}));
     c.upsampling = Upsampling::nearest;
     Random random(seed);
     emulated::device().seed = seed;

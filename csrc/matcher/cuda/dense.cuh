@@ -49,6 +49,7 @@ class Dense {
         if (task_.report && fresh(&task_.report->not_finite) != UINT64_MAX)
             return;  // an error: nothing would be ruled out
         const int64_t cells = dense_.query_cell_count ? *dense_.query_cell_count : task_.cells;
+        if (cells == 0) return;
         query_rows_ = cells * task_.level[0].block;
         const int64_t query_tiles = (query_rows_ + kQueryRows - 1) / kQueryRows;
         const int64_t gallery_tiles = (gallery_rows_ + kGalleryRows - 1) / kGalleryRows;
@@ -66,16 +67,45 @@ class Dense {
     static constexpr uint32_t kQueryBytes = kQueryRows * kChannels * 2, kGalleryBytes = kGalleryRows * kChannels * 2;
     static constexpr uint32_t kStageBytes = kGalleryBytes + (kResident ? 0 : kQueryBytes);
 
-    struct Stage {
-        SharedAddress query, gallery;
-    };
     // A stage of a tile: from the coarsest level's first channels to the finest one's last.
     struct Cursor {
         int level, channel, step;
         int ahead;  // 0: of this tile, 1: of the next
     };
+    // A thread's copies of one side's part of a stage: the same 16-byte unit of every so many rows.
+    struct Copies {
+        const uint32_t* place;         // of the first row
+        const std::byte* unit;         // in the level's first row
+        uint32_t row_bytes, halvings;  // twice those of the level
+        bool present;                  // else zeros
+        SharedAddress to;
+        uint32_t turn;  // from one copy to the next, of what the swizzle adds
 
-    // Where a row's 16-byte unit lies in a stage: no eight rows' same units share a bank.
+        __device__ void start(int i) const {
+            const uint32_t row = place[i * (kDenseThreads >> kLog)] >> halvings;
+            start_copy<16>((to ^ (i * turn & 0x70)) + i * kDenseThreads * 16, unit + uint64_t{row} * row_bytes,
+                           present);
+        }
+    };
+    // A thread's copies of a stage, to be started while another one is multiplied.
+    struct Incoming {
+        static constexpr int kParts = kChannels / 16;
+        Copies gallery, query;
+
+        __device__ void start(int part) const {
+            constexpr int each = kGalleryRows * 2 / kDenseThreads;
+#pragma unroll
+            for (int i = 0; i < each; ++i) gallery.start(each * part + i);
+            if constexpr (!kResident) query.start(part);
+        }
+    };
+    struct Stage {
+        SharedAddress query, gallery;
+        Incoming incoming;
+    };
+
+    // Where a row's 16-byte unit lies in a stage: no eight rows' same units share a bank. Only the unit's place within
+    // 128 bytes, or a row if that is less, depends on the row. Stages begin at multiples of 128.
     __device__ static uint32_t swizzled(uint32_t row, uint32_t unit, int log) {
         return ((row << log) + (unit ^ (log == 2 ? row >> 1 & 3 : row & 7))) * 16;
     }
@@ -91,17 +121,24 @@ class Dense {
         __syncthreads();
         if constexpr (kResident) copy_resident();
         issued_ = first_stage(), issue_into_ = 0, read_from_ = 0, step_ = 0;
-        for (int i = 0; i + 1 < dense_.plan.stages; ++i) issue();
+        prepare();
+        for (int i = 0; i + 1 < dense_.plan.stages; ++i) {
+            const Incoming first = incoming();
+#pragma unroll
+            for (int part = 0; part < Incoming::kParts; ++part) start_part(first, part);
+        }
         while (tile_ < last_) {
             next_ = reachable(tile_ + 1);
-            if (next_ < last_) enter_tile(next_, slot_ ^ 1);
-            refresh();
+            more_ = next_ < last_;
+            if (more_) enter_tile(next_, slot_ ^ 1);
+            const float others = others_threshold();
             if (levels() > 1) match_coarser();
+            lower_threshold(others);
             if (kBilinear && task_.level_count > 1 && task_.window >= 0) close_window();
             match_finest(settler);
             tile_ = next_, slot_ ^= 1, step_ = 0, --issued_.ahead;
         }
-        wait_for_copies<0>();  // empty groups
+        wait_for_copies<0>();  // zeros
     }
 
     // The rows of the query: which positions they are, and what they want.
@@ -155,15 +192,16 @@ class Dense {
         return top <= tables_.highest_row + task_.window && tables_.lowest_row <= bottom + task_.window;
     }
 
-    // Thresholds that other blocks lowered.
-    __device__ void refresh() {
+    // What other blocks lowered the threshold of the thread's row to; asked for early, since it takes its time.
+    __device__ float others_threshold() const {
+        return threadIdx.x < kQueryRows ? fresh(task_.thresholds + tables_.query[threadIdx.x]) : FLT_MAX;
+    }
+    // Between here and what reads `least` lies the barrier of the finest level's first stage.
+    __device__ void lower_threshold(float others) {
         const int i = static_cast<int>(threadIdx.x);
         if (i >= kQueryRows) return;
-        float threshold = tables_.threshold[i];
-        if (threshold >= 0) {
-            threshold = fminf(threshold, fresh(task_.thresholds + tables_.query[i]));
-            tables_.threshold[i] = threshold;
-        }
+        const float threshold = fminf(tables_.threshold[i], others);  // negative ones stay so: no other is
+        tables_.threshold[i] = threshold;
         tables_.least[i] = least_sum(threshold, tables_.query_norm[i], dense_.terms.unit);
     }
 
@@ -178,55 +216,66 @@ class Dense {
     __device__ void advance(Cursor& cursor) const {
         ++cursor.step;
         cursor.channel += kChannels << (2 * coarseness(cursor.level));
-        if (cursor.channel < task_.level[cursor.level].filter_channels) return;
-        cursor.channel = 0;
-        if (--cursor.level >= 0) return;
-        const int ahead = cursor.ahead + 1;
-        cursor = first_stage();
-        cursor.ahead = ahead;
+        if (cursor.channel >= task_.level[cursor.level].filter_channels) cursor.channel = 0, --cursor.level;
+        if (cursor.level < 0) cursor = {levels() - 1, 0, 0, cursor.ahead + 1};
     }
 
-    // Starts to copy one side's part of a stage, a 16-byte unit a time.
-    template <int kRows>
-    __device__ void copy(const Cursor& cursor, const __half* rows, const uint32_t* places, SharedAddress to) const {
+    // `places`: of the finest rows.
+    __device__ Copies copies(const Cursor& cursor, const __half* rows, const uint32_t* places, SharedAddress to) const {
         const DeviceLevel& level = task_.level[cursor.level];
         const int twice = 2 * coarseness(cursor.level), log = kLog + twice;
-        constexpr int pieces = kRows * kChannels / 8 / kDenseThreads;
-        uint32_t place[pieces];
-#pragma unroll
-        for (int i = 0; i < pieces; ++i)
-            place[i] = places[(threadIdx.x + i * kDenseThreads) >> log << twice] >> (2 * level.shift);
-#pragma unroll
-        for (int i = 0; i < pieces; ++i) {
-            const uint32_t piece = threadIdx.x + i * kDenseThreads, row = piece >> log,
-                           unit = piece & ((1u << log) - 1);
-            const int channel = cursor.channel + 8 * static_cast<int>(unit);
-            const bool present = channel < level.filter_channels;
-            const __half* from = rows + int64_t{place[i]} * level.filter_channels + (present ? channel : 0);
-            start_copy<16>(to + swizzled(row, unit, log), from, present);
-        }
+        const uint32_t row = threadIdx.x >> log, unit = threadIdx.x & ((1u << log) - 1);
+        const int channel = cursor.channel + 8 * static_cast<int>(unit);
+        const bool present = channel < level.filter_channels;
+        return {places + (row << twice),
+                reinterpret_cast<const std::byte*>(rows + (present ? channel : 0)),
+                2u * level.filter_channels,
+                2u * level.shift,
+                present,
+                to + swizzled(row, unit, log),
+                16u * kDenseThreads >> log};
     }
 
     __device__ void copy_resident() {
-        for (Cursor cursor = first_stage(); cursor.ahead == 0; advance(cursor))
-            copy<kQueryRows>(cursor, task_.level[cursor.level].query_filter, tables_.query,
-                             rows_ + cursor.step * kQueryBytes);
-    }
-
-    // Starts to copy the next stage, if there is one, into the ring, which is at most a tile ahead: see plan.hpp.
-    __device__ void issue() {
-        if (issued_.ahead == 0 || next_ < last_) {
-            const DeviceLevel& level = task_.level[issued_.level];
-            const SharedAddress to = ring_ + issue_into_ * kStageBytes;
-            copy<kGalleryRows>(issued_, level.gallery_filter, tables_.place[slot_ ^ issued_.ahead], to);
-            if constexpr (!kResident) copy<kQueryRows>(issued_, level.query_filter, tables_.query, to + kGalleryBytes);
-            advance(issued_);
+        for (Cursor cursor = first_stage(); cursor.ahead == 0; advance(cursor)) {
+            const Copies query = copies(cursor, task_.level[cursor.level].query_filter, tables_.query,
+                                        rows_ + cursor.step * kQueryBytes);
+#pragma unroll
+            for (int i = 0; i < kQueryRows * kChannels / 8 / kDenseThreads; ++i) query.start(i);
         }
-        close_copies();
-        if (++issue_into_ == dense_.plan.stages) issue_into_ = 0;
     }
 
-    // Waits for a stage, and has the one before it overwritten.
+    // The copies of the stage that comes next, as far as they don't depend on its tile.
+    __device__ void prepare() {
+        const DeviceLevel& level = task_.level[issued_.level];
+        const SharedAddress to = ring_ + issue_into_ * kStageBytes;
+        prepared_.gallery = copies(issued_, level.gallery_filter, tables_.place[0], to);
+        if constexpr (!kResident)
+            prepared_.query = copies(issued_, level.query_filter, tables_.query, to + kGalleryBytes);
+    }
+
+    // The copies that bring the next stage into the ring, which is at most a tile ahead: see plan.hpp. They bring zeros
+    // if there is no next one, since a branch would keep them from being started amid products.
+    __device__ Incoming incoming() const {
+        Incoming incoming = prepared_;
+        const bool any = issued_.ahead == 0 || more_;
+        incoming.gallery.place += (slot_ ^ (any ? issued_.ahead : 0)) * kGalleryRows;
+        incoming.gallery.present &= any;
+        incoming.query.present &= any;
+        return incoming;
+    }
+
+    // Starts part of them; with the last part they are a group, and the next stage's are prepared.
+    __device__ void start_part(const Incoming& incoming, int part) {
+        incoming.start(part);
+        if (part + 1 < Incoming::kParts) return;
+        close_copies();
+        advance(issued_);
+        if (++issue_into_ == dense_.plan.stages) issue_into_ = 0;
+        prepare();
+    }
+
+    // Waits for a stage. Whoever multiplies it starts all parts of what comes into the place of the one before.
     __device__ Stage next_stage() {
         if (dense_.plan.stages == 2) {
             wait_for_copies<0>();
@@ -236,11 +285,10 @@ class Dense {
             wait_for_copies<2>();
         }
         __syncthreads();
-        issue();
         const SharedAddress gallery = ring_ + read_from_ * kStageBytes;
         if (++read_from_ == dense_.plan.stages) read_from_ = 0;
         const int step = step_++;
-        return {kResident ? rows_ + step * kQueryBytes : gallery + kGalleryBytes, gallery};
+        return {kResident ? rows_ + step * kQueryBytes : gallery + kGalleryBytes, gallery, incoming()};
     }
 
     // Step 1. A level of 2 x 2 positions has 32 x 64 sums, eight columns a warp; coarser ones have 8 x 16, or repeat
@@ -248,40 +296,48 @@ class Dense {
     __device__ void match_coarser() {
         float halved[2][1][4] = {}, quartered[1][1][4] = {};
         for (int l = levels() - 1; l > 0; --l) {
-            const bool half = coarseness(l) == 1;
-            float sums[2][1][4] = {}, few[1][1][4] = {};
-            const int wide = kChannels << (2 * coarseness(l));
-            for (int channel = 0; channel < task_.level[l].filter_channels; channel += wide) {
-                const Stage stage = next_stage();
-                const int units = std::min(task_.level[l].filter_channels - channel, wide) / 16;
-                if (half) {
-                    multiply_coarse<1>(sums, stage, 8 * warp_, 0, 1, units);
-                } else {
-                    multiply_coarse<2>(few, stage, 8 * (warp_ % 2), warp_ / 2, 4, units);
-                }
-            }
-            for (int i = 0; i < 4; ++i) {
-                halved[0][0][i] += dense_.terms.ratio[l] * sums[0][0][i];
-                halved[1][0][i] += dense_.terms.ratio[l] * sums[1][0][i];
-                quartered[0][0][i] += dense_.terms.ratio[l] * few[0][0][i];
+            if (coarseness(l) == 1) {
+                add_level<1>(halved, l, 8 * warp_, 0);
+            } else {
+                add_level<2>(quartered, l, 8 * (warp_ % 2), warp_ / 2);
             }
         }
         store_start(halved, quartered[0][0]);
     }
 
-    // Products of channels 16 `first`, 16 (first + step), ... of a coarser level's stage.
+    // Adds products of a coarser level; of each stage those of 16 channels `first`, and of every fourth from there on
+    // if four warps share them. Four sums a lane are under way at a time, since each must wait for its last.
     template <int kHalvings, int R>
-    __device__ void multiply_coarse(float (&sums)[R][1][4], const Stage& stage, int column, int first, int step,
-                                    int units) const {
-        constexpr int log = kLog + 2 * kHalvings, each = kHalvings == 1 ? 16 : 8;  // rows that a matrix really has
-#pragma unroll 4
-        for (int k = first; k < units; k += step) {
+    __device__ void add_level(float (&total)[R][1][4], int l, int column, int first) {
+        constexpr int kApart = 4 / R;
+        float sums[kApart][R][1][4] = {};
+        for (int channel = 0; channel < task_.level[l].filter_channels; channel += kChannels << (2 * kHalvings))
+            multiply_coarse<kHalvings>(sums, next_stage(), column, first);
+        for (int r = 0; r < R; ++r)
+            for (int i = 0; i < 4; ++i) {
+                float sum = sums[0][r][0][i];
+                for (int apart = 1; apart < kApart; ++apart) sum += sums[apart][r][0][i];
+                total[r][0][i] += dense_.terms.ratio[l] * sum;
+            }
+    }
+
+    template <int kHalvings, int kApart, int R>
+    __device__ void multiply_coarse(float (&sums)[kApart][R][1][4], const Stage& stage, int column, int first) {
+        constexpr int log = kLog + 2 * kHalvings, warps = kHalvings == 1 ? 1 : 4;
+        constexpr int each = kHalvings == 1 ? 16 : 8;                // rows that a matrix really has
+        constexpr int products = kChannels / 16 << (2 * kHalvings);  // of a row, beyond its channels with zeros
+        const SharedAddress query = stage.query + swizzled(lane_ % each, 2 * first + lane_ / 16, log);
+        const SharedAddress gallery = stage.gallery + swizzled(column + lane_ % 8, 2 * first + lane_ / 8 % 2, log);
+#pragma unroll
+        for (int k = 0; k < products / warps; ++k) {
+            const uint32_t turned = 32 * k * warps % 128, further = 32 * k * warps / 128 * 128;  // see `swizzled`
             Rows rows[R];
             Columns columns[1];
-            for (int r = 0; r < R; ++r)
-                load(rows[r], stage.query + swizzled(16 * r + lane_ % each, 2 * k + lane_ / 16, log));
-            load(columns[0], stage.gallery + swizzled(column + lane_ % 8, 2 * k + lane_ / 8 % 2, log));
-            multiply(sums, rows, columns);
+#pragma unroll
+            for (int r = 0; r < R; ++r) load(rows[r], (query ^ turned) + further + (r * each << log) * 16);
+            load(columns[0], (gallery ^ turned) + further);
+            if (k % 4 == 0) start_part(stage.incoming, k / 4);
+            multiply(sums[k % kApart], rows, columns);
         }
     }
 
@@ -333,7 +389,7 @@ class Dense {
         uint32_t done[4] = {0, 0, 0, 0};
         for (bool full = true; full;) {
             full = __syncthreads_or(append(sums, done, first_row, first_column));
-            const bool last = !full && next_ == last_;
+            const bool last = !full && !more_;
             if (!full && !last) break;
             settle(settler, last);
             __syncthreads();
@@ -355,20 +411,21 @@ class Dense {
         }
     }
 
-    __device__ void multiply_finest(float (&sums)[4][8][4], const Stage& stage, int first_row, int first_column) const {
+    __device__ void multiply_finest(float (&sums)[4][8][4], const Stage& stage, int first_row, int first_column) {
         constexpr uint32_t matrix = 16 * kChannels * 2;  // bytes
         const uint32_t row = first_row + lane_ % 16, column = first_column + lane_ % 8 + lane_ / 16 * 8;
         const SharedAddress query = stage.query + swizzled(row, lane_ / 16, kLog);
         const SharedAddress gallery = stage.gallery + swizzled(column, lane_ / 8 % 2, kLog);
 #pragma unroll
         for (int k = 0; k < kChannels / 16; ++k) {
-            const SharedAddress units = 32 * k;  // two; a row lies on a multiple of its size
+            const SharedAddress units = 32 * k;  // two; a row lies on a multiple of its size, which doesn't exceed 128
             Rows rows[4];
             Columns columns[8];
 #pragma unroll
             for (int r = 0; r < 4; ++r) load(rows[r], (query ^ units) + r * matrix);
 #pragma unroll
             for (int c = 0; c < 8; c += 2) load(columns[c], columns[c + 1], (gallery ^ units) + c / 2 * matrix);
+            start_part(stage.incoming, k);
             multiply(sums, rows, columns);
         }
     }
@@ -433,7 +490,9 @@ class Dense {
     const int64_t gallery_rows_;
     const int warp_, lane_;
     int64_t query_rows_ = 0, last_ = 0, tile_ = 0, next_ = 0;
-    Cursor issued_{};
+    Cursor issued_{};  // what comes next into the ring
+    Incoming prepared_{};
+    bool more_ = false;  // there is a next tile
     int slot_ = 0, issue_into_ = 0, read_from_ = 0, step_ = 0;
 };
 
