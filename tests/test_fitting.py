@@ -3,9 +3,11 @@
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, InputError, OutputError, Recipe, RecipeError, Settings, add, calibrate, fit
+from spadeline.engine import fitting as fitting_module
 from spadeline.engine.fitting import named_images
 from spadeline.engine.images import read_image
 from spadeline.engine.recipe import remove_images
@@ -369,3 +371,24 @@ def test_an_unwritable_place_is_named(parts, extractor_path, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"file.*can't be written"):
         fit(parts / "train" / "good", tmp_path / "file", extractor=extractor_path, settings=SETTINGS, threads=1)
+
+
+def test_images_are_not_added_to_a_recipe_that_another_network_has_replaced(recipe, parts, tmp_path, monkeypatch):
+    """Its features would pass for the other's: the shapes are the same."""
+    other = tmp_path / "other.onnx"
+    model = onnx.load(recipe.extractor_path)
+    scale = next(tensor for tensor in model.graph.initializer if tensor.name == "scale")
+    scale.CopyFrom(onnx.numpy_helper.from_array(np.float32(1 / 16), "scale"))
+    onnx.save(model, other)
+    opened = fitting_module.Extractor
+
+    def replaced_meanwhile(*arguments, **options):
+        monkeypatch.setattr(fitting_module, "Extractor", opened)
+        extractor = opened(*arguments, **options)
+        fit(parts / "train" / "good", recipe.folder, extractor=other, settings=SETTINGS, threads=1, overwrite=True)
+        return extractor
+
+    monkeypatch.setattr(fitting_module, "Extractor", replaced_meanwhile)
+    with pytest.raises(RecipeError, match="the recipe was replaced meanwhile; add the images again"):
+        add(recipe.folder, parts / "test" / "good" / "100.png", threads=1)
+    assert len(add(recipe.folder, parts / "test" / "good" / "100.png", threads=1).images) == 13
