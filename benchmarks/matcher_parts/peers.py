@@ -48,7 +48,9 @@ def _torch(gallery: Vectors, threads: int) -> Search:
 
     def search(queries: Vectors, kappa: int) -> NDArray[np.floating]:
         found = []
-        for block in torch.from_numpy(queries).split(BLOCK):  # |b|^2 - 2ab: cdist takes the root of each, for nothing
+        for start in range(0, len(queries), BLOCK):
+            block = torch.from_numpy(queries[start : start + BLOCK])
+            # |b|^2 - 2ab: cdist would take the root of each, for nothing.
             distances = torch.addmm(gallery_norms, block, everything.T, alpha=-2)
             least = distances.min(1, keepdim=True) if kappa == 1 else distances.topk(kappa, largest=False)
             found.append(least.values + block.square().sum(1, keepdim=True))
