@@ -164,7 +164,7 @@ def _options() -> argparse.Namespace:
     how.add_argument("--threads", type=int, metavar="N", default=processors(), help=text)
     text = "runs of each query, of those whose time depends on it; default: 5"
     how.add_argument("--repeats", type=int, metavar="N", default=5, help=text)
-    text = "runs of each peer, of faiss with its BLAS tuned at least 3; default: 1"
+    text = "runs of each peer, of the yardstick at least 3; default: 1"
     how.add_argument("--peer-runs", type=int, metavar="N", default=1, help=text)
     how.add_argument("--batch", action="store_true", help="match_batch against a loop, too")
     how.add_argument("--memory", action="store_true", help="peak memory of ours alone in a process, too")

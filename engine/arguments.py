@@ -55,14 +55,14 @@ def _export(commands: Commands) -> None:
     export = commands.add_parser("export", help="turn a torchvision ResNet into an extractor (ONNX)")
     export.add_argument("file", type=Path, help="the ONNX file to write")
     export.add_argument(
-        "--backbone",
-        default="wide_resnet50_2",
-        help="resnet18, 34, 50, 101, wide_resnet50_2 or wide_resnet101_2",
+        "--backbone", help="resnet18, 34, 50, 101, wide_resnet50_2 or wide_resnet101_2 (wide_resnet50_2)"
     )
-    export.add_argument("--levels", default="layer1,layer2,layer3", help="stages to return, finest first")
-    export.add_argument("--embedding", default="layer4", help="stage to pool; a lower one leaves out what follows")
-    export.add_argument("--input-size", type=size, default=(224, 224), metavar="HxW", help="multiples of 32")
-    export.add_argument("--weights", default="torchvision", help="torchvision, a .pth or .safetensors file, or random")
+    export.add_argument(
+        "--levels", type=stages, metavar="NAMES", help="stages to return, finest first (layer1,layer2,layer3)"
+    )
+    export.add_argument("--embedding", help="stage to pool (layer4); a lower one leaves out what follows")
+    export.add_argument("--input-size", type=size, metavar="HxW", help="multiples of 32 (224x224)")
+    export.add_argument("--weights", help="torchvision, a .pth or .safetensors file, or random (torchvision)")
     export.add_argument(
         "--precision",
         choices=("float32", "float16", "int8"),
@@ -206,6 +206,11 @@ def _gpu_options(parser: argparse.ArgumentParser) -> None:
 
 def _json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def stages(text: str) -> tuple[str, ...]:
+    """Read names separated by commas."""
+    return tuple(text.split(","))
 
 
 def size(text: str) -> tuple[int, int]:

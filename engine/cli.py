@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from importlib import metadata
@@ -76,6 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM do as Ctrl-C does: the file that an export has begun goes."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@_terminable()
 def _export(options: argparse.Namespace) -> int:
     from ..export import export_extractor, quantize_extractor  # noqa: PLC0415 - no other command needs it
 
@@ -83,6 +95,10 @@ def _export(options: argparse.Namespace) -> int:
         raise InputError(f"--from: expected --precision int8 with it, got {options.precision}")
     if (options.precision == "int8") != (options.calibrate is not None):
         raise InputError(f"--calibrate: expected it with --precision int8, and only then, got {options.precision}")
+    names = ("backbone", "levels", "input_size", "weights", "embedding")
+    network = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.source is not None and network:
+        raise InputError(f"--{next(iter(network)).replace('_', '-')}: expected none with --from, which has its own")
     integers = {
         "framing": options.framing,
         "evaluation_images": options.evaluate,
@@ -96,13 +112,9 @@ def _export(options: argparse.Namespace) -> int:
         return _report_quantization(quantization, as_json=options.json)
     report = export_extractor(
         options.file,
-        backbone=options.backbone,
-        levels=tuple(options.levels.split(",")),
-        input_size=options.input_size,
-        weights=options.weights,
         precision=options.precision,
-        embedding=options.embedding,
         calibration_images=options.calibrate,
+        **network,
         **integers,
     )
     if options.json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .bench_page import way_name
 from .calibration import Threshold
 from .derived import can_have_codes
+from .matching import instruction_sets
 from .recipe import Recipe
 from .verdict import verdict
 
@@ -132,12 +133,18 @@ def quantization_table(quantization: Quantization) -> str:
     lines = [
         f"{quantization.path}: int8, calibrated on {quantization.calibrated} normal images",
         f"  {before_mb:.1f} MB before, {after_mb:.1f} MB now",
+        f"  {quantization.float32_per_int8:.1f} x the speed of float32 on this machine{_without_vnni()}",
         f"  {cost.held_out} other normal images: maps correlate with float32's by {cost.map_correlation:.4f} or more",
-        f"  their maxima move by {cost.score_shift:.2f} of their standard deviation at most",
     ]
+    if cost.score_shift is not None:
+        lines.append(f"  their maxima move by {cost.score_shift:.2f} of their standard deviation at most")
     for name, (before, after) in cost.rocauc.items():
         lines.append(f"  {name.replace('_', ' ')}: {before:.4f} at float32, {after:.4f} at int8")
     return "\n".join(lines)
+
+
+def _without_vnni() -> str:
+    return "" if any("vnni" in name for name in instruction_sets()) else " (no VNNI here: exact 16-bit sums)"
 
 
 def _milliseconds(seconds: float | None) -> str:

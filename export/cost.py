@@ -8,7 +8,7 @@ above. So the cost is taken where it shows most:
 
 A labelled data set adds the loss of each ROCAUC. Scale alone isn't a cost: thresholds are made with the extractor in
 use. How far the images' scores move stands beside it, in their own standard deviations. Time is not measured here:
-``benchmarks/extractor.py`` does that.
+``speed.py`` does that.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engine.dataset import Dataset
 from ..engine.detector import Detector
@@ -29,6 +30,8 @@ from ..engine.fitting import fit
 from ..engine.images import Framing, read_image
 from ..engine.settings import Settings
 
+# Two scores standardise to -1 and 1 whatever they are, and three to little else: they would show no shift.
+FEWEST_STANDARDISED = 4
 ROCAUCS = ("image_rocauc_by_map_score", "image_rocauc_by_image_score", "pixel_rocauc")
 
 
@@ -42,16 +45,19 @@ class Cost:
         Normal images that both have inspected.
     map_correlation
         The smallest over these images, of the two anomaly maps.
+    worst_image
+        The one that has it.
     score_shift
         The largest change of an image's map maximum, each standardised with the mean and the deviation of all these
-        maxima at its own precision.
+        maxima at its own precision. None for fewer than four images: too few to standardise with.
     rocauc
         By name, as evaluations have them: at float32 and at int8. Empty without labelled images.
     """
 
     held_out: int
     map_correlation: float
-    score_shift: float
+    worst_image: Path
+    score_shift: float | None
     rocauc: dict[str, tuple[float, float]]
 
     def check(self, *, least_correlation: float, most_rocauc_loss: float) -> None:
@@ -59,7 +65,7 @@ class Cost:
         if not self.map_correlation >= least_correlation:  # NaN isn't either
             raise ExportError(
                 f"int8: expected anomaly maps that correlate with float32's by {least_correlation:g} or more, got "
-                f"{self.map_correlation:.4f} on the worst of {self.held_out} normal images"
+                f"{self.map_correlation:.4f} on the worst of {self.held_out} normal images, {self.worst_image}"
             )
         for name, (before, after) in self.rocauc.items():
             if not before - after <= most_rocauc_loss:
@@ -100,18 +106,26 @@ def measure_cost(
                 summary = evaluate(detector, labelled).summary()
                 figures.append({name: summary[name] for name in ROCAUCS})
     correlations = [float(np.corrcoef(before, after)[0, 1]) for before, after in zip(*maps, strict=True)]
-    scores = np.stack([image_maps.max(axis=1) for image_maps in maps]).astype(np.float64)
-    deviation = scores.std(axis=1, keepdims=True)
-    alike = np.zeros_like(scores)  # of images that are the same: nothing to standardise, and no change
-    standardised = np.divide(scores - scores.mean(axis=1, keepdims=True), deviation, out=alike, where=deviation > 0)
+    worst = int(np.argmin(correlations))  # NaN, which min() may lose, counts as the smallest
     return Cost(
         held_out=len(held_out),
-        map_correlation=min(correlations),
-        score_shift=float(np.abs(standardised[1] - standardised[0]).max()),
+        map_correlation=correlations[worst],
+        worst_image=held_out[worst],
+        score_shift=_score_shift(np.stack([image_maps.max(axis=1) for image_maps in maps]).astype(np.float64)),
         rocauc={
             name: (figures[0][name], figures[1][name]) for name in ROCAUCS if figures and figures[0][name] is not None
         },
     )
+
+
+def _score_shift(scores: NDArray[np.float64]) -> float | None:
+    """Return the largest change from float32's scores to int8's, (2, images), in each one's standard deviations."""
+    if scores.shape[1] < FEWEST_STANDARDISED:
+        return None
+    deviation = scores.std(axis=1, keepdims=True)
+    alike = np.zeros_like(scores)  # of images that are the same: nothing to standardise, and no change
+    standardised = np.divide(scores - scores.mean(axis=1, keepdims=True), deviation, out=alike, where=deviation > 0)
+    return float(np.abs(standardised[1] - standardised[0]).max())
 
 
 def _fitted(

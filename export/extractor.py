@@ -7,11 +7,13 @@ torch nor ONNX; exporting does. Not done here: training, or choosing the levels 
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ..engine.errors import InputError
 from ..engine.images import Framing
@@ -122,6 +124,8 @@ def export_extractor(
             "calibration_images: expected a folder of normal images for precision 'int8' and none for others, got "
             f"{calibration_images!r} for {precision!r}"
         )
+    bounds = {"least_correlation": least_correlation, "most_rocauc_loss": most_rocauc_loss}
+    _check_given(precision, framing=framing, evaluation_images=evaluation_images, **bounds)
     task = None
     if calibration_images is not None:
         task = plan(calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss)
@@ -160,3 +164,11 @@ def export_extractor(
         checks=checks,
         quantization=quantization,
     )
+
+
+def _check_given(precision: Precision, **options: Any) -> None:
+    """Refuse what int8 alone heeds, where it isn't the default: ignored, it would pass for done."""
+    parameters = inspect.signature(export_extractor).parameters
+    for name, value in options.items():
+        if precision != "int8" and value != parameters[name].default:
+            raise InputError(f"{name}: expected it with precision 'int8' alone, got {value!r} for {precision!r}")

@@ -1,7 +1,7 @@
 """An int8 extractor of a float32 one, ours or anybody's, kept only if its cost stays within bounds.
 
 Some of the normal images calibrate the integers, the others are held out, and both extractors' results on them are
-compared. Importing this module imports neither ONNX nor ONNX Runtime.
+compared, in accuracy and in speed. Importing this module imports neither ONNX nor ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.checks import check_choice, check_number
-from ..engine.dataset import Dataset, find_dataset, training_folder
+from ..engine.dataset import Dataset, find_dataset
 from ..engine.errors import ExportError, InputError, SpadelineError
 from ..engine.extractor import Extractor
+from ..engine.fitting import _normal_only
 from ..engine.images import Framing, as_rgb, list_images, place, read_image
 from .cost import Cost, measure_cost
+from .speed import float32_per_int8
 from .target import replacing, require_packages, write_durably
 
 # A broken graph is far below. Seen without harm: 0.998 on hazelnuts, 0.98 on solar cells.
@@ -46,6 +48,8 @@ class Quantization:
         The two files' sizes.
     cost
         On normal images that were held out, and on labelled ones if there were any.
+    float32_per_int8
+        How often int8 is as fast as float32, on this machine's CPU with all threads: medians, single frames.
     """
 
     path: Path
@@ -53,6 +57,7 @@ class Quantization:
     float32_bytes: int
     int8_bytes: int
     cost: Cost
+    float32_per_int8: float
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def plan(
     check_choice("framing", framing, get_args(Framing))
     check_number("least_correlation", least_correlation, low=-1, high=1)
     check_number("most_rocauc_loss", most_rocauc_loss, low=-1, high=1)
-    folder = training_folder(calibration_images) or Path(calibration_images)
+    folder = Path(str(_normal_only(calibration_images)))  # as fit has it: defects would stretch the ranges
     paths = list_images(folder)
     if len(paths) < LEAST_IMAGES:
         raise InputError(
@@ -95,14 +100,10 @@ def plan(
         raise InputError(f"evaluation_images: expected test images in {labelled.folder}, got none")
     held_out = paths[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
     calibrating = [path for index, path in enumerate(paths) if index % HELD_OUT_EVERY != HELD_OUT_EVERY - 1]
-    return Task(
-        _spread(calibrating, MOST_CALIBRATING),
-        _spread(held_out, MOST_HELD_OUT),
-        labelled,
-        framing,
-        least_correlation,
-        most_rocauc_loss,
-    )
+    calibrating = _spread(calibrating, MOST_CALIBRATING)
+    if labelled is not None and not labelled.train:
+        _check_apart(labelled, calibrating)
+    return Task(calibrating, _spread(held_out, MOST_HELD_OUT), labelled, framing, least_correlation, most_rocauc_loss)
 
 
 def quantize_extractor(
@@ -131,7 +132,8 @@ def quantize_extractor(
     framing
         How the recipe will place images: see :class:`~..engine.Settings`.
     evaluation_images
-        A labelled data set, to measure ROCAUC on, too: see :func:`~..engine.dataset.find_dataset`.
+        A labelled data set, to measure ROCAUC on, too: see :func:`~..engine.dataset.find_dataset`. One without
+        ``train`` is searched among the calibrating images, so it may have none of them.
     least_correlation
         The least correlation of int8 and float32 anomaly maps of an image that was held out.
     most_rocauc_loss
@@ -151,6 +153,8 @@ def quantize_extractor(
         onnx or ONNX Runtime is missing.
     """
     target = Path(path)
+    if target.resolve() == Path(source).resolve():
+        raise InputError(f"path: expected another file than the float32 one, got {target} for both")
     task = plan(calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss)
     require_packages("onnx")
     with replacing(target) as partial:
@@ -181,7 +185,19 @@ def quantize_into(partial: Path, source: Path, task: Task, *, target: Path) -> Q
     except SpadelineError as error:
         raise ExportError(f"int8: its cost can't be measured: {error}") from error
     cost.check(least_correlation=task.least_correlation, most_rocauc_loss=task.most_rocauc_loss)
-    return Quantization(target, len(images), source.stat().st_size, partial.stat().st_size, cost)
+    speed = float32_per_int8(source, partial, images[0])
+    return Quantization(target, len(images), source.stat().st_size, partial.stat().st_size, cost, speed)
+
+
+def _check_apart(labelled: Dataset, gallery: list[Path]) -> None:
+    """Refuse test images that lie in the gallery: each finds itself, and its score of zero hides any loss."""
+    taken = {path.resolve() for path in gallery}
+    both = [image.path for image in labelled.test if image.path.resolve() in taken]
+    if both:
+        raise InputError(
+            f"evaluation_images: expected test images that don't calibrate, or train/good beside them, got {both[0]} "
+            f"and {len(both) - 1} more"
+        )
 
 
 def _spread(paths: list[Path], most: int) -> list[Path]:
@@ -192,7 +208,8 @@ def _spread(paths: list[Path], most: int) -> list[Path]:
 
 
 def _placed(path: Path, size: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
+    image = as_rgb(read_image(path))  # whose errors name the file
     try:
-        return place(as_rgb(read_image(path)), size, framing=framing)[0]
+        return place(image, size, framing=framing)[0]
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -31,10 +31,10 @@ def replacing(target: Path) -> Iterator[Path]:
 
     Reserving comes first: a folder that can't be written is known before anything is downloaded or computed.
     """
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     with writing(target):
-        if target.is_dir():
+        if target.is_dir():  # "." and "" are, too, and have no name to put another beside
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
         partial.touch(exist_ok=False)
     try:
         yield partial

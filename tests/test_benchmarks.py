@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spadeline.engine.matching import Match
+from spadeline.engine.matching import Match, instruction_sets
 from spadeline.engine.result import Statistics
 
 from gpu_parts import contest as gpu_contest
 from gpu_parts import contestants as on_gpu
 from gpu_parts import report as gpu_report
-from matcher_parts import alone, features, ours, report
+from matcher_parts import alone, features, ours, peers, report
 from page_parts import sections
 from shared_parts.again import as_if_taken_again
 
@@ -119,6 +119,43 @@ def test_the_yardsticks_ratios(tmp_path):
     assert runs(result)[result["yardstick"]] == 3
     for row in rows.values():
         assert row["against_yardstick"] == pytest.approx(rows[result["yardstick"]]["median_s"] / row["median_s"])
+
+
+@pytest.mark.parametrize(
+    ("available", "kernels"),
+    [
+        (("avx512vnni", "avx512", "avx2", "scalar"), {"OPENBLAS_CORETYPE": "SkylakeX"}),
+        (("avx2", "scalar"), {"OPENBLAS_CORETYPE": "Haswell"}),
+        (("scalar",), {}),
+    ],
+)
+def test_the_blas_gets_kernels_that_the_processor_has(available, kernels):
+    assert peers.tuned_blas(available) == kernels
+
+
+@pytest.mark.skipif(not peers.tuned_blas(instruction_sets()), reason="a BLAS is never tuned here")
+def test_where_the_tuned_blas_can_not_run_the_other_is_the_yardstick(tmp_path):
+    knn = """def knn(queries, gallery, kappa):
+    if "OPENBLAS_CORETYPE" in os.environ: os._exit(4)
+    distances = numpy.square(queries[:, None].astype(float) - gallery).sum(2)
+    return numpy.sort(distances, 1)[:, :kappa], None
+"""
+    (tmp_path / "faiss.py").write_text(FAKE_FAISS + knn)
+    document, printed = measured(tmp_path, *SMALL, "--peers", "faiss", PYTHONPATH=str(tmp_path))
+    (result,) = document["results"]
+    assert result["left_out"] == {"faiss.knn, tuned BLAS": "its process ended with code 4"}
+    assert result["yardstick"] == "faiss.knn, as installed"
+    assert runs(result)["faiss.knn, as installed"] == 3
+    assert all(row["against_yardstick"] > 0 for row in result["rows"])
+    assert "ratios: how often faster than faiss.knn, as installed" in printed
+
+
+def test_torchs_search_has_our_distances(tmp_path):
+    pytest.importorskip("torch")
+    document, _ = measured(tmp_path, *SMALL, "--peers", "torch", "--kappa", 1, 3)
+    for result in document["results"]:
+        assert result["left_out"] == {}
+        assert "torch addmm + min or topk" in runs(result)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ HERE = Path(sys.executable)
 
 # A detector whose map is the frame's red channel. What it is told by its method it does wrong.
 FAKE = """
-import os, time
+import os, sys, time
+from detectors_parts import process
 from detectors_parts.process import Answer
 
 asked = []
@@ -36,10 +37,15 @@ def files(job, folder, runtime):
 def open_detector(job, folder, runtime):
     if job.method == "foreign":
         import no_such_package
+    if job.method == "late":
+        process._Served.memory = lambda served: os._exit(4)
     return lambda frame: inspect(job.method, frame), "bfloat16"
 
 def inspect(method, frame):
     asked.append(frame)
+    if method == "loud":
+        print("a warning\\nlibrary.so: cannot open\\n", file=sys.stderr, flush=True)
+        os._exit(5)
     if method == "dead" or (method == "tired" and len(asked) == 10):
         os._exit(3)
     time.sleep(0.06 if method == "slow" else 0.004)
@@ -88,6 +94,8 @@ def contest_of(fakes, contestants, folder, *, seconds=0.05):
 def fake_code(tmp_path, monkeypatch):
     # A model lies under the digest of its code, which is looked for beside the contest.
     monkeypatch.setattr(detector_contest, "CODE", tmp_path)
+    monkeypatch.setattr(detector_contest, "OWN_CODE", tmp_path / "own")
+    (tmp_path / "own").mkdir()
     (tmp_path / "detectors_parts").mkdir()
     (tmp_path / "detectors_parts" / "torch_backbone.py").write_text("")
 
@@ -123,7 +131,7 @@ def test_without_masks_there_are_no_pixel_figures(fakes, tmp_path):
 def test_who_cannot_take_part_is_named_with_the_reason(fakes, tmp_path):
     job, _ = fakes
     nobody = tmp_path / "nowhere" / "python"
-    methods = ("unfit", "foreign", "dead", "large", "nan")
+    methods = ("unfit", "foreign", "dead", "loud", "large", "nan")
     missing = [contestant(job, "homeless", python=None), contestant(job, "lost", python=nobody)]
     rows, left_out, _ = contest_of(
         fakes, [contestant(job, "ours"), *(contestant(job, method) for method in methods), *missing], tmp_path
@@ -133,6 +141,7 @@ def test_who_cannot_take_part_is_named_with_the_reason(fakes, tmp_path):
         "unfit": "ValueError: no good parts at all",
         "foreign": f"no_such_package is not installed in {sys.prefix}",
         "dead": "its process ended with code 3",
+        "loud": "its process ended with code 5: library.so: cannot open",
         "large": "expected maps of (16, 16), got (32, 16)",
         "nan": "its map or score isn't finite",
         "homeless": "no environment with its libraries was named: set_up_peers.sh makes one, --peers names it",
@@ -146,6 +155,12 @@ def test_who_fails_while_being_timed_is_left_out_and_the_others_go_on(fakes, tmp
     assert list(rows) == ["ours", "no embedding"]
     assert left_out == {"tired": "its process ended with code 3"}
     assert all(row["latency"]["runs"] >= 6 for row in rows.values())
+
+
+def test_who_dies_after_its_last_frame_takes_no_other_row_along(fakes, tmp_path):
+    rows, left_out, _ = contest_of(fakes, [contestant(fakes[0], method) for method in ("late", "ours")], tmp_path)
+    assert list(rows) == ["ours"]
+    assert left_out == {"late": "its process ended with code 4"}
 
 
 def test_a_spade_must_have_our_maps(fakes, tmp_path):
@@ -175,9 +190,13 @@ def test_what_was_fitted_is_taken_again_until_an_input_changes(fakes, tmp_path):
     for fitted in (True, False):
         _, _, steps = contest_of(fakes, [contestant(job, "ours")], tmp_path)
         assert ("fitting ours" in steps) == fitted
-    job.probe.write_bytes(b"of another extractor")
-    _, _, steps = contest_of(fakes, [contestant(job, "ours")], tmp_path)
-    assert "fitting ours" in steps
+    metadata, code = tmp_path / "anomalib-1.dist-info" / "METADATA", tmp_path / "own" / "fitting.py"
+    metadata.parent.mkdir()
+    for path in (job.probe, metadata, code):
+        path.write_bytes(b"Name: another\nVersion: 9\n")
+        for fitted in (True, False):
+            _, _, steps = contest_of(fakes, [contestant(job, "ours")], tmp_path)
+            assert ("fitting ours" in steps) == fitted, path
 
 
 def test_a_process_that_cannot_start_says_so():

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spadeline.engine.cli import main
 from spadeline.engine.errors import DependencyError, ExportError, InputError, OutputError
 from spadeline.export import BACKBONES, LEVELS, ExportReport, export_extractor
 from spadeline.export.choices import check_choices
@@ -285,6 +287,25 @@ def test_unwritable_target_is_known_before_the_weights_are_looked_at(tmp_path, n
     with pytest.raises(OutputError, match=f"{name}: can't be written: {reason}"):
         export_extractor(tmp_path / name, backbone="resnet18", weights=tmp_path / "absent.pth")
     assert {path.name for path in tmp_path.rglob("*")} == {"file", "folder"}
+
+
+@pytest.mark.parametrize("path", [".", ""])
+def test_a_target_without_a_name(path):
+    with pytest.raises(OutputError, match=r"^\.: can't be written: it is a folder$"):
+        export_extractor(path, backbone="resnet18", weights="absent.pth")
+
+
+def test_a_terminated_export_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    def killed(*_, **__):
+        assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(importlib.import_module("spadeline.export.weights"), "load_weights", killed)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["export", str(tmp_path / "e.onnx"), "--backbone", "resnet18"]) == 130
+    assert capsys.readouterr().err == "spadeline: interrupted\n"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch, weights_file):

@@ -6,6 +6,7 @@ import inspect
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from spadeline.engine.cli import main
 from spadeline.engine.errors import DependencyError, ExportError, ExtractorError, InputError
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.images import list_images, place, read_image
+from spadeline.engine.matching import instruction_sets
 from spadeline.export import export_extractor, quantize_extractor
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("torch")
 
-from spadeline.export.cost import Cost, measure_cost  # noqa: E402
+from spadeline.export.cost import Cost, _score_shift, measure_cost  # noqa: E402
 from spadeline.export.fold import fold_constants, fold_normalisation  # noqa: E402
 from spadeline.export.quantize import quantize  # noqa: E402
 
@@ -121,13 +123,15 @@ def test_metadata(int8, float32):
     assert after == before | {"spadeline.precision": "int8", "spadeline.calibration_images": "9"}
 
 
-def test_report(int8, float32):
+def test_report(int8, float32, parts):
     path, report = int8
     assert (report.path, report.calibrated, report.cost.held_out) == (path, 9, 3)
     assert (report.float32_bytes, report.int8_bytes) == (float32.stat().st_size, path.stat().st_size)
     assert report.int8_bytes < 0.3 * report.float32_bytes
     assert 0.95 <= report.cost.map_correlation < 1
-    assert report.cost.score_shift > 0
+    assert report.cost.worst_image in list_images(parts / "train" / "good")[3::4]
+    assert report.cost.score_shift is None  # of three images
+    assert report.float32_per_int8 > 0
     assert set(report.cost.rocauc) == {"image_rocauc_by_map_score", "image_rocauc_by_image_score", "pixel_rocauc"}
 
 
@@ -180,13 +184,15 @@ def test_a_cost_beyond_its_bound_leaves_what_was_there(float32, parts, tmp_path,
 
 
 def test_a_loss_of_rocauc_beyond_its_bound():
-    cost = Cost(held_out=3, map_correlation=0.99, score_shift=0.1, rocauc={"pixel_rocauc": (0.98, 0.95)})
+    cost = Cost(
+        3, map_correlation=0.99, worst_image=Path("7.png"), score_shift=0.1, rocauc={"pixel_rocauc": (0.98, 0.95)}
+    )
     cost.check(least_correlation=0.99, most_rocauc_loss=0.031)
     text = r"int8: expected a loss of pixel_rocauc of at most 0.02, got 0.0300: 0.9800 at float32, 0.9500 at int8"
     with pytest.raises(ExportError, match=text):
         cost.check(least_correlation=0.9, most_rocauc_loss=0.02)
-    undefined = Cost(held_out=3, map_correlation=float("nan"), score_shift=0.1, rocauc={})
-    with pytest.raises(ExportError, match="got nan on the worst of 3 normal images"):
+    undefined = Cost(3, map_correlation=float("nan"), worst_image=Path("7.png"), score_shift=0.1, rocauc={})
+    with pytest.raises(ExportError, match=r"got nan on the worst of 3 normal images, 7\.png"):
         undefined.check(least_correlation=-1, most_rocauc_loss=0)
 
 
@@ -214,9 +220,27 @@ def test_images_that_are_the_same_move_no_score(float32, parts):
     """Their maxima have no deviation to be measured in; a figure that isn't finite would be no JSON either."""
     paths = list_images(parts / "train" / "good")
     cost = measure_cost(
-        float32, float32, gallery=paths[:6], held_out=[paths[8]] * 2, framing="whole", labelled=None, threads=1
+        float32, float32, gallery=paths[:6], held_out=[paths[8]] * 4, framing="whole", labelled=None, threads=1
     )
     assert (cost.score_shift, cost.map_correlation) == (0, pytest.approx(1))
+
+
+def test_a_shift_is_in_standard_deviations_and_of_four_images_or_more():
+    scores = np.array([[0.0, 2, 0, 2], [0, 4, 4, 0]])  # both standardise to -1 and 1
+    assert _score_shift(scores) == 2
+    assert _score_shift(scores[:, :3]) is None
+
+
+def test_a_map_without_deviation_is_the_worst(float32, parts, monkeypatch):
+    """Its correlation is NaN, which min() finds only where it comes first."""
+    paths = list_images(parts / "train" / "good")
+    correlations = iter([0.99, float("nan"), 0.98])
+    monkeypatch.setattr("numpy.corrcoef", lambda *_: np.full((2, 2), next(correlations)))
+    cost = measure_cost(
+        float32, float32, gallery=paths[:2], held_out=paths[2:5], framing="whole", labelled=None, threads=1
+    )
+    assert np.isnan(cost.map_correlation)
+    assert cost.worst_image == paths[3]
 
 
 @pytest.mark.parametrize(("precision", "given"), [("int8", None), ("float32", "folder"), ("float16", "folder")])
@@ -235,6 +259,60 @@ def test_too_few_images(float32, parts, tmp_path):
         shutil.copy(path, few)
     with pytest.raises(InputError, match=r"calibration_images: expected 8 or more normal images in .*few, got 7"):
         quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=few)
+
+
+@pytest.mark.parametrize("folder", ["abnormal", "test", "ground_truth"])
+def test_defects_and_masks_do_not_calibrate(float32, parts, tmp_path, folder):
+    shutil.copytree(parts / "train" / "good", tmp_path / "set")
+    shutil.copytree(parts / "test" / "scratch", tmp_path / "set" / folder)
+    with pytest.raises(InputError, match=f"set: expected normal images only, got a folder with {folder}"):
+        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=tmp_path / "set")
+    assert not (tmp_path / "e.onnx").exists()
+
+
+def test_images_that_calibrate_are_no_test_images(float32, parts, tmp_path):
+    shutil.copytree(parts / "train" / "good", tmp_path / "set" / "normal")
+    shutil.copytree(parts / "test" / "scratch", tmp_path / "set" / "abnormal")
+    text = r"evaluation_images: expected test images that don't calibrate, or .*, got .*000\.png and 8 more"
+    options = {"calibration_images": tmp_path / "set" / "normal", "evaluation_images": tmp_path / "set"}
+    with pytest.raises(InputError, match=text):
+        quantize_extractor(tmp_path / "e.onnx", float32, **options)
+    assert not (tmp_path / "e.onnx").exists()
+
+
+def test_the_source_is_not_replaced(float32, parts):
+    before = float32.read_bytes()
+    other = float32.parent / ".." / float32.parent.name / float32.name
+    with pytest.raises(InputError, match=r"path: expected another file than the float32 one, got .* for both"):
+        quantize_extractor(other, float32, calibration_images=parts)
+    assert float32.read_bytes() == before
+
+
+def test_a_source_whose_weights_lie_beside_it(float32, parts, tmp_path):
+    onnx.save(onnx.load(float32), tmp_path / "source.onnx", save_as_external_data=True, location="source.data")
+    with pytest.raises(ExportError, match=r"source\.onnx: expected one file that holds its weights, too, got one with"):
+        quantize_extractor(tmp_path / "e.onnx", tmp_path / "source.onnx", calibration_images=parts)
+    assert not (tmp_path / "e.onnx").exists()
+
+
+def test_an_image_that_can_not_be_read_is_named_once(float32, parts, tmp_path):
+    shutil.copytree(parts / "train" / "good", tmp_path / "set")
+    (tmp_path / "set" / "000.png").write_bytes(b"no image")
+    with pytest.raises(InputError) as caught:
+        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=tmp_path / "set")
+    assert str(caught.value).count("000.png") == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"framing": "paper"}, {"evaluation_images": "x"}, {"least_correlation": 0.5}, {"most_rocauc_loss": 0.5}],
+)
+def test_what_int8_alone_heeds_is_not_ignored(tmp_path, given):
+    ((name, value),) = given.items()
+    with pytest.raises(
+        InputError, match=f"{name}: expected it with precision 'int8' alone, got {value!r} for 'float16'"
+    ):
+        export_extractor(tmp_path / "e.onnx", **RESNET, precision="float16", **given)
 
 
 def test_a_data_set_without_test_images(float32, parts, tmp_path):
@@ -293,12 +371,17 @@ def test_command_line(float32, parts, tmp_path, capsys):
     assert main([*arguments, "--evaluate", str(parts)]) == 0
     printed = capsys.readouterr().out
     assert "int8, calibrated on 9 normal images" in printed
+    vnni = any("vnni" in name for name in instruction_sets())
+    assert ("x the speed of float32 on this machine (no VNNI here: exact 16-bit sums)\n" in printed) != vnni
+    assert " x the speed of float32 on this machine" in printed
+    assert "their maxima" not in printed
     assert "3 other normal images: maps correlate with float32's by 0.9" in printed
     assert "pixel rocauc: " in printed
     assert main([*arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["path"] == str(tmp_path / "e.onnx")
     assert document["cost"]["held_out"] == 3
+    assert document["float32_per_int8"] > 0
 
 
 @pytest.mark.parametrize(
@@ -307,6 +390,19 @@ def test_command_line(float32, parts, tmp_path, capsys):
         (["--precision", "int8"], "--calibrate: expected it with --precision int8, and only then, got int8"),
         (["--calibrate", "x"], "--calibrate: expected it with --precision int8, and only then, got float32"),
         (["--from", "x.onnx"], "--from: expected --precision int8 with it, got float32"),
+        *(
+            (
+                ["--from", "x.onnx", "--precision", "int8", "--calibrate", "x", option, value],
+                f"{option}: expected none with --from, which has its own",
+            )
+            for option, value in (
+                ("--backbone", "resnet18"),
+                ("--levels", "layer1"),
+                ("--input-size", "64x64"),
+                ("--weights", "random"),
+                ("--embedding", "layer3"),
+            )
+        ),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path, capsys, options, text):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import spadeline.engine
 from spadeline.engine.latency import latency
 
 from detectors_parts.judging import Truth, accuracy, difference_of
@@ -26,6 +27,7 @@ SAME_MAP = 1e-3
 BACKBONE = "detectors_parts.torch_backbone"  # of all peers
 FITTED = "fitted"  # an empty file, written last
 CODE = Path(__file__).parents[1]
+OWN_CODE = Path(spadeline.engine.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class DetectorContest:
         self._contestants, self._job, self._truth, self._models = contestants, job, truth, models
         self._progress = on_progress
         self.left_out: dict[str, str] = {}
+        self._versions: dict[Path, dict[str, str]] = {}
 
     def fit(self) -> list[Contestant]:
         """Fit what isn't there yet, and return who can be opened."""
@@ -139,17 +142,32 @@ class DetectorContest:
         job = self._job
         digest = hashlib.sha256()
         code = [CODE / f"{module.replace('.', '/')}.py" for module in (contestant.module, BACKBONE)]
+        if contestant.module == self._contestants[0].module:  # spadeline itself
+            code += sorted(path for path in OWN_CODE.iterdir() if path.suffix in (".py", ".so"))
         for path in (contestant.extractor, job.probe, job.frames, *sorted(job.train.iterdir()), *code):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        digest.update(json.dumps([job.images, job.k_score, str(contestant.python)]).encode())
+        about = [job.images, job.k_score, str(contestant.python), self._versions_of(contestant)]
+        digest.update(json.dumps(about).encode())
         return self._models / f"{contestant.method}-{digest.hexdigest()[:12]}"
+
+    def _versions_of(self, contestant: Contestant) -> dict[str, str]:
+        """Return those of the libraries where it runs; each Python is asked once."""
+        python = contestant.python
+        assert python is not None  # noqa: S101 - _fit has looked
+        if python not in self._versions:
+            process = DetectorProcess(python, "", self._job.threads)
+            try:
+                self._versions[python] = process.ask("versions")
+            finally:
+                process.close()
+        return self._versions[python]
 
     def hold(self, contestants: Sequence[Contestant], *, seconds: float) -> list[dict[str, Any]]:
         """Let those who were fitted answer, then run; return their rows."""
         entries = self._answered(contestants)
         try:
             self._run(entries, seconds)
-            return [self._row(entry) for entry in entries]
+            return list(self._rows(entries))
         finally:
             for entry in entries:
                 entry.process.close()
@@ -208,6 +226,13 @@ class DetectorContest:
                     self.left_out[entry.contestant.name] = str(error)
                     entry.process.close()
                     entries.remove(entry)
+
+    def _rows(self, entries: Sequence[_Entry]) -> Iterator[dict[str, Any]]:
+        for entry in entries:
+            try:
+                yield self._row(entry)
+            except DetectorError as error:  # dead after its last frame: the others' rows stand
+                self.left_out[entry.contestant.name] = str(error)
 
     def _row(self, entry: _Entry) -> dict[str, Any]:
         return {

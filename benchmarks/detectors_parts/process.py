@@ -31,7 +31,10 @@ from numpy.typing import NDArray
 COOL_DOWN_S = 0.2
 MOST_TOLD = 400  # characters of an error
 BENCHMARKS = Path(__file__).absolute().parents[1]
-PACKAGES = ("anomalib", "timm", "torch", "torchvision", "openvino", "onnx", "opencv-python-headless", "numpy")
+PACKAGES = (
+    "anomalib", "timm", "torch", "torchvision", "openvino", "onnx", "onnxruntime", "faiss-cpu",
+    "opencv-python-headless", "numpy",
+)  # fmt: skip
 
 Frame = NDArray[np.uint8]
 
@@ -113,19 +116,21 @@ class DetectorProcess:
         self._pipe, there = Pipe()
         # Some libraries write caches where they run.
         self._scratch = tempfile.TemporaryDirectory(prefix="spadeline-detector-")
+        self._said = Path(self._scratch.name) / "stderr"
         paths = [str(BENCHMARKS)]
         if python == Path(sys.executable):  # another Python has its own packages
             paths += filter(None, [os.environ.get("PYTHONPATH")])
         settings = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads), "TRUST_REMOTE_CODE": "1"}
         command = [str(python), "-m", "detectors_parts.process", str(there.fileno()), module]
-        self._process = subprocess.Popen(
-            command,
-            cwd=self._scratch.name,
-            pass_fds=[there.fileno()],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | settings,
-        )
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._scratch.name,
+                pass_fds=[there.fileno()],
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                env=os.environ | settings,
+            )
         there.close()
 
     def ask(self, what: str, *arguments: object) -> Any:
@@ -134,7 +139,10 @@ class DetectorProcess:
             self._pipe.send((what, arguments))
             fault, answer = self._pipe.recv()
         except (EOFError, OSError):
-            raise DetectorError(f"its process ended with code {self._process.wait()}") from None
+            code = self._process.wait()
+            lines = self._said.read_text(errors="replace").split("\n")
+            last = next((line.strip()[:MOST_TOLD] for line in reversed(lines) if line.strip()), "")
+            raise DetectorError(f"its process ended with code {code}" + (f": {last}" if last else "")) from None
         if fault:
             raise DetectorError(fault)
         return answer

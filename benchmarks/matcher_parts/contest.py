@@ -17,7 +17,7 @@ from spadeline.engine.matching import Match
 
 from matcher_parts.features import Case, Levels, pixels
 from matcher_parts.ours import Ours, check_same
-from matcher_parts.peers import YARDSTICK, Peer, PeerError
+from matcher_parts.peers import YARDSTICKS, Peer, PeerError
 
 # Peers compute |a|^2 + |b|^2 - 2ab in float32: what they lose goes with |a|^2 + |b|^2, however small the distance is.
 PEERS_TOLERANCE = 1e-3
@@ -30,7 +30,7 @@ class _Contestant:
     """One line of the table in the making; ``runs`` are spread over all turns."""
 
     who: Ours | Peer
-    runs: int
+    runs: int = 0
     seconds: dict[str, list[float]] = field(default_factory=dict)
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -65,7 +65,7 @@ class Contest:
     def hold(self) -> dict[str, Any]:
         """Let all run and return the table: its lines, the yardstick's name, and who was left out why."""
         everyone: list[Ours | Peer] = [*self._ours, *self._peers]
-        contestants = [_Contestant(who, self._runs(who)) for who in everyone]
+        contestants = [_Contestant(who) for who in everyone]
         left_out: dict[str, str] = {}
         turns = len(self._names) * self._repeats
         for turn in range(-1, turns):  # before the first, all warm up
@@ -81,12 +81,16 @@ class Contest:
                 except PeerError as error:
                     left_out[contestant.who.name] = str(error)
                     contestants.remove(contestant)
+            if turn < 0:  # a processor that can't run a peer's kernels shows when it warms up
+                yardstick = _yardstick([contestant.who.name for contestant in contestants])
+                for contestant in contestants:
+                    contestant.runs = self._runs(contestant.who, yardstick)
         return _table(contestants) | {"left_out": left_out}
 
-    def _runs(self, who: Ours | Peer) -> int:
+    def _runs(self, who: Ours | Peer, yardstick: str | None) -> int:
         turns = len(self._names) * self._repeats
         if isinstance(who, Peer):
-            return min(max(YARDSTICK_RUNS if who.name == YARDSTICK else 1, self._peer_runs), turns)
+            return min(max(YARDSTICK_RUNS if who.name == yardstick else 1, self._peer_runs), turns)
         # Where pruning fails, the guard is held against the dense path, which then takes every turn.
         if who.path == "pruned" or self._case.kind != "real":
             return turns
@@ -137,7 +141,8 @@ def peer_fault(
 
 def _table(contestants: Sequence[_Contestant]) -> dict[str, Any]:
     rows = [_row(contestant) for contestant in contestants]
-    yardstick = next((row["median_s"] for row in rows if row["name"] == YARDSTICK), None)
+    name = _yardstick([row["name"] for row in rows])
+    yardstick = next((row["median_s"] for row in rows if row["name"] == name), None)
     for row, contestant in zip(rows, contestants, strict=True):
         if yardstick is not None:
             row["against_yardstick"] = yardstick / row["median_s"]
@@ -146,7 +151,12 @@ def _table(contestants: Sequence[_Contestant]) -> dict[str, Any]:
         if dense is not None:
             row["per_dense"] = row["median_s"] / _median(dense)
             row["worst"]["per_dense"] = row["worst"]["median_s"] / _median(dense)
-    return {"rows": rows} | ({} if yardstick is None else {"yardstick": YARDSTICK})
+    return {"rows": rows} | ({} if name is None else {"yardstick": name})
+
+
+def _yardstick(names: Sequence[str]) -> str | None:
+    """Return whom all are compared with."""
+    return next((name for name in YARDSTICKS if name in names), None)
 
 
 def _row(contestant: _Contestant) -> dict[str, Any]:
