@@ -144,7 +144,7 @@ def add(
     """
     recipe = Recipe.load(folder)
     named = named_images(_normal_only(source))
-    opened = Extractor(recipe.extractor_path, device=device, threads=threads)
+    opened = Extractor(recipe.extractor_file, device=device, threads=threads)
     features = _extract(named, opened, recipe.settings, on_progress, "extract")
     return add_images(folder, features, len(named), made_for=recipe)
 
