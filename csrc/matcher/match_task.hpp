@@ -96,6 +96,21 @@ struct Share {
 // What `refine` leaves of the budget of a cell that isn't worth going on with.
 inline constexpr int64_t kHopeless = INT64_MIN;
 
+// Query cells that one thread refines side by side: what one of them brings into the cache of a gallery image, the
+// others find there.
+struct Refinement {
+    static constexpr int64_t kMost = 8;
+    const int64_t* cells;
+    int64_t count;  // kMost at most
+    float* bounds;  // (cells from first_cell on, image_count, panels, kPanel), `stride` from one to the next; those of
+                    // gallery cells that were dealt with become infinite
+    int64_t first_cell, stride;
+    bool resume;       // they ran out of their budgets before
+    int64_t* budgets;  // (cells): what each may cost, which is deducted; if nothing is left, `best` and `bounds` hold
+                       // what it takes to resume, unless it is kHopeless
+    float* workspace;  // refine_floats for each
+};
+
 // One instruction set's kernels.
 struct Kernels {
     const char* name;
@@ -111,8 +126,7 @@ struct Kernels {
     void (*bound_panel)(const MatchTask&, int64_t image, int64_t panel, int64_t first_cell, int64_t cell_count,
                         float* bounds, int64_t stride);
     int64_t (*refine_floats)(const MatchTask&);
-    void (*refine)(const MatchTask&, int64_t query_cell, float* bounds, bool resume, int64_t& budget, Counts&,
-                   float* workspace);
+    void (*refine)(const MatchTask&, const Refinement&, Counts&);
 };
 
 }  // namespace spadeline

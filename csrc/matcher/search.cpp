@@ -14,23 +14,37 @@ namespace spadeline {
 namespace {
 
 constexpr int64_t kCellsAtOnce = 8;         // that a worker encodes, or collects
+constexpr int64_t kTurns = 4;               // of each worker, at the least, if there are several pieces at a time
 constexpr int64_t kGathered = 16;           // positions whose features are copied at once
 constexpr int64_t kChannelsAhead = 8;       // whose features are fetched meanwhile
 constexpr int64_t kBoundsBytes = 16 << 20;  // of bounds that exist at once, at most
 constexpr int64_t kLeastGrant = 16;         // a part of the budget below that isn't worth resuming a cell for
 
-// Hands out 0 … count - 1, one at a time: a hard piece of work leaves nobody idle.
+// Hands out 0 … count - 1 as work(worker, first, number), at most so many at a time, and fewer towards the end: a hard
+// piece of work leaves nobody idle.
 template <class Work>
-void share_out(ThreadPool* pool, int64_t count, const Work& work) {
-    if (!pool) {
-        for (int64_t i = 0; i < count; ++i) work(0, i);
-        return;
-    }
+void share_out(ThreadPool* pool, int64_t count, int64_t most, const Work& work) {
+    const int64_t workers = pool ? pool->size() : 1;
     std::atomic<int64_t> next = 0;
     const auto take = [&](int worker) {
-        for (int64_t i = next++; i < count; i = next++) work(worker, i);
+        for (int64_t first = next; first < count;) {
+            const int64_t number = std::clamp<int64_t>((count - first) / (kTurns * workers), 1, most);
+            if (!next.compare_exchange_weak(first, first + number)) continue;
+            work(worker, first, number);
+            first = next;
+        }
     };
-    pool->run(std::ref(take));
+    if (pool) {
+        pool->run(std::ref(take));
+    } else {
+        take(0);
+    }
+}
+
+// One at a time, as work(worker, i).
+template <class Work>
+void share_out(ThreadPool* pool, int64_t count, const Work& work) {
+    share_out(pool, count, 1, [&](int worker, int64_t i, int64_t) { work(worker, i); });
 }
 
 int64_t pieces(int64_t cells) { return (cells + kCellsAtOnce - 1) / kCellsAtOnce; }
@@ -78,7 +92,7 @@ Statistics Search::run(const Request& request, ThreadPool* pool) {
 }
 
 void Search::reserve(const Request& request) {
-    int64_t scratch = model_.pruned ? model_.kernels.refine_floats(task_) : 0;
+    int64_t scratch = model_.pruned ? Refinement::kMost * model_.kernels.refine_floats(task_) : 0;
     for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
         LevelTask& level = task_.level[l];
         level.query = features_[l].reserve(level.positions * level.channels);
@@ -209,12 +223,14 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds,
     for (int64_t cell = first; cell < first + count; ++cell) unfinished_.push_back(cell);
     int64_t granted = budget / 2, reserve = (budget - granted) * count;
     for (bool resume = false;; resume = true) {
-        share_out(pool, static_cast<int64_t>(unfinished_.size()), [&](int worker, int64_t i) {
-            const int64_t cell = unfinished_[i];
-            budgets_[cell] = granted;
-            model_.kernels.refine(task_, cell, bounds + (cell - first) * stride, resume, budgets_[cell],
-                                  counts_[worker], scratch_[worker].data());
-        });
+        for (const int64_t cell : unfinished_) budgets_[cell] = granted;
+        share_out(pool, static_cast<int64_t>(unfinished_.size()), Refinement::kMost,
+                  [&](int worker, int64_t i, int64_t number) {
+                      model_.kernels.refine(task_,
+                                            {unfinished_.data() + i, number, bounds, first, stride, resume,
+                                             budgets_.data(), scratch_[worker].data()},
+                                            counts_[worker]);
+                  });
         for (const int64_t cell : unfinished_) {
             if (budgets_[cell] > 0) reserve += budgets_[cell];
             if (budgets_[cell] == kHopeless) guarded_.push_back(cell);

@@ -1,8 +1,8 @@
-// Steps 3 to 6 of the pruned path, for one cell of the query: its thresholds, its codes, its budget, and the steps'
-// order.
+// Steps 3 to 6 of the pruned path, for a few cells of the query side by side: each one's thresholds, codes and budget,
+// and the steps' order.
 //
 //   3. seeds        sweep.hpp    the most promising gallery cells give the first thresholds
-//   4. sweep        sweep.hpp    then all that may hold something nearer
+//   4. sweep        sweep.hpp    then all that may hold something nearer, image by image
 //   5. descent      blocks.hpp   from a pair of cells down the levels, bound by bound
 //   6. decision     decide.hpp   in float64; thresholds fall
 //
@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "matcher/cpu/bound.hpp"
 #include "matcher/cpu/exact.hpp"
@@ -25,22 +26,37 @@ class Refine {
         return refine.lay_out(nullptr);
     }
 
-    // `bounds`: (image_count, panels, kPanel) of this query cell; those of gallery cells that were dealt with become
-    // infinite. Deducts from `budget`; if nothing is left, `best` and `bounds` hold what it takes to resume, unless it
-    // is kHopeless.
-    static void match(const MatchTask& task, int64_t query_cell, float* bounds, bool resume, int64_t& budget,
-                      Counts& counts, float* workspace) {
-        Refine refine(task, query_cell, bounds, budget);
-        refine.lay_out(workspace);
-        if (refine.prepare()) {
-            if (!resume) refine.count_pairs();
-            if (refine.seed()) refine.sweep();
+    static void match(const MatchTask& task, const Refinement& group, Counts& counts) {
+        const int64_t floats = workspace_floats(task);
+        std::optional<Refine> cells[Refinement::kMost];
+        bool going[Refinement::kMost];
+        for (int64_t i = 0; i < group.count; ++i) {
+            const int64_t cell = group.cells[i];
+            float* bounds = group.bounds + (cell - group.first_cell) * group.stride;
+            Refine& refine = cells[i].emplace(task, cell, bounds, group.budgets[cell]);
+            refine.lay_out(group.workspace + i * floats);
+            going[i] = refine.prepare();
+            if (going[i] && !group.resume) refine.count_pairs();
+            going[i] = going[i] && refine.seed();
         }
-        budget = refine.budget_;
-        counts.pairs += refine.counts_.pairs;
-        counts.exact += refine.counts_.exact;
-        for (int l = 0; l < task.level_count; ++l) counts.passed[l] += refine.counts_.passed[l];
+        for (int64_t k = 0; k < task.image_count; ++k)
+            for (int64_t i = 0; i < group.count; ++i) going[i] = going[i] && cells[i]->sweep(k);
+        for (int64_t i = 0; i < group.count; ++i) {
+            const Refine& refine = *cells[i];
+            group.budgets[group.cells[i]] = refine.budget_;
+            counts.pairs += refine.counts_.pairs;
+            counts.exact += refine.counts_.exact;
+            for (int l = 0; l < task.level_count; ++l) counts.passed[l] += refine.counts_.passed[l];
+        }
     }
+
+    Refine(const MatchTask& task, int64_t query_cell, float* bounds, int64_t budget)
+        : task_(task),
+          cell_(query_cell),
+          bounds_(bounds),
+          panels_((task.cells + kPanel - 1) / kPanel),
+          granted_(budget),
+          budget_(budget) {}
 
  private:
     using Reg = typename Op::Reg;
@@ -69,14 +85,6 @@ class Refine {
         double exact;
         bool known;
     };
-
-    Refine(const MatchTask& task, int64_t query_cell, float* bounds, int64_t budget)
-        : task_(task),
-          cell_(query_cell),
-          bounds_(bounds),
-          panels_((task.cells + kPanel - 1) / kPanel),
-          granted_(budget),
-          budget_(budget) {}
 
     // Places every buffer behind the other and returns the floats they take together.
     int64_t lay_out(float* base) {
@@ -149,7 +157,7 @@ class Refine {
 
     // sweep.hpp
     bool seed();
-    bool sweep();
+    bool sweep(int64_t k);
     void visit(const Place& place, bool screened);
     bool spent(int64_t at);
     bool screens() const;
@@ -160,6 +168,8 @@ class Refine {
     int64_t lowest_of(int64_t first, int64_t last, float& lowest) const;
     template <class Visit>
     bool each_run(const Visit& visit_run) const;
+    template <class Visit>
+    bool each_run(int64_t k, const Visit& visit_run) const;
 
     // blocks.hpp
     void expand(int64_t block, const CodeTask& task, const Code& out);

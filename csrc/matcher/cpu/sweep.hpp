@@ -48,24 +48,29 @@ int64_t Refine<Op>::lowest_of(int64_t first, int64_t last, float& lowest) const 
 template <class Op>
 template <class Visit>
 bool Refine<Op>::each_run(const Visit& visit_run) const {
-    for (int64_t k = 0; k < task_.image_count; ++k) {
-        const int64_t base = k * panels_ * kPanel;
-        if (task_.window < 0) {
-            if (!visit_run(k, base, base + task_.cells)) return false;
-            continue;
-        }
-        const int64_t columns = task_.cell_columns, y = cell_ / columns, x = cell_ % columns;
-        const int64_t rows = task_.cells / columns, reach = task_.window;
-        const int64_t top = y > reach ? y - reach : 0, bottom = rows - y > reach ? y + reach + 1 : rows;
-        const int64_t left = x > reach ? x - reach : 0, right = columns - x > reach ? x + reach + 1 : columns;
-        for (int64_t row = top; row < bottom; ++row)
-            if (!visit_run(k, base + row * columns + left, base + row * columns + right)) return false;
-    }
+    for (int64_t k = 0; k < task_.image_count; ++k)
+        if (!each_run(k, visit_run)) return false;
     return true;
 }
 
+// The k-th image's.
 template <class Op>
-bool Refine<Op>::sweep() {
+template <class Visit>
+bool Refine<Op>::each_run(int64_t k, const Visit& visit_run) const {
+    const int64_t base = k * panels_ * kPanel;
+    if (task_.window < 0) return visit_run(k, base, base + task_.cells);
+    const int64_t columns = task_.cell_columns, y = cell_ / columns, x = cell_ % columns;
+    const int64_t rows = task_.cells / columns, reach = task_.window;
+    const int64_t top = y > reach ? y - reach : 0, bottom = rows - y > reach ? y + reach + 1 : rows;
+    const int64_t left = x > reach ? x - reach : 0, right = columns - x > reach ? x + reach + 1 : columns;
+    for (int64_t row = top; row < bottom; ++row)
+        if (!visit_run(k, base + row * columns + left, base + row * columns + right)) return false;
+    return true;
+}
+
+// The k-th image's gallery cells. False: the budget is spent.
+template <class Op>
+bool Refine<Op>::sweep(int64_t k) {
     Place found[kAhead];  // may be visited; their codes are on their way to the cache
     int count = 0;
     const auto visit_found = [&] {
@@ -80,7 +85,7 @@ bool Refine<Op>::sweep() {
         }
         return budget_ > 0;
     };
-    const bool finished = each_run([&](int64_t k, int64_t first, int64_t last) {
+    const bool finished = each_run(k, [&](int64_t, int64_t first, int64_t last) {
         for (int64_t i = first; i < last; i += Op::lanes) {
             uint32_t open = open_at(i, last);
             if (!open) [[likely]]
