@@ -45,7 +45,7 @@ inline void expect(const py::array& array, const std::string& name, bool right_t
 }
 
 inline bool is_native_float(const py::array& array, py::ssize_t bytes) {
-    return array.dtype().kind() == 'f' && array.dtype().byteorder() == '=' && array.itemsize() == bytes;
+    return array.dtype().kind() == 'f' && array.itemsize() == bytes && array.dtype().attr("isnative").cast<bool>();
 }
 inline bool is_half(const py::array& array) { return is_native_float(array, 2); }
 inline bool is_float(const py::array& array) { return is_native_float(array, 4); }
