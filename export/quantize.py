@@ -50,7 +50,7 @@ def quantize(source: Path, images: Sequence[NDArray[np.uint8]], *, properties: d
     ExportError
         The graph holds integers or half precision already, or ONNX Runtime can't quantize it.
     """
-    original = onnx.load(source, load_external_data=False)
+    original = onnx.load(source)
     _check_float32(source, original)
     with tempfile.TemporaryDirectory(prefix="spadeline-quantize-") as folder:
         model = fold_constants(source, Path(folder))
@@ -116,8 +116,6 @@ def _take_pixels(model: onnx.ModelProto) -> None:
 
 def _check_float32(source: Path, model: onnx.ModelProto) -> None:
     graph = model.graph
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-        raise ExportError(f"{source}: expected one file that holds its weights, too, got one with external data")
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in graph.node):
         raise ExportError(f"{source}: expected a float32 extractor to quantize, got a graph that is quantized already")
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer):
