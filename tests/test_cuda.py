@@ -13,6 +13,8 @@ from spadeline.engine import DeviceError, InputError, Matcher, _native
 
 from .gpu import SIZES, WHY_NOT, needs_gpu, pyramid, query_of, torch_on_gpu
 
+pytestmark = pytest.mark.xdist_group("gpu")  # no other process takes its memory meanwhile
+
 
 def assert_same(a, b):
     np.testing.assert_allclose(a.distances, b.distances, rtol=1e-12, atol=0)

@@ -21,6 +21,8 @@ from spadeline.engine.scoring import Scorer
 from .conftest import SIZE, part
 from .gpu import EMULATED, ON_GPU, WHY_NOT, needs_chain, needs_emulation, needs_gpu, pyramid, query_of, torch_on_gpu
 
+pytestmark = pytest.mark.xdist_group("gpu")  # no other process takes its memory meanwhile
+
 
 def test_the_cpu_is_the_cpu(recipe_folder):
     info = Detector.load(recipe_folder, device="cpu").info

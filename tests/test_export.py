@@ -220,8 +220,7 @@ def test_an_embedding_of_a_lower_level_leaves_out_what_follows(exported, weights
     assert lower.report.path.stat().st_size < 0.3 * exported.report.path.stat().st_size  # layer4 has most weights
 
 
-@pytest.mark.parametrize("size", [(224, 224), (256, 320)])
-@pytest.mark.parametrize("backbone", ["resnet18", "wide_resnet50_2"])
+@pytest.mark.parametrize(("backbone", "size"), [("resnet18", (256, 320)), ("wide_resnet50_2", (224, 224))])
 def test_real_sizes(tmp_path, backbone, size):
     with pytest.warns(UserWarning, match="random weights"):
         exported = export(tmp_path / "e.onnx", backbone=backbone, input_size=size, weights="random")

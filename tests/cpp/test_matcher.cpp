@@ -94,7 +94,7 @@ Case large_case() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 60;
+    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 40;
     const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
     std::printf("%" PRIu64 " cases from seed %" PRIu64 " on, instruction sets:", cases, seed);
     for (const Kernels* kernels : available_kernels()) std::printf(" %s", kernels->name);

@@ -94,7 +94,7 @@ int64_t allocated_by_later_calls(Matcher& matcher, const Case& c, double guard_s
     };
     call();
     const int64_t before = allocations;
-    for (int i = 0; i < 10; ++i) call();
+    for (int i = 0; i < 3; ++i) call();
     return allocations - before;
 }
 
