@@ -30,6 +30,7 @@ from safetensors.torch import save_file  # noqa: E402
 from torchvision.models.feature_extraction import create_feature_extractor  # noqa: E402
 from torchvision.transforms.functional import normalize  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("export")  # one process makes what they share
 backbone_module = importlib.import_module("spadeline.export.backbone")
 
 SMALL = (64, 96)

@@ -13,6 +13,7 @@ from spadeline.engine.errors import ExportError
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
+pytestmark = pytest.mark.xdist_group("verify")  # one process makes what they share
 backbone = importlib.import_module("spadeline.export.backbone")
 verify_module = importlib.import_module("spadeline.export.verify")
 load_weights = importlib.import_module("spadeline.export.weights").load_weights
