@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from .checks import check_integer, check_number
 from .errors import InputError
@@ -100,6 +99,8 @@ def threshold(
     if not np.isfinite(values).all():
         index = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InputError(f"scores: expected finite numbers, got {values[index]} at index {index}")
+    from scipy.special import betaincinv  # noqa: PLC0415 - slow to import, and who inspects doesn't need it
+
     n = values.size
     rank = _rank(n, false_alarm_rate)
     return Threshold(

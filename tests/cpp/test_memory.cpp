@@ -126,7 +126,7 @@ int main() {
         const auto available = available_kernels();
         const Codes codes = encode(c, *available.front());
         for (const Kernels* kernels : {available.front(), available.back()})
-            for (const int threads : {1, 2, 3})
+            for (const int threads : {1, 3})
                 for (const double guard_share : {-1.0, 0.0, kGuardShare, everything}) {  // below zero: the dense path
                     const Gallery gallery = gallery_of(c, guard_share < 0 ? nullptr : &codes);
                     Matcher matcher(c.shape, gallery, threads, kernels->name, Upsampling::nearest);
