@@ -337,7 +337,7 @@ void check_plans() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 16;
+    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 12;
     const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
     std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
     if (count <= 2) check_plans();
