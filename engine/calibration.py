@@ -55,6 +55,16 @@ class Threshold:
         """The false-alarm rate to expect, on average over all draws of so many images."""
         return (self.images + 1 - _rank(self.images, self.false_alarm_rate)) / (self.images + 1)
 
+    def check_made_from(self, scores: Sequence[float]) -> None:
+        """Raise InputError unless these scores give this threshold, at its rate and confidence."""
+        made = threshold(scores, false_alarm_rate=self.false_alarm_rate, confidence=self.confidence)
+        # The value is one of the scores. The bound is computed, and may round otherwise in another scipy.
+        if made.value != self.value or not math.isclose(made.bound, self.bound, rel_tol=1e-6, abs_tol=1e-12):
+            raise InputError(
+                f"expected {made.value!r} with a bound of {made.bound!r}, which the stored scores give, "
+                f"got {self.value!r} with {self.bound!r}"
+            )
+
     @property
     def supported(self) -> bool:
         """Whether so many images can support the wanted rate; if not, ``value`` is the highest score."""

@@ -262,6 +262,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
     record: dict[str, Any] = {
         "recipe": str(recipe.folder),
+        "version": recipe.version,
         "generation": recipe.generation,
         "images": len(recipe.images),
         "created": recipe.created,

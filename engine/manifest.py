@@ -1,20 +1,26 @@
 """recipe.json: everything a recipe says about itself, as strict JSON and back.
 
-Format ``spadeline-recipe``, version 2. Every field is required, and an unknown one is an error: it could
+Format ``spadeline-recipe``, version 3. Every field is required, and an unknown one is an error: it could
 change a score, so a recipe with further fields needs a further version. NaN, infinities and repeated keys are
 refused. Text is escaped to ASCII, so that any image name survives. Whether the files that it names are there,
 :mod:`.recipe` finds out.
 
-Version 1 is read, too: it knew no codes, no level weights and no ignore mask, so it has none of them. Codes have
-a version of their own, since they change no score: a recipe whose codes are of another version has none for us.
+The file vouches for itself: its last field but for the closing brace is the SHA-256 of all bytes before that line, and
+no bit of it can change unseen. It guards against damage, not against malice: whoever can write the file can write
+another hash. Without us: ``head -n -2 recipe.json | sha256sum``.
+
+Versions 1 and 2 are read, too. Neither holds that hash, so damage to them may pass; version 1 knew no codes, no level
+weights and no ignore mask, so it has none of them. Codes have a version of their own, since they change no score: a
+recipe whose codes are of another version has none for us.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -30,9 +36,13 @@ from .ignore import IGNORE
 from .settings import Calibration, ImageRecord, Settings
 
 FORMAT = "spadeline-recipe"
-VERSION = 2
+VERSION = 3
+FIRST_SEALED = 3  # the first version that holds its own hash
 # The versions that are read, each with the fields and files that came after it.
-LATER = {1: frozenset({"codes_version", "level_weights", IGNORE}), 2: frozenset[str]()}
+NEW_IN_2 = frozenset({"codes_version", "level_weights", IGNORE})
+NEW_IN_3 = frozenset[str]()
+LATER = {1: NEW_IN_2 | NEW_IN_3, 2: NEW_IN_3, 3: frozenset[str]()}
+SEAL = b'  "sha256": "%s"\n}\n'  # how a sealed recipe.json ends
 LARGEST_MANIFEST = 64 << 20  # bytes; some 300,000 images, and all that a reader will parse
 EXTRACTOR = "extractor"
 GENERATION = "[1-9][0-9]{0,17}"  # as it stands in file names; a killed writer can't use up 10**18
@@ -72,6 +82,8 @@ class Manifest:
         tau and theta and how they came about; None before the recipe was calibrated.
     images
         The normal images, in the gallery's order: an image's id is its index here.
+    version
+        Of the format that it was read from; written is always the newest.
     """
 
     spadeline_version: str
@@ -83,6 +95,7 @@ class Manifest:
     codes_version: int | None = None
     calibration: Calibration | None
     images: tuple[ImageRecord, ...]
+    version: int = field(default=VERSION, compare=False)
 
     def __post_init__(self) -> None:
         check_text("spadeline_version", self.spadeline_version, longest=100)
@@ -100,6 +113,11 @@ class Manifest:
             raise InputError("images: expected one or more, got none")
         check_unique("images", (image.name for image in self.images))
         self._check_files()
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether recipe.json held its own hash, which was checked: damage to it can't have passed."""
+        return self.version >= FIRST_SEALED
 
     @property
     def has_codes(self) -> bool:
@@ -130,7 +148,7 @@ class Manifest:
 
     def changed(self, **changes: Any) -> Manifest:
         """Return a manifest with some fields replaced, never one of a derived class."""
-        return Manifest(**{field.name: getattr(self, field.name) for field in fields(Manifest)} | changes)
+        return Manifest(**{each.name: getattr(self, each.name) for each in fields(Manifest)} | changes)
 
 
 def check_level_weights(settings: Settings, geometry: Geometry) -> None:
@@ -144,8 +162,7 @@ def check_level_weights(settings: Settings, geometry: Geometry) -> None:
 
 def to_json(manifest: Manifest) -> bytes:
     """Return the content of recipe.json; InputError when it would be longer than any reader takes."""
-    content = {"format": FORMAT, "version": VERSION} | asdict(manifest)
-    encoded = json.dumps(content, indent=2, allow_nan=False).encode("ascii") + b"\n"
+    encoded = seal({"format": FORMAT, "version": VERSION} | asdict(manifest) | {"version": VERSION})
     if len(encoded) > LARGEST_MANIFEST:
         raise InputError(
             f"images: expected no more than fit a recipe.json of {LARGEST_MANIFEST} bytes, "
@@ -154,25 +171,37 @@ def to_json(manifest: Manifest) -> bytes:
     return encoded
 
 
+def seal(content: Mapping[str, Any]) -> bytes:
+    """Encode a recipe.json's fields, and its own hash behind them."""
+    body = json.dumps(content, indent=2, allow_nan=False).removesuffix("\n}").encode("ascii") + b",\n"
+    return body + _seal_of(body)
+
+
+def _seal_of(body: bytes) -> bytes:
+    return SEAL % hashlib.sha256(body).hexdigest().encode("ascii")
+
+
 def from_json(encoded: bytes, path: Path) -> Manifest:
     """Read the content of the recipe.json at ``path``; RecipeError naming the path and the field."""
     try:
-        return _manifest(
-            json.loads(encoded.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-        )
+        content = json.loads(encoded.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        return _manifest(content, encoded)
     except InputError as error:
         raise RecipeError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: expected strict JSON: {error}") from error
 
 
-def _manifest(content: object) -> Manifest:
+def _manifest(content: object, encoded: bytes) -> Manifest:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise InputError(f"expected an object of format {FORMAT!r}")
-    version = content.pop("version", None)
+    version = content.get("version")
     if type(version) is not int or version not in LATER:
-        known = " or ".join(map(str, LATER))
+        known = ", ".join(map(str, LATER))
         raise InputError(f"expected version {known} of the format, those read here, got {version!r:.100}")
+    if version >= FIRST_SEALED:
+        _check_seal(encoded)
+        del content["sha256"]
     later = LATER[version]
     return _build(
         Manifest,
@@ -181,9 +210,18 @@ def _manifest(content: object) -> Manifest:
         settings=lambda part: _build(Settings, part, later, level_weights=_tuples),
         geometry=lambda part: _build(Geometry, part, level_names=_tuples, level_shapes=_tuples, input_size=_tuples),
         files=lambda part: _files(part, later),
-        calibration=lambda part: None if part is None else _calibration(part),
-        images=_images,
+        calibration=lambda part: None if part is None else _calibration(part, later),
+        images=lambda part: _images(part, later),
     )
+
+
+def _check_seal(encoded: bytes) -> None:
+    body = encoded[: -len(SEAL % (b"0" * 64))]
+    if body + _seal_of(body) != encoded:
+        raise InputError(
+            "expected to end with the SHA-256 of what precedes it, got another end: it was damaged, or edited by hand; "
+            "restore it from a copy, and change settings with: spadeline calibrate"
+        )
 
 
 def _files(content: object, later: Collection[str]) -> dict[str, StoredFile]:
@@ -194,24 +232,26 @@ def _files(content: object, later: Collection[str]) -> dict[str, StoredFile]:
     return {role: _named(role, lambda part: _build(StoredFile, part), part) for role, part in content.items()}
 
 
-def _images(content: object) -> tuple[ImageRecord, ...]:
+def _images(content: object, later: Collection[str]) -> tuple[ImageRecord, ...]:
     if not isinstance(content, list):
         raise InputError(f"expected a list, got {content!r:.100}")
     return tuple(
-        _named(f"image {index}", lambda part: _build(ImageRecord, part), part) for index, part in enumerate(content)
+        _named(f"image {index}", lambda part: _build(ImageRecord, part, later), part)
+        for index, part in enumerate(content)
     )
 
 
-def _calibration(content: object) -> Calibration:
+def _calibration(content: object, later: Collection[str]) -> Calibration:
     def of_threshold(part: object) -> Threshold:
         return _build(Threshold, part)
 
-    return _build(Calibration, content, tau=of_threshold, theta=of_threshold, image_scores=_tuples, map_scores=_tuples)
+    scores = {"image_scores": _tuples, "map_scores": _tuples}
+    return _build(Calibration, content, later, tau=of_threshold, theta=of_threshold, **scores)
 
 
 def _build(kind: type[T], content: object, later: Collection[str] = (), **parts: Callable[[object], object]) -> T:
     """Make a dataclass of a JSON object that has exactly its fields, without later ones, some converted first."""
-    names = {field.name for field in fields(kind)} - set(later)  # type: ignore[arg-type]
+    names = {each.name for each in fields(kind)} - set(later)  # type: ignore[arg-type]
     if not isinstance(content, dict):
         raise InputError(f"expected an object, got {content!r:.100}")
     if missing := sorted(names - content.keys()):

@@ -70,7 +70,8 @@ class Recipe(Manifest):
         folder
             The recipe.
         verify
-            Also read every file through: compare its SHA-256, and see that all features are finite.
+            Also read every file through: compare its SHA-256, and see that all features are finite and that the
+            thresholds are those that the stored scores give.
 
         Raises
         ------
@@ -143,6 +144,8 @@ class Recipe(Manifest):
 
 def open_recipe(folder: Path, manifest: Manifest, *, verify: bool) -> Recipe:
     """Open the files that a manifest names, whether or not recipe.json already holds it."""
+    if verify:
+        _check_thresholds(folder / MANIFEST_NAME, manifest)
     extractor = folder / manifest.files[EXTRACTOR].name
     with reading(extractor) as file:
         check_stored(file, extractor, manifest.files[EXTRACTOR], verify=verify)
@@ -162,3 +165,15 @@ def open_recipe(folder: Path, manifest: Manifest, *, verify: bool) -> Recipe:
         codes=open_codes(folder, files, geometry, count, verify=verify) if manifest.has_codes else None,
         ignore=open_ignore(folder, files[IGNORE], geometry.input_size, verify=verify) if IGNORE in files else None,
     )
+
+
+def _check_thresholds(path: Path, manifest: Manifest) -> None:
+    """Raise RecipeError unless the stored scores give the thresholds; a recipe.json without its own hash needs it."""
+    made = manifest.calibration
+    if made is None:
+        return
+    for name, threshold, scores in (("tau", made.tau, made.image_scores), ("theta", made.theta, made.map_scores)):
+        try:
+            threshold.check_made_from(scores)
+        except InputError as error:
+            raise RecipeError(f"{path}: {name}: {error}; make the thresholds anew with: spadeline calibrate") from error

@@ -96,6 +96,11 @@ def record_line(record: Mapping[str, Any]) -> str:
 def recipe_table(recipe: Recipe) -> str:
     """Return what a recipe holds as text: images, thresholds and what they can vouch for, what it lacks."""
     lines = [f"{recipe.folder}: {len(recipe.images)} normal images, generation {recipe.generation}"]
+    if not recipe.is_sealed:
+        lines.append(
+            f"  recipe.json is of version {recipe.version}, which holds no hash of itself: damage to it may pass; "
+            "any change, such as spadeline calibrate, writes one"
+        )
     if recipe.ignore is not None:
         lines.append(f"  {recipe.ignore.mean():.1%} of the image is never scored")
     if recipe.codes is None and can_have_codes(recipe.geometry):

@@ -8,6 +8,7 @@ from spadeline.engine.cells import to_cells
 from spadeline.engine.codes import code_layout, encode
 from spadeline.engine.derived import CODE_KINDS
 from spadeline.engine.extractor import Features
+from spadeline.engine.manifest import seal
 from spadeline.engine.recipe import ImageRecord, Settings, create_recipe
 
 # The middle level is wide enough for codes of fewer directions than channels.
@@ -53,9 +54,16 @@ def mask():
 
 
 def edit_manifest(folder, change):
+    """Change recipe.json's content, and its own hash with it."""
     content = json.loads((folder / "recipe.json").read_bytes())
     change(content)
-    (folder / "recipe.json").write_text(json.dumps(content))
+    (folder / "recipe.json").write_bytes(encoded(content))
+
+
+def encoded(content):
+    """Encode a recipe.json's content as a writer of its version would."""
+    content = {name: value for name, value in content.items() if name != "sha256"}
+    return seal(content) if content.get("version") == 3 else json.dumps(content).encode()
 
 
 def without_codes(content):
@@ -64,8 +72,15 @@ def without_codes(content):
     content["files"] = {role: file for role, file in content["files"].items() if not role.startswith(CODE_KINDS)}
 
 
+def as_version_2(content):
+    """Turn a recipe.json's content into what version 2 wrote."""
+    del content["sha256"]
+    content["version"] = 2
+
+
 def as_version_1(content):
     """Turn a recipe.json's content into what version 1 wrote."""
+    as_version_2(content)
     without_codes(content)
     del content["codes_version"], content["settings"]["level_weights"]
     content["version"] = 1

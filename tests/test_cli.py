@@ -16,6 +16,8 @@ from spadeline.engine import Detector, ExtractorError, Recipe
 from spadeline.engine.cli import main
 from spadeline.engine.images import read_image
 
+from .recipes import as_version_2, edit_manifest, without_codes
+
 
 @pytest.fixture
 def run(capsys):
@@ -99,9 +101,9 @@ def test_predict_keeps_the_order_whatever_is_wrong_with_an_image(run, recipe_fol
     Image.fromarray(np.zeros((8, 4000), np.uint8)).save(tmp_path / "long.png")
     images = [good, tmp_path / "bad.png", scratched, tmp_path / "long.png", good]
     recipe = tmp_path / "recipe"
-    manifest = json.loads((shutil.copytree(recipe_folder, recipe) / "recipe.json").read_text())
-    manifest["settings"]["framing"] = "paper"  # which refuses so long a frame, not the file
-    (recipe / "recipe.json").write_text(json.dumps(manifest))
+    shutil.copytree(recipe_folder, recipe)
+    # The framing refuses so long a frame, not the file.
+    edit_manifest(recipe, lambda content: content["settings"].update(framing="paper"))
     code, out, err = run("predict", recipe, *images, "--json", "--overlays", tmp_path / "pictures")
     assert (code, err) == (2, "")
     records = [json.loads(line) for line in out.splitlines()]
@@ -161,12 +163,28 @@ def test_codes_come_back(run, recipe):
     manifest = json.loads((recipe / "recipe.json").read_text())
     assert run("codes", recipe)[0] == 0  # nothing to do
     assert json.loads((recipe / "recipe.json").read_text()) == manifest
-    files = {role: file for role, file in manifest["files"].items() if not role.startswith(("basis", "proj", "rot"))}
-    (recipe / "recipe.json").write_text(json.dumps(manifest | {"codes_version": None, "files": files}))
+    edit_manifest(recipe, without_codes)
     assert "spadeline codes" in run("info", recipe)[1]
     assert json.loads(run("info", recipe, "--json")[1])["codes"] is False
     assert json.loads(run("codes", recipe, "--json")[1])["codes"] is True
     assert set(json.loads((recipe / "recipe.json").read_text())["files"]) == set(manifest["files"])
+
+
+def test_info_tells_what_an_older_recipe_json_cannot(run, recipe):
+    assert "holds no hash of itself" not in run("info", recipe, "--verify")[1]
+    assert json.loads(run("info", recipe, "--json")[1])["version"] == 3
+    edit_manifest(recipe, as_version_2)
+    code, out, _ = run("info", recipe, "--verify")
+    assert code == 0
+    assert "recipe.json is of version 2, which holds no hash of itself: damage to it may pass" in out
+    edit_manifest(recipe, lambda content: content["calibration"]["theta"].update(value=1e9))
+    assert run("info", recipe)[0] == 0
+    code, out, err = run("info", recipe, "--verify")
+    assert (code, out) == (2, "")
+    assert "recipe.json: theta: expected " in err
+    assert "make the thresholds anew with: spadeline calibrate" in err
+    assert run("calibrate", recipe)[0] == 0
+    assert "holds no hash of itself" not in run("info", recipe, "--verify")[1]
 
 
 def test_add_remove_calibrate_info(run, recipe, parts):

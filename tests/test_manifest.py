@@ -1,4 +1,5 @@
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from spadeline.engine.files import StoredFile
 from spadeline.engine.gallery import Geometry
 from spadeline.engine.manifest import Manifest, from_json, to_json
 from spadeline.engine.settings import Calibration, ImageRecord, Settings
+
+from .recipes import encoded
 
 PATH = Path("line") / "recipe.json"
 DIGEST = "0123456789abcdef" * 4
@@ -61,9 +64,16 @@ def content(manifest=EXAMPLE):
     return json.loads(to_json(manifest))
 
 
+def version_2():
+    """What version 2 wrote of EXAMPLE."""
+    old = content() | {"version": 2}
+    del old["sha256"]
+    return old
+
+
 def version_1():
     """What version 1 wrote of EXAMPLE."""
-    old = content() | {"version": 1}
+    old = version_2() | {"version": 1}
     del old["codes_version"], old["settings"]["level_weights"]
     return old
 
@@ -76,17 +86,55 @@ def test_round_trip(manifest):
 
 
 def test_is_readable_without_us():
-    assert to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 2,\n')
+    assert to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 3,\n')
     assert content()["settings"]["window"] == 3
     assert content()["files"]["layer1"] == {"name": "layer1-2.npy", "size": 1000, "sha256": DIGEST}
 
 
-def test_version_1_is_read_and_written_as_version_2():
-    manifest = from_json(json.dumps(version_1()).encode(), PATH)
+@pytest.mark.parametrize("old", [version_1(), version_2()])
+def test_older_versions_are_read_and_written_as_version_3(old):
+    manifest = from_json(encoded(old), PATH)
     assert manifest == EXAMPLE
+    assert (manifest.version, manifest.is_sealed) == (old["version"], False)
     assert manifest.codes_version is None
     assert manifest.settings.level_weights is None
-    assert json.loads(to_json(manifest))["version"] == 2
+    again = from_json(to_json(manifest), PATH)
+    assert (again, again.version, again.is_sealed) == (EXAMPLE, 3, True)
+
+
+def test_every_flipped_bit_is_found():
+    original = to_json(FULL)
+    for position in range(8 * len(original)):
+        flipped = bytearray(original)
+        flipped[position // 8] ^= 1 << position % 8
+        with pytest.raises(RecipeError):
+            from_json(bytes(flipped), PATH)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda raw: raw.replace(b'"sigma": 4.0', b'"sigma": 5.0'),
+        lambda raw: raw.replace(b"\n", b"\r\n"),
+        lambda raw: raw + b"\n",
+        lambda raw: json.dumps(json.loads(raw)).encode(),
+        lambda raw: encoded(version_2()).replace(b'"version": 2', b'"version": 3'),
+    ],
+)
+def test_an_edited_recipe_json_says_what_to_do(edit):
+    with pytest.raises(RecipeError) as error:
+        from_json(edit(to_json(EXAMPLE)), PATH)
+    assert str(error.value) == (
+        f"{PATH}: expected to end with the SHA-256 of what precedes it, got another end: it was damaged, or edited by "
+        "hand; restore it from a copy, and change settings with: spadeline calibrate"
+    )
+
+
+def test_the_hash_can_be_checked_without_us(tmp_path):
+    (tmp_path / "recipe.json").write_bytes(to_json(EXAMPLE))
+    command = ["sh", "-c", "head -n -2 recipe.json | sha256sum"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == content()["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -103,18 +151,19 @@ def test_version_1_is_read_and_written_as_version_2():
         ),
     ],
 )
-def test_version_1_has_nothing_of_version_2(keys, value, text):
+def test_version_1_has_nothing_of_later_versions(keys, value, text):
     refuse(version_1(), keys, value, text)
 
 
 @pytest.mark.parametrize("keys", ["codes_version", "settings.level_weights"])
-def test_version_2_has_all_its_fields(keys):
-    lacking = content()
+@pytest.mark.parametrize("version", [version_2, content])
+def test_later_versions_have_all_their_fields(version, keys):
+    lacking = version()
     *parents, last = keys.split(".")
     part = lacking[parents[0]] if parents else lacking
     del part[last]
     with pytest.raises(RecipeError, match=f"{last} is missing"):
-        from_json(json.dumps(lacking).encode(), PATH)
+        from_json(encoded(lacking), PATH)
 
 
 @pytest.mark.parametrize("kept", [{}, CODES, {"rotated-layer2": "rotated-layer2-9.npy"}])
@@ -168,6 +217,7 @@ def test_round_trip_of_any_value(names, scores, sigma, generation):
         (b'{"format": -Infinity}', "expected finite numbers, got -Infinity"),
         (b'{"format": "spadeline-recipe", "version": 1}', "calibration is missing"),
         (b'{"format": "spadeline-recipe", "version": 2}', "calibration is missing"),
+        (b'{"format": "spadeline-recipe", "version": 3}', "expected to end with the SHA-256 of what precedes it"),
     ],
 )
 def test_refuses_what_is_not_a_recipe(raw, text):
@@ -181,11 +231,12 @@ def test_refuses_what_is_not_a_recipe(raw, text):
     ("keys", "value", "text"),
     [
         ("format", "other", "expected an object of format 'spadeline-recipe'"),
-        ("version", 3, "expected version 1 or 2 of the format, those read here, got 3"),
+        ("version", 4, "expected version 1, 2, 3 of the format, those read here, got 4"),
         ("version", 0, "got 0"),
         ("version", 2.0, "got 2.0"),
         ("version", True, "got True"),
         ("version", "3", "got '3'"),
+        ("version", 3.0, "got 3.0"),
         ("version", [2], "got [2]"),
         ("version", None, "got None"),
         ("extra", 1, "'extra' is unknown"),
@@ -306,13 +357,13 @@ def refuse(changed, keys, value, text):
         part = part[key]
     part[last] = value
     with pytest.raises(RecipeError) as error:
-        from_json(json.dumps(changed).encode(), PATH)
+        from_json(encoded(changed), PATH)
     assert str(error.value).startswith(f"{PATH}: ")
     assert text in str(error.value)
 
 
 def test_overflowing_numbers_are_refused():
-    raw = to_json(EXAMPLE).replace(b'"sigma": 4.0', b'"sigma": 4e999')
+    raw = encoded(version_2()).replace(b'"sigma": 4.0', b'"sigma": 4e999')
     with pytest.raises(RecipeError, match="settings: sigma: expected a finite number from 0 to 1000, got inf"):
         from_json(raw, PATH)
 

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from spadeline.engine import opened as opened_module
 from spadeline.engine.arrays import write_array
+from spadeline.engine.calibration import threshold
 from spadeline.engine.codes import CODES_VERSION
 from spadeline.engine.errors import InputError, RecipeError
-from spadeline.engine.recipe import Recipe, add_images
+from spadeline.engine.recipe import Calibration, Recipe, add_images, set_calibration
 
 from .recipes import (
     CODE_FILES,
     FILES,
     as_version_1,
+    as_version_2,
     assert_features,
     assert_holds,
     create_small,
@@ -209,6 +211,34 @@ def test_a_recipe_of_version_1(create):
     assert recipe.ignore is None
     assert recipe.settings.level_weights is None
     assert_features(recipe, "a", "b")
+
+
+@pytest.mark.parametrize("older", [lambda content: None, as_version_2])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda made: made["theta"].update(value=4.0),
+        lambda made: made["tau"].update(value=667.0),
+        lambda made: made["tau"].update(bound=0.001),
+        lambda made: made["theta"].update(false_alarm_rate=0.6),
+        lambda made: made["theta"].update(confidence=0.5),
+        lambda made: made["map_scores"].reverse() or made["map_scores"].__setitem__(0, 9.0),
+    ],
+)
+def test_thresholds_that_do_not_follow_from_their_scores_are_found_by_verifying(create, change, older):
+    scores = (1.0, 2.0, 3.0)
+    made = threshold(scores, false_alarm_rate=0.3)
+    calibration = Calibration(made, made, "leave-one-out", scores, scores)
+    folder = create("a", "b", calibrate=lambda _: calibration).folder
+    edit_manifest(folder, older)
+    Recipe.load(folder, verify=True)
+    edit_manifest(folder, lambda content: change(content["calibration"]))
+    Recipe.load(folder)
+    for verified in (lambda: Recipe.load(folder, verify=True), lambda: add_images(folder, images("c"), 1)):
+        with pytest.raises(RecipeError, match=r"recipe\.json: (tau|theta): expected .*: spadeline calibrate"):
+            verified()
+    set_calibration(folder, calibration)
+    Recipe.load(folder, verify=True)
 
 
 def record(folder, role, array):

@@ -289,7 +289,7 @@ def test_create_never_replaces_a_recipe_unasked(create):
     assert names_in(first.folder) == live_files(second)
 
 
-@pytest.mark.parametrize("damage", [b"{", b'{"format": "spadeline-recipe", "version": 3}'])
+@pytest.mark.parametrize("damage", [b"{", b'{"format": "spadeline-recipe", "version": 4}'])
 def test_overwrite_replaces_a_damaged_recipe(create, damage):
     folder = create("a").folder
     (folder / "recipe.json").write_bytes(damage)
