@@ -1,0 +1,72 @@
+"""The process in which attempts run: ``python -m tests.fuzz.worker MODULE``, started and watched by :mod:`.harness`.
+
+It takes a case's path a line from standard input, as JSON, and answers each with a line that says what became of it.
+Whatever the code under test prints goes to standard error, as its file descriptors do.
+"""
+
+import importlib
+import json
+import os
+import re
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from spadeline.engine import SpadelineError
+
+LONGEST_TEXT = 10_000  # of an error; it may name two paths of 4,096 bytes each, but never quote a file's content
+
+
+def memory():
+    """Return this process's resident bytes, and the most that there were since the last call of :func:`forget_peak`."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    return tuple(1024 * int(re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)[1]) for key in ("VmRSS", "VmHWM"))
+
+
+def forget_peak():
+    """Begin a new peak; on a kernel that can't, the peak stays that of the process, and only a higher one counts."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def judge(attempt, case):
+    """Return what became of an attempt: accepted, refused, or raised with the error and where it came from."""
+    try:
+        attempt(case)
+    except SpadelineError as error:
+        text = str(error)
+        if len(text) > LONGEST_TEXT:
+            where = f"a {type(error).__name__} of {len(text):,} characters"
+            return {"kind": "raised", "where": where, "detail": text[:LONGEST_TEXT]}
+        return {"kind": "refused", "where": "", "detail": f"{type(error).__name__}: {text}"}
+    except BaseException as error:  # noqa: BLE001 - SystemExit, too, isn't ours to raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
+        return {"kind": "raised", "where": where, "detail": "".join(traceback.format_exception(error))[-LONGEST_TEXT:]}
+    return {"kind": "accepted", "where": "", "detail": ""}
+
+
+def main(module):
+    """Attempt what comes until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is reported, not stored by the gigabyte
+    attempt = importlib.import_module(module).attempt
+    print(json.dumps("ready"), file=answers, flush=True)
+    for line in sys.stdin:
+        forget_peak()
+        before, peak_before = memory()
+        start = time.perf_counter()
+        answer = judge(attempt, Path(json.loads(line)))
+        answer["seconds"] = time.perf_counter() - start
+        peak = memory()[1]
+        answer["added_bytes"] = peak - before if peak > peak_before else 0
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
