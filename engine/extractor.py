@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from .cells import level_shifts
 from .errors import ExtractorError, InputError
 from .files import HeldFile
-from .images import MAX_PIXELS
 from .session import CPU, CUDA, TENSORRT, Device, create_session, faster_on_cpu, open_session, reason
+from .structure import MAX_PIXELS
 
 if TYPE_CHECKING:
     from .inspector import Inspector

@@ -23,7 +23,7 @@ from .checks import check_instances, check_integer, check_unique
 from .errors import InputError
 from .extractor import LEVEL_NAME, Features
 from .files import StoredFile
-from .images import MAX_PIXELS
+from .structure import MAX_PIXELS
 
 EMBEDDINGS = "embeddings"
 LARGEST_SIDE = 1 << 15  # pixels; beyond any camera, and a recipe can't make a reader allocate more

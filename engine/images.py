@@ -1,15 +1,12 @@
 """Camera frames and image files to the extractor's uint8 RGB input, and the way back to the frame's pixels.
 
 What a frame is gets decided by its declaration, dtype and shape, never by its content. Nothing is normalised
-here: that lies inside the extractor's graph.
+here: that lies inside the extractor's graph. Files are decoded in :mod:`.decoding`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import threading
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -17,18 +14,15 @@ from typing import Literal, NoReturn
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .checks import check_choice
+from .decoding import MIN_SIDE, decode, read_file
 from .errors import InputError
+from .masks import marked
 
 Color = Literal["auto", "gray", "rgb", "bgr", "rgba", "bgra"]
 Framing = Literal["whole", "paper"]
 
-# 300 MB as RGB. A header can promise more than file or machine hold, so it is checked before decoding.
-MAX_PIXELS = 100_000_000
-# A ResNet's finest level has one position for every 4 x 4 pixels: fewer than two a side is a failed capture.
-MIN_SIDE = 8
 # Absorbs the rounding of a scale such as 1024 / 224, by which an edge that lies on a whole pixel may miss it.
 EDGE_ROUNDING = 1e-6
 # The paper's framing enlarges the longer side with the shorter one; beyond this ratio the crop shows next to nothing
@@ -36,9 +30,6 @@ EDGE_ROUNDING = 1e-6
 MAX_PAPER_ASPECT = 16
 
 _SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
-_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow knows more; some start other programs
-_KEPT_MODES = ("L", "RGB", "RGBA")
-_EXPANDED_MODES = {"1": "L", "P": "RGB", "LA": "RGBA"}
 _CHANNELS = {"auto": (1, 3, 4), "gray": (1,), "rgb": (3,), "bgr": (3,), "rgba": (4,), "bgra": (4,)}
 _BY_CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
 _CONVERSIONS = {
@@ -47,14 +38,14 @@ _CONVERSIONS = {
     "rgba": cv2.COLOR_RGBA2RGB,
     "bgra": cv2.COLOR_BGRA2RGB,
 }
-_opening = threading.Lock()  # warnings.catch_warnings isn't safe in threads
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Read an image file's pixels as they are stored.
+    """Read an image file's pixels as a viewer shows them.
 
-    An EXIF orientation is not applied, as torchvision's training pipelines don't. Palettes are expanded, one
-    bit becomes 0 or 255, and of a camera's multi-picture JPEG the main picture is taken.
+    An EXIF orientation is applied: masks are drawn on what a person sees. A camera's arrays have none, so they must
+    stand as its files are shown. Palettes are expanded, one bit becomes 0 or 255, and of a camera's multi-picture JPEG
+    the main picture is taken. No colour profile is applied.
 
     Returns
     -------
@@ -64,35 +55,32 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises
     ------
     InputError
-        Not a readable image of 8 bits per channel, animated, or beyond ``MIN_SIDE`` or ``MAX_PIXELS``.
+        Not a regular file, or one of more than ``MAX_FILE_BYTES``; not a readable image of 8 bits per channel; several
+        pages or frames; beyond ``MIN_SIDE`` or ``MAX_PIXELS`` (half of it for WebP, a hundredth for plain PNM); or made
+        so that decoding would take longer than its pixels explain.
     """
-    try:
-        with _open(path) as image:
-            _check_header(path, image)
-            mode = _EXPANDED_MODES.get(image.mode, image.mode)
-            if image.mode == "P" and "transparency" in image.info:
-                mode = "RGBA"
-            return np.array(image if mode == image.mode else image.convert(mode))
-    except InputError:
-        raise
-    except Exception as error:  # noqa: BLE001 - on damaged files the decoders raise whatever they stumbled over
-        _refuse(path, error)
+    pixels, _ = decode(read_file(path), path)
+    return pixels
 
 
 def read_mask(path: str | os.PathLike[str], *, frame_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-    """Read an image file as a mask: (h, w) bool, true where any colour isn't black. Alpha is ignored.
+    """Read an image file as a mask: (h, w) bool, true where it is marked, as :func:`.masks.marked` tells.
 
     Raises
     ------
     InputError
         As for :func:`read_image`, or not of the (height, width) that its frame has.
+
+    Warns
+    -----
+    UserWarning
+        Nothing or everything is marked, or there are more than two populations of values.
     """
     picture = read_image(path)
     if frame_size is not None and picture.shape[:2] != frame_size:
         wanted, came = (f"{height} x {width}" for height, width in (frame_size, picture.shape[:2]))
         raise InputError(f"{path}: expected a mask of its image's size {wanted}, got {came}")
-    marked: NDArray[np.bool_] = np.any(as_rgb(picture), axis=2)
-    return marked
+    return marked(picture, path)
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -287,48 +275,6 @@ def _resize(rgb: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8
     height, width = rgb.shape[:2]
     shrunk = cv2.resize(rgb, (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(shrunk, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _open(path: str | os.PathLike[str]) -> ImageFile.ImageFile:
-    with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about sizes that are checked below, and headers that fail anyway
-        return Image.open(path, formats=_FORMATS)
-
-
-def _check_header(path: str | os.PathLike[str], image: ImageFile.ImageFile) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: expected at most {MAX_PIXELS} pixels, got {height} x {width}")
-    if min(width, height) < MIN_SIDE:
-        raise InputError(f"{path}: expected sides of at least {MIN_SIDE} pixels, got {height} x {width}")
-    # A phone's JPEG may carry previews behind its picture (MPO), which doesn't make it a sequence.
-    if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-        raise InputError(f"{path}: expected a single image, got {frames} frames or pages")
-    wanted = "8 bits per channel gray, RGB or RGBA"
-    if image.mode not in _KEPT_MODES and image.mode not in _EXPANDED_MODES:
-        raise InputError(f"{path}: expected {wanted}, got mode {image.mode}")
-    if _stores_16_bits(image):
-        raise InputError(f"{path}: expected {wanted}, got 16 bits per channel")
-
-
-def _stores_16_bits(image: ImageFile.ImageFile) -> bool:
-    # Pillow opens 16-bit colour as 8-bit "RGB" and drops the low bytes; only the decoder's arguments tell.
-    # "BGR;16" is a bitmap's 5-6-5 pixel, less than 8 bits per channel.
-    if image.format == "PPM":
-        return any(isinstance(tile.args, tuple) and tile.args[1] > 255 for tile in image.tile)
-    return any(re.search(r"(?<!BGR);16", str(tile.args)) for tile in image.tile)
-
-
-def _refuse(path: str | os.PathLike[str], error: Exception) -> NoReturn:
-    if isinstance(error, UnidentifiedImageError):
-        text = "expected a BMP, JPEG, PNG, PPM, TIFF or WebP image, got a file that is none of them"
-    elif isinstance(error, Image.DecompressionBombError):
-        text = f"expected at most {MAX_PIXELS} pixels, got far more"
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"expected an image file, got: {error.strerror}"
-    else:
-        text = f"expected an undamaged image, got: {' '.join(str(error).split()) or type(error).__name__}"
-    raise InputError(f"{path}: {text}") from error
 
 
 def _raise(error: OSError) -> NoReturn:
