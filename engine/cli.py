@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.typed = shlex.join(["spadeline", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter("default", UserWarning)  # each text once
             warnings.showwarning = _show_warning
             code = COMMANDS[options.command](options)
     except SpadelineError as error:

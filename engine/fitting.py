@@ -6,7 +6,6 @@ with itself left out of its own retrieval (exact, since the gallery is per image
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import Counter
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 from .calibration import threshold
 from .checks import check_unique
 from .dataset import training_folder
+from .decoding import Picture, file_digest, read_picture
 from .errors import InputError
 from .extractor import Extractor, Features
-from .images import Framing, any_under, as_rgb, list_images, place, read_image, read_mask
+from .images import Framing, any_under, as_rgb, list_images, place, read_mask
 from .recipe import Calibration, ImageRecord, Recipe, Settings, add_images, create_recipe, set_calibration
 from .scoring import Scorer, Scores, warn_of_clamping
 from .session import Device
@@ -235,7 +235,7 @@ def _without_copies(named: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
     for (name, path), size in zip(named, sizes, strict=True):
         original = name
         if size is not None and of_size[size] > 1:  # only these can be equal: the others needn't be read here
-            original = first.setdefault((size, hashlib.sha256(path.read_bytes()).hexdigest()), name)
+            original = first.setdefault((size, file_digest(path)), name)
         if original == name:
             kept.append((name, path))
         else:
@@ -286,18 +286,23 @@ def _extract(
     on_progress: Progress | None,
     stage: str,
 ) -> Iterator[tuple[ImageRecord, Features]]:
+    turned = []
     for index, (name, path) in enumerate(named):
-        image = _input_image(path, extractor.input_size, settings.framing)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        yield ImageRecord(name, digest), extractor.extract(image[None])
+        picture = read_picture(path)
+        if picture.turned:
+            turned.append(name)
+        image = _input_image(picture, path, extractor.input_size, settings.framing)
+        yield ImageRecord(name, picture.sha256), extractor.extract(image[None])
         if on_progress:
             on_progress(stage, index + 1, len(named))
+    if turned:
+        text = f"{len(turned)} of {len(named)} images have an EXIF orientation and were turned as a viewer shows them: "
+        warnings.warn(text + f"{_some(turned)}; a camera's arrays must stand the same way", UserWarning, stacklevel=3)
 
 
-def _input_image(path: Path, size: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
-    rgb = as_rgb(read_image(path))
+def _input_image(picture: Picture, path: Path, size: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
     try:
-        return place(rgb, size, framing=framing)[0]
+        return place(as_rgb(picture.pixels), size, framing=framing)[0]
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -1,8 +1,8 @@
 """A mask's picture to true and false: a drawn one as it is drawn, a photographed or resampled one cut in the middle.
 
 Two values, whichever they are, are background and mark: the higher one is the mark, be it a colour or opacity. JPEG and
-resampling spread both, so the cut is halfway between lowest and highest. A value between them that belongs to no mark's
-edge is a third population, such as another class in a map of labels: it is marked, too, and said.
+resampling spread both, so the cut is halfway between the two. Values that neither explains, since they lie too far from
+a mark's edge, are a third population, such as another class in a map of labels: it is marked, too, and said.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Values that a drawing program writes; more are a photograph's or a resampled picture's, whose values spread.
-DRAWN_LEVELS = 16
-# Share of the span that JPEG and overshooting resampling reach around a level, away from any edge.
-SPREAD = 0.25
-EDGE_PIXELS = 4  # within them of a mark a value between is its edge: enough for masks enlarged 8 times
+SPREAD = 0.25  # share of the span between the two that JPEG and resampling reach around either one
+# How far from a mark, in pixels, its edge may reach, in masks enlarged up to 8 times, and its ripples: JPEG's blocks
+# have 8 pixels, with colour 16.
+EDGE_REACH = 4
+RIPPLE_REACH = 16
 
 
 def marked(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[np.bool_]:
@@ -42,49 +42,64 @@ def marked(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[
         Three populations or more, nothing marked, or everything.
     """
     plane = _plane(picture)
-    lowest, highest = int(plane.min()), int(plane.max())
-    if lowest == highest:
-        what = "everything" if highest else "nothing"
-        _warn(path, f"expected a mark and a background, got {highest} in all {plane.size} pixels: {what} is marked")
-        return np.full(plane.shape, highest > 0)
-    cut = (lowest + highest) / 2
-    if (between := _third_population(plane, lowest, highest)) is not None:
-        count, value = int(np.count_nonzero(between)), int(plane[between].min())
-        cut = min(cut, (lowest + value) / 2)
-        mask: NDArray[np.bool_] = plane > cut
-        _warn(
-            path,
-            f"expected two populations of values, got a third between {lowest} and {highest}, from {value} on in "
-            f"{count} pixels: all above {cut:g} is marked, {np.count_nonzero(mask)} of {plane.size} pixels",
-        )
-        return mask
-    return np.asarray(plane > cut)
+    counts = np.asarray(cv2.calcHist([plane], [0], None, [256], [0, 256])).ravel()
+    levels = np.flatnonzero(counts)
+    if len(levels) == 1:
+        what = "everything" if levels[0] else "nothing"
+        _warn(path, f"expected a mark and a background, got {levels[0]} in all {plane.size} pixels: {what} is marked")
+        return np.full(plane.shape, levels[0] > 0)
+    middle = (int(levels[0]) + int(levels[-1])) / 2
+    background = int(counts[: int(middle) + 1].argmax())
+    mark = int(middle) + 1 + int(counts[int(middle) + 1 :].argmax())
+    certain: NDArray[np.bool_] = plane > (background + mark) / 2
+    third = _unexplained(plane, background, mark) if len(levels) > 2 else None
+    if third is None or not third.any():
+        return certain
+    lowest, second = sorted({background, mark, int(plane[third].min()), int(plane[third].max())})[:2]
+    mask = _regions_with(third | certain, plane > (lowest + second) / 2)
+    _warn(
+        path,
+        f"expected two populations of values, got {background}, {mark} and others in {np.count_nonzero(third)} pixels: "
+        f"all above {(lowest + second) / 2:g} is marked, {np.count_nonzero(mask)} of {plane.size} pixels",
+    )
+    return mask
 
 
 def _plane(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the one number of each pixel that tells marks from background: brightness as seen, or else opacity."""
     if picture.ndim == 2:
         return picture
-    brightest = np.asarray(picture[..., :3].max(axis=2), np.uint8)
+    red, green, blue = (picture[..., channel] for channel in range(3))
+    brightest = np.maximum(np.maximum(red, green), blue)
     if picture.shape[2] == 3:
         return brightest
     alpha = np.ascontiguousarray(picture[..., 3])
     # What is transparent isn't seen, whatever colour the program left there.
-    seen = np.asarray(np.rint(brightest * (alpha / 255)), np.uint8)
+    seen = np.asarray(cv2.multiply(brightest, alpha, scale=1 / 255), np.uint8)
     return next((plane for plane in (seen, brightest, alpha) if plane.min() < plane.max()), brightest)
 
 
-def _third_population(plane: NDArray[np.uint8], lowest: int, highest: int) -> NDArray[np.bool_] | None:
-    """Return the pixels of neither population; None where each value between them is at the edge of a mark."""
-    levels = int(np.count_nonzero(np.bincount(plane.ravel(), minlength=256)))
-    if levels == 2:
-        return None
-    spread = 0.0 if levels <= DRAWN_LEVELS else SPREAD * (highest - lowest)
-    high = (plane >= highest - spread).view(np.uint8)
-    reach = np.ones((2 * EDGE_PIXELS + 1,) * 2, np.uint8)
-    between = (plane > lowest + spread) & (np.asarray(cv2.dilate(high, reach)) == 0)
-    return between if between.any() else None
+def _unexplained(plane: NDArray[np.uint8], background: int, mark: int) -> NDArray[np.bool_]:
+    """Return the pixels that are neither background nor mark, nor what an edge between them makes of both."""
+    spread = SPREAD * (mark - background)
+    marks = (plane >= mark - spread).view(np.uint8)
+    edges, ripples = (
+        np.asarray(cv2.dilate(marks, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))).view(np.bool_)
+        for reach in (EDGE_REACH, RIPPLE_REACH)
+    )
+    between = (plane > background + spread) & (plane < mark - spread) & ~edges
+    beside = (plane != background) & (plane <= background + spread) & ~ripples
+    return np.asarray(between | beside)
+
+
+def _regions_with(seeds: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the mask's regions that hold a seed; the others are ripples, which a cut below the middle lets in."""
+    count, regions = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    kept = np.zeros(count, np.bool_)
+    kept[regions[seeds & mask]] = True
+    return np.asarray(kept[regions])
 
 
 def _warn(path: str | os.PathLike[str], text: str) -> None:
-    warnings.warn(f"{path}: {text}", UserWarning, stacklevel=4)
+    # From one place, so that a mask read by evaluation and report is warned of once.
+    warnings.warn(f"{path}: {text}", UserWarning, stacklevel=2)

@@ -7,7 +7,6 @@ above all, is escaped. No figure is made here: they are ``evaluation.summary()``
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .charts import histogram, pro_chart, roc_chart
+from .decoding import read_picture
 from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
 from .files import replace_file
 from .heatmap import overlay
@@ -198,11 +198,10 @@ def _normal_picture(record: ImageRecord, folder: Path | None) -> NDArray[np.uint
     try:
         path = (folder / record.name).resolve()
         inside = path.is_relative_to(folder.resolve()) and path.is_file()
-        if not inside or hashlib.sha256(path.read_bytes()).hexdigest() != record.sha256:
-            return None
-    except (OSError, ValueError):  # not readable, or a name that no file can have
+        picture = read_picture(path) if inside else None
+    except (OSError, ValueError):  # not readable, no image, or a name that no file can have
         return None
-    return _thumbnail(as_rgb(read_image(path)))
+    return _thumbnail(as_rgb(picture.pixels)) if picture is not None and picture.sha256 == record.sha256 else None
 
 
 def _data_url(picture: NDArray[np.uint8]) -> str:
