@@ -31,6 +31,7 @@ _SUFFICIENT_TAGS = frozenset((256, 257, 258, 259, 262, 266, 277, 278, 284, 292, 
 _COLOR_TAGS = frozenset((529, 530, 531, 532))
 _LIST_TAGS = frozenset((273, 279, 320, 324, 325, 347))  # strips, palette, tiles, JPEG tables
 _PIXEL_TAGS = _SUFFICIENT_TAGS | _COLOR_TAGS | _LIST_TAGS
+_HARMLESS_TAGS = _PIXEL_TAGS | {254, 270, 271, 272, 282, 283, 296, 305, 306, 315}  # resolution, program, date, author
 _ORIENTATION = 274
 # Of those that libtiff knows: LZMA asks for as much memory as its header likes, old JPEG is more faults than format.
 _COMPRESSIONS = {
@@ -46,6 +47,8 @@ _COMPRESSIONS = {
     50000: "Zstandard",
 }
 
+_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the three are tables and an extension
 _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")  # fill bytes, stuffed zeros and restarts aren't ones
 _PNM_HEADER = re.compile(rb"P[14](?:(?>\s|#[^\r\n]*+[\r\n])++\d++){2}\s|P[2356](?:(?>\s|#[^\r\n]*+[\r\n])++\d++){3}\s")
 
@@ -106,12 +109,13 @@ def _check_parts(count: int, what: str) -> None:
 
 
 def _jpeg(content: bytes) -> Structure:
-    kept, orientation, count = [content[:2]], 0, 0
+    kept, orientation, count, components = [content[:2]], 0, 0, 0
     position = 2
     while found := _MARKER.search(content, position):
         start, marker = found.start(), content[found.start() + 1]
         if marker == 0xDA:  # start of scan: the rest is pixels
-            _check_scans(content, start)
+            if content[start + 4] < components:  # else the decoder takes no other scan
+                _check_scans(content, start)
             return Structure("JPEG", b"".join((*kept, content[start:])), orientation or 1)
         if marker == 0xD9:
             break
@@ -121,6 +125,8 @@ def _jpeg(content: bytes) -> Structure:
             kept.append(content[start:position])
         elif marker == 0xE1 and content[start + 4 : start + 10] == b"Exif\0\0":
             orientation = orientation or _orientation(content[start + 10 : position])
+        if marker in _FRAMES:
+            components = max(components, content[start + 9] if marker not in _PROGRESSIVE else 256)
         count += 1
         _check_parts(count, "segments")
     raise ValueError("no scan in it")
@@ -252,7 +258,9 @@ def _tiff(content: bytes) -> Structure:
         raise InputError(f"expected a TIFF with one of the compressions {known}, got number {compression}")
     _check_tiles(directory)
     orientation = directory.number(_ORIENTATION, 1)
-    return Structure("TIFF", directory.reduced(content, _PIXEL_TAGS), orientation if 1 <= orientation <= 8 else 1)
+    if any(tag not in _HARMLESS_TAGS or count > MAX_PARTS for tag, _, count, _ in directory.entries):
+        content = directory.reduced(content, _PIXEL_TAGS)
+    return Structure("TIFF", content, orientation if 1 <= orientation <= 8 else 1)
 
 
 def _check_tiles(directory: _Directory) -> None:
