@@ -11,7 +11,6 @@ import re
 import threading
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NoReturn
 
 import cv2
@@ -35,7 +34,6 @@ EDGE_ROUNDING = 1e-6
 # of the frame, and a thin enough frame would ask for more memory than there is.
 MAX_PAPER_ASPECT = 16
 
-_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow knows more; some start other programs
 _KEPT_MODES = ("L", "RGB", "RGBA")
 _EXPANDED_MODES = {"1": "L", "P": "RGB", "LA": "RGBA"}
@@ -93,34 +91,6 @@ def read_mask(path: str | os.PathLike[str], *, frame_size: tuple[int, int] | Non
         raise InputError(f"{path}: expected a mask of its image's size {wanted}, got {came}")
     marked: NDArray[np.bool_] = np.any(as_rgb(picture), axis=2)
     return marked
-
-
-def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Find image files by suffix, in the folder and below, sorted by relative path; hidden ones are left out.
-
-    Raises
-    ------
-    InputError
-        Not a folder that can be read, or no image in it.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        came = "a file" if root.exists() else "no such path"
-        raise InputError(f"{root}: expected a folder of images, got {came}")
-    found = []
-    try:
-        for directory, folders, names in os.walk(root, onerror=_raise):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [
-                Path(directory, name)
-                for name in names
-                if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
-            ]
-    except OSError as error:
-        raise InputError(f"{error.filename}: expected a readable folder, got: {error.strerror}") from error
-    if not found:
-        raise InputError(f"{root}: expected at least one image ({', '.join(sorted(_SUFFIXES))}), got none")
-    return sorted(found, key=lambda path: path.relative_to(root))
 
 
 def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uint8]:
@@ -329,7 +299,3 @@ def _refuse(path: str | os.PathLike[str], error: Exception) -> NoReturn:
     else:
         text = f"expected an undamaged image, got: {' '.join(str(error).split()) or type(error).__name__}"
     raise InputError(f"{path}: {text}") from error
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error
