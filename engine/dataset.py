@@ -15,7 +15,7 @@ from typing import Literal
 from .errors import InputError
 from .folder_roles import Role, understood
 from .layout import Place, abnormal_below, check_spellings, has_images, look, names, normal_below, training
-from .mask_names import beside, looked_for, masks_in
+from .mask_names import find_masks
 
 PARTS: tuple[Role, ...] = ("train", "test", "normal", "abnormal")  # a folder with one of them is meant to be a data set
 
@@ -147,7 +147,7 @@ def _mvtec(place: Place) -> Dataset:
     if not kinds:
         raise InputError(f"{test_folder}: expected the folders good and one per kind of defect, got none")
     check_spellings(test_folder, kinds)
-    images = _labelled(kinds, test.all("normal"), truth, all_masked=truth is not None)
+    images = _labelled(kinds, test.all("normal"), truth, each_masked=truth is not None)
     return Dataset(
         folder=root,
         layout="mvtec",
@@ -171,55 +171,25 @@ def _plain(place: Place) -> Dataset:
             f"{root}: expected folders of normal and of abnormal images, got {names(unclear)} beside "
             f"{names((*normal, *abnormal))}; name it as one of {understood('normal')} or {understood('abnormal')}"
         )
-    images = _labelled((*normal, *abnormal), normal, place.one("masks"), all_masked=False)
+    images = _labelled((*normal, *abnormal), normal, place.one("masks"), each_masked=False)
     test = tuple(image for kind in images.values() for image in kind)
     return Dataset(folder=root, layout="plain", train=(), test=test, taken=_taken(root, images))
 
 
 def _labelled(
-    kinds: Sequence[Path], normal: Sequence[Path], truth: Path | None, *, all_masked: bool
+    kinds: Sequence[Path], normal: Sequence[Path], truth: Path | None, *, each_masked: bool
 ) -> dict[Path, list[LabelledImage]]:
     """Return each kind's images, the abnormal ones with their masks."""
-    images = {kind: normal_below(kind) if kind in normal else abnormal_below(kind) for kind in kinds}
-    inside = {kind: beside(paths) for kind, paths in images.items()}
-    images = {kind: [path for path in paths if path not in inside[kind]] for kind, paths in images.items()}
-    abnormal = {kind: paths for kind, paths in images.items() if kind not in normal}
-    for paths in abnormal.values():
-        _check_stems(paths)
-    masks, unused = masks_in(truth, abnormal) if truth else ({}, set())
-    for kind in abnormal:
-        for mask, image in inside[kind].items():
-            if image in masks:
-                raise InputError(f"{image}: expected one mask, got {masks[image][0]} and {mask}")
-            masks[image] = (mask,)
-    for kind, paths in abnormal.items():
-        if all_masked and (lacking := [path for path in paths if path not in masks]):
-            image = lacking[0]
-            raise InputError(
-                f"{truth}: expected the mask of {image} for {kind.name}, named {looked_for(image)}; got none"
-            )
-    if unused and not all_masked:
-        mask = min(unused)
-        raise InputError(f"{mask}: expected an abnormal image of that name, without an ending such as _mask; got none")
-    return {
-        kind: [
+    abnormal = {kind: abnormal_below(kind) for kind in kinds if kind not in normal}
+    masks = find_masks(abnormal, truth, each=each_masked)
+    labelled: dict[Path, list[LabelledImage]] = {}
+    for kind in kinds:
+        paths = [path for path in abnormal[kind] if path in masks] if kind in abnormal else normal_below(kind)
+        labelled[kind] = [
             LabelledImage(path=path, label=kind in abnormal, kind=kind.name, mask_paths=masks.get(path, ()))
             for path in paths
         ]
-        for kind, paths in images.items()
-    }
-
-
-def _check_stems(images: Sequence[Path]) -> None:
-    """Raise InputError where two abnormal images differ in the suffix alone: one of them may be the other's mask."""
-    seen: dict[Path, Path] = {}
-    for path in images:
-        if other := seen.get(path.with_suffix("")):
-            raise InputError(
-                f"{path}: expected one abnormal image of that name, got {other.name}, too; if one of them is a mask, "
-                "move it into a folder ground_truth or masks"
-            )
-        seen[path.with_suffix("")] = path
+    return labelled
 
 
 def _taken(root: Path, images: dict[Path, list[LabelledImage]]) -> tuple[Taken, ...]:

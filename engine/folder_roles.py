@@ -29,7 +29,7 @@ WORDS: Mapping[Role, str] = {
         good ok normal pass okay passed normals golden conforming conform compliant accept accepted acceptable
         defect_free no_defect no_defects non_defective nondefect faultless flawless anomaly_free no_anomaly
         non_anomalous intact healthy correct
-        io i.O. in_Ordnung gut Gutteil Gutteile fehlerfrei konform
+        io in_Ordnung gut Gutteil Gutteile fehlerfrei konform
         conforme conformes bon bons buono buoni bueno buenos bom
         良品 合格 合格品 正常 正常品 无缺陷 양품 정상 합격
         """,
@@ -38,7 +38,7 @@ WORDS: Mapping[Role, str] = {
         anomalies anomalous abnormal abnormality abnormalities reject rejects rejected rejection faulty fault faults
         flaw flaws flawed damage damaged broken nonconforming nonconform nonconformant noncompliant nonconformity
         not_good no_good ungood not_normal non_normal scrap unacceptable outlier outliers
-        nio n.i.O. nicht_in_Ordnung schlecht Schlechtteil Schlechtteile Ausschuss Fehler fehlerhaft defekt Defekte
+        nio nicht_in_Ordnung schlecht Schlechtteil Schlechtteile Ausschuss Fehler fehlerhaft defekt Defekte
         non_conforme non_conformes mauvais defaut defauts defectueux rebut rebuts difetto difetti difettoso difettosi
         scarto scarti malo malos defecto defectos defectuoso defectuosos rechazo defeito defeitos
         不良 不良品 不合格 不合格品 异常 異常 缺陷 欠陥 瑕疵 次品 불량 불량품 결함 비정상 이상 불합격
@@ -71,7 +71,7 @@ def folded(name: str) -> str:
     return "".join(sign for sign in unicodedata.normalize("NFKD", name).casefold() if sign.isalnum())
 
 
-_ROLES: dict[str, Role] = {folded(word): role for role, words in WORDS.items() for word in words.split()}
+ROLES: dict[str, Role] = {folded(word): role for role, words in WORDS.items() for word in words.split()}
 
 
 def role_of(folder: Path) -> Role | None:
@@ -96,13 +96,13 @@ def role_of(folder: Path) -> Role | None:
 @lru_cache(maxsize=4096)
 def role_of_name(name: str) -> Role | None:
     """Return what a name says of the folder that has it; None: nothing."""
-    if role := _ROLES.get(folded(name)):
+    if role := ROLES.get(folded(name)):
         return role
     words = [word.strip(_DIGITS) for word in map(folded, re.split(r"[\W_]+", name))]
     words = [word for word in words if word and word not in _NOUNS]
-    if role := _ROLES.get("".join(words)):
+    if role := ROLES.get("".join(words)):
         return role
-    known = [_ROLES.get(word) for word in words]
+    known = [ROLES.get(word) for word in words]
     if known and all(known):  # train_good, test_bad: what is least like normal images counts
         return next(role for role in _LEAST_NORMAL_FIRST if role in known)
     if words and words[-1] in ("mask", "masks"):

@@ -52,7 +52,7 @@ class Place:
         """Return the one folder of a role, None without any, InputError where there are several."""
         found = self.all(role)
         if len(found) > 1:
-            raise InputError(f"{self.folder}: expected one folder of {role} images, got {names(found)}")
+            raise InputError(f"{self.folder}: expected one folder that means {role}, got {names(found)}")
         return found[0] if found else None
 
 
@@ -140,13 +140,16 @@ def normal_below(folder: Path) -> list[Path]:
         lies beside its image.
     """
     images = list_images(folder)
-    for place, folders, loose in _places(folder, images):
+    places = list(_places(folder, images))
+    for _, folders, _ in places:
         for path, example in folders.items():
             if role_of(path) in NEVER_NORMAL:
+                better = next((str(other) for other in folders if role_of(other) == "normal"), "a class's train/good")
                 raise InputError(
                     f"{folder}: expected normal images only, got a folder with {path.name} ({example}); give the "
-                    "folder that holds normal images alone, such as a class's train/good"
+                    f"folder that holds normal images alone, such as {better}"
                 )
+    for place, folders, loose in places:
         normal = [path for path in folders if role_of(path) in ("normal", "train")]
         others = [path for path in folders if path not in normal]
         if normal and (others or loose):

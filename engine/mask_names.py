@@ -19,10 +19,52 @@ ENDINGS = ("_mask", "_gt", "_label", "_ground_truth")
 _ENDING = re.compile(r"[ _.-](masks?|gt|labels?|ground[ _.-]?truth)$", re.IGNORECASE)
 
 
-def looked_for(image: Path) -> str:
-    """Return the names that an image's mask may have, for an error's text."""
-    stems = ", ".join(f"{image.stem}{ending}" for ending in ENDINGS)
-    return f"{image.stem}, {stems} with an image's suffix, or masks in a folder {image.stem}"
+def find_masks(
+    kinds: Mapping[Path, Sequence[Path]], folder: Path | None, *, each: bool
+) -> dict[Path, tuple[Path, ...]]:
+    """Find the masks of abnormal images.
+
+    Parameters
+    ----------
+    kinds
+        The folders of abnormal images, each with its files, masks that lie beside their images included.
+    folder
+        The folder of masks: in it they lie in a folder named as the kind's, or directly, and below the same folders as
+        their images. None without one.
+    each
+        Whether each image has a mask; else each mask in the folder has an image.
+
+    Returns
+    -------
+    dict
+        Every image, without the masks beside them, with its masks; none for an image without.
+
+    Raises
+    ------
+    InputError
+        An image without a mask, or a mask without an image, where there has to be one; two masks of an image, two
+        images of a mask, or two images that differ in the suffix alone, since one may be the other's mask.
+    """
+    masks: dict[Path, tuple[Path, ...]] = {}
+    inside: dict[Path, Path] = {}
+    for files in kinds.values():
+        found = beside(files)
+        inside |= found
+        images = [path for path in files if path not in found]
+        _check_stems(images)
+        masks |= dict.fromkeys(images, ())
+    unused = set() if folder is None else _match(folder, kinds, masks)
+    for mask, image in inside.items():
+        if masks.get(image):
+            raise InputError(f"{image}: expected one mask, got {masks[image][0]} and {mask}")
+        masks[image] = (mask,)
+    lacking = next((image for image, found in masks.items() if not found), None)
+    if each and lacking:
+        raise InputError(f"{folder}: expected the mask of {lacking}, named {_looked_for(lacking)}; got none")
+    if unused and not each:
+        text = "expected an abnormal image of that name, without an ending such as _mask; got none"
+        raise InputError(f"{min(unused)}: {text}")
+    return masks
 
 
 def beside(paths: Iterable[Path]) -> dict[Path, Path]:
@@ -33,40 +75,20 @@ def beside(paths: Iterable[Path]) -> dict[Path, Path]:
     return {mask: image for mask, image in found.items() if image is not None}
 
 
-def masks_in(folder: Path, kinds: Mapping[Path, Sequence[Path]]) -> tuple[dict[Path, tuple[Path, ...]], set[Path]]:
-    """Find the masks of abnormal images in a folder of masks.
-
-    Parameters
-    ----------
-    folder
-        Holds masks in a folder named as each kind's, or directly, below the same folders as the images.
-    kinds
-        The folders of abnormal images, each with its images.
-
-    Returns
-    -------
-    tuple
-        Each image's masks, for those that have any; and the masks of no image, but for those of normal images.
-
-    Raises
-    ------
-    InputError
-        Two masks for an image, or two images for a mask.
-    """
-    files = [path for place in walk(folder) for path in place.images]
+def _match(folder: Path, kinds: Mapping[Path, Sequence[Path]], masks: dict[Path, tuple[Path, ...]]) -> set[Path]:
+    """Give each image its masks in a folder, and return the masks of no image, but for those of normal images."""
     named = {folded(kind.name) for kind in kinds}
     inside: dict[str, list[Path]] = {}  # by the kind's name; "" directly
-    for path in files:
+    for path in (path for place in walk(folder) for path in place.images):
         first = path.relative_to(folder).parts[0]
         key = folded(first) if path.parent != folder and folded(first) in named else ""
         if path.parent == folder or key or role_of_name(first) != "normal":
             inside.setdefault(key, []).append(path)
-    masks: dict[Path, tuple[Path, ...]] = {}
     image_of: dict[Path, Path] = {}
-    for kind, images in kinds.items():
+    for kind, files in kinds.items():
         key = folded(kind.name) if folded(kind.name) in inside else ""
         candidates = _by_image(inside.get(key, ()), folder, skip=1 if key else 0)
-        for image in images:
+        for image in (path for path in files if path in masks):
             found = candidates.get((image.relative_to(kind).parent, image.stem), {})
             if len(found) > 1:
                 raise InputError(f"{image}: expected one mask, got {' and '.join(str(path) for path in sorted(found))}")
@@ -74,8 +96,8 @@ def masks_in(folder: Path, kinds: Mapping[Path, Sequence[Path]]) -> tuple[dict[P
                 if other := image_of.get(mask):
                     raise InputError(f"{mask}: expected the mask of one image, got {other} and {image}")
                 image_of[mask] = image
-                masks[image] = (*masks.get(image, ()), mask)
-    return masks, {path for paths in inside.values() for path in paths} - image_of.keys()
+                masks[image] = (*masks[image], mask)
+    return {path for paths in inside.values() for path in paths} - image_of.keys()
 
 
 def _by_image(files: Iterable[Path], folder: Path, *, skip: int) -> dict[tuple[Path, str], dict[Path, list[Path]]]:
@@ -95,3 +117,19 @@ def _without_ending(stem: str) -> str | None:
     """Return the stem of the image whose mask has this one by its ending; None without one."""
     found = _ENDING.search(stem)
     return stem[: found.start()] if found else None
+
+
+def _check_stems(images: Sequence[Path]) -> None:
+    seen: dict[Path, Path] = {}
+    for path in images:
+        if other := seen.get(path.with_suffix("")):
+            raise InputError(
+                f"{path}: expected one abnormal image of that name, got {other.name}, too; if one of them is a mask, "
+                "move it into a folder ground_truth or masks"
+            )
+        seen[path.with_suffix("")] = path
+
+
+def _looked_for(image: Path) -> str:
+    stems = ", ".join(f"{image.stem}{ending}" for ending in ENDINGS)
+    return f"{image.stem}, {stems} with an image's suffix, or masks in a folder {image.stem}"
