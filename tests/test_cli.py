@@ -295,11 +295,16 @@ def test_eval_says_which_folders_it_took(run, recipe_folder, parts, tmp_path):
     assert summary["pixel_rocauc"] > 0.9
 
 
-@pytest.mark.parametrize(("good", "bad"), [("OK", "NG"), ("camera1", "defect"), ("Normal", "Abnormal"), ("a", "Ground_Truth")])
+@pytest.mark.parametrize(
+    ("good", "bad"), [("OK", "NG"), ("camera1", "defect"), ("Normal", "Abnormal"), ("a", "Ground_Truth")]
+)
 def test_fit_and_add_refuse_folders_that_hold_defects(run, recipe, parts, extractor_path, tmp_path, good, bad):
     shutil.copytree(parts / "train" / "good", tmp_path / "set" / good)
     shutil.copytree(parts / "test" / "scratch", tmp_path / "set" / bad)
-    for command in (("fit", tmp_path / "set", "--extractor", extractor_path, "--recipe", tmp_path / "r"), ("add", recipe, tmp_path / "set")):
+    for command in (
+        ("fit", tmp_path / "set", "--extractor", extractor_path, "--recipe", tmp_path / "r"),
+        ("add", recipe, tmp_path / "set"),
+    ):
         code, out, err = run(*command)
         assert (code, out) == (2, "")
         assert f"expected normal images only, got a folder with {bad} (" in err
