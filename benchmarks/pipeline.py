@@ -22,8 +22,9 @@ from spadeline.engine.arguments import size
 from spadeline.engine.bench import describe, prepared
 from spadeline.engine.detector import Frame
 from spadeline.engine.extractor import Extractor
-from spadeline.engine.images import as_rgb, list_images, place, read_image
+from spadeline.engine.images import as_rgb, place, read_image
 from spadeline.engine.latency import BATCH, measure_latency, measure_throughput
+from spadeline.engine.listing import list_images
 from spadeline.engine.processors import processors
 from spadeline.engine.recipe import ImageRecord, add_images
 from spadeline.engine.start import measure_start

@@ -21,9 +21,9 @@ from .checks import check_integer, check_number
 from .derived import can_have_codes
 from .detector import Detector, Frame
 from .environment import environment
-from .fitting import named_images
 from .images import as_rgb, place, read_image
 from .latency import measure_latency, measure_throughput
+from .listing import named_images
 from .session import Device
 from .start import measure_start
 from .verdict import judge

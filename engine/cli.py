@@ -20,6 +20,7 @@ from dataclasses import asdict, fields
 from functools import partial
 from importlib import metadata
 from io import TextIOWrapper
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -28,17 +29,19 @@ from tqdm import tqdm
 from .arguments import parse
 from .bench import bench
 from .bench_page import write_bench_page
-from .dataset import find_dataset, training_folder
+from .dataset import find_dataset
 from .demo import run_demo
 from .detector import Detector
 from .errors import InputError, SpadelineError
 from .evaluation import evaluate
-from .fitting import add, calibrate, fit, named_images
+from .fitting import add, calibrate, fit
 from .image_files import inspect_files, overlay_paths
+from .listing import named_images
+from .normal_images import NormalImages, normal_images
 from .recipe import Recipe, remove_images, update_codes
 from .report import write_report
 from .settings import Settings
-from .tables import bench_table, quantization_table, recipe_table, record_line, summary_table
+from .tables import bench_table, dataset_line, images_line, quantization_table, recipe_table, record_line, summary_table
 
 if TYPE_CHECKING:
     from ..export import Quantization
@@ -137,9 +140,10 @@ def _report_quantization(quantization: Quantization, *, as_json: bool) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
+    images = _normal_images(options.images)
     with _Progress() as progress:
         recipe = fit(
-            options.images,
+            images,
             options.recipe,
             extractor=options.extractor,
             settings=Settings(**_given_settings(options)),
@@ -151,7 +155,7 @@ def _fit(options: argparse.Namespace) -> int:
             overwrite=options.overwrite,
             on_progress=progress.show,
         )
-    return _report_recipe(recipe, as_json=options.json)
+    return _report_recipe(recipe, as_json=options.json, images=images)
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -167,15 +171,16 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
+    images = _normal_images(options.images)
     with _Progress() as progress:
         recipe = add(
             options.recipe,
-            options.images,
+            images,
             device=options.device,
             threads=options.threads,
             on_progress=progress.show,
         )
-    return _report_recipe(recipe, as_json=options.json)
+    return _report_recipe(recipe, as_json=options.json, images=images)
 
 
 def _remove(options: argparse.Namespace) -> int:
@@ -210,6 +215,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     dataset = find_dataset(options.dataset)
     dataset.check_test()
+    print(f"spadeline: {dataset_line(dataset)}", file=sys.stderr)
     detector = Detector.load(options.recipe, **_load_options(options))
     with _Progress() as progress:
         evaluation = evaluate(detector, dataset, on_progress=progress.show)
@@ -219,7 +225,7 @@ def _eval(options: argparse.Namespace) -> int:
     else:
         print(summary_table(summary))
     if options.html:
-        normal_images = options.normal_images or training_folder(dataset.folder)
+        normal_images = options.normal_images or dataset.train_folder
         write_report(options.html, evaluation, title=dataset.folder.resolve().name, normal_images=normal_images)
     return NORMAL
 
@@ -259,7 +265,15 @@ def _demo(options: argparse.Namespace) -> int:
     return NORMAL
 
 
-def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
+def _normal_images(source: Path) -> NormalImages:
+    """Find the normal images and say where they come from, before any work: so a wrong folder is seen in time."""
+    images = normal_images(source)
+    if images.taken:
+        print(f"spadeline: {images_line(images)}", file=sys.stderr)
+    return images
+
+
+def _report_recipe(recipe: Recipe, *, as_json: bool, images: NormalImages | None = None) -> int:
     record: dict[str, Any] = {
         "recipe": str(recipe.folder),
         "version": recipe.version,
@@ -275,6 +289,8 @@ def _report_recipe(recipe: Recipe, *, as_json: bool) -> int:
     if recipe.calibration:
         thresholds = {"tau": asdict(recipe.calibration.tau), "theta": asdict(recipe.calibration.theta)}
         record["calibration"] = {"method": recipe.calibration.method, **thresholds}
+    if images is not None:
+        record["taken"] = {"source": images.source, "images": dict(images.taken), "left_out": list(images.left_out)}
     if as_json:
         _print_json(record)
     else:

@@ -7,12 +7,17 @@ figure over the others would pass for a figure over all.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from .errors import InputError
-from .images import list_images
+from .folder_roles import Role, understood
+from .layout import Place, abnormal_below, check_spellings, has_images, look, names, normal_below, training
+from .mask_names import find_masks
+
+PARTS: tuple[Role, ...] = ("train", "test", "normal", "abnormal")  # a folder with one of them is meant to be a data set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +31,25 @@ class LabelledImage:
     label
         True: abnormal.
     kind
-        Its folder's name: "good" or the kind of defect; "normal" or "abnormal" in the plain layout.
-    mask_path
-        The file that marks the defect's pixels; None where there is none.
+        Its folder's name: "good" or the kind of defect; in the plain layout "normal", "NG" or whatever it is called.
+    mask_paths
+        The files that mark the defects' pixels, all together; none without masks.
     """
 
     path: Path
     label: bool
     kind: str
-    mask_path: Path | None
+    mask_paths: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A folder of test images: its path below the data set's, its images' number, and how many of them have masks."""
+
+    folder: str
+    label: bool
+    images: int
+    with_mask: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +66,18 @@ class Dataset:
         Normal images to fit on, apart from the test images; empty in the plain layout or without train.
     test
         Images to evaluate on, by kind, then by name; empty without test.
+    train_folder
+        What the names of the images in a recipe that is fitted on this folder are relative to; None without train.
+    taken
+        The folders that test came from.
     """
 
     folder: Path
     layout: Literal["mvtec", "plain"]
     train: tuple[Path, ...]
     test: tuple[LabelledImage, ...]
+    train_folder: Path | None = None
+    taken: tuple[Taken, ...] = ()
 
     def check_test(self) -> None:
         """Raise InputError unless there are images to evaluate on."""
@@ -65,94 +86,119 @@ class Dataset:
 
 
 def find_dataset(folder: str | os.PathLike[str]) -> Dataset:
-    """Recognise one of two layouts.
+    """Recognise one of two layouts, by the roles that :mod:`.folder_roles` gives to folders' names.
 
-    MVTec AD: ``train/good``, ``test/good``, ``test/<kind>`` and ``ground_truth/<kind>/<stem>_mask.png``.
-    Either train or test may be absent, and ground_truth; where it is, every abnormal image has a mask in it.
+    MVTec AD's: ``train/good``, ``test/good``, ``test/<kind>`` and ``ground_truth/<kind>`` with a mask for each abnormal
+    image. Either train or test may be absent, and ground_truth.
 
-    Plain: ``normal``, ``abnormal`` and, if there are masks, ``masks``: for an image of abnormal a mask of the
-    same stem, or of the stem with ``_mask`` behind it. Not every image needs one.
+    Plain: ``normal``, ``abnormal`` and, if there are masks, ``masks``. Not every image needs one.
+
+    Masks have the names of :mod:`.mask_names`. They may lie beside their images, too.
 
     Raises
     ------
     InputError
-        Not a folder, neither layout, or a part of it is missing; the text names it.
+        Not a folder, neither layout, a part of it is missing, or it can't be told what a folder is; the text names it.
     """
     root = Path(folder)
     if not root.is_dir():
         came = "a file" if root.exists() else "no such path"
         raise InputError(f"{root}: expected a data set's folder, got {came}")
-    if (root / "train").is_dir() or (root / "test").is_dir():
-        return _mvtec(root)
-    if (root / "normal").is_dir() or (root / "abnormal").is_dir():
-        return _plain(root)
-    raise InputError(f"{root}: expected train/good and test/<kind>, or normal and abnormal, got neither")
+    place = look(root)
+    if place.all("train") or place.all("test"):
+        return _mvtec(place)
+    if place.all("normal") or place.all("abnormal"):
+        return _plain(place)
+    came = f"neither in {names(place.folders)}" if place.folders else "neither"
+    raise InputError(
+        f"{root}: expected train/good and test/<kind>, or normal and abnormal, got {came}; understood as normal: "
+        f"{understood('normal')}; as abnormal: {understood('abnormal')}"
+    )
 
 
-def training_folder(folder: str | os.PathLike[str]) -> Path | None:
-    """Return where a data set in MVTec AD's layout keeps its normal images to fit on; None in any other folder."""
-    good = Path(folder) / "train" / "good"
-    return good if good.is_dir() else None
+def has_layout(folder: Path) -> bool:
+    """Tell whether a folder is meant to be a data set: there is a part of one of the layouts in it."""
+    place = look(folder)
+    return any(place.all(role) for role in PARTS)
 
 
-def _mvtec(root: Path) -> Dataset:
-    train, test = root / "train", root / "test"
+def _mvtec(place: Place) -> Dataset:
+    root = place.folder
+    if labelled := (*place.all("normal"), *place.all("abnormal")):
+        parts = names((*place.all("train"), *place.all("test")))
+        raise InputError(f"{root}: expected one layout, got {parts} and {names(labelled)}; keep one of them there")
+    test_folder, truth = place.one("test"), place.one("masks")
+    base, train = None, list[Path]()
+    if place.all("train"):
+        base, folders, _ = training(place)
+        train = [path for folder in folders for path in normal_below(folder)]
+    if test_folder is None:
+        return Dataset(folder=root, layout="mvtec", train=tuple(train), test=(), train_folder=base)
+    test = look(test_folder)
+    if test.images and test.folders:
+        raise InputError(f"{test_folder}: expected test images in folders alone, got {test.images[0].name} beside them")
+    if inner := test.one("masks"):
+        if truth is not None:
+            raise InputError(f"{root}: expected one folder of masks, got {truth} and {inner}")
+        truth = inner
+    if unclear := (*test.all("train"), *test.all("test"), *test.all("aside")):
+        raise InputError(f"{test_folder}: expected the folders good and one per kind of defect, got {names(unclear)}")
+    kinds = sorted((*test.all("normal"), *test.all("abnormal"), *test.others), key=lambda path: path.name)
+    if not kinds:
+        raise InputError(f"{test_folder}: expected the folders good and one per kind of defect, got none")
+    check_spellings(test_folder, kinds)
+    images = _labelled(kinds, test.all("normal"), truth, each_masked=truth is not None)
     return Dataset(
         folder=root,
         layout="mvtec",
-        train=tuple(list_images(train / "good")) if train.is_dir() else (),
-        test=tuple(image for kind in _kinds(test) for image in _of_kind(root, kind)) if test.is_dir() else (),
+        train=tuple(train),
+        test=tuple(image for kind in images.values() for image in kind),
+        train_folder=base,
+        taken=_taken(root, images),
     )
 
 
-def _kinds(test: Path) -> list[str]:
-    kinds = sorted(path.name for path in test.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not kinds:
-        raise InputError(f"{test}: expected the folders good and one per kind of defect, got none")
-    return kinds
+def _plain(place: Place) -> Dataset:
+    root, normal, abnormal = place.folder, place.all("normal"), place.all("abnormal")
+    if not abnormal or not normal:
+        lacking: Literal["normal", "abnormal"] = "normal" if abnormal else "abnormal"
+        raise InputError(
+            f"{root}: expected a folder of {lacking} images ({understood(lacking)}) beside "
+            f"{names((*normal, *abnormal))}, got {names(place.others) or 'none'}"
+        )
+    if unclear := [path for path in place.others if has_images(path)]:
+        raise InputError(
+            f"{root}: expected folders of normal and of abnormal images, got {names(unclear)} beside "
+            f"{names((*normal, *abnormal))}; name it as one of {understood('normal')} or {understood('abnormal')}"
+        )
+    images = _labelled((*normal, *abnormal), normal, place.one("masks"), each_masked=False)
+    test = tuple(image for kind in images.values() for image in kind)
+    return Dataset(folder=root, layout="plain", train=(), test=test, taken=_taken(root, images))
 
 
-def _of_kind(root: Path, kind: str) -> list[LabelledImage]:
-    folder, truth = root / "test" / kind, root / "ground_truth"
-    abnormal = kind != "good"
-    images = []
-    for path in list_images(folder):
-        mask = None
-        if abnormal and truth.is_dir():
-            mask = truth / kind / path.relative_to(folder).with_name(f"{path.stem}_mask.png")
-            if not mask.is_file():
-                raise InputError(f"{mask}: expected the mask of {path}, got no such file")
-        images.append(LabelledImage(path=path, label=abnormal, kind=kind, mask_path=mask))
-    return images
+def _labelled(
+    kinds: Sequence[Path], normal: Sequence[Path], truth: Path | None, *, each_masked: bool
+) -> dict[Path, list[LabelledImage]]:
+    """Return each kind's images, the abnormal ones with their masks."""
+    abnormal = {kind: abnormal_below(kind) for kind in kinds if kind not in normal}
+    masks = find_masks(abnormal, truth, each=each_masked)
+    labelled: dict[Path, list[LabelledImage]] = {}
+    for kind in kinds:
+        paths = [path for path in abnormal[kind] if path in masks] if kind in abnormal else normal_below(kind)
+        labelled[kind] = [
+            LabelledImage(path=path, label=kind in abnormal, kind=kind.name, mask_paths=masks.get(path, ()))
+            for path in paths
+        ]
+    return labelled
 
 
-def _plain(root: Path) -> Dataset:
-    normal, abnormal = list_images(root / "normal"), list_images(root / "abnormal")
-    masks = _plain_masks(root, abnormal) if (root / "masks").is_dir() else {}
-    return Dataset(
-        folder=root,
-        layout="plain",
-        train=(),
-        test=(
-            *(LabelledImage(path=p, label=False, kind="normal", mask_path=None) for p in normal),
-            *(LabelledImage(path=p, label=True, kind="abnormal", mask_path=masks.get(p)) for p in abnormal),
-        ),
+def _taken(root: Path, images: dict[Path, list[LabelledImage]]) -> tuple[Taken, ...]:
+    return tuple(
+        Taken(
+            folder=kind.relative_to(root).as_posix(),
+            label=any(image.label for image in found),
+            images=len(found),
+            with_mask=sum(bool(image.mask_paths) for image in found),
+        )
+        for kind, found in images.items()
     )
-
-
-def _plain_masks(root: Path, abnormal: list[Path]) -> dict[Path, Path]:
-    """Give each mask to its one image, folders below ``abnormal`` and ``masks`` matching too."""
-    by_stem: dict[Path, list[Path]] = {}
-    for path in abnormal:
-        by_stem.setdefault(path.relative_to(root / "abnormal").with_suffix(""), []).append(path)
-    masks: dict[Path, Path] = {}
-    for mask in list_images(root / "masks"):
-        stem = mask.relative_to(root / "masks").with_suffix("")
-        images = by_stem.get(stem) or by_stem.get(stem.with_name(stem.name.removesuffix("_mask")), [])
-        if len(images) != 1:
-            came = "none" if not images else " and ".join(str(image) for image in images)
-            raise InputError(f"{mask}: expected one image of that name in {root / 'abnormal'}, got {came}")
-        if images[0] in masks:
-            raise InputError(f"{images[0]}: expected one mask, got {masks[images[0]]} and {mask}")
-        masks[images[0]] = mask
-    return masks

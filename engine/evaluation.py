@@ -187,7 +187,7 @@ class Evaluation:
     @cached_property
     def pixel_curves(self) -> tuple[Curve, Curve] | Missing:
         """ROC and PRO over the pixels that are scored, of all images but the abnormal ones without a mask."""
-        if not any(outcome.image.mask_path for outcome in self.outcomes):
+        if not any(outcome.image.mask_paths for outcome in self.outcomes):
             return Missing("masks: expected one for at least one abnormal image, got none")
         known = [(outcome.regions, outcome.anomaly_map) for outcome in self.outcomes if outcome.regions is not None]
         regions, maps = [regions for regions, _ in known], [scores for _, scores in known]
@@ -201,12 +201,16 @@ class Evaluation:
         """
         figures = self._figures()
         return {
-            "dataset": {"folder": str(self.dataset.folder), "layout": self.dataset.layout},
+            "dataset": {
+                "folder": str(self.dataset.folder),
+                "layout": self.dataset.layout,
+                "taken": [asdict(taken) for taken in self.dataset.taken],
+            },
             "images": {
                 "total": len(self.outcomes),
                 "normal": int(np.count_nonzero(~self.labels)),
                 "abnormal": int(np.count_nonzero(self.labels)),
-                "abnormal_with_mask": sum(outcome.image.mask_path is not None for outcome in self.outcomes),
+                "abnormal_with_mask": sum(bool(outcome.image.mask_paths) for outcome in self.outcomes),
             },
             **{name: None if isinstance(figure, Missing) else figure for name, figure in figures.items()},
             "not_computed": {name: f.reason for name, f in figures.items() if isinstance(f, Missing)},
@@ -333,10 +337,10 @@ def true_regions(
     InputError
         A mask that can't be read, or of another size than its image.
     """
-    if image.mask_path is None:
+    if not image.mask_paths:
         return None if image.label else np.zeros(size, np.int32)
     _, placement = place(as_rgb(frame), size, framing=framing)
-    mask = read_mask(image.mask_path, frame_size=(frame.shape[0], frame.shape[1]))
+    mask = marked(image, (frame.shape[0], frame.shape[1]))
     _, regions, _, centroids = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     placed = _placed(np.asarray(regions, np.int32), size, placement)
     for number in np.setdiff1d(np.arange(1, len(centroids)), placed):
@@ -345,6 +349,20 @@ def true_regions(
         if 0 <= y < size[0] and 0 <= x < size[1] and placed[y, x] == 0:
             placed[y, x] = number
     return placed
+
+
+def marked(image: LabelledImage, frame_size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the pixels that any of an image's masks marks: (h, w) bool, all false without a mask.
+
+    Raises
+    ------
+    InputError
+        A mask that can't be read, or not of the frame's (height, width).
+    """
+    mask = np.zeros(frame_size, bool)
+    for path in image.mask_paths:
+        mask |= read_mask(path, frame_size=frame_size)
+    return mask
 
 
 def _placed(regions: NDArray[np.int32], size: tuple[int, int], placement: Placement) -> NDArray[np.int32]:

@@ -18,28 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import threshold
-from .checks import check_unique
-from .dataset import training_folder
 from .decoding import Picture, file_digest, read_picture
 from .errors import InputError
 from .extractor import Extractor, Features
-from .images import Framing, any_under, as_rgb, list_images, place, read_mask
+from .images import Framing, any_under, as_rgb, place, read_mask
+from .listing import Source
+from .normal_images import NormalImages, normal_images
 from .recipe import Calibration, ImageRecord, Recipe, Settings, add_images, create_recipe, set_calibration
 from .scoring import Scorer, Scores, warn_of_clamping
 from .session import Device
 
 # Called with a stage's name, what is done and what there is to do.
 Progress = Callable[[str, int, int], None]
-Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 DEFAULT_RATE = 0.01
 Mask = str | os.PathLike[str] | NDArray[np.bool_] | NDArray[np.uint8]
 
-NO_NORMAL_ONES = ("abnormal", "test", "ground_truth")  # folders of a data set
 MOST_NAMED = 5  # images in a warning
 
 
 def fit(
-    source: Source,
+    source: Source | NormalImages,
     folder: str | os.PathLike[str],
     *,
     extractor: str | os.PathLike[str],
@@ -57,9 +55,10 @@ def fit(
     Parameters
     ----------
     source
-        A folder of normal images (searched below, too), or the images' paths. Of a data set's folder, train/good alone
-        is taken; any other with a folder abnormal, test or ground_truth somewhere below is refused. Exact copies of an
-        image are left out with a warning: left out of its own comparison, an image would still find its copy.
+        A folder of normal images (searched below, too), the images' paths, or what :func:`.normal_images` makes of
+        either. Of a data set's folder, train/good alone is taken; any other in which abnormal images, test images or
+        masks lie by a folder's name is refused. Exact copies of an image are left out with a warning: left out of its
+        own comparison, an image would still find its copy.
     folder
         The recipe to write.
     extractor
@@ -97,9 +96,10 @@ def fit(
         As :class:`Extractor` and :func:`create_recipe` raise them.
     """
     settings = settings or Settings()
-    named = _without_copies(named_images(_normal_only(source)))
+    images = normal_images(source)
+    named = _without_copies(list(images.named))
     if len(named) < 2:
-        raise InputError(f"{source}: expected at least 2 normal images, to hold one against the other, got 1")
+        raise InputError(f"{images.source}: expected at least 2 normal images, to hold one against the other, got 1")
     threshold([0.0], false_alarm_rate=false_alarm_rate)  # a bad rate is known before the work
     gallery, fold = _split(named, held_out)
     opened = Extractor(extractor, device=device, threads=threads)
@@ -127,7 +127,7 @@ def fit(
 
 def add(
     folder: str | os.PathLike[str],
-    source: Source,
+    source: Source | NormalImages,
     *,
     device: Device = "auto",
     threads: int | None = None,
@@ -143,7 +143,7 @@ def add(
         As :class:`Extractor` and :func:`add_images` raise them.
     """
     recipe = Recipe.load(folder)
-    named = named_images(_normal_only(source))
+    named = normal_images(source).named
     opened = Extractor(recipe.extractor_file, device=device, threads=threads)
     features = _extract(named, opened, recipe.settings, on_progress, "extract")
     return add_images(folder, features, len(named), made_for=recipe)
@@ -188,42 +188,6 @@ def calibrate(
     recipe = recipe.with_settings(replace(recipe.settings, **(changes or {})))
     calibration = _calibrate(recipe, None, 0, false_alarm_rate, threads, on_progress)
     return set_calibration(folder, calibration, settings=recipe.settings, generation=recipe.generation)
-
-
-def named_images(source: Source) -> list[tuple[str, Path]]:
-    """Return (name, path) of each image: names are relative to the folder, or the paths as given.
-
-    Raises
-    ------
-    InputError
-        No image, or one path twice.
-    """
-    if isinstance(source, str | os.PathLike):
-        if Path(source).is_file():
-            return [(Path(source).name, Path(source))]
-        return [(path.relative_to(source).as_posix(), path) for path in list_images(source)]
-    paths = [Path(path) for path in source]
-    if not paths:
-        raise InputError("source: expected a folder or at least one image, got none")
-    named = [(path.as_posix(), path) for path in paths]
-    check_unique("source", (name for name, _ in named))
-    return named
-
-
-def _normal_only(source: Source) -> Source:
-    """Keep the test images of a data set's folder out of the gallery: their defects would become normal."""
-    if not isinstance(source, str | os.PathLike):
-        return source
-    source = training_folder(source) or source
-    if not Path(source).is_dir():
-        return source
-    for name, path in named_images(source):
-        if folder := next((part for part in Path(name).parts[:-1] if part in NO_NORMAL_ONES), None):
-            raise InputError(
-                f"{source}: expected normal images only, got a folder with {folder} ({path}); give the folder that "
-                "holds normal images alone, such as a class's train/good"
-            )
-    return source
 
 
 def _without_copies(named: list[tuple[str, Path]]) -> list[tuple[str, Path]]:

@@ -72,7 +72,7 @@ def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], fo
     Parameters
     ----------
     sources
-        Folders and images, each with :func:`.fitting.named_images` of it.
+        Folders and images, each with :func:`.listing.named_images` of it.
 
     Raises
     ------

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -29,7 +28,6 @@ EDGE_ROUNDING = 1e-6
 # of the frame, and a thin enough frame would ask for more memory than there is.
 MAX_PAPER_ASPECT = 16
 
-_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
 _CHANNELS = {"auto": (1, 3, 4), "gray": (1,), "rgb": (3,), "bgr": (3,), "rgba": (4,), "bgra": (4,)}
 _BY_CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
 _CONVERSIONS = {
@@ -81,34 +79,6 @@ def read_mask(path: str | os.PathLike[str], *, frame_size: tuple[int, int] | Non
         wanted, came = (f"{height} x {width}" for height, width in (frame_size, picture.shape[:2]))
         raise InputError(f"{path}: expected a mask of its image's size {wanted}, got {came}")
     return marked(picture, path)
-
-
-def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Find image files by suffix, in the folder and below, sorted by relative path; hidden ones are left out.
-
-    Raises
-    ------
-    InputError
-        Not a folder that can be read, or no image in it.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        came = "a file" if root.exists() else "no such path"
-        raise InputError(f"{root}: expected a folder of images, got {came}")
-    found = []
-    try:
-        for directory, folders, names in os.walk(root, onerror=_raise):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [
-                Path(directory, name)
-                for name in names
-                if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
-            ]
-    except OSError as error:
-        raise InputError(f"{error.filename}: expected a readable folder, got: {error.strerror}") from error
-    if not found:
-        raise InputError(f"{root}: expected at least one image ({', '.join(sorted(_SUFFIXES))}), got none")
-    return sorted(found, key=lambda path: path.relative_to(root))
 
 
 def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uint8]:
@@ -277,5 +247,3 @@ def _resize(rgb: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8
     return np.asarray(cv2.resize(shrunk, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _raise(error: OSError) -> NoReturn:
-    raise error

@@ -21,10 +21,10 @@ from PIL import Image
 
 from .charts import histogram, pro_chart, roc_chart
 from .decoding import read_picture
-from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
+from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score, marked
 from .files import replace_file
 from .heatmap import overlay
-from .images import Placement, as_rgb, place, read_image, read_mask
+from .images import Placement, as_rgb, place, read_image
 from .page import environment_table, plain, render
 from .settings import ImageRecord
 
@@ -131,9 +131,9 @@ def _pictures(evaluation: Evaluation, outcome: Outcome) -> dict[str, NDArray[np.
     placement = _scaled(placement, small.shape[0] / frame.shape[0], small.shape[1] / frame.shape[1])
     theta = evaluation.calibration.theta.value
     heat = overlay(small, outcome.anomaly_map, theta, placement=placement, ignore=evaluation.recipe.ignore)
-    if outcome.image.mask_path is None:
+    if not outcome.image.mask_paths:
         return {"frame": small, "anomaly map": heat}
-    defect = read_mask(outcome.image.mask_path, frame_size=(frame.shape[0], frame.shape[1]))
+    defect = marked(outcome.image, (frame.shape[0], frame.shape[1]))
     return {"frame, true defect outlined": _outlined(small, defect), "anomaly map": heat}
 
 

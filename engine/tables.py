@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .bench_page import way_name
 from .calibration import Threshold
+from .dataset import Dataset
 from .derived import can_have_codes
 from .matching import instruction_sets
+from .normal_images import NormalImages
 from .recipe import Recipe
 from .verdict import verdict
 
 if TYPE_CHECKING:
     from ..export import Quantization
+
+MOST_PARTS = 20  # folders in a line
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
@@ -35,6 +39,30 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     total = summary["timings_s"]["total"]
     lines.append(f"{'time per image':30} p50 {total['p50'] * 1e3:.1f} ms, max {total['max'] * 1e3:.1f} ms")
     return "\n".join(lines)
+
+
+def images_line(images: NormalImages) -> str:
+    """Return in one line which normal images were taken of a folder, and what was left out."""
+    parts = [
+        f"{count} directly in it" if name == "." else f"{count} from {name}" for name, count in images.taken.items()
+    ]
+    left_out = f"; left out: {', '.join(images.left_out)}" if images.left_out else ""
+    return f"{images.source}: normal images: {_some(parts)}{left_out}"
+
+
+def dataset_line(dataset: Dataset) -> str:
+    """Return in one line which labelled images were taken of a data set."""
+    parts = [
+        f"{taken.images} {'abnormal' if taken.label else 'normal'} from {taken.folder}"
+        + (f" ({taken.with_mask} with masks)" if taken.with_mask else "")
+        for taken in dataset.taken
+    ]
+    return f"{dataset.folder}: test images: {_some(parts)}"
+
+
+def _some(parts: Sequence[str]) -> str:
+    more = f", and {len(parts) - MOST_PARTS} more folders" if len(parts) > MOST_PARTS else ""
+    return ", ".join(parts[:MOST_PARTS]) + more
 
 
 def bench_table(document: Mapping[str, Any]) -> str:

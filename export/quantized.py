@@ -19,8 +19,8 @@ from ..engine.checks import check_choice, check_number
 from ..engine.dataset import Dataset, find_dataset
 from ..engine.errors import ExportError, InputError, SpadelineError
 from ..engine.extractor import Extractor
-from ..engine.fitting import _normal_only
-from ..engine.images import Framing, as_rgb, list_images, place, read_image
+from ..engine.images import Framing, as_rgb, place, read_image
+from ..engine.normal_images import normal_images
 from .cost import Cost, measure_cost
 from .speed import float32_per_int8
 from .target import replacing, require_packages, write_durably
@@ -89,11 +89,11 @@ def plan(
     check_choice("framing", framing, get_args(Framing))
     check_number("least_correlation", least_correlation, low=-1, high=1)
     check_number("most_rocauc_loss", most_rocauc_loss, low=-1, high=1)
-    folder = Path(str(_normal_only(calibration_images)))  # as fit has it: defects would stretch the ranges
-    paths = list_images(folder)
+    paths = [path for _, path in normal_images(calibration_images).named]  # as fit has it: defects stretch the ranges
     if len(paths) < LEAST_IMAGES:
         raise InputError(
-            f"calibration_images: expected {LEAST_IMAGES} or more normal images in {folder}, got {len(paths)}"
+            f"calibration_images: expected {LEAST_IMAGES} or more normal images in {calibration_images}, "
+            f"got {len(paths)}"
         )
     labelled = None if evaluation_images is None else find_dataset(evaluation_images)
     if labelled is not None and not labelled.test:

@@ -41,7 +41,8 @@ def test_fit_takes_a_data_sets_good_images_and_settings(run, parts, extractor_pa
         "fit", parts, "--extractor", extractor_path, "--recipe", tmp_path / "r", "--k-gallery", 5, "--kappa", 2,
         "--storage", "float16", "--false-alarm-rate", 0.2, "--label-rule", "either", "--threads", 1,
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    taken = f"spadeline: {parts}: normal images: 12 from train/good; left out: ground_truth, test\n"
+    assert (code, err) == (0, taken)
     assert "12 normal images" in out
     assert "leave-one-out" in out
     settings = Recipe.load(tmp_path / "r", verify=True).settings
@@ -54,6 +55,8 @@ def test_fit_takes_a_data_sets_good_images_and_settings(run, parts, extractor_pa
     )
     assert code == 0
     assert json.loads(out)["settings"]["k_gallery"] == 50
+    taken = {"source": str(parts), "images": {"train/good": 12}, "left_out": ["ground_truth", "test"]}
+    assert json.loads(out)["taken"] == taken
     assert "warning: k_gallery: expected at most the recipe's 12 normal images, got 50" in err
     assert "too few for the 1.00% asked for" in run("info", tmp_path / "r")[1]
 
@@ -230,7 +233,8 @@ def test_weights_and_a_mask_from_the_command_line(run, parts, extractor_path, tm
         "fit", parts, "--extractor", extractor_path, "--recipe", recipe, "--k-gallery", 5, "--ignore",
         tmp_path / "mask.png", "--level-weights", 1, 0.5, 2, "--threads", 1,
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert "warning" not in err
     assert "25.0% of the image is never scored" in out
     loaded = Recipe.load(recipe)
     assert loaded.settings.level_weights == (1.0, 0.5, 2.0)
@@ -271,9 +275,49 @@ def test_eval_prints_figures_and_writes_the_report(run, recipe_folder, parts, tm
     summary = json.loads(out)
     assert summary["pixel_rocauc"] > 0.9
     assert summary["image_rocauc_by_map_score"] == 1.0
-    code, _, err = run("eval", recipe_folder, parts / "train")
+    code, _, err = run("eval", recipe_folder, parts / "train" / "good")
     assert code == 2
     assert "expected train/good and test/<kind>, or normal and abnormal, got neither" in err
+
+
+def test_eval_says_which_folders_it_took(run, recipe_folder, parts, tmp_path):
+    for name, source in (("OK", "test/good"), ("NG", "test/scratch"), ("GT", "ground_truth/scratch")):
+        shutil.copytree(parts / source, tmp_path / "set" / name)
+    shutil.copytree(parts / "test" / "good", tmp_path / "set" / "NG" / "@eaDir")
+    code, out, err = run("eval", recipe_folder, tmp_path / "set", "--json")
+    line = f"spadeline: {tmp_path / 'set'}: test images: 4 normal from OK, 4 abnormal from NG (4 with masks)\n"
+    assert (code, err) == (0, line)
+    summary = json.loads(out)
+    assert summary["dataset"]["taken"] == [
+        {"folder": "OK", "label": False, "images": 4, "with_mask": 0},
+        {"folder": "NG", "label": True, "images": 4, "with_mask": 4},
+    ]
+    assert summary["pixel_rocauc"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [("OK", "NG"), ("camera1", "defect"), ("Normal", "Abnormal"), ("a", "Ground_Truth")]
+)
+def test_fit_and_add_refuse_folders_that_hold_defects(run, recipe, parts, extractor_path, tmp_path, good, bad):
+    shutil.copytree(parts / "train" / "good", tmp_path / "set" / good)
+    shutil.copytree(parts / "test" / "scratch", tmp_path / "set" / bad)
+    for command in (
+        ("fit", tmp_path / "set", "--extractor", extractor_path, "--recipe", tmp_path / "r"),
+        ("add", recipe, tmp_path / "set"),
+    ):
+        code, out, err = run(*command)
+        assert (code, out) == (2, "")
+        assert f"expected normal images only, got a folder with {bad} (" in err
+    assert not (tmp_path / "r").exists()
+    assert Recipe.load(recipe).generation == 1
+
+
+def test_add_says_which_folders_it_took(run, recipe, parts, tmp_path):
+    shutil.copytree(parts / "test" / "good", tmp_path / "new" / "camera1")
+    shutil.copy(parts / "train" / "good" / "000.png", tmp_path / "new" / "1.png")
+    code, out, err = run("add", recipe, tmp_path / "new", "--json")
+    assert (code, err) == (0, f"spadeline: {tmp_path / 'new'}: normal images: 1 directly in it, 4 from camera1\n")
+    assert json.loads(out)["taken"]["images"] == {".": 1, "camera1": 4}
 
 
 def test_eval_writes_figures_that_no_test_set_defines_as_such(run, recipe_folder, parts, tmp_path):

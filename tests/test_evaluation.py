@@ -238,7 +238,7 @@ def test_a_crack_that_falls_apart_at_the_maps_size_stays_one_region(tmp_path):
     mask = np.zeros((256, 256), np.uint8)
     cv2.line(mask, (20, 30), (230, 200), 255, 2)
     save(tmp_path / "0_mask.png", mask)
-    image = LabelledImage(path=tmp_path / "0.png", label=True, kind="crack", mask_path=tmp_path / "0_mask.png")
+    image = LabelledImage(path=tmp_path / "0.png", label=True, kind="crack", mask_paths=(tmp_path / "0_mask.png",))
     regions = true_regions(image, np.zeros((256, 256, 3), np.uint8), (56, 56), framing="whole")
     assert cv2.connectedComponents((regions > 0).astype(np.uint8), connectivity=8)[0] > 2
     assert np.unique(regions).tolist() == [0, 1]
@@ -249,7 +249,7 @@ def test_a_region_too_small_for_the_map_has_the_pixel_under_its_centroid(tmp_pat
     mask = np.zeros((256, 512), np.uint8)
     mask[8:10, 16:18] = mask[40:42, 40:42] = mask[41:43, 44:46] = mask[100:140, 100:140] = 255
     save(tmp_path / "mask.png", mask)
-    image = LabelledImage(path=tmp_path / "x.png", label=True, kind="x", mask_path=tmp_path / "mask.png")
+    image = LabelledImage(path=tmp_path / "x.png", label=True, kind="x", mask_paths=(tmp_path / "mask.png",))
     regions = true_regions(image, frame(size=(256, 512)), SIZE, framing="whole")
     assert regions[1, 2] == 1
     assert regions[5, 5] in (2, 3)  # two in one map pixel: one of them has it
@@ -261,7 +261,7 @@ def test_a_region_outside_of_the_framing_stays_out(tmp_path):
     mask = np.zeros((256, 512), np.uint8)
     mask[:2, :2] = 255
     save(tmp_path / "mask.png", mask)
-    image = LabelledImage(path=tmp_path / "x.png", label=True, kind="x", mask_path=tmp_path / "mask.png")
+    image = LabelledImage(path=tmp_path / "x.png", label=True, kind="x", mask_paths=(tmp_path / "mask.png",))
     assert not true_regions(image, frame(size=(256, 512)), SIZE, framing="paper").any()
 
 

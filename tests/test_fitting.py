@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from spadeline.engine import Detector, InputError, OutputError, Recipe, RecipeError, Settings, add, calibrate, fit
 from spadeline.engine import fitting as fitting_module
-from spadeline.engine.fitting import named_images
 from spadeline.engine.images import read_image
+from spadeline.engine.listing import named_images
 from spadeline.engine.recipe import remove_images
 from spadeline.engine.scoring import Scorer
 

@@ -1,7 +1,6 @@
 """Files, colours and placement, with a float64 area average and torchvision as oracles."""
 
 import io
-import os
 import struct
 import threading
 import zlib
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from spadeline.engine.errors import InputError
-from spadeline.engine.images import Placement, any_under, as_rgb, list_images, place, prepare, read_image, read_mask
+from spadeline.engine.images import Placement, any_under, as_rgb, place, prepare, read_image, read_mask
 
 
 def pixels(*shape, seed=0):
@@ -249,56 +248,6 @@ def test_reading_from_many_threads_leaves_the_warning_filters_alone(tmp_path):
     for thread in threads:
         thread.join()
     assert list(warnings.filters) == before
-
-
-# --- listing ---------------------------------------------------------------------------------------------------------
-
-
-def test_images_are_listed_by_suffix_and_sorted(tmp_path):
-    for name in ("b/2.PNG", "b/10.jpg", "a.tif", "z.webp", "b/c/d.ppm", "notes.txt", ".hidden.png", ".cache/x.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
-    assert found == ["a.tif", "b/10.jpg", "b/2.PNG", "b/c/d.ppm", "z.webp"]
-
-
-def test_a_hidden_root_is_no_reason_to_skip(tmp_path):
-    root = tmp_path / ".images"
-    root.mkdir()
-    (root / "a.png").touch()
-    assert list_images(root) == [root / "a.png"]
-
-
-def test_listing_errors(tmp_path):
-    suffixes = ".bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp"
-    file = tmp_path / "sub" / "file.txt"
-    file.parent.mkdir()
-    file.touch()
-    for folder, text in [
-        (tmp_path, f"expected at least one image ({suffixes}), got none"),
-        (file, "expected a folder of images, got a file"),
-        (tmp_path / "none", "expected a folder of images, got no such path"),
-    ]:
-        with pytest.raises(InputError) as caught:
-            list_images(folder)
-        assert str(caught.value) == f"{folder}: {text}"
-
-
-def test_a_subfolder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
-    (tmp_path / "a.png").touch()
-    (tmp_path / "locked").mkdir()
-    scandir = os.scandir
-
-    def refusing(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refusing)  # file modes don't stop root, who may run the tests
-    with pytest.raises(InputError) as caught:
-        list_images(tmp_path)
-    assert str(caught.value) == f"{tmp_path / 'locked'}: expected a readable folder, got: Permission denied"
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------

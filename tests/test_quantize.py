@@ -14,7 +14,8 @@ from spadeline.engine.arguments import parse
 from spadeline.engine.cli import main
 from spadeline.engine.errors import DependencyError, ExportError, ExtractorError, InputError
 from spadeline.engine.extractor import Extractor
-from spadeline.engine.images import list_images, place, read_image
+from spadeline.engine.images import place, read_image
+from spadeline.engine.listing import list_images
 from spadeline.engine.matching import instruction_sets
 from spadeline.export import export_extractor, quantize_extractor
 

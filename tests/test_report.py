@@ -55,23 +55,23 @@ def outcome(folder, name, *, label, score, mask=None, size=(48, 40), nearest=Non
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((*size, 3), 90, np.uint8)).save(path)
-    mask_path = None
+    mask_paths = ()
     if mask is not None:
-        mask_path = folder / "masks" / path.name
-        mask_path.parent.mkdir(exist_ok=True)
-        Image.fromarray(mask.astype(np.uint8)).save(mask_path)
+        mask_paths = (folder / "masks" / path.name,)
+        mask_paths[0].parent.mkdir(exist_ok=True)
+        Image.fromarray(mask.astype(np.uint8)).save(mask_paths[0])
     anomaly_map = np.full((32, 32), score / 2, np.float32)
     anomaly_map[4, 4] = score
     placed = np.zeros((32, 32), np.int32)
     placed[4, 4] = 1
     return Outcome(
-        image=LabelledImage(path=path, label=label, kind=path.parent.name, mask_path=mask_path),
+        image=LabelledImage(path=path, label=label, kind=path.parent.name, mask_paths=mask_paths),
         pred_score=score,
         pred_label=score > 10,
         image_score=score / 10,
         map_score=score,
         anomaly_map=anomaly_map,
-        regions=(placed if mask_path else None) if label else placed * 0,
+        regions=(placed if mask_paths else None) if label else placed * 0,
         nearest_normal=nearest or ImageRecord("best/000.png"),
         timings_s={"extract": 0.01, "total": 0.012},
     )

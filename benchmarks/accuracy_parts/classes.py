@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from spadeline.engine.dataset import LabelledImage, find_dataset
+from spadeline.engine.dataset import PARTS, LabelledImage, find_dataset, has_layout
 from spadeline.engine.demo import write_cells
 from spadeline.engine.errors import InputError
-from spadeline.engine.images import list_images
+from spadeline.engine.layout import look
+from spadeline.engine.listing import list_images
 
 Cells = Literal["mono", "poly"]
 CELLS: tuple[Cells, ...] = get_args(Cells)
-PARTS = ("train", "test", "normal", "abnormal")  # a folder with one of them is meant to be a class
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +37,13 @@ class ImageClass:
         yield from (("train", path) for path in self.train)
         for image in self.test:
             yield "abnormal" if image.label else "normal", image.path
-            if image.mask_path is not None:
-                yield "mask", image.mask_path
+            yield from (("mask", path) for path in image.mask_paths)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many images there are of each sort."""
         abnormal = sum(image.label for image in self.test)
-        with_mask = sum(image.mask_path is not None for image in self.test)
+        with_mask = sum(bool(image.mask_paths) for image in self.test)
         return {
             "train": len(self.train), "normal": len(self.test) - abnormal,
             "abnormal": abnormal, "abnormal_with_mask": with_mask,
@@ -105,11 +104,11 @@ def digest(image_class: ImageClass, advance: Callable[[], object]) -> str:
 
 
 def _open(folder: Path, train: dict[str, Path]) -> DataSet:
-    if _has_parts(folder) or not folder.is_dir():
+    if not folder.is_dir() or has_layout(folder):
         return DataSet(folder.absolute().name, (_class(folder, train),), {})
     classes, left_out = [], {}
-    for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        if _has_parts(below):
+    for below in look(folder).folders:
+        if has_layout(below):
             classes.append(_class(below, train))
         else:
             left_out[below.name] = f"none of {', '.join(PARTS)} in it"
@@ -119,10 +118,6 @@ def _open(folder: Path, train: dict[str, Path]) -> DataSet:
             "classes, got neither"
         )
     return DataSet(folder.absolute().name, tuple(classes), left_out)
-
-
-def _has_parts(folder: Path) -> bool:
-    return any((folder / part).is_dir() for part in PARTS)
 
 
 def _class(folder: Path, train: dict[str, Path]) -> ImageClass:

@@ -155,7 +155,7 @@ def _figures(
 def _pixel_figures(
     tests: Sequence[LabelledImage], maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.int32] | None]
 ) -> dict[str, float]:
-    if not any(image.mask_path for image in tests):
+    if not any(image.mask_paths for image in tests):
         raise InputError("masks: expected one for at least one abnormal image, got none")
     known = [(mask, values) for mask, values in zip(masks, maps, strict=True) if mask is not None]
     pixels, regions = pixel_curves([mask for mask, _ in known], [values for _, values in known])

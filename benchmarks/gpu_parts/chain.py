@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from spadeline.engine import Detector, Settings, calibrate, fit
 from spadeline.engine.errors import DependencyError, ExtractorError, SpadelineError
 from spadeline.engine.extractor import DeviceFeatures, Extractor, Features
-from spadeline.engine.images import as_rgb, list_images, place, read_image
+from spadeline.engine.images import as_rgb, place, read_image
+from spadeline.engine.listing import list_images
 from spadeline.engine.recipe import ImageRecord, create_recipe
 from spadeline.engine.scoring import Scorer
 

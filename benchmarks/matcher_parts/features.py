@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from spadeline.engine.cells import from_cells, level_shifts, to_cells
 from spadeline.engine.extractor import Extractor
-from spadeline.engine.images import as_rgb, list_images, place, read_image
+from spadeline.engine.images import as_rgb, place, read_image
+from spadeline.engine.listing import list_images
 
 from shared_parts.again import as_if_taken_again
 from shared_parts.resized import resized_extractor
