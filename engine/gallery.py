@@ -2,7 +2,7 @@
 
 A level's array is (n, rows, columns, 4**depth, c) in the order of :mod:`.cells`, float32 or float16; the
 embeddings are (n, d) float32. Arrays are appended image by image, so writing needs one image's memory, and
-read as memory maps, handed to the matcher as they lie. What is made of the features is :mod:`.derived`'s
+handed to the matcher as they are stored (:mod:`.held`). What is made of the features is :mod:`.derived`'s
 business; which files are live, and since when, :mod:`.generations`'s.
 """
 

@@ -45,14 +45,15 @@ LATER = {1: NEW_IN_2 | NEW_IN_3, 2: NEW_IN_3, 3: frozenset[str]()}
 SEAL = b'  "sha256": "%s"\n}\n'  # how a sealed recipe.json ends
 LARGEST_MANIFEST = 64 << 20  # bytes; some 300,000 images, and all that a reader will parse
 EXTRACTOR = "extractor"
-GENERATION = "[1-9][0-9]{0,17}"  # as it stands in file names; a killed writer can't use up 10**18
-EXTRACTOR_NAME = rf"extractor-{GENERATION}\.onnx"
+LAST_GENERATION = 10**18 - 1
+GENERATION = "[1-9][0-9]{0,17}"  # as it stands in file names
+NUMBERED = rf"-({GENERATION})\.(onnx|npy)$"  # what a name of a recipe's file ends with
 
 T = TypeVar("T")
 
 
 def extractor_name(generation: int) -> str:
-    """Return the extractor's file name, which EXTRACTOR_NAME matches."""
+    """Return the extractor's file name."""
     return f"extractor-{generation}.onnx"
 
 
@@ -100,7 +101,7 @@ class Manifest:
     def __post_init__(self) -> None:
         check_text("spadeline_version", self.spadeline_version, longest=100)
         _check_utc("created", self.created)
-        check_integer("generation", self.generation, low=1, high=10**18 - 1)
+        check_integer("generation", self.generation, low=1, high=LAST_GENERATION)
         check_instance("settings", self.settings, Settings)
         check_instance("geometry", self.geometry, Geometry)
         check_level_weights(self.settings, self.geometry)

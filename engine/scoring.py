@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import check_finite
-from .errors import InputError
-from .gallery import EMBEDDINGS
+from .errors import InputError, RecipeError
 from .gpu_index import MOST_FOUND
 from .heatmap import Heatmap
+from .held import GalleryPlace
 from .inspector import Inspector
 from .matching import Matcher, MatcherDevice
 from .processors import processors
@@ -85,7 +84,9 @@ class Scorer:
     Parameters
     ----------
     recipe
-        The recipe; its gallery is read where it lies.
+        The recipe.
+    gallery
+        Whether its gallery is held in memory or mapped: see :meth:`.held.StoredGallery.hold`.
     threads
         For faiss and the matcher; None: the processors that this process may use.
     device, memory_limit
@@ -94,6 +95,8 @@ class Scorer:
 
     Attributes
     ----------
+    gallery
+        The gallery, held.
     matcher
         The matcher.
     inspector
@@ -102,9 +105,10 @@ class Scorer:
     Raises
     ------
     InputError
-        An index that faiss can't make of the embeddings, or an option out of range.
+        An index that faiss can't make of the embeddings, a gallery that memory has no room for, or an option out of
+        range.
     RecipeError
-        Embeddings that aren't finite.
+        A file that isn't as recorded, or embeddings that aren't finite.
     DeviceError
         The matcher or the retrieval can't run on the GPU.
     DependencyError
@@ -118,16 +122,20 @@ class Scorer:
         threads: int | None = None,
         device: MatcherDevice = "cpu",
         memory_limit: int | None = None,
+        gallery: GalleryPlace = "auto",
     ) -> None:
         settings, count = recipe.settings, len(recipe.images)
         threads = processors() if threads is None else threads
         self._recipe = recipe
         self._settings = settings
+        self.gallery = recipe.gallery.hold(gallery)
         finest = recipe.level_shapes[0][1:]
         self._heatmap = Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore)
-        check_finite(recipe.folder / recipe.files[EMBEDDINGS].name, recipe.embeddings)
+        embeddings = self.gallery.embeddings
+        if not np.isfinite((embeddings.min(), embeddings.max())).all():
+            raise RecipeError(f"{recipe.embeddings.file.path}: expected finite numbers, got NaN or infinity")
         gpu = device == "cuda" and min(max(settings.k_score, settings.k_gallery), count) <= MOST_FOUND
-        self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
+        self._retrieval = Retrieval(embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
         self.matcher = Matcher.from_recipe(recipe, threads=threads, device=device, memory_limit=memory_limit)
         self.inspector: Inspector | None = None
         if device == "cuda":
@@ -150,7 +158,7 @@ class Scorer:
         return self._retrieval.device
 
     def on_one_thread(self) -> Self:
-        """Return one for another caller, who needs no other thread: the index and the mapped gallery are shared."""
+        """Return one for another caller, who needs no other thread: the index and the gallery are shared."""
         other = copy.copy(self)
         other._retrieval = self._retrieval.on_one_thread()  # noqa: SLF001 - our own
         other.matcher = Matcher.from_recipe(self._recipe, threads=1)
