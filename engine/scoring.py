@@ -22,6 +22,7 @@ from .heatmap import Heatmap
 from .held import GalleryPlace
 from .inspector import Inspector
 from .matching import Matcher, MatcherDevice
+from .memory import available_memory
 from .processors import processors
 from .recipe import Recipe
 from .retrieval import Retrieval
@@ -29,6 +30,10 @@ from .retrieval import Retrieval
 if TYPE_CHECKING:
     from .extractor import DeviceFeatures
     from .result import Statistics
+
+# What a frame takes of memory at most, measured: of the matcher for a position of the finest level, of its results for
+# a position and neighbour, of the map and its steps for a pixel.
+MATCHER_BYTES, NEIGHBOUR_BYTES, MAP_BYTES = 24_000, 24, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,19 @@ def warn_of_clamping(recipe: Recipe) -> None:
         if k > count:
             text = f"{name}: expected at most the recipe's {count} normal images, got {k}; {count} are used"
             warnings.warn(text, UserWarning, stacklevel=3)
+
+
+def _check_room(recipe: Recipe) -> None:
+    """Raise RecipeError where one frame would take more memory than there is, before any of it is asked for."""
+    (_, height, width), (input_height, input_width) = recipe.level_shapes[0], recipe.input_size
+    positions, pixels, kappa = height * width, input_height * input_width, recipe.settings.kappa
+    needed = positions * (MATCHER_BYTES + kappa * NEIGHBOUR_BYTES) + pixels * MAP_BYTES
+    if needed > (available := available_memory()):
+        raise RecipeError(
+            f"{recipe.folder}: expected levels and a kappa that {available / 1e6:.0f} MB of memory suffice for, got "
+            f"{height} x {width} positions, {input_height} x {input_width} pixels and kappa {kappa}, for which a frame "
+            f"takes {needed / 1e6:.0f} MB"
+        )
 
 
 class Scorer:
@@ -128,6 +146,8 @@ class Scorer:
         threads = processors() if threads is None else threads
         self._recipe = recipe
         self._settings = settings
+        if device == "cpu":
+            _check_room(recipe)
         self.gallery = recipe.gallery.hold(gallery)
         finest = recipe.level_shapes[0][1:]
         self._heatmap = Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore)

@@ -7,15 +7,18 @@ import shutil
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from spadeline.engine import Detector, InputError, Recipe, RecipeError
+from spadeline.engine import Detector, InputError, Recipe, RecipeError, Settings
 from spadeline.engine import held as held_module
 from spadeline.engine import memory as memory_module
 from spadeline.engine import processors as processors_module
+from spadeline.engine import scoring as scoring_module
 from spadeline.engine.arrays import StoredArray
 from spadeline.engine.cli import main
+from spadeline.engine.extractor import Extractor
 from spadeline.engine.memory import available_memory
 from spadeline.engine.recipe import add_images
 
@@ -187,3 +190,39 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(folder, command, mo
         warnings.simplefilter("ignore")
         assert main([name, str(folder), *rest]) == 2
     assert "layer1-1.npy: expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"level_shapes": ((1, 9000, 9000),), "kappa": 1}, "9000 x 9000 positions, 9000 x 9000 pixels and kappa 1"),
+        ({"level_shapes": ((1, 1000, 1000),), "kappa": 1000}, "1000 x 1000 positions"),
+    ],
+)
+def test_what_a_frame_would_take_is_known_before_it_is_asked_for(tmp_path, monkeypatch, changes, text):
+    """Also where the files are as large as they should be, which a disk may hold in few bytes."""
+    shapes = changes["level_shapes"]
+    size = shapes[0][1:]
+    recipe = SimpleNamespace(
+        folder=tmp_path,
+        level_shapes=shapes,
+        input_size=size,
+        settings=Settings(kappa=changes["kappa"]),
+        images=(1,) * 60,
+    )
+    monkeypatch.setattr(scoring_module, "available_memory", lambda: 24 << 30)
+    with pytest.raises(RecipeError, match=text):
+        scoring_module.Scorer(recipe, threads=1)
+
+
+def test_an_extractor_that_contradicts_the_recipe_is_found_before_the_gallery_is_read(folder, monkeypatch):
+    monkeypatch.setattr(Extractor, "_try_out", lambda _: (((8, 16, 16), (16, 8, 8), (32, 4, 4)), 24))
+    monkeypatch.setattr("spadeline.engine.opening.Scorer", None)
+    with pytest.raises(RecipeError, match="expected input"):
+        Detector.load(folder, device="cpu", threads=1)
+
+
+def test_lists_are_no_more_than_images(folder):
+    edit_manifest(folder, lambda content: content["settings"].update(index_factory="IVF9999999,Flat"))
+    with pytest.raises(InputError, match=r"factory: expected at most 12 lists for as many embeddings, got 'IVF9999999"):
+        Detector.load(folder, device="cpu", threads=1)
