@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from .fitting import DEFAULT_RATE
+from .held import GalleryPlace
 from .images import Framing
 from .session import Device
 from .settings import Distance, LabelRule, Settings, Storage, Upsampling
@@ -121,7 +122,7 @@ def _using(commands: Commands) -> None:
     predict.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
     predict.add_argument("--overlays", type=Path, metavar="FOLDER", help="write a picture of every image's anomaly map")
     _run_options(predict, device=True)
-    _gpu_options(predict)
+    _load_options(predict)
 
     eval_ = commands.add_parser(
         "eval", help="evaluate on labelled images: test/good and test/<kind>, or normal and abnormal"
@@ -133,7 +134,7 @@ def _using(commands: Commands) -> None:
         "--normal-images", type=Path, metavar="FOLDER", help="where the recipe's images lie, for the report"
     )
     _run_options(eval_, device=True)
-    _gpu_options(eval_)
+    _load_options(eval_)
 
     bench = commands.add_parser("bench", help="measure a recipe's latency and throughput on this machine")
     bench.add_argument("recipe", type=Path)
@@ -149,7 +150,7 @@ def _using(commands: Commands) -> None:
     bench.add_argument("--seconds", type=float, default=60.0, help="the most that each latency may take (60)")
     bench.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     _run_options(bench, device=True)
-    _gpu_options(bench)
+    _load_options(bench)
 
     demo = commands.add_parser("demo", help="fit and evaluate on solar cells, from PyPI alone")
     demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="where everything is written")
@@ -194,7 +195,13 @@ def _run_options(parser: argparse.ArgumentParser, *, device: bool) -> None:
     _json_option(parser)
 
 
-def _gpu_options(parser: argparse.ArgumentParser) -> None:
+def _load_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gallery",
+        choices=get_args(GalleryPlace),
+        default="auto",
+        help="in memory, or mapped where its files lie, which must then never be written into (memory where it fits)",
+    )
     parser.add_argument("--memory-limit", type=int, metavar="BYTES", help="the most that the gallery takes on the GPU")
     parser.add_argument(
         "--tensorrt-cache",

@@ -21,6 +21,7 @@ from .checks import check_integer, check_number
 from .derived import can_have_codes
 from .detector import Detector, Frame
 from .environment import environment
+from .held import GalleryPlace
 from .images import as_rgb, place, read_image
 from .latency import measure_latency, measure_throughput
 from .listing import named_images
@@ -44,6 +45,7 @@ def bench(
     threads: int | None = None,
     memory_limit: int | None = None,
     tensorrt_cache: str | os.PathLike[str] | None = None,
+    gallery: GalleryPlace = "auto",
     runs: int = 1000,
     warm_up: int = 1000,
     seconds: float = 60.0,
@@ -59,7 +61,7 @@ def bench(
     images
         An image, or a folder of them, as the camera delivers them; of more than ``MOST_FRAMES`` as many, evenly spread.
         None: drawn ones, which look like no normal image, so that matching takes longer than it will.
-    device, threads, memory_limit, tensorrt_cache
+    device, threads, memory_limit, tensorrt_cache, gallery
         See :meth:`.Detector.load`.
     runs, warm_up
         Frames timed, after so many that aren't: MVTec's protocol takes 1000 of each.
@@ -89,7 +91,7 @@ def bench(
     check_number("seconds", seconds, low=0)
     if takt_s is not None:
         check_number("takt_s", takt_s, low=SHORTEST_TAKT_S)
-    how: dict[str, Any] = {"device": device, "threads": threads}
+    how: dict[str, Any] = {"device": device, "threads": threads, "gallery": gallery}
     how |= {"memory_limit": memory_limit, "tensorrt_cache": None if tensorrt_cache is None else str(tensorrt_cache)}
     detector = Detector.load(folder, **how)
     names, frames = _load_frames(images)

@@ -75,5 +75,5 @@ def check_unique(name: str, values: Iterable[str]) -> None:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise InputError(f"{name}: {value!r} comes twice")
+            raise InputError(f"{name}: {value!r:.100} comes twice")
         seen.add(value)

@@ -300,7 +300,7 @@ def _report_recipe(recipe: Recipe, *, as_json: bool, images: NormalImages | None
 
 def _load_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return what :meth:`Detector.load` is to know of the machine."""
-    names = ("device", "threads", "memory_limit", "tensorrt_cache")
+    names = ("device", "threads", "memory_limit", "tensorrt_cache", "gallery")
     return {name: getattr(options, name) for name in names}
 
 

@@ -7,17 +7,27 @@ needs: the gallery's mean, and the directions in which a level varies most.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _native
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .arrays import StoredArray
+
+    Rows = NDArray[np.floating] | StoredArray
 
 CODES_VERSION = 1
 MOST_CHANNELS = 1 << 15  # the encoder's limit: beyond, a sum of products of bytes could leave 32 bits
 SAMPLE = 1 << 14  # vectors that a basis is made from
+# By which a basis's directions may miss being orthonormal (Frobenius): just below the encoder's limit, 1e-3.
+LARGEST_DEFECT = 9e-4
 PANEL, GROUP, TERM_BYTES, LANES = 16, 4, 16, 16  # csrc/matcher/codes.hpp
 
 
@@ -81,7 +91,7 @@ def code_layout(channels: int, cells: int, block: int, *, finest: bool, coarsest
     )
 
 
-def make_basis(cells: NDArray[np.floating], layout: CodeLayout) -> NDArray[np.float32]:
+def make_basis(cells: Rows, layout: CodeLayout) -> NDArray[np.float32]:
     """Make a level's basis from a sample of its vectors, evenly spread over the gallery.
 
     The directions span the sample's largest principal components. They are turned among themselves by a random
@@ -90,7 +100,7 @@ def make_basis(cells: NDArray[np.floating], layout: CodeLayout) -> NDArray[np.fl
     Parameters
     ----------
     cells
-        (n, rows, columns, block, c), float32 or float16.
+        (n, rows, columns, block, c), float32 or float16; taken image by image, so that it may lie on the disk.
     layout
         The level's: says how many directions there are.
 
@@ -99,9 +109,15 @@ def make_basis(cells: NDArray[np.floating], layout: CodeLayout) -> NDArray[np.fl
     ndarray
         (1 + k, c) float32.
     """
-    channels = cells.shape[-1]
-    vectors = cells.reshape(-1, channels)
-    sample = vectors[:: -(-len(vectors) // SAMPLE)].astype(np.float64)
+    count, *block, channels = cells.shape
+    vectors = math.prod(block)  # of one image
+    step = -(-count * vectors // SAMPLE)
+    sample = np.concatenate(
+        [
+            cells[image].reshape(-1, channels)[-image * vectors % step :: step].astype(np.float64)
+            for image in range(count)
+        ]
+    )
     mean = sample.mean(axis=0)
     size = layout.basis[0] - 1
     if size == 0:
@@ -128,13 +144,32 @@ def encode(
         The level's: says which codes there are.
     coarsest
         Whether this is the pyramid's last level, whose records are laid out for many cells at once.
+
+    Raises
+    ------
+    InputError
+        A basis that isn't one.
     """
     cells = np.ascontiguousarray(cells)
-    return LevelCodes(
-        basis,
-        _native.encode(cells, basis, coarsest=coarsest) if layout.projected else None,
-        _native.encode(cells, basis[:1], coarsest=coarsest) if layout.rotated else None,
-    )
+    check_basis(basis)
+    try:
+        return LevelCodes(
+            basis,
+            _native.encode(cells, basis, coarsest=coarsest) if layout.projected else None,
+            _native.encode(cells, basis[:1], coarsest=coarsest) if layout.rotated else None,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def check_basis(basis: NDArray[np.float32]) -> None:
+    """Raise InputError unless a basis is what distances can be bounded by: finite, its directions orthonormal."""
+    if not np.isfinite(basis).all():
+        raise InputError("basis: expected finite numbers, got NaN or infinity")
+    directions = basis[1:].astype(np.float64)
+    off = np.linalg.norm(directions @ directions.T - np.eye(len(directions)))
+    if not off < LARGEST_DEFECT:
+        raise InputError(f"basis: expected orthonormal directions, got ones that are off by {off:.3g}")
 
 
 def encode_gallery(cells: Sequence[NDArray[np.floating]]) -> list[LevelCodes]:

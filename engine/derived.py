@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import ArrayLayout, new_arrays, open_array, write_array
-from .codes import CodeLayout, LevelCodes, can_encode, code_layout, encode, make_basis
+from .arrays import ArrayLayout, StoredArray, new_arrays, write_array
+from .codes import CodeLayout, LevelCodes, can_encode, check_basis, code_layout, encode, make_basis
+from .errors import InputError, RecipeError
 from .files import StoredFile
 from .gallery import Geometry
+
+if TYPE_CHECKING:
+    from .codes import Rows
 
 CODE_KINDS = BASIS, PROJECTED, ROTATED = "basis", "projected", "rotated"
 
@@ -48,31 +53,42 @@ def code_arrays(geometry: Geometry, count: int) -> dict[str, ArrayLayout]:
     return layouts
 
 
+class StoredCodes(NamedTuple):
+    """One level's codes on the disk, held open; what they are: :class:`.codes.LevelCodes`."""
+
+    basis: StoredArray
+    projected: StoredArray | None
+    rotated: StoredArray | None
+
+
 def open_codes(
-    folder: Path, files: Mapping[str, StoredFile], geometry: Geometry, count: int, *, verify: bool
-) -> tuple[LevelCodes, ...]:
-    """Map the codes of ``count`` images into memory, read-only, finest level first; RecipeError as open_array."""
-    arrays = {
-        role: open_array(folder, files[role], layout, verify=verify)
-        for role, layout in code_arrays(geometry, count).items()
-    }
+    folder: Path, files: Mapping[str, StoredFile], geometry: Geometry, count: int
+) -> tuple[StoredCodes, ...]:
+    """Open the codes of ``count`` images, finest level first; RecipeError as from StoredArray."""
+    arrays = {role: StoredArray(folder, files[role], layout) for role, layout in code_arrays(geometry, count).items()}
     return tuple(
-        LevelCodes(
-            basis=arrays[code_role(BASIS, name)],
-            projected=arrays.get(code_role(PROJECTED, name)),
-            rotated=arrays.get(code_role(ROTATED, name)),
-        )
+        StoredCodes(*(arrays.get(code_role(kind, name)) for kind in CODE_KINDS))  # type: ignore[arg-type]
         for name in geometry.level_names
     )
+
+
+def read_basis(codes: StoredCodes) -> NDArray[np.float32]:
+    """Return a level's basis, verified; RecipeError that names its file unless it is one."""
+    basis: NDArray[np.float32] = codes.basis.in_memory()
+    try:
+        check_basis(basis)
+    except InputError as error:
+        raise RecipeError(f"{codes.basis.file.path}: {error}") from None
+    return basis
 
 
 def write_codes(
     folder: Path,
     generation: int,
     geometry: Geometry,
-    levels: Sequence[NDArray[np.floating]],
+    levels: Sequence[Rows],
     *,
-    old: Sequence[LevelCodes] = (),
+    old: Sequence[StoredCodes] = (),
     kept: Sequence[int] = (),
 ) -> dict[str, StoredFile]:
     """Write the codes of a gallery, level by level and image by image; return the files by role.
@@ -84,7 +100,7 @@ def write_codes(
     geometry
         The gallery's, of which codes can be made.
     levels
-        The complete gallery: (n, rows, columns, 4**depth, c), finest first.
+        The complete gallery: (n, rows, columns, 4**depth, c), finest first; taken image by image.
     old
         Codes whose basis is kept, each level's; without them it is made anew.
     kept
@@ -99,14 +115,14 @@ def write_codes(
     files: dict[str, StoredFile] = {}
     for index, (name, layout) in enumerate(zip(geometry.level_names, _code_layouts(geometry), strict=True)):
         cells, coarsest = levels[index], name == geometry.level_names[-1]
-        basis = old[index].basis if old else make_basis(cells, layout)
+        basis = read_basis(old[index]) if old else make_basis(cells, layout)
         basis_role, *roles = (role for kind in CODE_KINDS if (role := code_role(kind, name)) in arrays)
         files[basis_role] = write_array(folder, generation, basis_role, basis)
         with new_arrays(folder, generation, {role: arrays[role] for role in roles}) as writer:
             for image in kept:
                 writer.append(_records(name, old[index], image))
             for image in range(len(kept), len(cells)):
-                writer.append(_records(name, encode(cells[image : image + 1], basis, layout, coarsest=coarsest), 0))
+                writer.append(_records(name, encode(cells[image][None], basis, layout, coarsest=coarsest), 0))
             files |= writer.finish()
     return files
 
@@ -119,7 +135,7 @@ def _code_layouts(geometry: Geometry) -> list[CodeLayout]:
     ]
 
 
-def _records(level_name: str, codes: LevelCodes, image: int) -> dict[str, NDArray[np.uint8]]:
+def _records(level_name: str, codes: LevelCodes | StoredCodes, image: int) -> dict[str, NDArray[np.uint8]]:
     """Return one image's rows by role."""
     arrays = ((PROJECTED, codes.projected), (ROTATED, codes.rotated))
     return {code_role(kind, level_name): array[image] for kind, array in arrays if array is not None}

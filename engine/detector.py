@@ -22,6 +22,7 @@ from .checks import check_choice
 from .errors import InputError, RecipeError
 from .extractor import DeviceExtraction, Extractor
 from .heatmap import find_regions, overlay
+from .held import GalleryPlace
 from .images import Color, Placement, as_rgb, place, prepare
 from .inspector import DeviceFrame, Inspector, device_frame, receive
 from .opening import open_chain
@@ -85,6 +86,7 @@ class Detector:
         memory_limit: int | None = None,
         tensorrt_cache: str | os.PathLike[str] | None = None,
         workers: int | None = None,
+        gallery: GalleryPlace = "auto",
         verify: bool = False,
     ) -> Self:
         """Open a recipe for inspection.
@@ -106,13 +108,21 @@ class Detector:
         workers
             Frames that a :meth:`stream` has in work at once: 1 to ``threads``, on a GPU 1 or 2. None takes the most, or
             what :meth:`warm_up` finds fastest.
+        gallery
+            ``"memory"``: the gallery is read into this process's memory, each file's SHA-256 compared on the way, and
+            nothing that happens to the files changes a result any more. ``"mapped"``: it stays in its files; that
+            starts sooner, and all processes that map them share them. They must never be written into: a copy over them
+            changes results in silence, and a file that is cut off ends the process. ``"auto"``: memory, where that is
+            half of what is available or less; else mapped, with a warning. The extractor is always held in memory.
         verify
-            Also read every file through: compare its SHA-256, and see that all features are finite.
+            Also read every file through, mapped ones too: compare its SHA-256, and see that all features are finite and
+            that the thresholds are those that the stored scores give.
 
         Raises
         ------
         InputError
-            An unknown device, threads or workers out of range, or an option for a GPU beside device "cpu".
+            An unknown device or gallery, threads or workers out of range, an option for a GPU beside device "cpu", or a
+            gallery for which memory has no room.
         RecipeError
             Not a recipe, a damaged one, one without thresholds, or one whose kappa can't be had.
         ExtractorError
@@ -134,7 +144,12 @@ class Detector:
         warn_of_clamping(recipe)
         threads = processors() if threads is None else threads
         extractor, scorer, on_device = open_chain(
-            recipe, device=device, threads=threads, memory_limit=memory_limit, tensorrt_cache=tensorrt_cache
+            recipe,
+            device=device,
+            threads=threads,
+            memory_limit=memory_limit,
+            tensorrt_cache=tensorrt_cache,
+            gallery=gallery,
         )
         cv2.setNumThreads(threads)
         return cls(recipe, extractor, scorer, on_device=on_device, workers=workers)
@@ -146,6 +161,7 @@ class Detector:
             "recipe": str(self.recipe.folder),
             "generation": self.recipe.generation,
             "images": len(self.recipe.images),
+            "gallery": self._scorer.gallery.place,
             "extractor": self.extractor.provider,
             "provider_times_s": self.extractor.provider_times_s,
             "precision": self.extractor.precision,
@@ -389,6 +405,6 @@ def _listed(frames: Any) -> list[Frame]:
 
 
 def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, count: int) -> list[Predict]:
-    """Open detectors that keep to their caller's thread and share one session, the index and the mapped gallery."""
+    """Open detectors that keep to their caller's thread and share one session, the index and the gallery."""
     shared = extractor.on_one_thread()
     return [Detector(recipe, shared, scorer.on_one_thread()).predict for _ in range(count)]

@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cells import level_shifts
-from .errors import ExtractorError, InputError
-from .files import HeldFile
+from .errors import ExtractorError, InputError, OutputError
+from .files import CHUNK, HeldFile, hold
 from .session import CPU, CUDA, TENSORRT, Device, create_session, faster_on_cpu, open_session, reason
 from .structure import MAX_PIXELS
 
 if TYPE_CHECKING:
     from .inspector import Inspector
 
-LEVEL_NAME = "layer[1-9][0-9]?"  # narrow: a recipe's files are named after its levels, and its sweep goes by the name
+LEVEL_NAME = "layer[1-9][0-9]?"  # narrow: a recipe's files are named after its levels
 MOST_LEVELS = 4  # a ResNet's stages
 
 _DTYPES: dict[str, np.dtype[np.floating]] = {
@@ -57,7 +57,7 @@ class Extractor:
     Parameters
     ----------
     path
-        The ONNX file; held open, so that it may be replaced or removed meanwhile.
+        The ONNX file; its content is held in memory, so that it may be replaced, removed or written over meanwhile.
     device
         "auto" takes CUDA where ONNX Runtime offers it and gets it to work, else the CPU; ``provider`` states
         which. On the CPU, OpenVINO runs the graph where this ONNX Runtime has it and it is measured to be faster by a
@@ -305,7 +305,10 @@ def _held(path: Path) -> HeldFile:
     if not path.is_file():
         raise ExtractorError(f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'no such file'}")
     try:
-        return HeldFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        with path.open("rb") as file:
+            return hold(path, iter(lambda: file.read(CHUNK), b""))
+    except OutputError:
+        raise
     except OSError as error:
         raise ExtractorError(f"{path}: can't be read: {error.strerror}") from error
 

@@ -1,18 +1,19 @@
 """Ordinary files: written once, hashed and durable; read with suspicion.
 
 A written file is new, hashed as it grows, and durable before anything refers to it. Nothing is written
-through a memory map: a full disk is then an error, not a bus error. A read file is an ordinary one: no link
-that leads elsewhere, no pipe that blocks for ever. What the files hold is not decided here.
+through a memory map: a full disk is then an error, not a bus error. A read file is an ordinary one, or a link to one:
+what is read is held against its hash, wherever it lies; no pipe blocks for ever. What the files hold is not decided
+here.
 """
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import hashlib
 import os
 import stat
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -82,20 +83,110 @@ class FileWriter:
 
 
 class HeldFile:
-    """A file kept open: by ``address`` it can be opened again, though its name is gone or stands for another by now.
+    """A file's content, held in memory under an address that can be opened: no change to the file reaches it.
 
     Parameters
     ----------
     path
-        What it was opened as, for people to read.
+        What it was read from, for people to read.
     descriptor
-        Closed along with this object, at the latest.
+        Of a file in memory; closed along with this object, at the latest.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.address = f"/proc/self/fd/{descriptor}"
         weakref.finalize(self, os.close, descriptor)
+
+
+def hold(path: Path, chunks: Iterable[bytes | memoryview]) -> HeldFile:
+    """Hold what the chunks add up to, sealed: nobody can write to it any more, this process included.
+
+    OutputError when memory is short.
+    """
+    descriptor = os.memfd_create(path.name[:100], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    held = HeldFile(path, descriptor)
+    with writing(path.parent / f"{path.name}, held in memory"):
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return held
+
+
+class OpenedFile:
+    """A recipe's file of the recorded size, held open though its name may be gone, or stand for another by now.
+
+    It is read, never mapped: where it is cut off meanwhile, that is an error then, and not a bus error.
+
+    Parameters
+    ----------
+    path
+        The file.
+    stored
+        What the recipe knows of it.
+
+    Raises
+    ------
+    RecipeError
+        From every method: it is missing, no ordinary file, of another size, can't be read, or ends too soon.
+    """
+
+    def __init__(self, path: Path, stored: StoredFile) -> None:
+        self.path, self.stored = path, stored
+        with reading(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != stored.size:
+                raise RecipeError(f"{path}: expected {stored.size} bytes, got {size}")
+            self.descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self.descriptor)
+
+    def fill(self, room: memoryview, position: int) -> None:
+        """Read bytes from a position on, as many as the room takes."""
+        while room:
+            try:
+                count = os.preadv(self.descriptor, [room], position)
+            except OSError as error:
+                raise RecipeError(f"{self.path}: can't be read: {error.strerror}") from error
+            if count == 0:
+                raise RecipeError(
+                    f"{self.path}: expected {self.stored.size} bytes, got {position}: it was cut off while it was read"
+                )
+            room, position = room[count:], position + count
+
+    def chunks(self, room: memoryview | None = None) -> Iterator[tuple[int, memoryview]]:
+        """Read the file through; yield each part with its position, and see that all is as recorded.
+
+        Whoever stops before the end knows nothing of the content: its SHA-256 is compared last.
+
+        Parameters
+        ----------
+        room
+            As large as the file, to be filled with it; None: one part's room is used again and again.
+        """
+        digest, size = hashlib.sha256(), self.stored.size
+        again = None if room is not None else memoryview(bytearray(min(CHUNK, size)))
+        for position in range(0, size, CHUNK):
+            end = min(position + CHUNK, size)
+            part = room[position:end] if room is not None else again[: end - position]  # type: ignore[index]
+            self.fill(part, position)
+            digest.update(part)
+            yield position, part
+        if digest.hexdigest() != self.stored.sha256:
+            raise RecipeError(
+                f"{self.path}: expected SHA-256 {self.stored.sha256}, got {digest.hexdigest()}: its content was changed"
+            )
+
+    def verify(self) -> None:
+        """Read the file through and see that it is as recorded."""
+        for _ in self.chunks():
+            pass
+
+    def held(self) -> HeldFile:
+        """Return its content, verified, where nobody can change it."""
+        return hold(self.path, (part for _, part in self.chunks()))
 
 
 @contextmanager
@@ -143,15 +234,13 @@ def _read_chunk(file: BinaryIO, path: Path) -> bytes:
 
 @contextmanager
 def reading(path: Path) -> Iterator[BufferedReader]:
-    """Open an ordinary file; RecipeError when there is none, or when its content can't be read."""
+    """Open an ordinary file, or a link to one; RecipeError when there is none, or when its content can't be read."""
     try:
         # O_NONBLOCK: a pipe that nobody writes to would hold the open for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise RecipeError(f"{path}: is missing") from None
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise RecipeError(f"{path}: expected an ordinary file, got a link") from None
         raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -161,18 +250,6 @@ def reading(path: Path) -> Iterator[BufferedReader]:
             yield file
         except OSError as error:
             raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
-
-
-def check_stored(file: BufferedReader, path: Path, stored: StoredFile, *, verify: bool) -> None:
-    """Raise RecipeError unless an open file's size, and with ``verify`` its content, is as recorded."""
-    size = os.fstat(file.fileno()).st_size
-    if size != stored.size:
-        raise RecipeError(f"{path}: expected {stored.size} bytes, got {size}")
-    if verify:
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != stored.sha256:
-            raise RecipeError(f"{path}: expected SHA-256 {stored.sha256}, got {digest}: its content was changed")
 
 
 def sync_folder(folder: Path) -> None:

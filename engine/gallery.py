@@ -2,7 +2,7 @@
 
 A level's array is (n, rows, columns, 4**depth, c) in the order of :mod:`.cells`, float32 or float16; the
 embeddings are (n, d) float32. Arrays are appended image by image, so writing needs one image's memory, and
-read as memory maps, handed to the matcher as they lie. What is made of the features is :mod:`.derived`'s
+handed to the matcher as they are stored (:mod:`.held`). What is made of the features is :mod:`.derived`'s
 business; which files are live, and since when, :mod:`.generations`'s.
 """
 
@@ -28,6 +28,7 @@ from .structure import MAX_PIXELS
 EMBEDDINGS = "embeddings"
 LARGEST_SIDE = 1 << 15  # pixels; beyond any camera, and a recipe can't make a reader allocate more
 MOST_CHANNELS = 1 << 20  # likewise
+LARGEST_STRIDE = 64  # pixels of the input to one of the finest level, a side: twice what a ResNet's last block has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,8 @@ class Geometry:
     Attributes
     ----------
     input_size
-        (H, W) of the extractor's input, in pixels.
+        (H, W) of the extractor's input, in pixels: at most ``LARGEST_STRIDE`` times the finest level's sides, so that
+        the map isn't out of proportion to what is stored.
     level_names
         Finest first; each is ``layer`` and a number.
     level_shapes
@@ -68,6 +70,12 @@ class Geometry:
             if not re.fullmatch(LEVEL_NAME, name):
                 raise InputError(f"level_names: expected 'layer' and a number from 1 to 99, got {name!r:.100}")
             _check_shape(f"shape of {name}", shape, c=MOST_CHANNELS, h=height, w=width)
+        _, *finest = self.level_shapes[0]
+        if height > LARGEST_STRIDE * finest[0] or width > LARGEST_STRIDE * finest[1]:
+            raise InputError(
+                f"input_size: expected at most {LARGEST_STRIDE} times the finest level's {finest[0]} x {finest[1]}, "
+                f"got {height} x {width}"
+            )
         check_integer("embedding_size", self.embedding_size, low=1, high=MOST_CHANNELS)
         level_shifts(self._sizes)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import open_array
+from .arrays import StoredArray
 from .errors import InputError, RecipeError
 from .files import StoredFile
 
@@ -26,9 +26,9 @@ def check_ignore(ignore: NDArray[np.bool_], input_size: tuple[int, int]) -> None
         raise InputError("ignore: expected a pixel or more that is scored, got a mask that ignores all")
 
 
-def open_ignore(folder: Path, stored: StoredFile, input_size: tuple[int, int], *, verify: bool) -> NDArray[np.bool_]:
-    """Map the mask into memory, read-only; RecipeError unless it is one that could have been stored."""
-    ignore: NDArray[np.bool_] = open_array(folder, stored, (input_size, np.dtype(np.bool_)), verify=verify)
+def open_ignore(folder: Path, stored: StoredFile, input_size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Read the mask; RecipeError unless it is the one that was stored, and one that could have been."""
+    ignore: NDArray[np.bool_] = StoredArray(folder, stored, (input_size, np.dtype(np.bool_))).in_memory()
     if (largest := int(ignore.view(np.uint8).max())) > 1:
         raise RecipeError(f"{folder / stored.name}: expected bytes of 0 and 1, got {largest}")
     try:

@@ -43,16 +43,21 @@ NEW_IN_2 = frozenset({"codes_version", "level_weights", IGNORE})
 NEW_IN_3 = frozenset[str]()
 LATER = {1: NEW_IN_2 | NEW_IN_3, 2: NEW_IN_3, 3: frozenset[str]()}
 SEAL = b'  "sha256": "%s"\n}\n'  # how a sealed recipe.json ends
-LARGEST_MANIFEST = 64 << 20  # bytes; some 300,000 images, and all that a reader will parse
+# All that a reader will parse: 150,000 images or more, in less memory than ten times the file's bytes. Marks are the
+# characters that begin a value or a name: a file that is full of them, such as [[],[],…], would take far more.
+LARGEST_MANIFEST = 64 << 20  # bytes
+MOST_MARKS = 1 << 22
+MARKS = b"[{,:"
 EXTRACTOR = "extractor"
-GENERATION = "[1-9][0-9]{0,17}"  # as it stands in file names; a killed writer can't use up 10**18
-EXTRACTOR_NAME = rf"extractor-{GENERATION}\.onnx"
+LAST_GENERATION = 10**18 - 1
+GENERATION = "[1-9][0-9]{0,17}"  # as it stands in file names
+NUMBERED = rf"-({GENERATION})\.(onnx|npy)$"  # what a name of a recipe's file ends with
 
 T = TypeVar("T")
 
 
 def extractor_name(generation: int) -> str:
-    """Return the extractor's file name, which EXTRACTOR_NAME matches."""
+    """Return the extractor's file name."""
     return f"extractor-{generation}.onnx"
 
 
@@ -100,7 +105,7 @@ class Manifest:
     def __post_init__(self) -> None:
         check_text("spadeline_version", self.spadeline_version, longest=100)
         _check_utc("created", self.created)
-        check_integer("generation", self.generation, low=1, high=10**18 - 1)
+        check_integer("generation", self.generation, low=1, high=LAST_GENERATION)
         check_instance("settings", self.settings, Settings)
         check_instance("geometry", self.geometry, Geometry)
         check_level_weights(self.settings, self.geometry)
@@ -137,7 +142,8 @@ class Manifest:
             optional += code_roles(self.geometry)
         if not set(required) <= set(self.files) <= {*required, *optional}:
             raise InputError(
-                f"files: expected {', '.join(required)}, possibly {', '.join(optional)}, got {', '.join(self.files)}"
+                f"files: expected {', '.join(required)}, possibly {', '.join(optional)}, "
+                f"got {', '.join(self.files):.1000}"
             )
         for role, file in self.files.items():
             # Features are of this generation; the other files may be older or, codes made later, newer.
@@ -163,12 +169,17 @@ def check_level_weights(settings: Settings, geometry: Geometry) -> None:
 def to_json(manifest: Manifest) -> bytes:
     """Return the content of recipe.json; InputError when it would be longer than any reader takes."""
     encoded = seal({"format": FORMAT, "version": VERSION} | asdict(manifest) | {"version": VERSION})
-    if len(encoded) > LARGEST_MANIFEST:
+    if len(encoded) > LARGEST_MANIFEST or _marks(encoded) > MOST_MARKS:
         raise InputError(
             f"images: expected no more than fit a recipe.json of {LARGEST_MANIFEST} bytes, "
             f"got {len(manifest.images)}, which take {len(encoded)}"
         )
     return encoded
+
+
+def _marks(encoded: bytes) -> int:
+    """Count the marks, those in texts included: few names have many."""
+    return sum(encoded.count(mark) for mark in MARKS)
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
@@ -183,6 +194,8 @@ def _seal_of(body: bytes) -> bytes:
 
 def from_json(encoded: bytes, path: Path) -> Manifest:
     """Read the content of the recipe.json at ``path``; RecipeError naming the path and the field."""
+    if (marks := _marks(encoded)) > MOST_MARKS:
+        raise RecipeError(f"{path}: expected at most {MOST_MARKS} brackets, commas and colons, got {marks}")
     try:
         content = json.loads(encoded.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
         return _manifest(content, encoded)
@@ -266,7 +279,7 @@ def _named(name: str, read: Callable[[object], T], part: object) -> T:
     try:
         return read(part)
     except InputError as error:
-        raise InputError(f"{name}: {error}") from error
+        raise InputError(f"{name:.100}: {error}") from error
 
 
 def _tuples(value: object) -> object:

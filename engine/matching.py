@@ -169,7 +169,7 @@ class Matcher:
         device: MatcherDevice = "cpu",
         memory_limit: int | None = None,
     ) -> Self:
-        """Open a gallery that is already in the cell-blocked layout (a recipe's memory maps), without a copy.
+        """Open a gallery that is already in the cell-blocked layout, as a recipe's is, without a copy.
 
         Parameters
         ----------
@@ -202,11 +202,12 @@ class Matcher:
         device: MatcherDevice = "cpu",
         memory_limit: int | None = None,
     ) -> Self:
-        """Open a recipe's gallery where it lies, with the upsampling and the weights that its settings name."""
+        """Open a recipe's gallery as it is held, with the upsampling and the weights that its settings name."""
+        gallery = recipe.gallery.hold()
         return cls.from_cells(
-            recipe.levels,
+            gallery.levels,
             [(height, width) for _, height, width in recipe.level_shapes],
-            codes=recipe.codes,
+            codes=gallery.codes,
             weights=recipe.settings.level_weights,
             threads=threads,
             path=path,

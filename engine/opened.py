@@ -1,27 +1,29 @@
-"""A recipe opened for reading: recipe.json and the arrays that it names, checked and mapped into memory.
+"""A recipe opened for reading: recipe.json and the files that it names, checked and held open.
 
-Nothing is written here: :mod:`.recipe` creates and changes recipes.
+Arrays are read row by row from here; for inspecting, :mod:`.held` holds them in memory. Nothing is written here:
+:mod:`.recipe` creates and changes recipes.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import check_finite, open_array
+from .arrays import StoredArray
 from .cells import from_cells
 from .checks import check_integer
-from .codes import LevelCodes
-from .derived import open_codes
+from .derived import StoredCodes, open_codes
 from .errors import InputError, RecipeError
 from .extractor import Features
-from .files import HeldFile, check_stored, reading
+from .files import HeldFile, OpenedFile
 from .gallery import EMBEDDINGS
 from .generations import MANIFEST_NAME, read_manifest
+from .held import StoredGallery
 from .ignore import IGNORE, open_ignore
 from .manifest import EXTRACTOR, Manifest, from_json
 from .settings import Settings
@@ -31,39 +33,34 @@ BUILT_IN = ("framing", "storage")  # the stored features depend on these setting
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe(Manifest):
-    """A recipe opened for reading: what recipe.json says, and the arrays that it named at that moment.
+    """A recipe opened for reading: what recipe.json says, and the files that it named at that moment, held open.
 
-    Arrays and extractor stay as they are even if a writer changes the recipe afterwards; load again to see that.
+    They stay what they are even if a writer changes the recipe afterwards; load again to see that. A file that is
+    written over in place shows here, but not in a detector that holds the gallery in memory.
 
     Attributes
     ----------
     folder
         Where it lies.
-    extractor_file
-        The extractor's ONNX file, held open.
-    embeddings
-        (n, d) float32, mapped read-only.
-    levels
-        (n, rows, columns, 4**depth, c) in the cell-blocked layout, float32 or float16, mapped read-only;
-        finest first.
-    codes
-        The matcher's codes of each level, finest first, mapped read-only; None: there are none, or of another version.
+    gallery
+        Embeddings, levels and codes on the disk: see :class:`.held.StoredGallery`.
     ignore
-        (H, W) bool, mapped read-only: the pixels of the extractor's input that are not scored; None: all are.
+        (H, W) bool, read-only: the pixels of the extractor's input that are not scored; None: all are.
+    extractor
+        The extractor's file.
     """
 
     folder: Path
-    extractor_file: HeldFile = field(repr=False)
-    embeddings: NDArray[np.float32] = field(repr=False)
-    levels: tuple[NDArray[np.floating], ...] = field(repr=False)
-    codes: tuple[LevelCodes, ...] | None = field(repr=False)
+    gallery: StoredGallery = field(repr=False, compare=False)
     ignore: NDArray[np.bool_] | None = field(repr=False)
+    extractor: OpenedFile = field(repr=False, compare=False)
 
     @staticmethod
     def load(folder: str | os.PathLike[str], *, verify: bool = False) -> Recipe:
         """Open a recipe.
 
-        Sizes, shapes and number types of all files are always checked, before any memory is asked for.
+        Sizes, shapes and number types of all files are always checked, before any memory is asked for. What is read of
+        the extractor and, into memory, of the gallery is held against its SHA-256 whenever it is read.
 
         Parameters
         ----------
@@ -89,6 +86,26 @@ class Recipe(Manifest):
                 if current == encoded:
                     raise
                 encoded = current
+
+    @property
+    def embeddings(self) -> StoredArray:
+        """(n, d) float32, on the disk."""
+        return self.gallery.embeddings
+
+    @property
+    def levels(self) -> tuple[StoredArray, ...]:
+        """(n, rows, columns, 4**depth, c) in the cell-blocked layout, on the disk; finest first."""
+        return self.gallery.levels
+
+    @property
+    def codes(self) -> tuple[StoredCodes, ...] | None:
+        """The matcher's codes of each level, on the disk, finest first; None: there are none, or of another version."""
+        return self.gallery.codes
+
+    @cached_property
+    def extractor_file(self) -> HeldFile:
+        """The extractor's ONNX file, verified, in memory: nothing that happens to the file changes it any more."""
+        return self.extractor.held()
 
     @property
     def extractor_path(self) -> Path:
@@ -134,36 +151,35 @@ class Recipe(Manifest):
         """
         index = int(index) if isinstance(index, np.integer) else index  # as in a Result's nearest_images
         check_integer("index", index, low=0, high=len(self.images) - 1)
-        rows = slice(index, index + 1)
         levels = (
-            from_cells(np.array(level[rows], np.float32), height, width)
+            from_cells(level[index][None].astype(np.float32), height, width)
             for level, (_, height, width) in zip(self.levels, self.level_shapes, strict=True)
         )
-        return Features(tuple(levels), np.array(self.embeddings[rows]))
+        return Features(tuple(levels), self.embeddings[index][None])
 
 
 def open_recipe(folder: Path, manifest: Manifest, *, verify: bool) -> Recipe:
     """Open the files that a manifest names, whether or not recipe.json already holds it."""
     if verify:
         _check_thresholds(folder / MANIFEST_NAME, manifest)
-    extractor = folder / manifest.files[EXTRACTOR].name
-    with reading(extractor) as file:
-        check_stored(file, extractor, manifest.files[EXTRACTOR], verify=verify)
-        held = HeldFile(extractor, os.dup(file.fileno()))
     files, geometry, count = manifest.files, manifest.geometry, len(manifest.images)
     layouts = geometry.arrays(count, manifest.settings.storage)
-    arrays = {role: open_array(folder, files[role], layout, verify=verify) for role, layout in layouts.items()}
+    extractor = OpenedFile(folder / files[EXTRACTOR].name, files[EXTRACTOR])
+    arrays = {role: StoredArray(folder, files[role], layout) for role, layout in layouts.items()}
+    gallery = StoredGallery(
+        embeddings=arrays[EMBEDDINGS],
+        levels=tuple(arrays[name] for name in geometry.level_names),
+        codes=open_codes(folder, files, geometry, count) if manifest.has_codes else None,
+    )
     if verify:
-        for role, array in arrays.items():
-            check_finite(folder / files[role].name, array)
+        extractor.verify()
+        gallery.verify()
     return Recipe(
         **vars(manifest),
         folder=folder,
-        extractor_file=held,
-        embeddings=arrays[EMBEDDINGS],
-        levels=tuple(arrays[name] for name in geometry.level_names),
-        codes=open_codes(folder, files, geometry, count, verify=verify) if manifest.has_codes else None,
-        ignore=open_ignore(folder, files[IGNORE], geometry.input_size, verify=verify) if IGNORE in files else None,
+        gallery=gallery,
+        ignore=open_ignore(folder, files[IGNORE], geometry.input_size) if IGNORE in files else None,
+        extractor=extractor,
     )
 
 

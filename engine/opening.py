@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .errors import DeviceError, ExtractorError, InputError, RecipeError
 from .extractor import Extractor
+from .held import GalleryPlace
 from .recipe import Recipe
 from .scoring import Scorer
 from .session import Device, offers_cuda
@@ -41,6 +42,7 @@ def open_chain(
     threads: int,
     memory_limit: int | None,
     tensorrt_cache: str | os.PathLike[str] | None,
+    gallery: GalleryPlace,
 ) -> Opened:
     """Open extractor and scorer where ``device`` says; see :meth:`.Detector.load`, also for what is raised.
 
@@ -48,7 +50,7 @@ def open_chain(
     """
 
     def open_on_gpu() -> Opened:
-        scorer = Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit)
+        scorer = Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit, gallery=gallery)
         extractor = Extractor(
             recipe.extractor_file,
             device="cuda",
@@ -68,8 +70,10 @@ def open_chain(
             opened = open_on_gpu()
     if opened is None:
         extractor = Extractor(recipe.extractor_file, device=device, threads=threads, tensorrt_cache=tensorrt_cache)
-        opened = Opened(extractor, Scorer(recipe, threads=threads), on_device=False)
-    _check_outputs(recipe, opened.extractor)
+        _check_outputs(recipe, extractor)  # first: what a scorer takes of memory follows from the geometry
+        opened = Opened(extractor, Scorer(recipe, threads=threads, gallery=gallery), on_device=False)
+    else:
+        _check_outputs(recipe, opened.extractor)
     _check_reach(recipe, opened.scorer)
     return opened
 

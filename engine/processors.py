@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -19,16 +20,21 @@ def processors() -> int:
     return math.ceil(min(len(os.sched_getaffinity(0)), _quota()))
 
 
-def _quota() -> float:
-    """Return the processors' worth of time that control groups of version 2 grant: this one or any above it."""
+def control_groups() -> Iterator[Path]:
+    """Yield the folders of the process's control group, of version 2, and of each above it; none on other systems."""
     try:
         own = next(line[3:] for line in OWN_GROUP.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):  # another system, or version 1
-        return math.inf
+        return
     group = CONTROL_GROUPS / own.lstrip("/")
+    yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(CONTROL_GROUPS))
+
+
+def _quota() -> float:
+    """Return the processors' worth of time that control groups grant: this one or any above it."""
     granted = [math.inf]
-    for folder in (group, *group.parents):
-        if folder.is_relative_to(CONTROL_GROUPS) and (limit := folder / "cpu.max").is_file():
+    for folder in control_groups():
+        if (limit := folder / "cpu.max").is_file():
             quota, period = limit.read_text().split()  # in microseconds; "max" is none
             granted.append(math.inf if quota == "max" else int(quota) / int(period))
     return min(granted)

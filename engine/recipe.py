@@ -9,6 +9,7 @@ opened. Nothing is scored here, and no image is read.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,15 +19,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import write_array
+from .arrays import StoredArray, write_array
 from .checks import check_instances, check_integer
-from .codes import CODES_VERSION, LevelCodes
-from .derived import can_have_codes, code_roles, write_codes
+from .codes import CODES_VERSION
+from .derived import StoredCodes, can_have_codes, code_roles, write_codes
 from .errors import InputError, RecipeError
 from .extractor import Features
 from .files import copy_file, writing
 from .gallery import EMBEDDINGS, GalleryWriter, Geometry, new_gallery
-from .generations import MANIFEST_NAME, check_source, next_generation, only_writer, read_manifest, switch
+from .generations import MANIFEST_NAME, next_generation, only_writer, read_manifest, stray_files, switch
 from .ignore import IGNORE, check_ignore
 from .manifest import EXTRACTOR, Manifest, check_level_weights, extractor_name
 from .opened import Recipe, open_recipe
@@ -65,7 +66,8 @@ def create_recipe(
     Parameters
     ----------
     folder
-        Made if it doesn't exist. Other files in it are left alone.
+        Made if it doesn't exist. Other files in it are left alone, with a warning those that may be a recipe's whose
+        recipe.json is gone or damaged.
     extractor_path
         The ONNX file, copied into the recipe.
     features
@@ -90,8 +92,7 @@ def create_recipe(
     InputError
         Features that aren't finite, don't fit the shapes or the number type, or are more or fewer than
         ``count``; two images of one name; an extractor that can't be read; weights for another number of levels; a
-        mask of another shape or type, or one that leaves nothing to score; a folder without a recipe in which files
-        have the names of a recipe's.
+        mask of another shape or type, or one that leaves nothing to score.
     OutputError
         The folder can't be written, or the disk is full; what was there is as before, or, where no more than the last
         of all failed, making the switch durable, the new recipe is live.
@@ -111,15 +112,14 @@ def create_recipe(
         check_ignore(ignore, geometry.input_size)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    check_source(source, folder)
-    with only_writer(folder):
+    with only_writer(folder) as own:
         if os.path.lexists(folder / MANIFEST_NAME) and not overwrite:
             raise RecipeError(f"{folder}: expected no recipe, got one; overwrite it, or create elsewhere")
         generation = next_generation(folder)
-        files = {EXTRACTOR: copy_file(source, folder / extractor_name(generation))}
+        files = {EXTRACTOR: copy_file(source, own / extractor_name(generation))}
         if ignore is not None:
-            files[IGNORE] = write_array(folder, generation, IGNORE, ignore)
-        with new_gallery(folder, generation, geometry, count=count, storage=settings.storage) as gallery:
+            files[IGNORE] = write_array(own, generation, IGNORE, ignore)
+        with new_gallery(own, generation, geometry, count=count, storage=settings.storage) as gallery:
             images = _append(gallery, features, images=())
             files |= gallery.finish()
         manifest = Manifest(
@@ -132,10 +132,17 @@ def create_recipe(
             calibration=None,
             images=images,
         )
-        manifest = _with_codes(folder, manifest, generation)
+        written = open_recipe(own, manifest, verify=False)
+        manifest = _with_codes(own, manifest, generation, written.levels)
         if calibrate is not None:
-            manifest = manifest.changed(calibration=calibrate(open_recipe(folder, manifest, verify=False)))
-        return _commit(folder, manifest)
+            manifest = manifest.changed(calibration=calibrate(open_recipe(own, manifest, verify=False)))
+        strays = stray_files(folder)
+        recipe = _commit(folder, manifest)
+    if strays:
+        text = f"{folder}: holds {len(strays)} files of a recipe's kind that no readable recipe.json named, such as "
+        text += f"{strays[0]}: they were left alone; delete them unless they are wanted"
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return recipe
 
 
 def add_images(
@@ -172,13 +179,13 @@ def add_images(
         Not a recipe, a damaged one, one of another extractor or framing by now, or another process is writing.
     """
     check_integer("count", count, low=1, high=MOST_IMAGES)
-    with _changing(Path(folder), verify=True) as recipe:
+    with _changing(Path(folder), verify=True) as (recipe, own):
         if made_for is not None and _made_with(made_for) != _made_with(recipe):
             raise RecipeError(
                 f"{folder}: expected the extractor and the framing that the features were made with, "
                 "got others: the recipe was replaced meanwhile; add the images again"
             )
-        return _rewrite(recipe, range(len(recipe.images)), features, count)
+        return _rewrite(recipe, own, range(len(recipe.images)), features, count)
 
 
 def remove_images(folder: str | os.PathLike[str], names: Sequence[str]) -> Recipe:
@@ -197,7 +204,7 @@ def remove_images(folder: str | os.PathLike[str], names: Sequence[str]) -> Recip
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InputError(f"names: expected several names, got {names!r:.100}")
     check_instances("names", names := tuple(names), str)
-    with _changing(Path(folder), verify=True) as recipe:
+    with _changing(Path(folder), verify=True) as (recipe, own):
         unwanted = set(names)
         known = {image.name for image in recipe.images}
         if not unwanted or unwanted == known:
@@ -205,7 +212,7 @@ def remove_images(folder: str | os.PathLike[str], names: Sequence[str]) -> Recip
         if unknown := sorted(unwanted - known):
             raise InputError(f"names: expected images of {folder}, got {unknown[0]!r}")
         kept = [index for index, image in enumerate(recipe.images) if image.name not in unwanted]
-        return _rewrite(recipe, kept, (), 0)
+        return _rewrite(recipe, own, kept, (), 0)
 
 
 def set_calibration(
@@ -240,7 +247,7 @@ def set_calibration(
     RecipeError
         Not a recipe, a damaged one, of another generation by now, or another process is writing.
     """
-    with _changing(Path(folder)) as recipe:
+    with _changing(Path(folder)) as (recipe, _):
         if generation not in (None, recipe.generation):
             raise RecipeError(
                 f"{folder}: expected generation {generation}, which the thresholds were made from, "
@@ -266,7 +273,7 @@ def update_codes(folder: str | os.PathLike[str]) -> Recipe:
     RecipeError
         Not a recipe, a damaged one, or another process is writing.
     """
-    with _changing(Path(folder), verify=True) as recipe:
+    with _changing(Path(folder), verify=True) as (recipe, own):
         if recipe.codes is not None:
             return recipe
         if not can_have_codes(recipe.geometry):
@@ -274,7 +281,7 @@ def update_codes(folder: str | os.PathLike[str]) -> Recipe:
             raise InputError(f"{folder}: expected levels that can be encoded, got ones of {channels} channels")
         files = {role: file for role, file in recipe.files.items() if role not in code_roles(recipe.geometry)}
         bare = recipe.changed(files=files, codes_version=None)
-        return _commit(recipe.folder, _with_codes(recipe.folder, bare, next_generation(recipe.folder)))
+        return _commit(recipe.folder, _with_codes(own, bare, next_generation(recipe.folder), recipe.levels))
 
 
 def _made_with(recipe: Manifest) -> tuple[str, str]:
@@ -282,36 +289,38 @@ def _made_with(recipe: Manifest) -> tuple[str, str]:
 
 
 def _rewrite(
-    recipe: Recipe, kept: Sequence[int], features: Iterable[tuple[ImageRecord, Features]], count: int
+    recipe: Recipe, own: Path, kept: Sequence[int], features: Iterable[tuple[ImageRecord, Features]], count: int
 ) -> Recipe:
     """Write the next generation: the kept images' rows as they are, then ``count`` further images."""
     folder, generation = recipe.folder, next_generation(recipe.folder)
     total, storage = len(kept) + count, recipe.settings.storage
     stored = dict(zip((EMBEDDINGS, *recipe.level_names), (recipe.embeddings, *recipe.levels), strict=True))
-    with new_gallery(folder, generation, recipe.geometry, count=total, storage=storage) as gallery:
+    with new_gallery(own, generation, recipe.geometry, count=total, storage=storage) as gallery:
         for index in kept:
             gallery.append_stored({role: array[index] for role, array in stored.items()})
         images = _append(gallery, features, images=tuple(recipe.images[index] for index in kept))
         files = gallery.finish()
+    layouts = recipe.geometry.arrays(total, storage)
+    levels = [StoredArray(own, files[name], layouts[name]) for name in recipe.level_names]
     files |= {role: recipe.files[role] for role in (EXTRACTOR, IGNORE) if role in recipe.files}
     manifest = recipe.changed(generation=generation, images=images, files=files, codes_version=None)
     old, kept = (recipe.codes, kept) if recipe.codes else ((), ())
-    return _commit(folder, _with_codes(folder, manifest, generation, old=old, kept=kept))
+    return _commit(folder, _with_codes(own, manifest, generation, levels, old=old, kept=kept))
 
 
 def _with_codes(
-    folder: Path,
+    own: Path,
     manifest: Manifest,
     generation: int,
+    levels: Sequence[StoredArray],
     *,
-    old: Sequence[LevelCodes] = (),
+    old: Sequence[StoredCodes] = (),
     kept: Sequence[int] = (),
 ) -> Manifest:
-    """Write the codes of the gallery that a manifest without codes names; as it is, if they can't be made."""
+    """Write the codes of a gallery's levels into the writer's folder; as it is, if they can't be made."""
     if not can_have_codes(manifest.geometry):
         return manifest
-    levels = open_recipe(folder, manifest, verify=False).levels
-    files = write_codes(folder, generation, manifest.geometry, levels, old=old, kept=kept)
+    files = write_codes(own, generation, manifest.geometry, levels, old=old, kept=kept)
     return manifest.changed(files={**manifest.files, **files}, codes_version=CODES_VERSION)
 
 
@@ -331,10 +340,18 @@ def _append(
 
 
 @contextmanager
-def _changing(folder: Path, *, verify: bool = False) -> Iterator[Recipe]:
+def _changing(folder: Path, *, verify: bool = False) -> Iterator[tuple[Recipe, Path]]:
+    """Lock a recipe; yield it, and the folder to write new files into."""
     read_manifest(folder)  # before the lock, whose file has no place in a folder that isn't a recipe
-    with only_writer(folder):
-        yield Recipe.load(folder, verify=verify)
+    with only_writer(folder) as own:
+        recipe = Recipe.load(folder, verify=verify)
+        for name in (MANIFEST_NAME, *(file.name for file in recipe.files.values())):
+            if (folder / name).is_symlink():  # into a cache, whose files are not ours to replace
+                raise RecipeError(
+                    f"{folder / name}: expected an ordinary file to change, got a link; "
+                    f"change a copy that holds the files themselves: cp -rL {folder} NEW"
+                )
+        yield recipe, own
 
 
 def _commit(folder: Path, manifest: Manifest) -> Recipe:

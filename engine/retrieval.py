@@ -7,6 +7,7 @@ embeddings themselves, ``sum((e - q)**2)``, so that no index's compression gets 
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -159,6 +160,11 @@ def _imported() -> Any:
 
 
 def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:
+    lists = re.search(r"IVF(\d+)", factory)
+    if lists and int(lists[1]) > len(embeddings):  # faiss makes room for all of them before it looks
+        raise InputError(
+            f"factory: expected at most {len(embeddings)} lists for as many embeddings, got {factory!r:.100}"
+        )
     try:
         index = faiss.index_factory(embeddings.shape[1], factory, faiss.METRIC_L2)
         index.train(embeddings)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import check_finite
-from .errors import InputError
-from .gallery import EMBEDDINGS
+from .errors import InputError, RecipeError
 from .gpu_index import MOST_FOUND
 from .heatmap import Heatmap
+from .held import GalleryPlace
 from .inspector import Inspector
 from .matching import Matcher, MatcherDevice
+from .memory import available_memory
 from .processors import processors
 from .recipe import Recipe
 from .retrieval import Retrieval
@@ -30,6 +30,10 @@ from .retrieval import Retrieval
 if TYPE_CHECKING:
     from .extractor import DeviceFeatures
     from .result import Statistics
+
+# What a frame takes of memory at most, measured: of the matcher for a position of the finest level, of its results for
+# a position and neighbour, of the map and its steps for a pixel.
+MATCHER_BYTES, NEIGHBOUR_BYTES, MAP_BYTES = 24_000, 24, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,19 @@ def warn_of_clamping(recipe: Recipe) -> None:
             warnings.warn(text, UserWarning, stacklevel=3)
 
 
+def _check_room(recipe: Recipe) -> None:
+    """Raise RecipeError where one frame would take more memory than there is, before any of it is asked for."""
+    (_, height, width), (input_height, input_width) = recipe.level_shapes[0], recipe.input_size
+    positions, pixels, kappa = height * width, input_height * input_width, recipe.settings.kappa
+    needed = positions * (MATCHER_BYTES + kappa * NEIGHBOUR_BYTES) + pixels * MAP_BYTES
+    if needed > (available := available_memory()):
+        raise RecipeError(
+            f"{recipe.folder}: expected levels and a kappa that {available / 1e6:.0f} MB of memory suffice for, got "
+            f"{height} x {width} positions, {input_height} x {input_width} pixels and kappa {kappa}, for which a frame "
+            f"takes {needed / 1e6:.0f} MB"
+        )
+
+
 class Scorer:
     """A recipe's retrieval and matcher, opened once.
 
@@ -85,7 +102,9 @@ class Scorer:
     Parameters
     ----------
     recipe
-        The recipe; its gallery is read where it lies.
+        The recipe.
+    gallery
+        Whether its gallery is held in memory or mapped: see :meth:`.held.StoredGallery.hold`.
     threads
         For faiss and the matcher; None: the processors that this process may use.
     device, memory_limit
@@ -94,6 +113,8 @@ class Scorer:
 
     Attributes
     ----------
+    gallery
+        The gallery, held.
     matcher
         The matcher.
     inspector
@@ -102,9 +123,10 @@ class Scorer:
     Raises
     ------
     InputError
-        An index that faiss can't make of the embeddings, or an option out of range.
+        An index that faiss can't make of the embeddings, a gallery that memory has no room for, or an option out of
+        range.
     RecipeError
-        Embeddings that aren't finite.
+        A file that isn't as recorded, or embeddings that aren't finite.
     DeviceError
         The matcher or the retrieval can't run on the GPU.
     DependencyError
@@ -118,16 +140,22 @@ class Scorer:
         threads: int | None = None,
         device: MatcherDevice = "cpu",
         memory_limit: int | None = None,
+        gallery: GalleryPlace = "auto",
     ) -> None:
         settings, count = recipe.settings, len(recipe.images)
         threads = processors() if threads is None else threads
         self._recipe = recipe
         self._settings = settings
+        if device == "cpu":
+            _check_room(recipe)
+        self.gallery = recipe.gallery.hold(gallery)
         finest = recipe.level_shapes[0][1:]
         self._heatmap = Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore)
-        check_finite(recipe.folder / recipe.files[EMBEDDINGS].name, recipe.embeddings)
+        embeddings = self.gallery.embeddings
+        if not np.isfinite((embeddings.min(), embeddings.max())).all():
+            raise RecipeError(f"{recipe.embeddings.file.path}: expected finite numbers, got NaN or infinity")
         gpu = device == "cuda" and min(max(settings.k_score, settings.k_gallery), count) <= MOST_FOUND
-        self._retrieval = Retrieval(recipe.embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
+        self._retrieval = Retrieval(embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
         self.matcher = Matcher.from_recipe(recipe, threads=threads, device=device, memory_limit=memory_limit)
         self.inspector: Inspector | None = None
         if device == "cuda":
@@ -150,7 +178,7 @@ class Scorer:
         return self._retrieval.device
 
     def on_one_thread(self) -> Self:
-        """Return one for another caller, who needs no other thread: the index and the mapped gallery are shared."""
+        """Return one for another caller, who needs no other thread: the index and the gallery are shared."""
         other = copy.copy(self)
         other._retrieval = self._retrieval.on_one_thread()  # noqa: SLF001 - our own
         other.matcher = Matcher.from_recipe(self._recipe, threads=1)

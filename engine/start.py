@@ -44,7 +44,7 @@ def measure_start(
     dict
         import_s: from the process's start until spadeline is imported; load_s: :meth:`.Detector.load`; first_result_s:
         the first :meth:`.Detector.predict`; process_to_first_result_s: all of these; resident_bytes after it, the
-        mapped gallery's pages that were read included; peak_bytes: the most there ever was.
+        gallery included, or of a mapped one the pages that were read; peak_bytes: the most there ever was.
 
     Raises
     ------

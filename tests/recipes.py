@@ -98,7 +98,7 @@ def assert_encodes(codes, levels, geometry):
     for index, (level, cells) in enumerate(zip(codes, levels, strict=True)):
         rows, columns, block, channels = geometry.cell_shapes[index]
         layout = code_layout(channels, rows * columns, block, finest=index == 0, coarsest=index == last)
-        expected = encode(cells, level.basis, layout, coarsest=index == last)
+        expected = encode(np.asarray(cells), np.asarray(level.basis), layout, coarsest=index == last)
         np.testing.assert_array_equal(level.projected, expected.projected)
         np.testing.assert_array_equal(level.rotated, expected.rotated)
 

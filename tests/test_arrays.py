@@ -1,8 +1,9 @@
 import hashlib
+import os
 
 import numpy as np
 import pytest
-from spadeline.engine.arrays import array_name, new_arrays, open_array, write_array
+from spadeline.engine.arrays import StoredArray, array_name, new_arrays, write_array
 from spadeline.engine.errors import OutputError, RecipeError
 from spadeline.engine.files import StoredFile
 
@@ -12,24 +13,57 @@ def layout_of(array):
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f2", "|u1", "|b1"])
-def test_what_is_written_is_mapped(tmp_path, dtype):
+def test_what_is_written_is_read(tmp_path, dtype):
     array = np.random.default_rng(0).integers(0, 2, (3, 5, 7)).astype(dtype)
     stored = write_array(tmp_path, 12, "codes-layer1", array)
     content = (tmp_path / "codes-layer1-12.npy").read_bytes()
     assert stored == StoredFile("codes-layer1-12.npy", len(content), hashlib.sha256(content).hexdigest())
     plain = np.load(tmp_path / stored.name, allow_pickle=False)  # anyone's numpy reads it, without us
     np.testing.assert_array_equal(plain, array, strict=True)
-    mapped = open_array(tmp_path, stored, layout_of(array), verify=True)
-    np.testing.assert_array_equal(mapped, array, strict=True)
-    assert isinstance(mapped, np.memmap)
-    assert not mapped.flags.writeable
-    assert mapped.ctypes.data % 64 == 0
+    opened = StoredArray(tmp_path, stored, layout_of(array))
+    opened.verify()
+    assert (opened.shape, opened.dtype, opened.nbytes, len(opened)) == (array.shape, array.dtype, array.nbytes, 3)
+    for whole in (opened.in_memory(), opened.mapped()):
+        np.testing.assert_array_equal(whole, array, strict=True)
+        assert not whole.flags.writeable
+        assert whole.ctypes.data % 64 == 0
+    for row, expected in zip(opened, array, strict=True):
+        np.testing.assert_array_equal(row, expected, strict=True)
+    with pytest.raises(IndexError):
+        opened[-1]
+
+
+def test_nothing_that_happens_to_a_file_reaches_what_was_read(tmp_path):
+    array = np.random.default_rng(0).random((4, 400_000), np.float32)
+    stored = write_array(tmp_path, 1, "layer1", array)
+    opened, path = StoredArray(tmp_path, stored, layout_of(array)), tmp_path / stored.name
+    whole = opened.in_memory()
+    path.write_bytes(bytes(stored.size))
+    np.testing.assert_array_equal(whole, array)
+    for read in (opened.in_memory, opened.verify):
+        with pytest.raises(RecipeError, match=r"layer1-1\.npy: expected SHA-256 .*: its content was changed"):
+            read()
+    os.truncate(path, 2_000_000)
+    np.testing.assert_array_equal(whole, array)
+    for read in (opened.in_memory, opened.verify, lambda: opened[3]):
+        with pytest.raises(RecipeError, match=r"layer1-1\.npy: expected \d+ bytes, got \d+: it was cut off while"):
+            read()
+
+
+@pytest.mark.parametrize("row", [0, 2])
+def test_numbers_that_are_not_finite_are_found_with_their_row(tmp_path, row):
+    array = np.random.default_rng(0).random((3, 700_001)).astype(np.float16)
+    array[row, 300_000] = np.inf
+    opened = StoredArray(tmp_path, write_array(tmp_path, 1, "layer1", array), layout_of(array))
+    with pytest.raises(RecipeError) as error:
+        opened.verify()
+    assert str(error.value) == f"{tmp_path}/layer1-1.npy: expected finite numbers, got NaN or infinity in row {row}"
 
 
 def test_an_array_in_another_order_is_written_in_c_order(tmp_path):
     array = np.random.default_rng(0).random((3, 4), np.float32).T[::-1]
     stored = write_array(tmp_path, 1, "layer1", array)
-    np.testing.assert_array_equal(open_array(tmp_path, stored, layout_of(array), verify=True), array)
+    np.testing.assert_array_equal(StoredArray(tmp_path, stored, layout_of(array)), array)
 
 
 def test_arrays_that_grow_row_by_row(tmp_path):
@@ -45,7 +79,7 @@ def test_arrays_that_grow_row_by_row(tmp_path):
     assert {file.name for file in files.values()} == {path.name for path in tmp_path.iterdir()}
     for role, array in whole.items():
         assert files[role].name == array_name(role, 2)
-        np.testing.assert_array_equal(open_array(tmp_path, files[role], layout_of(array), verify=True), array)
+        np.testing.assert_array_equal(StoredArray(tmp_path, files[role], layout_of(array)), array)
 
 
 def test_never_writes_over_a_file(tmp_path):
@@ -97,6 +131,6 @@ def test_open_refuses_another_header(tmp_path, damage, text):
     path.write_bytes(content)
     stored = StoredFile(path.name, len(content), hashlib.sha256(content).hexdigest())
     with pytest.raises(RecipeError) as error:
-        open_array(tmp_path, stored, ((2, 2, 2, 16, 3), np.dtype("<f4")), verify=True)
+        StoredArray(tmp_path, stored, ((2, 2, 2, 16, 3), np.dtype("<f4")))
     assert str(error.value).startswith(f"{path}: ")
     assert text in str(error.value)

@@ -8,8 +8,8 @@ from spadeline.engine.errors import InputError, OutputError, RecipeError
 from spadeline.engine.files import (
     CHUNK,
     FileWriter,
+    OpenedFile,
     StoredFile,
-    check_stored,
     copy_file,
     reading,
     sync_folder,
@@ -75,10 +75,12 @@ def test_copy_names_a_source_that_fails_midway(tmp_path):
         copy_file(Path("/proc/self/mem"), tmp_path / "b")
 
 
-def test_reading_an_ordinary_file(tmp_path):
+def test_reading_an_ordinary_file_or_a_link_to_one(tmp_path):
     (tmp_path / "a").write_bytes(b"spadeline")
-    with reading(tmp_path / "a") as file:
-        assert file.read() == b"spadeline"
+    (tmp_path / "link").symlink_to("a")
+    for name in ("a", "link"):
+        with reading(tmp_path / name) as file:
+            assert file.read() == b"spadeline"
 
 
 @pytest.mark.parametrize(
@@ -87,8 +89,9 @@ def test_reading_an_ordinary_file(tmp_path):
         (lambda path: None, "is missing"),
         (lambda path: path.mkdir(), "expected an ordinary file, got a folder or a device"),
         (os.mkfifo, "expected an ordinary file, got a folder or a device"),
-        (lambda path: path.symlink_to(__file__), "expected an ordinary file, got a link"),
-        (lambda path: path.symlink_to(path), "expected an ordinary file, got a link"),
+        (lambda path: path.symlink_to("away"), "is missing"),
+        (lambda path: path.symlink_to("/dev/null"), "expected an ordinary file, got a folder or a device"),
+        (lambda path: path.symlink_to(path), "can't be read: Too many levels of symbolic links"),
     ],
 )
 def test_reading_refuses_all_else(tmp_path, make, reason):
@@ -113,18 +116,38 @@ def test_reading_names_a_file_below_a_file(tmp_path):
         pass
 
 
-def test_stored_size_and_content(tmp_path):
-    path = tmp_path / "a"
-    path.write_bytes(b"spadeline")
+def test_an_opened_file_is_held_against_what_was_stored(tmp_path):
+    path, content = tmp_path / "a", os.urandom(2 * CHUNK + 17)
+    path.write_bytes(content)
     stored = copy_file(path, tmp_path / "b")
-    path.write_bytes(b"spadelinf")
-    with reading(path) as file:
-        check_stored(file, path, stored, verify=False)
-        with pytest.raises(RecipeError, match=f"a: expected SHA-256 {stored.sha256}, got .*: its content was changed"):
-            check_stored(file, path, stored, verify=True)
-    path.write_bytes(b"spadelines")
-    with reading(path) as file, pytest.raises(RecipeError, match="a: expected 9 bytes, got 10"):
-        check_stored(file, path, stored, verify=False)
+    opened, room = OpenedFile(path, stored), memoryview(bytearray(len(content)))
+    assert [position for position, _ in opened.chunks(room)] == [0, CHUNK, 2 * CHUNK]
+    assert room == content
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    text = f"a: expected SHA-256 {stored.sha256}, got .*: its content was changed"
+    for read in (opened.verify, opened.held, OpenedFile(path, stored).verify):
+        with pytest.raises(RecipeError, match=text):
+            read()
+    path.write_bytes(content[:CHUNK])
+    with pytest.raises(RecipeError, match=f"a: expected {len(content)} bytes, got {CHUNK}: it was cut off while"):
+        opened.verify()
+    with pytest.raises(RecipeError, match=f"a: expected {len(content)} bytes, got {CHUNK}$"):
+        OpenedFile(path, stored)
+
+
+def test_what_is_held_can_be_opened_and_never_written(tmp_path):
+    (tmp_path / "a").write_bytes(b"spadeline")
+    held = OpenedFile(tmp_path / "a", copy_file(tmp_path / "a", tmp_path / "b")).held()
+    (tmp_path / "a").unlink()
+    assert held.path == tmp_path / "a"
+    for _ in range(2):
+        assert Path(held.address).read_bytes() == b"spadeline"
+    for mode in ("wb", "ab", "r+b"):
+        with pytest.raises(PermissionError), Path(held.address).open(mode) as file:
+            file.write(b"x")
+    address = held.address
+    del held
+    assert not Path(address).exists()
 
 
 @pytest.mark.parametrize(

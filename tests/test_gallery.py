@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spadeline.engine.arrays import open_array
+from spadeline.engine.arrays import StoredArray
 from spadeline.engine.cells import from_cells
 from spadeline.engine.errors import InputError, OutputError
 from spadeline.engine.extractor import Features
@@ -46,7 +46,7 @@ def test_round_trip_at_ragged_sizes(tmp_path, storage, dtype):
     for role, file in files.items():
         content = (tmp_path / f"{role}-3.npy").read_bytes()
         assert file == StoredFile(f"{role}-3.npy", len(content), hashlib.sha256(content).hexdigest())
-        array = open_array(tmp_path, file, layouts[role], verify=True)
+        array = StoredArray(tmp_path, file, layouts[role]).in_memory()
         plain = np.load(tmp_path / file.name, allow_pickle=False)  # anyone's numpy reads it, without us
         assert plain.flags.c_contiguous
         np.testing.assert_array_equal(array, plain, strict=True)
@@ -86,7 +86,7 @@ def test_round_trip_at_any_geometry(tmp_path_factory, height, width, shifts, cha
     files = write(folder, images, geometry)
     layouts = geometry.arrays(n, "float32")
     for level, (name, shape) in enumerate(zip(geometry.level_names, shapes, strict=True)):
-        array = open_array(folder, files[name], layouts[name], verify=True)
+        array = StoredArray(folder, files[name], layouts[name]).in_memory()
         expected = np.concatenate([image.levels[level] for image in images])
         np.testing.assert_array_equal(from_cells(array, *shape[1:]), expected)
 
@@ -155,7 +155,7 @@ def test_float16_keeps_its_largest_value(tmp_path):
     features = random_features(np.random.default_rng(1))
     features.levels[0][0, 2, 4, 6] = 65519  # rounds to 65504
     files = write(tmp_path, [features], storage="float16")
-    array = open_array(tmp_path, files["layer1"], GEOMETRY.arrays(1, "float16")["layer1"], verify=True)
+    array = StoredArray(tmp_path, files["layer1"], GEOMETRY.arrays(1, "float16")["layer1"]).in_memory()
     assert array.max() == 65504
 
 

@@ -14,7 +14,7 @@ from spadeline.engine.gallery import Geometry
 from spadeline.engine.manifest import Manifest, from_json, to_json
 from spadeline.engine.settings import Calibration, ImageRecord, Settings
 
-from .recipes import encoded
+from .recipes import encoded, peak_memory
 
 PATH = Path("line") / "recipe.json"
 DIGEST = "0123456789abcdef" * 4
@@ -392,3 +392,31 @@ def test_refuses_to_write_more_than_a_reader_takes(monkeypatch):
     monkeypatch.setattr(manifest_module, "LARGEST_MANIFEST", 1000)
     with pytest.raises(InputError, match=r"recipe\.json of 1000 bytes, got 2, which take"):
         to_json(EXAMPLE)
+
+
+@pytest.mark.parametrize("filler", [b"[],", b"{},", b'{"a":0},', b'"a":[],'])
+def test_a_file_full_of_nothing_takes_no_memory_to_refuse(filler):
+    raw = b'{"format": "spadeline-recipe", "version": 2, "images": [' + filler * ((60 << 20) // len(filler)) + b"0]}"
+
+    def refused():
+        with pytest.raises(RecipeError, match=r"expected at most 4194304 brackets, commas and colons, got \d+"):
+            from_json(raw, PATH)
+
+    assert peak_memory(refused) < 1 << 20
+
+
+def test_errors_quote_no_megabytes():
+    long = "x" * 1_000_000
+    for change in (
+        lambda c: c.update({long: 1}),
+        lambda c: c["files"].update({long: c["files"]["layer1"]}),
+        lambda c: c["files"].update({long: 7}),
+        lambda c: c["images"].extend([{"name": long, "sha256": None}] * 2),
+        lambda c: c["geometry"].update(level_names=[long, long]),
+        lambda c: c["settings"].update(index_factory=long),
+    ):
+        changed = content()
+        change(changed)
+        with pytest.raises(RecipeError) as error:
+            from_json(encoded(changed), PATH)
+        assert len(str(error.value)) < 2000

@@ -44,18 +44,6 @@ def create(tmp_path, extractor):
     return create
 
 
-def test_arrays_are_read_only_maps(create):
-    recipe = create("a", "b", ignore=mask())
-    codes = [
-        array for level in recipe.codes for array in (level.basis, level.projected, level.rotated) if array is not None
-    ]
-    for array in (recipe.embeddings, *recipe.levels, *codes, recipe.ignore):
-        assert isinstance(array, np.memmap)
-        assert not array.flags.writeable
-        assert array.flags.c_contiguous
-    assert recipe.features(0).levels[0].flags.writeable
-
-
 @pytest.mark.parametrize("index", [-1, 2, 0.0])
 def test_features_of_no_image(create, index):
     with pytest.raises(InputError, match=f"index: expected an integer from 0 to 1, got {index}"):
@@ -64,15 +52,15 @@ def test_features_of_no_image(create, index):
 
 def test_load_follows_a_switch_under_its_hands(create, monkeypatch):
     folder = create("a", "b").folder
-    open_array, switched = opened_module.open_array, []
+    opened_file, switched = opened_module.OpenedFile, []
 
     def switch_first(*arguments, **options):
         if not switched:
             switched.append(True)
             add_images(folder, images("c"), 1)
-        return open_array(*arguments, **options)
+        return opened_file(*arguments, **options)
 
-    monkeypatch.setattr(opened_module, "open_array", switch_first)
+    monkeypatch.setattr(opened_module, "OpenedFile", switch_first)
     assert_holds(Recipe.load(folder), "a", "b", "c")
 
 
@@ -85,10 +73,8 @@ def test_load_follows_a_switch_under_its_hands(create, monkeypatch):
         (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), ""),
         (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"}}"), ""),
         (lambda path: os.truncate(path, 1 << 40), ""),
-        (
-            lambda path: (path.rename(path.parent / "away"), path.symlink_to("away")),
-            "ordinary file, got a link",
-        ),
+        (lambda path: (path.unlink(), path.symlink_to("away")), "is missing"),
+        (lambda path: (path.unlink(), path.symlink_to("/dev/zero")), "ordinary file, got a folder or a device"),
         (lambda path: (path.unlink(), path.mkdir()), "ordinary file, got a folder"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "ordinary file, got a folder or a device"),
         (lambda path: path.rename(path.parent / "away"), "is missing"),
@@ -294,13 +280,24 @@ def test_an_image_is_read_by_any_integer(create):
             recipe.features(index)
 
 
-def test_the_extractor_is_held_though_its_name_is_gone(create):
+def test_the_extractor_is_held_whatever_happens_to_its_file(create):
     recipe = create("a")
-    held, before = recipe.extractor_file, recipe.extractor_path.read_bytes()
-    assert held.path == recipe.extractor_path
-    recipe.extractor_path.unlink()
-    for _ in range(2):
-        assert Path(held.address).read_bytes() == before
+    path = recipe.extractor_path
+    before = path.read_bytes()
+    held = recipe.extractor_file
+    assert (held.path, recipe.extractor_file) == (path, held)
+    path.write_bytes(b"another")
+    path.unlink()
+    assert Path(held.address).read_bytes() == before
+    with pytest.raises(PermissionError):
+        Path(held.address).write_bytes(b"another")
     address = held.address
     del recipe, held
     assert not Path(address).exists()
+
+
+def test_an_extractor_that_was_written_over_is_not_run(create):
+    recipe = create("a")
+    recipe.extractor_path.write_bytes(b"ONNX" * 1000)
+    with pytest.raises(RecipeError, match=r"extractor-1\.onnx: expected SHA-256"):
+        recipe.extractor_file  # noqa: B018 - read at first use
