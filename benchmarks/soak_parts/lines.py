@@ -72,7 +72,9 @@ class Run:
         self.took_s = time.monotonic() - start
         out = self.counts["results"] + self.counts["errors"]
         if not self.counts["taken"] == out == len(self._order):
-            self.fault(f"expected {len(self._order)} frames in and out, got {self.counts['taken']} in and {out} out")
+            self.counts["faults"] += 1
+            text = f"expected {len(self._order)} frames in and out, got {self.counts['taken']} in and {out} out"
+            self.named.insert(0, text)  # the others may be what follows from it
 
     def fault(self, text: str) -> None:
         """Count a fault, and name it if it is one of the first."""
