@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
+PATHS = str(ROOT), str(ROOT / "benchmarks")  # what a target may import from, besides what is installed
 NO_TARGETS = {"harness", "worker", "mutations", "__main__"}
 START_S = 120.0  # imports, on a busy machine
 LOOK_S = 0.02  # between two looks at an attempt's memory: 2 GB/s write 40 MB meanwhile
@@ -181,7 +182,7 @@ class Worker:
         return Outcome(answer["kind"], answer["where"], answer["detail"])
 
     def _start(self):
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (*PATHS, os.environ.get("PYTHONPATH"))))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0,
