@@ -3,6 +3,10 @@
 import itertools
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +21,7 @@ from soak_parts.lines import Run
 from soak_parts.vitals import Vitals
 
 from .conftest import part
-from .test_benchmarks import run
+from .test_benchmarks import BENCHMARKS, run
 
 
 def test_a_short_run(tmp_path):
@@ -40,6 +44,22 @@ def test_a_short_run(tmp_path):
     assert chapter.finding == "A soak of 600 frames lost none, mixed up none, and nothing drifted."
     assert chapter.tables["counts"].rows[0][0] == "600"
     assert len(chapter.tables["drift"].rows) == 6
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "soak.py"), "--json", str(tmp_path / "soak.json")]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            end = time.monotonic() + 60
+            while not list(tmp_path.glob("spadeline-soak-*/recipe/*-3.npy")):  # the warm-up has begun, or is about to
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)  # which ends it as Ctrl-C does, also in the background of a shell
+            assert process.communicate(timeout=60)[1].endswith("soak.py: interrupted\n")
+        finally:
+            process.kill()
+    assert list(tmp_path.glob("spadeline-*")) == []
 
 
 @pytest.mark.parametrize(

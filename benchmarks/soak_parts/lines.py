@@ -67,8 +67,14 @@ class Run:
         threads = [threading.Thread(target=self._line, args=(load,), name=f"line {load}") for load in lines]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:  # Ctrl-C: what is in work is finished, and no more is begun
+            self._order = ()
+            for thread in threads:
+                thread.join()
+            raise
         self.took_s = time.monotonic() - start
         out = self.counts["results"] + self.counts["errors"]
         if not self.counts["taken"] == out == len(self._order):
@@ -118,7 +124,7 @@ class Run:
     def _next(self) -> int | None:
         with self._lock:
             number = self.counts["taken"]
-            if number == len(self._order):
+            if number >= len(self._order):
                 return None
             self.counts["taken"] += 1
         if number % self._change_every == self._change_every - 1:
