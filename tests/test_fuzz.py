@@ -143,6 +143,14 @@ def test_a_target_that_its_process_cannot_import_is_an_error_of_its_own(toy):
         toy("return", beside="if 'pytest' not in sys.modules: raise ImportError('no such library')")
 
 
+def test_a_mutation_that_fails_says_which(toy):
+    with pytest.raises(ZeroDivisionError) as raised:
+        toy("return", beside="def mutate(rng, case, target): 1 / 0", mutations=1)
+    assert raised.value.__notes__ == [
+        "a fault of mutate, not of what is fuzzed: seed.bin, changed by seed 17, number 0"
+    ]
+
+
 def test_the_same_seed_makes_the_same_cases():
     seeds = (SEED, 3), (SEED, 3), (SEED, 4)
     once, again, other = (mutations.mutate_bytes(np.random.default_rng(seed), bytes(1000), b"other") for seed in seeds)

@@ -68,6 +68,7 @@ class Tally:
     """What fuzzing one target came to."""
 
     target: str
+    seed: int
     kinds: Counter = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)  # the first of each sort alone
     seconds: float = 0.0
@@ -107,7 +108,7 @@ def fuzz(module, keep, *, seed, mutations=None, seconds=None, say=None):
         Called with each failure, and about once a minute with the tally.
     """
     target, say = importlib.import_module(module), say or (lambda _: None)
-    tally, start = Tally(module.rpartition(".")[2]), time.monotonic()
+    tally, start = Tally(module.rpartition(".")[2], seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="at-work-", dir=keep) as work, Worker(module, target, Path(work)) as worker:
 
         def attempt(case, origin):
@@ -131,8 +132,13 @@ def fuzz(module, keep, *, seed, mutations=None, seconds=None, say=None):
             rng = np.random.default_rng([seed, number])
             source = passed[rng.integers(len(passed))]
             case = Path(work, f"{number}{source.suffix}")
-            target.mutate(rng, source, case)
-            attempt(case, f"{source.name}, changed by seed {seed}, number {number}")
+            origin = f"{source.name}, changed by seed {seed}, number {number}"
+            try:
+                target.mutate(rng, source, case)
+            except Exception as error:
+                error.add_note(f"a fault of mutate, not of what is fuzzed: {origin}")
+                raise
+            attempt(case, origin)
             _remove(case)
             if time.monotonic() - said > SAID_AGAIN_S:
                 said = time.monotonic()
@@ -236,7 +242,7 @@ def _resident(process):
 
 def _kept(keep, tally, case, origin, outcome):
     """Move a case to where failures are kept, and write beside it what happened."""
-    name = f"{tally.target}-{outcome.kind}-{len(tally.failures)}-{case.name}"
+    name = f"{tally.target}-{outcome.kind}-{tally.seed}-{case.name}"
     kept = keep / name
     _remove(kept)
     case.rename(kept)
