@@ -45,6 +45,15 @@ def test_the_readmes_python(parts, extractor_path, tmp_path, capsys):
     assert 0 <= names["image"] < 12
 
 
+def test_what_the_promises_are_tested_by_is_there():
+    named = set(
+        re.findall(r"`(test_\w+\.py|tests/\w+|benchmarks/\w+\.py)`", README.with_name("SECURITY.md").read_text())
+    )
+    assert len(named) > 5
+    for name in named:
+        assert (README.parent / ("tests" if name.startswith("test_") else "") / name).exists(), name
+
+
 def test_the_readmes_commands_exist():
     from spadeline.engine.cli import COMMANDS
 

@@ -15,6 +15,7 @@ from page_parts.chapter import Chapter
 from page_parts.extractor import extractor
 from page_parts.frames import bench, detectors, pipeline
 from page_parts.matcher import gpu, matcher
+from page_parts.soak import soak
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's order
     "bench": bench,
@@ -24,6 +25,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's or
     "extractor": extractor,
     "matcher": matcher,
     "gpu": gpu,
+    "soak": soak,
 }
 
 

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import importlib
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from . import harness
 
 def main():
     options = _options()
+    sys.path += harness.PATHS
     if options.case:
         raise SystemExit(_again(options.targets[0], options.case))
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
+PATHS = str(ROOT), str(ROOT / "benchmarks")  # what a target may import from, besides what is installed
 NO_TARGETS = {"harness", "worker", "mutations", "__main__"}
 START_S = 120.0  # imports, on a busy machine
 LOOK_S = 0.02  # between two looks at an attempt's memory: 2 GB/s write 40 MB meanwhile
@@ -54,12 +55,22 @@ class Outcome(NamedTuple):
 class Failure(NamedTuple):
     """An attempt that failed, and where its case is kept."""
 
-    origin: str  # the seed's name; of a changed copy with what drew it
+    seed: str  # its name
+    origin: str  # likewise; of a changed copy with what drew it
     kept: Path
     outcome: Outcome
 
+    @property
+    def sort(self):
+        return sort(self.seed, self.outcome)
+
     def __str__(self):
         return f"{self.origin}: {self.outcome.kind}, {self.outcome.where}\n  kept: {self.kept}"
+
+
+def sort(seed, outcome):
+    """Return what tells a failure from others: the line that raised, or else the seed that it comes from."""
+    return outcome.kind, outcome.where, "" if outcome.kind == "raised" else seed
 
 
 @dataclass
@@ -67,15 +78,15 @@ class Tally:
     """What fuzzing one target came to."""
 
     target: str
+    seed: int
     kinds: Counter = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)  # the first of each sort alone
     seconds: float = 0.0
 
-    def is_new(self, outcome):
+    def is_new(self, seed, outcome):
         """Count an attempt, and return whether it is the first failure of its sort."""
         self.kinds[outcome.kind] += 1
-        known = {(failure.outcome.kind, failure.outcome.where) for failure in self.failures}
-        return outcome.failed and (outcome.kind, outcome.where) not in known
+        return outcome.failed and sort(seed, outcome) not in {failure.sort for failure in self.failures}
 
     def __str__(self):
         attempts = sum(self.kinds.values())
@@ -106,23 +117,24 @@ def fuzz(module, keep, *, seed, mutations=None, seconds=None, say=None):
         Called with each failure, and about once a minute with the tally.
     """
     target, say = importlib.import_module(module), say or (lambda _: None)
-    tally, start = Tally(module.rpartition(".")[2]), time.monotonic()
+    tally, start = Tally(module.rpartition(".")[2], seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="at-work-", dir=keep) as work, Worker(module, target, Path(work)) as worker:
 
-        def attempt(case, origin):
+        def attempt(case, name, origin):
             outcome = worker.attempt(case)
             if outcome.kind == "time":  # a busy machine may stall anything once
                 outcome = worker.attempt(case)
             tally.seconds = time.monotonic() - start
-            if tally.is_new(outcome):
-                tally.failures.append(_kept(Path(keep), tally, case, origin, outcome))
+            if tally.is_new(name, outcome):
+                kept = _keep(Path(keep), tally, case, origin, outcome)
+                tally.failures.append(Failure(name, origin, kept, outcome))
                 say(tally.failures[-1])
             return outcome.failed
 
         folder = Path(work, "corpus")
         folder.mkdir()
         target.corpus(folder)
-        passed = [case for case in sorted(folder.iterdir()) if not attempt(case, case.name)]
+        passed = [case for case in sorted(folder.iterdir()) if not attempt(case, case.name, case.name)]
         said = time.monotonic()
         for number in itertools.count() if mutations is None else range(mutations):
             if not passed or (seconds is not None and time.monotonic() - start >= seconds):
@@ -130,8 +142,13 @@ def fuzz(module, keep, *, seed, mutations=None, seconds=None, say=None):
             rng = np.random.default_rng([seed, number])
             source = passed[rng.integers(len(passed))]
             case = Path(work, f"{number}{source.suffix}")
-            target.mutate(rng, source, case)
-            attempt(case, f"{source.name}, changed by seed {seed}, number {number}")
+            origin = f"{source.name}, changed by seed {seed}, number {number}"
+            try:
+                target.mutate(rng, source, case)
+            except Exception as error:
+                error.add_note(f"a fault of mutate, not of what is fuzzed: {origin}")
+                raise
+            attempt(case, source.name, origin)
             _remove(case)
             if time.monotonic() - said > SAID_AGAIN_S:
                 said = time.monotonic()
@@ -181,7 +198,7 @@ class Worker:
         return Outcome(answer["kind"], answer["where"], answer["detail"])
 
     def _start(self):
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (*PATHS, os.environ.get("PYTHONPATH"))))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0,
@@ -233,15 +250,15 @@ def _resident(process):
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _kept(keep, tally, case, origin, outcome):
-    """Move a case to where failures are kept, and write beside it what happened."""
-    name = f"{tally.target}-{outcome.kind}-{len(tally.failures)}-{case.name}"
+def _keep(keep, tally, case, origin, outcome):
+    """Move a case to where failures are kept, write beside it what happened, and return where it is."""
+    name = f"{tally.target}-{outcome.kind}-{tally.seed}-{case.name}"
     kept = keep / name
     _remove(kept)
     case.rename(kept)
     text = f"{tally.target}, {origin}\n{outcome.kind}: {outcome.where}\n\n{outcome.detail}\n"
     kept.with_name(f"{name}.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
-    return Failure(origin, kept, outcome)
+    return kept
 
 
 def _remove(case):
