@@ -19,6 +19,7 @@ SPREAD = 0.25  # share of the span between the two that JPEG and resampling reac
 # have 8 pixels, with colour 16.
 EDGE_REACH = 4
 RIPPLE_REACH = 16
+POPULATION = 9  # pixels, 3 x 3; fewer are noise
 
 
 def marked(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[np.bool_]:
@@ -53,7 +54,7 @@ def marked(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[
     mark = int(middle) + 1 + int(counts[int(middle) + 1 :].argmax())
     certain: NDArray[np.bool_] = plane > (background + mark) / 2
     third = _unexplained(plane, background, mark) if len(levels) > 2 else None
-    if third is None or not third.any():
+    if third is None or np.count_nonzero(third) < POPULATION:
         return certain
     lowest, second = sorted({background, mark, int(plane[third].min()), int(plane[third].max())})[:2]
     mask = _regions_with(third | certain, plane > (lowest + second) / 2)

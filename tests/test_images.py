@@ -67,12 +67,6 @@ def test_gray_with_alpha_becomes_rgba(tmp_path):
     np.testing.assert_array_equal(read, np.stack([gray, gray, gray, alpha], axis=-1))
 
 
-def test_orientation_tag_is_not_applied(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a viewer would turn it
-    assert read_image(saved(tmp_path, pixels(10, 20, 3), "frame.jpg", exif=exif)).shape == (10, 20, 3)
-
-
 def test_the_main_picture_of_a_multi_picture_jpeg_is_read(tmp_path):
     main, preview = np.full((32, 32, 3), 200, np.uint8), Image.fromarray(np.zeros((16, 16, 3), np.uint8))
     path = saved(tmp_path, main, "frame.jpg", format="MPO", save_all=True, append_images=[preview])
@@ -151,7 +145,7 @@ def test_animations_and_pages_are_refused(tmp_path, suffix):
     path = saved(tmp_path, frames[0], f"frame.{suffix}", save_all=True, append_images=frames[1:])
     with pytest.raises(InputError) as caught:
         read_image(path)
-    assert str(caught.value) == f"{path}: expected a single image, got 3 frames or pages"
+    assert str(caught.value) == f"{path}: expected a single image, got more than one frame or page"
 
 
 def test_tiny_images_are_refused(tmp_path):
@@ -190,7 +184,7 @@ def test_what_is_no_image_file_is_refused(tmp_path):
     for path, reason in [
         (text, "expected a BMP, JPEG, PNG, PPM, TIFF or WebP image, got a file that is none of them"),
         (tmp_path / "none.png", "expected an image file, got: No such file or directory"),
-        (tmp_path, "expected an image file, got: Is a directory"),
+        (tmp_path, "expected an image file, got a folder"),
     ]:
         with pytest.raises(InputError) as caught:
             read_image(path)
@@ -478,22 +472,13 @@ def test_a_spot_is_found_again_where_the_placement_says(framing, shape):
     assert placement.to_input(*centroid(bright)) == pytest.approx(centroid(weights), abs=0.1)
 
 
-# --- masks -----------------------------------------------------------------------------------------------------------
+# --- masks ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_mask_is_what_is_not_black(tmp_path):
-    colored = np.zeros((10, 12, 4), np.uint8)
-    colored[..., 3] = 255  # opaque black is not marked
-    colored[2, 3, 1] = colored[4, 5, 2] = 1  # any colour above 0 is
-    colored[6, 7] = (9, 0, 0, 0)  # whatever its alpha
-    marked = np.zeros((10, 12), bool)
-    marked[[2, 4, 6], [3, 5, 7]] = True
-    read = read_mask(saved(tmp_path, colored))
-    assert read.dtype == np.bool_
-    np.testing.assert_array_equal(read, marked)
-    np.testing.assert_array_equal(read_mask(saved(tmp_path, marked.astype(np.uint8))), marked)
-    path = saved(tmp_path, Image.fromarray(marked))
-    np.testing.assert_array_equal(read_mask(path, frame_size=(10, 12)), marked)
+def test_a_mask_has_its_frames_size(tmp_path):
+    mask = pixels(10, 12) > 127
+    path = saved(tmp_path, mask)
+    np.testing.assert_array_equal(read_mask(path, frame_size=(10, 12)), mask)
     with pytest.raises(InputError) as caught:
         read_mask(path, frame_size=(12, 10))
     assert str(caught.value) == f"{path}: expected a mask of its image's size 12 x 10, got 10 x 12"
