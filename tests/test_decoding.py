@@ -220,7 +220,7 @@ def test_the_decoder_gets_of_a_tiff_what_decides_pixels(tmp_path):
 def test_tiff_compressions_of_unbounded_memory_are_refused(tmp_path):
     path = written(tmp_path, "a.tiff", seeds.encoded(seeds.noise(16, 16), "TIFF", compression="lzma"))
     with pytest.raises(
-        InputError, match="expected a TIFF with one of the compressions none, CCITT, LZW, .*got number 34925"
+        InputError, match="compressions none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard, got number 34925"
     ):
         read_image(path)
 
