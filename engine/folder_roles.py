@@ -80,15 +80,14 @@ def role_of(folder: Path) -> Role | None:
     Raises
     ------
     InputError
-        A link whose name means normal images and whose target's name doesn't, or the other way round.
+        A link whose name and whose target's name mean different things.
     """
     role = role_of_name(folder.name)
     if not folder.is_symlink():
         return role
     target = Path(os.path.realpath(folder))
     real = role_of_name(target.name)
-    meant = {role_ in ("train", "normal") for role_ in (role, real) if role_ not in (None, "container")}
-    if len(meant) == 2:
+    if role and real and role != real and "container" not in (role, real):
         raise InputError(f"{folder}: expected a link that leads to what its name says, got one to {target}")
     return role or real
 
