@@ -87,9 +87,11 @@ def role_of(folder: Path) -> Role | None:
         return role
     target = Path(os.path.realpath(folder))
     real = role_of_name(target.name)
-    if role and real and role != real and "container" not in (role, real):
+    if role in (None, "container"):
+        return real or role
+    if real not in (None, "container", role):
         raise InputError(f"{folder}: expected a link that leads to what its name says, got one to {target}")
-    return role or real
+    return role
 
 
 @lru_cache(maxsize=4096)

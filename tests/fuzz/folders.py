@@ -43,6 +43,7 @@ SEEDS = {
     "broken_link": "0.png gone->nowhere 1.png->nowhere itself->itself",
     "link_to_defects": "good/0.png store/NG/1.png camera2->store/NG",
     "masks_by_a_link_among_defects": "OK/0.png NG/1.png masks/1.png NG/nok->../masks",
+    "good_ones_by_a_link_among_defects": "OK/0.png NG/1.png NG/images->../OK",
     "pipe": "0.png x.png|",
     "masks_beside": "OK/0.jpg NG/1.jpg NG/1_label.bmp",
     "two_masks": "normal/0.png abnormal/1.png masks/1.png masks/1_mask.png",
