@@ -33,7 +33,11 @@ def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespac
 def _making(commands: Commands) -> None:
     _export(commands)
     fit_ = commands.add_parser("fit", help="make a recipe of normal images, thresholds included")
-    fit_.add_argument("images", type=Path, help="a folder of normal images, or of a data set with train/good")
+    fit_.add_argument(
+        "images",
+        type=Path,
+        help="a folder of normal images, or of a data set with train/good, in any of its spellings (train/OK, …)",
+    )
     fit_.add_argument("--extractor", type=Path, required=True, help="the ONNX file")
     fit_.add_argument("--recipe", type=Path, required=True, help="the folder to write")
     fit_.add_argument(
@@ -125,7 +129,7 @@ def _using(commands: Commands) -> None:
     _load_options(predict)
 
     eval_ = commands.add_parser(
-        "eval", help="evaluate on labelled images: test/good and test/<kind>, or normal and abnormal"
+        "eval", help="evaluate on labelled images: test/good and test/<kind>, or normal and abnormal, or OK and NG, …"
     )
     eval_.add_argument("recipe", type=Path)
     eval_.add_argument("dataset", type=Path)

@@ -80,17 +80,18 @@ def role_of(folder: Path) -> Role | None:
     Raises
     ------
     InputError
-        A link whose name means normal images and whose target's name doesn't, or the other way round.
+        A link whose name and whose target's name mean different things.
     """
     role = role_of_name(folder.name)
     if not folder.is_symlink():
         return role
     target = Path(os.path.realpath(folder))
     real = role_of_name(target.name)
-    meant = {role_ in ("train", "normal") for role_ in (role, real) if role_ not in (None, "container")}
-    if len(meant) == 2:
+    if role in (None, "container"):
+        return real or role
+    if real not in (None, "container", role):
         raise InputError(f"{folder}: expected a link that leads to what its name says, got one to {target}")
-    return role or real
+    return role
 
 
 @lru_cache(maxsize=4096)

@@ -74,12 +74,15 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[Contents]:
     InputError
         As :func:`contents` does.
     """
-    seen: set[str] = set()
-    waiting, links = [Path(folder)], list[Path]()
+    # By real paths: some network file systems give two folders one inode number.
+    seen: set[Path] = set()
+    waiting, links = [(Path(folder), Path(os.path.realpath(folder)))], list[Path]()
     while waiting or links:
-        current = waiting.pop() if waiting else heapq.heappop(links)
-        # By the real path: some network file systems give two folders one inode number.
-        real = os.path.realpath(current)
+        if waiting:
+            current, real = waiting.pop()
+        else:
+            current = heapq.heappop(links)
+            real = Path(os.path.realpath(current))
         if real in seen:
             continue
         seen.add(real)
@@ -88,7 +91,7 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[Contents]:
             if below.is_symlink():
                 heapq.heappush(links, below)
             else:
-                waiting.append(below)
+                waiting.append((below, real / below.name))  # asking the disk costs a look at each folder above
         yield found
 
 

@@ -6,6 +6,7 @@ none of normal ones among the abnormal images, no system's file anywhere, and no
 
 import os
 from collections import Counter
+from pathlib import Path
 
 from spadeline.engine.dataset import find_dataset
 from spadeline.engine.errors import SpadelineError
@@ -41,11 +42,13 @@ SEEDS = {
     "links_round_each_other": "a/0.png b/1.png a/x->../b b/x->../a",
     "broken_link": "0.png gone->nowhere 1.png->nowhere itself->itself",
     "link_to_defects": "good/0.png store/NG/1.png camera2->store/NG",
+    "masks_by_a_link_among_defects": "OK/0.png NG/1.png masks/1.png NG/nok->../masks",
+    "good_ones_by_a_link_among_defects": "OK/0.png NG/1.png NG/images->../OK",
     "pipe": "0.png x.png|",
     "masks_beside": "OK/0.jpg NG/1.jpg NG/1_label.bmp",
     "two_masks": "normal/0.png abnormal/1.png masks/1.png masks/1_mask.png",
     "twins": "test/good/0.png test/Good/1.png",
-    "deep": "a/" * 300 + "0.png",
+    "deep": "a/" * 60 + "0.png",
     "odd_names": "\udcff.png \u202egnp.png good\n/0.png \x1b[31m/1.png 不良品/2.png é/3.png e\u0301/4.png",
 }
 WORDS_IN_NAMES = [word for words in WORDS.values() for word in words.split()] + sorted(SYSTEM_NAMES)
@@ -97,7 +100,7 @@ def make(root, entry):
 def mutate(rng, case, target):
     copy(case, target)
     for _ in range(rng.integers(1, 6)):
-        change = CHANGES[rng.integers(len(CHANGES))]
+        change = drawn(rng, CHANGES if entries(target) else ADDITIONS)
         try:
             change(rng, target)
         except OSError:  # the name is there, too long, or below itself
@@ -110,7 +113,7 @@ def mutate(rng, case, target):
 def copy(source, target):
     """Copy a tree as it is, with its links and pipes."""
     if source.is_symlink():
-        target.symlink_to(os.readlink(source))
+        target.symlink_to(source.readlink())
     elif source.is_dir():
         target.mkdir()
         for path in sorted(source.iterdir()):
@@ -123,8 +126,7 @@ def copy(source, target):
 
 def entries(root):
     """Return what lies below the root, links not followed, sorted."""
-    found = [os.path.join(folder, name) for folder, *kinds in os.walk(root) for names in kinds for name in names]
-    return [root / os.path.relpath(path, root) for path in sorted(found)]
+    return sorted(Path(folder, name) for folder, *kinds in os.walk(root) for names in kinds for name in names)
 
 
 def drawn(rng, choices):
@@ -194,7 +196,8 @@ def remove(rng, root):
         path.unlink()
 
 
-CHANGES = (add_folder, add_folder, add_file, add_pipe, add_link, rename, rename, rename, move, double, remove)
+ADDITIONS = (add_folder, add_folder, add_file, add_pipe, add_link)
+CHANGES = (*ADDITIONS, rename, rename, rename, move, double, remove)
 
 
 def attempt(case):
@@ -259,7 +262,9 @@ def check_files(paths, case):
 def check_roles(path, case, roles, words):
     """See that no folder on the way to an image means one of the roles, by its own name or its target's."""
     for place in path.relative_to(case).parents:
-        names = {place.name, os.path.basename(os.path.realpath(case / place))} if place.name else set()
+        names = {place.name} if place.name else set()
+        if (case / place).is_symlink() and names:
+            names.add(Path(os.path.realpath(case / place)).name)
         for name in names:
             if role_of_name(name) in roles or name.lower() in words:
                 raise AssertionError(f"{path} was taken, which {name!r} forbids")
