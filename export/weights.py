@@ -21,7 +21,8 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from ..engine.errors import DependencyError, DownloadError, ExportError, InputError
+from ..engine.errors import DownloadError, ExportError, InputError
+from ..engine.optional import imported
 
 RANDOM_SEED = 0
 SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -153,11 +154,9 @@ def _read_torch(path: Path, content: bytes) -> object:
 
 
 def _read_safetensors(path: Path, content: bytes) -> object:
+    command = "pip install 'spadeline[export]'"
+    safetensors, for_torch = imported("safetensors", command), imported("safetensors.torch", command)
     try:
-        import safetensors.torch  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise DependencyError("safetensors is not installed: pip install 'spadeline[export]'") from error
-    try:
-        return safetensors.torch.load(content)
+        return for_torch.load(content)
     except safetensors.SafetensorError as error:
         raise ExportError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
