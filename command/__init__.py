@@ -1,69 +1,91 @@
 """The ``spadeline`` command's door: whatever fails behind it ends with exit code 2, imports included.
 
-Exit code 1 means that an image is anomalous, and a Python that fails exits with 1. So nothing is imported here that
-could fail, the rest is imported where failures are caught, and closed standard streams are put in order before.
+Exit code 1 means that an image is anomalous, but a Python that fails exits with 1, too, and so does OpenBLAS where it
+gets no memory, past Python. So nothing is imported here that could fail, the rest is imported where failures are
+caught, and C's own exit is watched. A process that a signal ends is said to have ended so by the system.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+from contextlib import suppress
+from typing import Any, NoReturn
 
 FAILED, INTERRUPTED = 2, 130
+_MOST_SAID = 600
+
+_kept: list[Any] = []  # what C calls must live as long as the process
 
 
-def main() -> int:
-    """Run the command line and return its exit code: 1 for nothing but an anomalous image."""
+def main() -> NoReturn:
+    """Run the command line and end the process: with 1 for nothing but an anomalous image."""
     _open_missing_streams()
-    code = FAILED
+    _watch_exits()
+    code = _code()
+    with suppress(Exception):
+        atexit._run_exitfuncs()  # noqa: SLF001 - what Python's own end would call
+    # Not by Python's own end: what it takes down may still be at work in a thread that was given up on.
+    os._exit(code if _flushed() else FAILED)
+
+
+def _code() -> int:
     try:
-        code = _run()
+        from spadeline.engine.cli import main as run  # noqa: PLC0415 - may fail: no memory, a broken library
+
+        return run()
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        return INTERRUPTED
     except SystemExit as stop:  # argparse's 0 or 2; a library's 1, or text, is a failure
-        code = stop.code if isinstance(stop.code, int) and stop.code != 1 else FAILED if stop.code else 0
+        if isinstance(stop.code, int) and stop.code != 1:
+            return stop.code
+        return FAILED if stop.code else 0
     except BaseException as error:  # noqa: BLE001 - whatever it is, it's no anomalous image
         _say(error)
-    return code if _flushed() else FAILED
-
-
-def _run() -> int:
-    from spadeline.engine.cli import main as run  # noqa: PLC0415 - may fail: no memory, a broken library
-
-    return run()
+        return FAILED
 
 
 def _open_missing_streams() -> None:
-    """Give standard streams that are closed a place: files opened later would take theirs, and be written into.
-
-    Python has None where one was closed at its start; :mod:`spadeline.engine.terminal` knows what that means.
-    """
+    """Give standard streams that are closed a place: files opened later would take theirs, and be written into."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the process lives
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:  # standard output stays None: results would be lost there, and that must be known
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as the process lives
+
+
+def _watch_exits() -> None:
+    """Turn a library's own ``exit(1)`` into exit code 2, where the C library can tell what code it was."""
+    with suppress(Exception):  # nothing depends on it but such an end
+        import ctypes  # noqa: PLC0415 - may fail as well
+
+        callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(
+            lambda code, _: os._exit(FAILED if code == 1 else code)
+        )
+        _kept.append(callback)
+        ctypes.CDLL(None).on_exit(callback, None)  # glibc's
 
 
 def _say(error: BaseException) -> None:
     """Print one sentence about what kept the command from running."""
-    try:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        print(f"spadeline: expected to start, got {text[:1000]!r}", file=sys.stderr)
-    except Exception:  # noqa: BLE001, S110 - nothing is left to say it with
-        pass
+    text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+    if len(text) > _MOST_SAID:  # NumPy's advice is long, and the reason stands at its end
+        text = f"{text[: _MOST_SAID // 2]} … {text[-_MOST_SAID // 2 :]}"
+    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    with suppress(Exception):  # nothing is left to say it with
+        print(f"spadeline: expected its packages to load and the command to run, got {shown}", file=sys.stderr)
 
 
 def _flushed() -> bool:
-    """Flush standard output; where that fails, see that Python's own attempt at its end succeeds, and quietly."""
-    flushed = True
-    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            flushed = flushed and descriptor == 2
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-    return flushed
+    """Flush the standard streams; whether all of standard output has gone where it was to go."""
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -15,14 +15,14 @@ from .settings import Distance, LabelRule, Settings, Storage, Upsampling
 from .terminal import escaped, shortened
 
 if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no parameter when it runs
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    Commands = argparse._SubParsersAction["_Parser"]  # noqa: SLF001
 
 
 def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespace:
     """Return the options; ``.command`` names the command. Exits with code 2 where they make no sense."""
     parser = _Parser(prog="spadeline", description="Exact SPADE anomaly detection, from normal images alone.")
     parser.add_argument("--version", action="version", version=version)
-    commands: Commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _making(commands)
     _keeping(commands)
     _using(commands)

@@ -204,7 +204,7 @@ class Extractor:
             try:
                 self._session.run_with_iobinding(binding)
             except Exception as error:
-                raise refusal(self._path, "a graph that runs", error) from error
+                raise refusal(self._path, "the graph to run", error) from error
         return Features(tuple(outputs[:-1]), outputs[-1].astype(np.float32, copy=False))
 
     def _try_out(self) -> tuple[tuple[tuple[int, int, int], ...], int]:
@@ -311,7 +311,7 @@ class DeviceExtraction:
                 self._binding.bind_ortvalue_input("image", self._image)
             self._session.run_with_iobinding(self._binding)  # returns when its stream is done
         except Exception as error:
-            raise refusal(self._path, "a graph that runs", error) from error
+            raise refusal(self._path, "the graph to run", error) from error
         embedding = self._embedding[0].astype(np.float32)
         return DeviceFeatures(tuple(level.data_ptr() for level in self._levels), self._half, embedding)
 

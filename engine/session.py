@@ -170,7 +170,7 @@ def create_session(file: HeldFile, threads: int | None, providers: list[Any], *,
                 f"{file.path}: expected one file, got one with external data; merge it: "
                 "onnx.save(onnx.load(path), path)"
             ) from error
-        raise refusal(file.path, "a graph that ONNX Runtime loads", error) from error
+        raise refusal(file.path, "a file that ONNX Runtime loads", error) from error
 
 
 def on_gpu(providers: Iterable[Any]) -> bool:
