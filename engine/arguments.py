@@ -231,5 +231,5 @@ def size(text: str) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in text.lower().split("x"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, as 256x320, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, as 256x320, got {text!r:.100}") from None
     return height, width

@@ -330,10 +330,12 @@ def _held(path: Path) -> HeldFile:
 
 def _input_size(path: Path, inputs: list[Any]) -> tuple[int, int]:
     if len(inputs) != 1:
-        raise ExtractorError(f"{path}: expected one input, got {', '.join(node.name for node in inputs) or 'none'}")
+        raise ExtractorError(
+            f"{path}: expected one input, got {', '.join(node.name for node in inputs) or 'none':.200}"
+        )
     (image,) = inputs
     if image.name != "image":
-        raise ExtractorError(f"{path}: expected an input named 'image', got {image.name!r}")
+        raise ExtractorError(f"{path}: expected an input named 'image', got {image.name!r:.100}")
     if image.type != "tensor(uint8)":
         raise ExtractorError(f"{path}: input 'image': expected tensor(uint8), got {image.type}")
     free, *fixed = image.shape or [None]
@@ -360,10 +362,10 @@ def _outputs(path: Path, outputs: list[Any]) -> tuple[tuple[str, ...], tuple[np.
         raise ExtractorError(f"{path}: expected 1 to {MOST_LEVELS} levels before 'embedding', got {len(names)}")
     for name in names:
         if not re.fullmatch(LEVEL_NAME, name):
-            raise ExtractorError(f"{path}: expected levels named 'layer1', 'layer2', …, got {name!r}")
+            raise ExtractorError(f"{path}: expected levels named 'layer1', 'layer2', …, got {name!r:.100}")
     for node in outputs:
         if node.type not in _DTYPES:
-            raise ExtractorError(f"{path}: output {node.name!r}: expected float32 or float16, got {node.type}")
+            raise ExtractorError(f"{path}: output {node.name!r:.100}: expected float32 or float16, got {node.type}")
     types = [node.type for node in outputs[:-1]]
     if len(set(types)) > 1:
         raise ExtractorError(f"{path}: expected levels of one number type, got {', '.join(types)}")
@@ -375,10 +377,10 @@ def _check_outputs(path: Path, names: list[str], outputs: list[NDArray[np.floati
         rank, wanted = (2, "(n, d)") if name == "embedding" else (4, "(n, c, h, w)")
         if output.ndim != rank or output.shape[0] != count or 0 in output.shape:
             raise ExtractorError(
-                f"{path}: output {name!r} for n = {count}: expected {wanted}, got ({_listed(output.shape)})"
+                f"{path}: output {name!r:.100} for n = {count}: expected {wanted}, got ({_listed(output.shape)})"
             )
         if not np.isfinite(output).all():
-            raise ExtractorError(f"{path}: output {name!r}: expected finite numbers, got NaN or infinity")
+            raise ExtractorError(f"{path}: output {name!r:.100}: expected finite numbers, got NaN or infinity")
 
 
 def _listed(shape: Sequence[int | str | None]) -> str:

@@ -75,7 +75,7 @@ def resolved_path(
     possible = upsampling == "nearest" and codes is not None
     if path == "pruned" and not possible:
         raise InputError(
-            f"path: expected codes of the gallery and nearest upsampling for 'pruned', got upsampling {upsampling!r} "
+            f"path: expected codes of the gallery and nearest upsampling for 'pruned', got upsampling {upsampling!r:.100} "
             f"and {'no ' if codes is None else ''}codes"
         )
     if path == "auto":
@@ -91,4 +91,4 @@ def check_cuda(path: str) -> None:
             "machine where nvcc is on the PATH"
         )
     if path == "reference":
-        raise InputError(f"device: expected the pruned or the dense path for 'cuda', got {path!r}")
+        raise InputError(f"device: expected the pruned or the dense path for 'cuda', got {path!r:.100}")

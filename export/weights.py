@@ -58,7 +58,7 @@ def load_weights(backbone: str, source: str | os.PathLike[str]) -> Weights:
         name = path.name  # without its folder, which is nobody else's business; the SHA-256 tells files apart
         if path.suffix not in SUFFIXES:
             kinds = ", ".join(SUFFIXES)
-            raise InputError(f"weights: expected 'torchvision', 'random' or a {kinds} file, got {str(source)!r}")
+            raise InputError(f"weights: expected 'torchvision', 'random' or a {kinds} file, got {str(source)!r:.100}")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -136,7 +136,7 @@ def _state_dict(path: Path, content: bytes) -> Mapping[str, torch.Tensor]:
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise ExportError(
-                f"{path}: expected a state dict (names to tensors), got {type(value).__name__} at {key!r}"
+                f"{path}: expected a state dict (names to tensors), got {type(value).__name__} at {key!r:.100}"
             )
     if state and all(key.startswith("module.") for key in state):
         return {key.removeprefix("module."): value for key, value in state.items()}
