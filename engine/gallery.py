@@ -163,7 +163,8 @@ class GalleryWriter:
     ) -> NDArray[np.floating]:
         if values.shape != (1, *shape) or values.dtype not in (np.float32, np.float16):
             raise InputError(
-                f"image {name!r:.100}, {role}: expected float32 or float16 {(1, *shape)}, got {values.dtype} {values.shape}"
+                f"image {name!r:.100}, {role}: expected float32 or float16 {(1, *shape)}, "
+                f"got {values.dtype} {values.shape}"
             )
         dtype = self._layouts[role][1]
         with np.errstate(over="ignore"):  # an overflow is reported below, with its place

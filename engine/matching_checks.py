@@ -75,7 +75,7 @@ def resolved_path(
     possible = upsampling == "nearest" and codes is not None
     if path == "pruned" and not possible:
         raise InputError(
-            f"path: expected codes of the gallery and nearest upsampling for 'pruned', got upsampling {upsampling!r:.100} "
+            f"path: expected codes of the gallery and nearest upsampling for 'pruned', got upsampling {upsampling!r} "
             f"and {'no ' if codes is None else ''}codes"
         )
     if path == "auto":
