@@ -2,7 +2,7 @@
 
 Exit code 1 means that an image is anomalous, but a Python that fails exits with 1, too, and so does OpenBLAS where it
 gets no memory, past Python. So nothing is imported here that could fail, the rest is imported where failures are
-caught, and C's own exit is watched. A process that a signal ends is said to have ended so by the system.
+caught, and who calls C's exit meets an abort. A process that a signal ends is said to have ended so by the system.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import atexit
 import os
 import sys
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 
 FAILED, INTERRUPTED = 2, 130
 _MOST_SAID = 600
-
-_kept: list[Any] = []  # what C calls must live as long as the process
 
 
 def main() -> NoReturn:
@@ -26,7 +24,7 @@ def main() -> NoReturn:
     code = _code()
     with suppress(Exception):
         atexit._run_exitfuncs()  # noqa: SLF001 - what Python's own end would call
-    # Not by Python's own end: what it takes down may still be at work in a thread that was given up on.
+    # Not by Python's own end, which calls C's exit, and takes down what may still be at work in a thread given up on.
     os._exit(code if _flushed() else FAILED)
 
 
@@ -58,15 +56,12 @@ def _open_missing_streams() -> None:
 
 
 def _watch_exits() -> None:
-    """Turn a library's own ``exit(1)`` into exit code 2, where the C library can tell what code it was."""
+    """Let a library that calls C's exit end in SIGABRT: it may be in a thread for which no Python code can run."""
     with suppress(Exception):  # nothing depends on it but such an end
         import ctypes  # noqa: PLC0415 - may fail as well
 
-        callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(
-            lambda code, _: os._exit(FAILED if code == 1 else code)
-        )
-        _kept.append(callback)
-        ctypes.CDLL(None).on_exit(callback, None)  # glibc's
+        library = ctypes.CDLL(None)
+        library.on_exit(library.abort, None)  # glibc's
 
 
 def _say(error: BaseException) -> None:

@@ -3,11 +3,16 @@
 A file of 3 kB can hold a loop of 2^62 rounds or ask for a constant of a terabyte. Time is limited while the graph is
 loaded and tried out, never while frames are inspected, which would cost each of them; memory always, at no cost.
 
-What can't be limited. One operator is never interrupted: the call ends with an error all the same, but the operator
-goes on in its thread until it is done or the process ends. Memory that ONNX Runtime takes outside of its arena: text,
-sparse tensors; all memory in versions where a second session can't get an arena of its own (before about 1.24). GPUs,
-and TensorRT above all, which may build an engine for minutes. A graph whose work depends on the pixels may behave in
-the trial and not later. So an ONNX file is to be had from somebody who is trusted.
+What can't be limited:
+
+- One operator is never interrupted. The call ends with an error all the same, but the operator goes on in its thread
+  until it is done or the process ends.
+- Memory that ONNX Runtime takes outside of its arena: text, sparse tensors, constants that it folds while it loads a
+  file. In versions before about 1.24 only a process's first session can have an arena of its own.
+- GPUs. TensorRT may build an engine for minutes.
+- A graph whose work depends on the pixels may behave in the trial and not later.
+
+So take ONNX files from people you trust; the limits are for mistakes, and keep most of the rest away.
 """
 
 from __future__ import annotations
