@@ -15,6 +15,7 @@ def imported(module: str, command: str) -> Any:
     package = module.partition(".")[0]
     name = package.replace("_", "-")  # as pip has it
     try:
+        importlib.import_module(package)  # first: a part of it may lie in memory though it has gone
         return importlib.import_module(module)
     except Exception as error:  # a library that lacks memory, or a part of its own, may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name == package:
