@@ -228,7 +228,7 @@ def _show_record(record: dict[str, Any], *, as_json: bool) -> int:
 def _eval(options: argparse.Namespace) -> int:
     dataset = find_dataset(options.dataset)
     dataset.check_test()
-    print(f"spadeline: {dataset_line(dataset)}", file=sys.stderr)
+    say(dataset_line(dataset))
     detector = Detector.load(options.recipe, **_load_options(options))
     with _Progress() as progress:
         evaluation = evaluate(detector, dataset, on_progress=progress.show)
@@ -281,7 +281,7 @@ def _normal_images(source: Path) -> NormalImages:
     """Find the normal images and say where they come from, before any work: so a wrong folder is seen in time."""
     images = normal_images(source)
     if images.taken:
-        print(f"spadeline: {images_line(images)}", file=sys.stderr)
+        say(images_line(images))
     return images
 
 
