@@ -61,8 +61,10 @@ def _open_torch(device: str) -> tuple[ModuleType | None, str]:
     """Return torch where it has the device asked for, else why not."""
     try:
         import torch
-    except ImportError:
+    except ModuleNotFoundError:
         return None, "torch is not installed"
+    except ImportError as error:
+        return None, f"torch can't be imported: {error}"
     if device == "cuda" and not torch.cuda.is_available():
         return None, "torch finds no GPU"
     return torch, ""

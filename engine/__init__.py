@@ -1,5 +1,6 @@
 """spadeline's runtime: fit a recipe on normal images, inspect frames with it. Never imports torch."""
 
+from . import privacy  # noqa: F401 - first: whatever comes next may import ONNX Runtime
 from .calibration import Threshold
 from .detector import Detector
 from .errors import (

@@ -5,29 +5,35 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 from .fitting import DEFAULT_RATE
 from .held import GalleryPlace
 from .images import Framing
 from .session import Device
 from .settings import Distance, LabelRule, Settings, Storage, Upsampling
+from .terminal import escaped, shortened
 
 if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no parameter when it runs
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    Commands = argparse._SubParsersAction["_Parser"]  # noqa: SLF001
 
 
 def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespace:
     """Return the options; ``.command`` names the command. Exits with code 2 where they make no sense."""
-    parser = argparse.ArgumentParser(
-        prog="spadeline", description="Exact SPADE anomaly detection, from normal images alone."
-    )
+    parser = _Parser(prog="spadeline", description="Exact SPADE anomaly detection, from normal images alone.")
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _making(commands)
     _keeping(commands)
     _using(commands)
     return parser.parse_args(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors name what was typed, or what a shell made of it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(shortened(message)))
 
 
 def _making(commands: Commands) -> None:
@@ -229,5 +235,5 @@ def size(text: str) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in text.lower().split("x"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, as 256x320, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, as 256x320, got {text!r:.100}") from None
     return height, width

@@ -134,4 +134,4 @@ def _rank(images: int, false_alarm_rate: float) -> int:
 def _check_fraction(name: str, value: float) -> None:
     check_number(name, value)
     if not 0 < value < 1:
-        raise InputError(f"{name}: expected a number between 0 and 1, both excluded, got {value!r}")
+        raise InputError(f"{name}: expected a number between 0 and 1, both excluded, got {value!r:.100}")

@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
-from functools import partial
 from importlib import metadata
 from io import TextIOWrapper
 from pathlib import Path
@@ -42,11 +41,13 @@ from .recipe import Recipe, remove_images, update_codes
 from .report import write_report
 from .settings import Settings
 from .tables import bench_table, dataset_line, images_line, quantization_table, recipe_table, record_line, summary_table
+from .terminal import Results, escaped, say, say_lines
 
 if TYPE_CHECKING:
     from ..export import Quantization
 
-NORMAL, ANOMALOUS, FAILED = 0, 1, 2
+NORMAL, ANOMALOUS, FAILED, INTERRUPTED = 0, 1, 2, 130
+RESULTS = Results()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,28 +57,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = parse(arguments, version=metadata.version("spadeline"))
     options.typed = shlex.join(["spadeline", *(sys.argv[1:] if arguments is None else arguments)])
+    RESULTS.lost = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)  # each text once
             warnings.showwarning = _show_warning
             code = COMMANDS[options.command](options)
     except SpadelineError as error:
-        print(f"spadeline: {error}", file=sys.stderr)
-        return FAILED
+        say(str(error))
     except KeyboardInterrupt:
-        print("spadeline: interrupted", file=sys.stderr)
-        return 130
+        say("interrupted")
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        sys.stderr.close()
-        return FAILED
+        pass
     except OSError as error:  # such as a name that is too long for any file
-        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"spadeline: {text}", file=sys.stderr)
-        return FAILED
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except Exception:  # noqa: BLE001 - uncaught it would exit with 1, which means that an image is anomalous
-        traceback.print_exc()
-        return FAILED
-    return code
+        say_lines(traceback.format_exc())
+    else:
+        return FAILED if RESULTS.lost else code
+    return FAILED
 
 
 @contextmanager
@@ -123,9 +122,13 @@ def _export(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(asdict(report), default=str)
         return NORMAL
-    print(f"{report.path}: {report.backbone}, {', '.join(report.levels)}, weights {report.weights}")
+    RESULTS.print(
+        f"{escaped(str(report.path))}: {report.backbone}, {', '.join(report.levels)}, weights {report.weights}"
+    )
     for check in report.checks:
-        print(f"  {check.name}: largest error against torch {check.largest_error:.2e}, allowed {check.tolerance:.2e}")
+        RESULTS.print(
+            f"  {check.name}: largest error against torch {check.largest_error:.2e}, allowed {check.tolerance:.2e}"
+        )
     if report.quantization is not None:
         _report_quantization(report.quantization, as_json=False)
     return NORMAL
@@ -135,7 +138,7 @@ def _report_quantization(quantization: Quantization, *, as_json: bool) -> int:
     if as_json:
         _print_json(asdict(quantization), default=str)
     else:
-        print(quantization_table(quantization))
+        RESULTS.print(quantization_table(quantization))
     return NORMAL
 
 
@@ -204,18 +207,28 @@ def _predict(options: argparse.Namespace) -> int:
     codes = {NORMAL}
     with _Progress() as progress, closing(inspect_files(detector, paths, overlays)) as records:
         for done, record in enumerate(records, start=1):
-            failed = "error" in record
-            codes.add(FAILED if failed else ANOMALOUS if record["pred_label"] else NORMAL)
-            text = json.dumps(record) if options.json else record_line(record)
-            progress.print(text, file=sys.stderr if failed and not options.json else sys.stdout)
+            codes.add(_show_record(record, as_json=options.json))
             progress.show("predict", done, len(paths))
     return max(codes)
+
+
+def _show_record(record: dict[str, Any], *, as_json: bool) -> int:
+    """Print an image's verdict, and what went wrong with it; return the exit code that it asks for."""
+    wrong = [record[name] for name in ("error", "overlay_error") if name in record]
+    if as_json:
+        RESULTS.print(json.dumps(record))
+    else:
+        if "error" not in record:
+            RESULTS.print(record_line(record))
+        for text in wrong:
+            say(text)
+    return FAILED if wrong else ANOMALOUS if record["pred_label"] else NORMAL
 
 
 def _eval(options: argparse.Namespace) -> int:
     dataset = find_dataset(options.dataset)
     dataset.check_test()
-    print(f"spadeline: {dataset_line(dataset)}", file=sys.stderr)
+    say(dataset_line(dataset))
     detector = Detector.load(options.recipe, **_load_options(options))
     with _Progress() as progress:
         evaluation = evaluate(detector, dataset, on_progress=progress.show)
@@ -223,7 +236,7 @@ def _eval(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(summary)
     else:
-        print(summary_table(summary))
+        RESULTS.print(summary_table(summary))
     if options.html:
         normal_images = options.normal_images or dataset.train_folder
         write_report(options.html, evaluation, title=dataset.folder.resolve().name, normal_images=normal_images)
@@ -246,22 +259,21 @@ def _bench(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(document)
     else:
-        print(bench_table(document))
+        RESULTS.print(bench_table(document))
     if options.html:
         write_bench_page(options.html, document)
     return NORMAL
 
 
 def _demo(options: argparse.Namespace) -> int:
-    said = sys.stderr if options.json else sys.stdout
     with _Progress() as progress:
-        say = partial(progress.print, file=said)
-        outcome = run_demo(options.folder, threads=options.threads, on_progress=progress.show, say=say)
+        tell = say_lines if options.json else RESULTS.print
+        outcome = run_demo(options.folder, threads=options.threads, on_progress=progress.show, say=tell)
     if options.json:
         _print_json({"report": str(outcome.report), "notices": outcome.notices, "summary": outcome.summary})
     else:
-        print(summary_table(outcome.summary))
-        print(f"report: {outcome.report}")
+        RESULTS.print(summary_table(outcome.summary))
+        RESULTS.print(f"report: {escaped(str(outcome.report))}")
     return NORMAL
 
 
@@ -269,7 +281,7 @@ def _normal_images(source: Path) -> NormalImages:
     """Find the normal images and say where they come from, before any work: so a wrong folder is seen in time."""
     images = normal_images(source)
     if images.taken:
-        print(f"spadeline: {images_line(images)}", file=sys.stderr)
+        say(images_line(images))
     return images
 
 
@@ -294,7 +306,7 @@ def _report_recipe(recipe: Recipe, *, as_json: bool, images: NormalImages | None
     if as_json:
         _print_json(record)
     else:
-        print(recipe_table(recipe))
+        RESULTS.print(recipe_table(recipe))
     return NORMAL
 
 
@@ -310,7 +322,7 @@ def _given_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print_json(value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False, default=default))
+    RESULTS.print(json.dumps(value, indent=2, allow_nan=False, default=default))
 
 
 def _show_warning(
@@ -321,7 +333,15 @@ def _show_warning(
     file: TextIO | None = None,  # noqa: ARG001
     line: str | None = None,  # noqa: ARG001
 ) -> None:
-    tqdm.write(f"spadeline: warning: {message}", file=sys.stderr)
+    say(f"warning: {message}")
+
+
+def _on_terminal() -> bool:
+    """Whether somebody sees standard error, which may be closed."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False
 
 
 class _Progress:
@@ -343,11 +363,8 @@ class _Progress:
         if self._bar is None or self._stage != stage:
             self._close()
             self._stage = stage
-            self._bar = tqdm(total=total, desc=stage, unit="image", disable=not sys.stderr.isatty(), leave=False)
+            self._bar = tqdm(total=total, desc=stage, unit="image", disable=not _on_terminal(), leave=False)
         self._bar.update(done - self._bar.n)
-
-    def print(self, text: str, *, file: TextIO | None = None) -> None:
-        tqdm.write(text, file=file or sys.stdout)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +18,11 @@ from PIL import Image
 
 from .dataset import find_dataset
 from .detector import Detector
-from .errors import DependencyError, DownloadError
+from .errors import DownloadError
 from .evaluation import evaluate
 from .files import writing
 from .fitting import Progress, fit
+from .optional import imported
 from .report import write_report
 
 FIT, TEST = 150, 50  # cells in the gallery; functional and as many defective ones to score
@@ -121,10 +121,8 @@ def write_cells(folder: Path, *, kind: Literal["mono", "poly"] = "mono") -> None
     OutputError
         The folder can't be written.
     """
-    try:
-        images, defect_probability, kinds = import_module("elpv_dataset.utils").load_dataset()
-    except ImportError as error:
-        raise DependencyError("elpv-dataset is not installed: pip install 'spadeline[cpu,demo]'") from error
+    package = imported("elpv_dataset.utils", "pip install 'spadeline[cpu,demo]'")
+    images, defect_probability, kinds = package.load_dataset()
     rng = np.random.default_rng(0)
     alike = kinds == kind
     functional = rng.permutation(np.flatnonzero(alike & (defect_probability == 0)))[: FIT + TEST]

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .errors import DependencyError
+from .optional import imported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,15 +78,11 @@ def draw_svg(
     DependencyError
         matplotlib isn't installed.
     """
-    try:
-        from matplotlib import style  # noqa: PLC0415 - optional, and slow to import
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise DependencyError("matplotlib is not installed: pip install 'spadeline[eval]'") from error
+    style, figures = (imported(f"matplotlib.{name}", "pip install 'spadeline[eval]'") for name in ("style", "figure"))
     buffer = io.StringIO()
     with style.context(["default", {**_STYLE, "svg.hashsalt": label}]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the page's own font is shown
-        figure = Figure(figsize=size_inches, layout="constrained")
+        figure = figures.Figure(figsize=size_inches, layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
         entries = len(axes.get_legend_handles_labels()[0])

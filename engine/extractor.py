@@ -3,7 +3,8 @@
 The contract. Input ``image``: uint8 (n, H, W, 3), H and W fixed, n free. Outputs: ``layer1``, ``layer2``, …,
 one to four of them, float32 or float16 (n, c, h, w), each the size of the one before halved once or more,
 rounded up; then ``embedding`` (n, d). Any file that keeps it works, whoever made it. Loading checks every
-clause and tries the graph out. Frames are resized elsewhere; pixels are normalised inside the graph.
+clause and tries the graph out, within limits of time and memory: see :mod:`.limits`. Frames are resized elsewhere;
+pixels are normalised inside the graph.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ from numpy.typing import NDArray
 from .cells import level_shifts
 from .errors import ExtractorError, InputError, OutputError
 from .files import CHUNK, HeldFile, hold
-from .session import CPU, CUDA, TENSORRT, Device, create_session, faster_on_cpu, open_session, reason
+from .session import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    Device,
+    create_session,
+    faster_on_cpu,
+    open_session,
+    refusal,
+    run_within_limit,
+)
 from .structure import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -92,7 +103,8 @@ class Extractor:
     Raises
     ------
     ExtractorError
-        The file can't be loaded, breaks the contract, or doesn't run on the device asked for.
+        The file can't be loaded, breaks the contract, doesn't run on the device asked for, or takes more time or memory
+        than :mod:`.limits` says.
     InputError
         An unknown device, or a number of threads that isn't from 1 to ``MOST_THREADS``.
     DependencyError
@@ -118,10 +130,13 @@ class Extractor:
         self.input_size = _input_size(self._path, self._session.get_inputs())
         self.level_names, self._dtypes = _outputs(self._path, self._session.get_outputs())
         self.precision = self.metadata.get("spadeline.precision", self._dtypes[0].name)
-        if self._session.get_providers()[0] == CPU:
-            self._session, self.provider_times_s = faster_on_cpu(self._session, self._file, self.input_size, threads)
         self.provider: str = self._session.get_providers()[0]
         self.level_shapes, self.embedding_size = self._try_out()
+        if self.provider == CPU:
+            self._session, self.provider_times_s = faster_on_cpu(self._session, self._file, self.input_size, threads)
+            self.provider = self._session.get_providers()[0]
+            if self.provider != CPU:  # another implementation of the same graph
+                self.level_shapes, self.embedding_size = self._try_out()
 
     @property
     def on_gpu(self) -> bool:
@@ -189,7 +204,7 @@ class Extractor:
             try:
                 self._session.run_with_iobinding(binding)
             except Exception as error:
-                raise ExtractorError(f"{self._path}: expected the graph to run, got: {reason(error)}") from error
+                raise refusal(self._path, "the graph to run", error) from error
         return Features(tuple(outputs[:-1]), outputs[-1].astype(np.float32, copy=False))
 
     def _try_out(self) -> tuple[tuple[tuple[int, int, int], ...], int]:
@@ -200,11 +215,11 @@ class Extractor:
         # TensorRT builds an engine for what it has seen, and anew for more; later all images come one by one.
         for images in (noise[:1],) if self.provider == TENSORRT else (noise, noise[:1]):
             try:
-                outputs = self._session.run(names, {"image": images})
+                outputs = run_within_limit(self._session, names, images)
+            except InputError:  # a limit that is no number
+                raise
             except Exception as error:
-                raise ExtractorError(
-                    f"{self._path}: expected a graph that runs {len(images)} images, got: {reason(error)}"
-                ) from error
+                raise refusal(self._path, f"a graph that runs {len(images)} images", error) from error
             _check_outputs(self._path, names, outputs, len(images))
             shapes = [output.shape[1:] for output in outputs]
         levels = tuple((c, h, w) for c, h, w in shapes[:-1])
@@ -269,7 +284,7 @@ class DeviceExtraction:
                 make((1, *shape), dtype.type, self._place, 0) for shape, dtype in zip(shapes, dtypes, strict=False)
             ]
         except Exception as error:
-            raise ExtractorError(f"{path}: expected memory for its features, got: {reason(error)}") from error
+            raise refusal(path, "memory for its features", error) from error
         self._half = dtypes[0] == np.float16
         self._embedding = np.empty((1, embedding_size), dtypes[-1])
         self._binding = session.io_binding()
@@ -296,7 +311,7 @@ class DeviceExtraction:
                 self._binding.bind_ortvalue_input("image", self._image)
             self._session.run_with_iobinding(self._binding)  # returns when its stream is done
         except Exception as error:
-            raise ExtractorError(f"{self._path}: expected the graph to run, got: {reason(error)}") from error
+            raise refusal(self._path, "the graph to run", error) from error
         embedding = self._embedding[0].astype(np.float32)
         return DeviceFeatures(tuple(level.data_ptr() for level in self._levels), self._half, embedding)
 
@@ -315,10 +330,12 @@ def _held(path: Path) -> HeldFile:
 
 def _input_size(path: Path, inputs: list[Any]) -> tuple[int, int]:
     if len(inputs) != 1:
-        raise ExtractorError(f"{path}: expected one input, got {', '.join(node.name for node in inputs) or 'none'}")
+        raise ExtractorError(
+            f"{path}: expected one input, got {', '.join(node.name for node in inputs) or 'none':.200}"
+        )
     (image,) = inputs
     if image.name != "image":
-        raise ExtractorError(f"{path}: expected an input named 'image', got {image.name!r}")
+        raise ExtractorError(f"{path}: expected an input named 'image', got {image.name!r:.100}")
     if image.type != "tensor(uint8)":
         raise ExtractorError(f"{path}: input 'image': expected tensor(uint8), got {image.type}")
     free, *fixed = image.shape or [None]
@@ -345,10 +362,10 @@ def _outputs(path: Path, outputs: list[Any]) -> tuple[tuple[str, ...], tuple[np.
         raise ExtractorError(f"{path}: expected 1 to {MOST_LEVELS} levels before 'embedding', got {len(names)}")
     for name in names:
         if not re.fullmatch(LEVEL_NAME, name):
-            raise ExtractorError(f"{path}: expected levels named 'layer1', 'layer2', …, got {name!r}")
+            raise ExtractorError(f"{path}: expected levels named 'layer1', 'layer2', …, got {name!r:.100}")
     for node in outputs:
         if node.type not in _DTYPES:
-            raise ExtractorError(f"{path}: output {node.name!r}: expected float32 or float16, got {node.type}")
+            raise ExtractorError(f"{path}: output {node.name!r:.100}: expected float32 or float16, got {node.type}")
     types = [node.type for node in outputs[:-1]]
     if len(set(types)) > 1:
         raise ExtractorError(f"{path}: expected levels of one number type, got {', '.join(types)}")
@@ -360,10 +377,10 @@ def _check_outputs(path: Path, names: list[str], outputs: list[NDArray[np.floati
         rank, wanted = (2, "(n, d)") if name == "embedding" else (4, "(n, c, h, w)")
         if output.ndim != rank or output.shape[0] != count or 0 in output.shape:
             raise ExtractorError(
-                f"{path}: output {name!r} for n = {count}: expected {wanted}, got ({_listed(output.shape)})"
+                f"{path}: output {name!r:.100} for n = {count}: expected {wanted}, got ({_listed(output.shape)})"
             )
         if not np.isfinite(output).all():
-            raise ExtractorError(f"{path}: output {name!r}: expected finite numbers, got NaN or infinity")
+            raise ExtractorError(f"{path}: output {name!r:.100}: expected finite numbers, got NaN or infinity")
 
 
 def _listed(shape: Sequence[int | str | None]) -> str:

@@ -135,7 +135,9 @@ class GalleryWriter:
         """
         geometry = self._geometry
         if len(features.levels) != len(geometry.level_names):
-            raise InputError(f"image {name!r}: expected {len(geometry.level_names)} levels, got {len(features.levels)}")
+            raise InputError(
+                f"image {name!r:.100}: expected {len(geometry.level_names)} levels, got {len(features.levels)}"
+            )
         rows = {EMBEDDINGS: self._as_stored(name, EMBEDDINGS, features.embedding, (geometry.embedding_size,))}
         for role, values, shape, depth in zip(
             geometry.level_names, features.levels, geometry.level_shapes, geometry.depths, strict=True
@@ -161,7 +163,8 @@ class GalleryWriter:
     ) -> NDArray[np.floating]:
         if values.shape != (1, *shape) or values.dtype not in (np.float32, np.float16):
             raise InputError(
-                f"image {name!r}, {role}: expected float32 or float16 {(1, *shape)}, got {values.dtype} {values.shape}"
+                f"image {name!r:.100}, {role}: expected float32 or float16 {(1, *shape)}, "
+                f"got {values.dtype} {values.shape}"
             )
         dtype = self._layouts[role][1]
         with np.errstate(over="ignore"):  # an overflow is reported below, with its place
@@ -171,7 +174,7 @@ class GalleryWriter:
             index = tuple(np.argwhere(~finite)[0].tolist())
             kind = f"within {dtype}'s range" if np.isfinite(values[index]) else "that is finite"
             raise InputError(
-                f"image {name!r}, {role}: expected a feature {kind} at index {index[1:]}, got {values[index]}"
+                f"image {name!r:.100}, {role}: expected a feature {kind} at index {index[1:]}, got {values[index]}"
             )
         return stored
 

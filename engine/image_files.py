@@ -5,6 +5,7 @@ Records are fit for JSON. What is printed of them, and the exit code, is :mod:`.
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -14,8 +15,8 @@ from typing import Any
 from PIL import Image
 
 from .detector import Detector, Frame
-from .errors import InputError
-from .files import writing
+from .errors import InputError, OutputError
+from .files import replace_file
 from .images import read_image
 from .result import Result
 from .settings import ImageRecord
@@ -31,12 +32,11 @@ def inspect_files(
     ------
     dict
         image; error, where the image can't be used: the others are still worth inspecting; else pred_label, pred_score,
-        image_score, map_score, regions, nearest_images (five names), match_statistics, timings_s.
+        image_score, map_score, regions, nearest_images (five names), match_statistics, timings_s; overlay_error, where
+        the overlay can't be written.
 
     Raises
     ------
-    OutputError
-        An overlay can't be written.
     SpadelineError
         As :meth:`.Detector.predict`, but for what is wrong with an image.
     """
@@ -55,9 +55,10 @@ def inspect_files(
         if isinstance(frame, InputError):
             yield {"image": str(path), "error": str(frame)}
         elif not isinstance(result, FrameError):
+            record = {"image": str(path)} | _record(result, detector.recipe.images)
             if path in overlays:
-                _write_picture(overlays[path], detector.overlay(frame, result))
-            yield {"image": str(path)} | _record(result, detector.recipe.images)
+                record |= _draw(overlays[path], detector, frame, result)
+            yield record
         elif isinstance(result.error, InputError):
             yield {"image": str(path), "error": str(result.error)}
         else:
@@ -109,7 +110,12 @@ def _record(result: Result, images: Sequence[ImageRecord]) -> dict[str, Any]:
     }
 
 
-def _write_picture(path: Path, picture: Frame) -> None:
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
+def _draw(path: Path, detector: Detector, frame: Frame, result: Result) -> dict[str, str]:
+    """Write an overlay, all of it or none; return what kept it from being written, for the record: a verdict stands."""
+    content = io.BytesIO()
+    Image.fromarray(detector.overlay(frame, result)).save(content, "png")
+    try:
+        replace_file(path, content.getvalue())
+    except OutputError as error:
+        return {"overlay_error": str(error)}
+    return {}

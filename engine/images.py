@@ -128,7 +128,7 @@ def _checked(frame: NDArray[np.uint8], color: Color) -> tuple[NDArray[np.uint8],
     channels = 1 if frame.ndim == 2 else frame.shape[2] if frame.ndim == 3 else 0
     if channels not in _CHANNELS[color]:
         wanted = " or ".join("(h, w) or (h, w, 1)" if n == 1 else f"(h, w, {n})" for n in _CHANNELS[color])
-        raise InputError(f"frame: expected {wanted} for color {color!r}, got {frame.shape}")
+        raise InputError(f"frame: expected {wanted} for color {color!r:.100}, got {frame.shape}")
     if min(frame.shape[:2]) < MIN_SIDE:
         raise InputError(
             f"frame: expected sides of at least {MIN_SIDE} pixels, got {frame.shape[0]} x {frame.shape[1]}"

@@ -241,7 +241,7 @@ def _files(content: object, later: Collection[str]) -> dict[str, StoredFile]:
     if not isinstance(content, dict):
         raise InputError(f"expected an object, got {content!r:.100}")
     if unknown := sorted(content.keys() & later):
-        raise InputError(f"{unknown[0]!r} is unknown")
+        raise InputError(f"{unknown[0]!r:.100} is unknown")
     return {role: _named(role, lambda part: _build(StoredFile, part), part) for role, part in content.items()}
 
 
@@ -302,4 +302,4 @@ def _check_utc(name: str, value: object) -> None:
     except ValueError:
         utc = False
     if not utc:
-        raise InputError(f"{name}: expected a time in UTC as ISO 8601, got {value!r}")
+        raise InputError(f"{name}: expected a time in UTC as ISO 8601, got {value!r:.100}")

@@ -234,7 +234,7 @@ class Matcher:
         if memory_limit is not None:
             check_integer("memory_limit", memory_limit, low=1, high=2**62)
             if device != "cuda":
-                raise InputError(f"memory_limit: expected device 'cuda' with it, got {device!r}")
+                raise InputError(f"memory_limit: expected device 'cuda' with it, got {device!r:.100}")
         threads = processors() if threads is None else threads
         check_integer("threads", threads, low=1, high=MOST_THREADS)
         if instruction_set == "auto":

@@ -91,4 +91,4 @@ def check_cuda(path: str) -> None:
             "machine where nvcc is on the PATH"
         )
     if path == "reference":
-        raise InputError(f"device: expected the pruned or the dense path for 'cuda', got {path!r}")
+        raise InputError(f"device: expected the pruned or the dense path for 'cuda', got {path!r:.100}")

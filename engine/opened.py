@@ -138,7 +138,9 @@ class Recipe(Manifest):
         for name in BUILT_IN:
             own, new = getattr(self.settings, name), getattr(settings, name)
             if new != own:
-                raise InputError(f"{name}: expected {own!r}, which is built into the stored features, got {new!r}")
+                raise InputError(
+                    f"{name}: expected {own!r:.100}, which is built into the stored features, got {new!r:.100}"
+                )
         return replace(self, settings=settings)
 
     def features(self, index: int | np.integer) -> Features:

@@ -15,8 +15,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .errors import DependencyError, InputError
+from .errors import InputError
 from .files import replace_file
+from .optional import imported
 from .speed_charts import three_digits
 
 Cell = str | int | float | None
@@ -115,19 +116,16 @@ def write_page(
 
 def render(template: str, *, filters: Mapping[str, Callable[..., Any]], **values: Any) -> bytes:
     """Fill in one of this folder's templates; every value is escaped. DependencyError without jinja2."""
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise DependencyError("jinja2 is not installed: pip install 'spadeline[eval]'") from error
-    environment = Environment(
+    jinja2 = imported("jinja2", "pip install 'spadeline[eval]'")
+    environment = jinja2.Environment(
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FileSystemLoader(_FOLDER),
+        loader=jinja2.FileSystemLoader(_FOLDER),
     )
     environment.filters.update(filters)
-    page = environment.get_template(template).render(**values)
+    page: str = environment.get_template(template).render(**values)
     return page.encode("utf-8", errors="replace")  # a file name may hold undecodable bytes
 
 

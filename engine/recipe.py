@@ -210,7 +210,7 @@ def remove_images(folder: str | os.PathLike[str], names: Sequence[str]) -> Recip
         if not unwanted or unwanted == known:
             raise InputError(f"names: expected 1 to {len(known) - 1} of {len(known)} images, got {len(unwanted)}")
         if unknown := sorted(unwanted - known):
-            raise InputError(f"names: expected images of {folder}, got {unknown[0]!r}")
+            raise InputError(f"names: expected images of {folder}, got {unknown[0]!r:.100}")
         kept = [index for index, image in enumerate(recipe.images) if image.name not in unwanted]
         return _rewrite(recipe, own, kept, (), 0)
 
@@ -333,7 +333,7 @@ def _append(
     records = {image.name: image for image in images}
     for record, image_features in features:
         if record.name in records:
-            raise InputError(f"image {record.name!r}: expected a name of its own, got one that the recipe holds")
+            raise InputError(f"image {record.name!r:.100}: expected a name of its own, got one that the recipe holds")
         gallery.append(record.name, image_features)
         records[record.name] = record
     return tuple(records.values())

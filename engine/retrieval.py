@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_integer
-from .errors import DependencyError, InputError
+from .errors import InputError
 from .gpu_index import MOST_FOUND, GpuIndex, offers_gpu, reason
+from .optional import RUNTIME, imported
 from .session import MOST_THREADS
 
 
@@ -61,7 +62,7 @@ class Retrieval:
             raise InputError("embeddings: expected finite numbers, got NaN or infinity")
         if threads is not None:
             check_integer("threads", threads, low=1, high=MOST_THREADS)
-        self._faiss = _imported()
+        self._faiss = imported("faiss", RUNTIME)
         self._threads = threads
         self._set_threads()
         self._index = _build(self._faiss, embeddings, factory)
@@ -147,16 +148,6 @@ class Retrieval:
     def _set_threads(self) -> None:
         if self._threads is not None:
             self._faiss.omp_set_num_threads(self._threads)
-
-
-def _imported() -> Any:
-    try:
-        import faiss  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise DependencyError(
-            "faiss is not installed: pip install 'spadeline[cpu]' (or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
-        ) from error
-    return faiss
 
 
 def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:

@@ -12,15 +12,19 @@ import os
 import re
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _native
 from .checks import check_choice, check_integer
-from .errors import DependencyError, ExtractorError, InputError, OutputError
+from .errors import ExtractorError, InputError, OutputError
 from .files import HeldFile
+from .limits import exceeded, limit_memory, within_limit
+from .optional import RUNTIME, imported
 from .processors import processors
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -38,6 +42,13 @@ _FIRST_WITH_SPIN_DURATION = (1, 26)
 # TensorFloat-32 keeps 10 bits of a float32's 23, and an exhaustive search may pick another kernel at every
 # load: either moves the numbers that thresholds were calibrated on.
 _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+_NOISE = (
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : ",
+    r"^Load model from \S* failed:",
+    # A place in its source, and a function with its parameters: "/…/model.cc:256 onnx::Model(const int&, bool) ".
+    r"/\S+\.\w+:\d+ [^()'\"]*\((?:[^()]|\([^()]*\))*\)(?: const)? ?",
+)
+_LONGEST_REASON = 600
 _LOCATION = b"\x0a\x08location\x12"  # protobuf: field 1 is "location", field 2, the other file's name, follows
 
 
@@ -49,13 +60,7 @@ def open_session(
     tensorrt_cache: str | os.PathLike[str] | None,
 ) -> Any:
     """Open the graph where ``device`` says: see :class:`.extractor.Extractor`, also for what is raised."""
-    try:
-        import onnxruntime  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise DependencyError(
-            "onnxruntime is not installed: pip install 'spadeline[cpu]' "
-            "(or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
-        ) from error
+    onnxruntime = imported("onnxruntime", RUNTIME)
     check_choice("device", device, ("auto", "cpu", "cuda"))
     if threads is not None:
         check_integer("threads", threads, low=1, high=MOST_THREADS)
@@ -120,7 +125,8 @@ def _create_cuda_session(
 def create_session(file: HeldFile, threads: int | None, providers: list[Any], *, address: str | None = None) -> Any:
     """Open the graph with these providers, the best first, and with what a line needs of ONNX Runtime.
 
-    It is opened by ``address``, if there is one, in place of the held file's own.
+    It is opened by ``address``, if there is one, in place of the held file's own. Without a GPU its time and memory are
+    limited: see :mod:`.limits`.
     """
     import onnxruntime  # noqa: PLC0415 - optional
 
@@ -142,16 +148,52 @@ def create_session(file: HeldFile, threads: int | None, providers: list[Any], *,
     else:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    try:
+
+    def open_it() -> Any:
         # Its own fallback would move to the CPU and print that it did.
         return onnxruntime.InferenceSession(address or file.address, options, providers=providers, enable_fallback=0)
+
+    def cancel() -> None:
+        if hasattr(options, "set_load_cancellation_flag"):  # new in 1.22
+            options.set_load_cancellation_flag(True)
+
+    try:
+        if on_gpu(providers):
+            return open_it()
+        limit_memory(onnxruntime, options)
+        return within_limit(open_it, cancel)
+    except InputError:  # a limit that is no number
+        raise
     except Exception as error:
         if _has_external_data(file):
             raise ExtractorError(
                 f"{file.path}: expected one file, got one with external data; merge it: "
                 "onnx.save(onnx.load(path), path)"
             ) from error
-        raise ExtractorError(f"{file.path}: expected a file that ONNX Runtime loads, got: {reason(error)}") from error
+        raise refusal(file.path, "a file that ONNX Runtime loads", error) from error
+
+
+def on_gpu(providers: Iterable[Any]) -> bool:
+    """Whether one of these providers, by name or as (name, options), is a GPU's."""
+    names = (provider if isinstance(provider, str) else provider[0] for provider in providers)
+    return not {CUDA, TENSORRT}.isdisjoint(names)
+
+
+def run_within_limit(session: Any, names: list[str], images: NDArray[np.uint8]) -> list[NDArray[np.floating]]:
+    """Run images through a graph that nobody has tried out; TimeoutError where it takes too long, but on a GPU."""
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    options = onnxruntime.RunOptions()
+
+    def run() -> list[NDArray[np.floating]]:
+        outputs: list[NDArray[np.floating]] = session.run(names, {"image": images}, options)
+        return outputs
+
+    def cancel() -> None:
+        options.terminate = True
+
+    # A thread's first run on a GPU makes what its later ones use: it must be the caller's.
+    return run() if on_gpu(session.get_providers()) else within_limit(run, cancel)
 
 
 def _has_external_data(file: HeldFile) -> bool:
@@ -197,7 +239,22 @@ def faster_on_cpu(
     return (other if times[OPENVINO] <= (1 - _OPENVINO_GAIN) * times[CPU] else session), times
 
 
+def refusal(path: Path, expected: str, error: Exception) -> ExtractorError:
+    """Return an error that says what was expected of a graph and what came instead: a limit passed, or a failure."""
+    limit = exceeded(error)
+    return ExtractorError(f"{path}: expected {expected}" + (f" {limit}" if limit else f", got: {reason(error)}"))
+
+
 def reason(error: Exception) -> str:
-    """Return ONNX Runtime's message as part of one sentence, without its error code and the path."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", str(error))
-    return " ".join(text.split())[:300].rstrip(". ") or type(error).__name__
+    """Return ONNX Runtime's message as part of one sentence: without codes, the path and places in its source.
+
+    What matters stands at the end as often as at the beginning: a long message is shortened in the middle.
+    """
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    text = " ".join(str(error).split())
+    for noise in _NOISE:
+        text = re.sub(noise, "", text)
+    if len(text) > _LONGEST_REASON:
+        text = f"{text[: _LONGEST_REASON // 3]} … {text[-_LONGEST_REASON * 2 // 3 :]}"
+    return text.rstrip(". ") or type(error).__name__

@@ -175,4 +175,4 @@ class ImageRecord:
     def __post_init__(self) -> None:
         check_text("image name", self.name)
         if self.sha256 is not None:
-            check_digest(f"image {self.name!r}: sha256", self.sha256)
+            check_digest(f"image {self.name!r:.100}: sha256", self.sha256)

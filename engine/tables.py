@@ -12,6 +12,7 @@ from .derived import can_have_codes
 from .matching import instruction_sets
 from .normal_images import NormalImages
 from .recipe import Recipe
+from .terminal import escaped
 from .verdict import verdict
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _bench_lines(document: Mapping[str, Any]) -> Iterator[str]:
     recipe, detector, machine = document["recipe"], document["detector"], document["environment"]
     rows, columns = recipe["input_size"]
     yield (
-        f"{recipe['name']}: {recipe['images']} normal images, {recipe['backbone']} in {recipe['precision']}, "
+        f"{escaped(recipe['name'])}: {recipe['images']} normal images, {recipe['backbone']} in {recipe['precision']}, "
         f"{rows} x {columns}, k_gallery {recipe['settings']['k_gallery']}, kappa {recipe['settings']['kappa']}"
     )
     yield (
@@ -116,14 +117,14 @@ def _matchers_device(detector: Mapping[str, Any]) -> str:
 def record_line(record: Mapping[str, Any]) -> str:
     """Return an image's record as one line: verdict, score, regions, name; or what is wrong with the image."""
     if "error" in record:
-        return str(record["error"])
+        return escaped(str(record["error"]))
     label = "ANOMALOUS" if record["pred_label"] else "normal"
-    return f"{label:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {record['image']}"
+    return f"{label:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {escaped(record['image'])}"
 
 
 def recipe_table(recipe: Recipe) -> str:
     """Return what a recipe holds as text: images, thresholds and what they can vouch for, what it lacks."""
-    lines = [f"{recipe.folder}: {len(recipe.images)} normal images, generation {recipe.generation}"]
+    lines = [f"{escaped(str(recipe.folder))}: {len(recipe.images)} normal images, generation {recipe.generation}"]
     if not recipe.is_sealed:
         lines.append(
             f"  recipe.json is of version {recipe.version}, which holds no hash of itself: damage to it may pass; "
@@ -164,7 +165,7 @@ def quantization_table(quantization: Quantization) -> str:
     """Return what integers save and cost as text."""
     cost, before_mb, after_mb = quantization.cost, quantization.float32_bytes / 1e6, quantization.int8_bytes / 1e6
     lines = [
-        f"{quantization.path}: int8, calibrated on {quantization.calibrated} normal images",
+        f"{escaped(str(quantization.path))}: int8, calibrated on {quantization.calibrated} normal images",
         f"  {before_mb:.1f} MB before, {after_mb:.1f} MB now",
         f"  {quantization.float32_per_int8:.1f} x the speed of float32 on this machine{_without_vnni()}",
         f"  {cost.held_out} other normal images: maps correlate with float32's by {cost.map_correlation:.4f} or more",

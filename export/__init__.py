@@ -1,5 +1,6 @@
 """Backbone export: the only part of spadeline that needs torch, and only while it exports."""
 
+from ..engine import privacy  # noqa: F401 - first: whatever comes next imports ONNX Runtime
 from .choices import BACKBONES, LEVELS, PRECISIONS, Precision
 from .cost import Cost
 from .extractor import ExportReport, export_extractor

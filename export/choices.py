@@ -18,18 +18,20 @@ def check_choices(
 ) -> None:
     """Raise :class:`InputError` for the first argument that no export can have."""
     if backbone not in BACKBONES:
-        raise InputError(f"backbone: expected one of {', '.join(BACKBONES)}, got {backbone!r}")
+        raise InputError(f"backbone: expected one of {', '.join(BACKBONES)}, got {backbone!r:.100}")
     if not levels or levels != tuple(level for level in LEVELS if level in levels):
         raise InputError(
-            f"levels: expected one or more of {', '.join(LEVELS)}, each once, in this order, got {levels!r}"
+            f"levels: expected one or more of {', '.join(LEVELS)}, each once, in this order, got {levels!r:.100}"
         )
     is_pair = isinstance(input_size, tuple) and len(input_size) == 2
     if not is_pair or not all(type(side) is int and side > 0 and side % STRIDE == 0 for side in input_size):
-        raise InputError(f"input_size: expected (height, width) in positive multiples of {STRIDE}, got {input_size!r}")
+        raise InputError(
+            f"input_size: expected (height, width) in positive multiples of {STRIDE}, got {input_size!r:.100}"
+        )
     if precision not in PRECISIONS:
-        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r:.100}")
     coarser = LEVELS[LEVELS.index(levels[-1]) :]
     if embedding not in coarser:
         raise InputError(
-            f"embedding: expected the coarsest of levels or a coarser one, {', '.join(coarser)}, got {embedding!r}"
+            f"embedding: expected the coarsest of levels or a coarser one, {', '.join(coarser)}, got {embedding!r:.100}"
         )

@@ -122,7 +122,7 @@ def export_extractor(
     if (precision == "int8") != (calibration_images is not None):
         raise InputError(
             "calibration_images: expected a folder of normal images for precision 'int8' and none for others, got "
-            f"{calibration_images!r} for {precision!r}"
+            f"{calibration_images!r:.100} for {precision!r:.100}"
         )
     bounds = {"least_correlation": least_correlation, "most_rocauc_loss": most_rocauc_loss}
     _check_given(precision, framing=framing, evaluation_images=evaluation_images, **bounds)
@@ -171,4 +171,6 @@ def _check_given(precision: Precision, **options: Any) -> None:
     parameters = inspect.signature(export_extractor).parameters
     for name, value in options.items():
         if precision != "int8" and value != parameters[name].default:
-            raise InputError(f"{name}: expected it with precision 'int8' alone, got {value!r} for {precision!r}")
+            raise InputError(
+                f"{name}: expected it with precision 'int8' alone, got {value!r:.100} for {precision!r:.100}"
+            )

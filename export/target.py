@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..engine.errors import DependencyError
 from ..engine.files import writing
+from ..engine.optional import RUNTIME, imported
 
 
 def require_packages(*packages: str) -> None:
     """Import these packages and ONNX Runtime now: a missing one is better known before a download than after."""
     commands = dict.fromkeys(packages, "pip install 'spadeline[export]'")
-    commands["onnxruntime"] = "pip install 'spadeline[cpu]' (or 'spadeline[gpu]' on a machine with an NVIDIA GPU)"
+    commands["onnxruntime"] = RUNTIME
     for package, command in commands.items():
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise DependencyError(f"{package} is not installed: {command}") from error
+        imported(package, command)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from ..engine.errors import DependencyError, DownloadError, ExportError, InputError
+from ..engine.errors import DownloadError, ExportError, InputError
+from ..engine.optional import imported
 
 RANDOM_SEED = 0
 SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -57,7 +58,7 @@ def load_weights(backbone: str, source: str | os.PathLike[str]) -> Weights:
         name = path.name  # without its folder, which is nobody else's business; the SHA-256 tells files apart
         if path.suffix not in SUFFIXES:
             kinds = ", ".join(SUFFIXES)
-            raise InputError(f"weights: expected 'torchvision', 'random' or a {kinds} file, got {str(source)!r}")
+            raise InputError(f"weights: expected 'torchvision', 'random' or a {kinds} file, got {str(source)!r:.100}")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -135,7 +136,7 @@ def _state_dict(path: Path, content: bytes) -> Mapping[str, torch.Tensor]:
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise ExportError(
-                f"{path}: expected a state dict (names to tensors), got {type(value).__name__} at {key!r}"
+                f"{path}: expected a state dict (names to tensors), got {type(value).__name__} at {key!r:.100}"
             )
     if state and all(key.startswith("module.") for key in state):
         return {key.removeprefix("module."): value for key, value in state.items()}
@@ -153,11 +154,9 @@ def _read_torch(path: Path, content: bytes) -> object:
 
 
 def _read_safetensors(path: Path, content: bytes) -> object:
+    command = "pip install 'spadeline[export]'"
+    safetensors, for_torch = imported("safetensors", command), imported("safetensors.torch", command)
     try:
-        import safetensors.torch  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise DependencyError("safetensors is not installed: pip install 'spadeline[export]'") from error
-    try:
-        return safetensors.torch.load(content)
+        return for_torch.load(content)
     except safetensors.SafetensorError as error:
         raise ExportError(f"{path}: not a safetensors file, or a damaged one ({error})") from error

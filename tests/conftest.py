@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import spadeline.engine  # noqa: F401 - before any test imports ONNX Runtime: its telemetry is off
 from PIL import Image
 
 from shared_parts.drawn import INPUT_SIDE, part, write_small_extractor

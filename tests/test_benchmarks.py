@@ -86,7 +86,8 @@ FAKE_FAISS = "import numpy, os\ndef omp_set_num_threads(threads): pass\n"
 @pytest.mark.parametrize(
     ("fake", "reason"),
     [
-        ("raise ImportError", "faiss-cpu is not installed"),
+        ("raise ModuleNotFoundError", "faiss-cpu is not installed"),
+        ("raise ImportError('no memory')", "faiss-cpu can't be imported: no memory"),
         (FAKE_FAISS + "def knn(queries, gallery, kappa): os._exit(3)", "its process ended with code 3"),
         (FAKE_FAISS + "def knn(queries, gallery, kappa): raise MemoryError", "it ran out of memory"),
     ],

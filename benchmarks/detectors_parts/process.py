@@ -96,6 +96,10 @@ class Answer:
     embedding_score: float | None = None
 
 
+# No library is to send or note down anything, whichever of them a peer's environment has.
+QUIET = {"ORT_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
 class DetectorError(Exception):
     """A detector can't take part; the text says why."""
 
@@ -120,7 +124,12 @@ class DetectorProcess:
         paths = [str(BENCHMARKS)]
         if python == Path(sys.executable):  # another Python has its own packages
             paths += filter(None, [os.environ.get("PYTHONPATH")])
-        settings = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads), "TRUST_REMOTE_CODE": "1"}
+        settings = {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "OMP_NUM_THREADS": str(threads),
+            "TRUST_REMOTE_CODE": "1",
+            **QUIET,
+        }
         command = [str(python), "-m", "detectors_parts.process", str(there.fileno()), module]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(

@@ -216,8 +216,10 @@ def _serve(pipe: Connection, name: str, gallery_path: Path, queries_path: Path, 
             elif search is not None:
                 query, kappa = request
                 answer = _timed(search, queries[0, :WARM_UP] if query is None else queries[query], kappa)
-        except ImportError:
+        except ModuleNotFoundError:
             answer = f"{_KINDS[name].package} is not installed"
+        except ImportError as error:
+            answer = f"{_KINDS[name].package} can't be imported: {error}"
         except MemoryError:
             answer = "it ran out of memory"
         time.sleep(COOL_DOWN_S)

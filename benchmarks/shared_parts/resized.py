@@ -13,7 +13,7 @@ def resized_extractor(path: Path, size: tuple[int, int], folder: Path) -> Path:
         return path
     try:
         import onnx
-    except ImportError:
+    except ModuleNotFoundError:
         raise SystemExit(
             "onnx is not installed, and another input size needs it: pip install 'spadeline[bench]'"
         ) from None
