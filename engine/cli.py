@@ -206,7 +206,7 @@ def _predict(options: argparse.Namespace) -> int:
         for done, record in enumerate(records, start=1):
             failed = "error" in record
             codes.add(FAILED if failed else ANOMALOUS if record["pred_label"] else NORMAL)
-            text = json.dumps(record) if options.json else record_line(record)
+            text = json.dumps(record, allow_nan=False) if options.json else record_line(record)
             progress.print(text, file=sys.stderr if failed and not options.json else sys.stdout)
             progress.show("predict", done, len(paths))
     return max(codes)

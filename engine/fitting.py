@@ -106,7 +106,7 @@ def fit(
     ignored = None if ignore is None else _ignored(ignore, opened.input_size, settings.framing)
 
     def calibrated(recipe: Recipe) -> Calibration:
-        held = (features for _, features in _extract(fold, opened, settings, on_progress, "held out")) if fold else None
+        held = _extract(fold, opened, settings, on_progress, "held out") if fold else None
         return _calibrate(recipe, held, len(fold), false_alarm_rate, threads, on_progress)
 
     return create_recipe(
@@ -288,7 +288,7 @@ def _ignored(source: Mask, size: tuple[int, int], framing: Framing) -> NDArray[n
 
 def _calibrate(
     recipe: Recipe,
-    held: Iterable[Features] | None,
+    held: Iterable[tuple[ImageRecord, Features]] | None,
     held_count: int,
     false_alarm_rate: float,
     threads: int | None,
@@ -301,13 +301,16 @@ def _calibrate(
     single = _without_copy(recipe) if held is None else []
     total = held_count or len(single)
 
-    def score(features: Features, exclude: int | None) -> Scores:
-        return scorer.score([level[0] for level in features.levels], features.embedding[0], exclude=exclude)
+    def score(image: ImageRecord, features: Features, exclude: int | None) -> Scores:
+        try:
+            return scorer.score([level[0] for level in features.levels], features.embedding[0], exclude=exclude)
+        except InputError as error:
+            raise InputError(f"image {image.name!r}: {error}") from error
 
     scored = (
-        (score(recipe.features(index), index) for index in single)
+        (score(recipe.images[index], recipe.features(index), index) for index in single)
         if held is None
-        else (score(image, None) for image in held)
+        else (score(image, features, None) for image, features in held)
     )
     image_scores, map_scores = [], []
     for index, scores in enumerate(scored):

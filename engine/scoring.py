@@ -7,6 +7,7 @@ thresholds can't drift apart. Thresholds, labels, frames and files are not known
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -38,12 +39,14 @@ MATCHER_BYTES, NEIGHBOUR_BYTES, MAP_BYTES = 24_000, 24, 32
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One image's scores.
+    """One image's scores, all of them finite.
 
     Attributes
     ----------
     image_score
         Mean squared distance to the k_score nearest normal embeddings, or its root if the recipe says so.
+    map_score
+        Maximum of the anomaly map, which is never negative: what is ignored doesn't count.
     anomaly_map
         (H, W) float32 at the extractor's input size, smoothed; 0 where the recipe ignores it.
     neighbours
@@ -59,17 +62,13 @@ class Scores:
     """
 
     image_score: float
+    map_score: float
     anomaly_map: NDArray[np.float32]
     neighbours: NDArray[np.int32]
     nearest_images: NDArray[np.int64]
     match_statistics: Statistics
     timings_s: dict[str, float]
     mask: NDArray[np.bool_] | None = None
-
-    @property
-    def map_score(self) -> float:
-        """Maximum of the anomaly map, which is never negative: what is ignored doesn't count."""
-        return float(self.anomaly_map.max())
 
 
 def warn_of_clamping(recipe: Recipe) -> None:
@@ -205,7 +204,8 @@ class Scorer:
         Raises
         ------
         InputError
-            Features of the wrong shape or that aren't finite, or kappa above the number of gallery pixels within reach.
+            Features of the wrong shape or that aren't finite, ones so far from the normal images' that no finite score
+            comes of them, or kappa above the number of gallery pixels within reach.
         """
         settings = self._settings
         start = time.perf_counter()
@@ -221,6 +221,7 @@ class Scorer:
         smooth = self._heatmap.anomaly_map(distances)
         return Scores(
             image_score=image_score,
+            map_score=_highest(smooth),
             anomaly_map=smooth,
             neighbours=match.neighbours,
             nearest_images=gallery,
@@ -250,6 +251,7 @@ class Scorer:
         inspection = self.inspector.inspect(features.levels, gallery, half=features.half)
         return Scores(
             image_score=image_score,
+            map_score=_highest(inspection.anomaly_map),
             anomaly_map=inspection.anomaly_map,
             mask=inspection.mask,
             neighbours=inspection.neighbours,
@@ -265,3 +267,11 @@ class Scorer:
         nearest, squared = self._retrieval.nearest(embedding, k, exclude=exclude)
         score = float(squared[: settings.k_score].mean(dtype=np.float64))
         return float(np.sqrt(score)) if settings.distance == "root" else score, nearest[: settings.k_gallery]
+
+
+def _highest(anomaly_map: NDArray[np.float32]) -> float:
+    """Return a map's maximum; InputError unless it is finite. NaN and infinity anywhere in a map show in its maximum."""
+    highest = float(anomaly_map.max())
+    if not math.isfinite(highest):
+        raise InputError(f"anomaly map: expected finite numbers, got {highest}: no verdict can be given")
+    return highest
