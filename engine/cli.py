@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
@@ -284,6 +285,10 @@ def _report_recipe(recipe: Recipe, *, as_json: bool, images: NormalImages | None
         "levels": dict(zip(recipe.level_names, recipe.level_shapes, strict=True)),
         "ignored_share": None if recipe.ignore is None else float(recipe.ignore.mean()),
         "codes": recipe.codes is not None,
+        "frame_sizes": None
+        if recipe.frame_sizes is None
+        else [{"size": size, "images": count} for size, count in Counter(recipe.frame_sizes).most_common()],
+        "frame_check": recipe.settings.frame_check == "on" and recipe.frame_facts is not None,
         "calibration": None,
     }
     if recipe.calibration:

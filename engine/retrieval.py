@@ -46,8 +46,8 @@ class Retrieval:
     Raises
     ------
     InputError
-        Embeddings of another dtype or shape, none, or with a number beyond :func:`.gallery.largest_embedding`; a factory
-        that faiss can't make of them.
+        Embeddings of another dtype or shape, none, or with a number beyond :func:`.gallery.largest_embedding`; a
+        factory that faiss can't make of them.
     DeviceError
         faiss offers a GPU, and the index can't be put there.
     DependencyError

@@ -14,7 +14,7 @@ from spadeline.engine.gallery import Geometry
 from spadeline.engine.manifest import Manifest, from_json, to_json
 from spadeline.engine.settings import Calibration, ImageRecord, Settings
 
-from .recipes import encoded, peak_memory
+from .recipes import as_version_2, encoded, peak_memory
 
 PATH = Path("line") / "recipe.json"
 DIGEST = "0123456789abcdef" * 4
@@ -66,8 +66,8 @@ def content(manifest=EXAMPLE):
 
 def version_2():
     """What version 2 wrote of EXAMPLE."""
-    old = content() | {"version": 2}
-    del old["sha256"]
+    old = content()
+    as_version_2(old)
     return old
 
 
