@@ -35,7 +35,7 @@ def sizes_text(sizes: Iterable[Size]) -> str:
 def mixed_proportions(sizes: Iterable[Size]) -> bool:
     """Whether some of these sizes have other proportions than the first one."""
     different = list(dict.fromkeys(sizes))
-    return any(not same_proportions(different[0], size) for size in different[1:])
+    return any(not same_proportions(different[0], size) for size in different)
 
 
 class FrameShapes:
