@@ -40,7 +40,7 @@ def main() -> None:
     document: dict[str, Any] = command.begin("frame_check", options.threads) | {"found": [], "false_alarms": []}
     for extractor in options.extractor:
         for images in options.images:
-            of = {"extractor": extractor.stem, "images": images.resolve().name}
+            of = {"extractor": extractor.stem, "images": images.name}
             for row in _false_alarms(images, extractor, options):
                 document["false_alarms"].append(of | row)
                 print(_alarms_line(of | row), flush=True)
