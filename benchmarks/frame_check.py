@@ -22,7 +22,8 @@ from spadeline.engine import Detector, fit
 from spadeline.engine.extractor import Extractor
 from spadeline.engine.frame_check import FrameLimits, farthest_nearest
 from spadeline.engine.frame_facts import frame_facts
-from spadeline.engine.images import as_rgb, list_images, place, read_image
+from spadeline.engine.images import as_rgb, place, read_image
+from spadeline.engine.listing import list_images
 from spadeline.engine.processors import processors
 from spadeline.engine.result import Reason
 from spadeline.engine.retrieval import Retrieval

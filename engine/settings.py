@@ -24,7 +24,8 @@ from .checks import (
 from .errors import InputError
 from .frame_facts import FrameFacts
 from .frame_shape import FrameShape, Size
-from .images import MAX_PIXELS, Framing
+from .images import Framing
+from .structure import MAX_PIXELS
 
 Upsampling = Literal["nearest", "bilinear"]
 Distance = Literal["squared", "root"]
