@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 from spadeline.engine import Detector, InputError, Settings, fit
 from spadeline.engine.arguments import size
-from spadeline.engine.images import as_rgb, list_images, read_image
+from spadeline.engine.images import as_rgb, read_image
+from spadeline.engine.listing import list_images
 
 from shared_parts import command
 from shared_parts.drawn import part, write_small_extractor
