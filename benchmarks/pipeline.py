@@ -22,6 +22,7 @@ from spadeline.engine.arguments import size
 from spadeline.engine.bench import describe, prepared
 from spadeline.engine.detector import Frame
 from spadeline.engine.extractor import Extractor
+from spadeline.engine.frame_facts import frame_facts
 from spadeline.engine.images import as_rgb, place, read_image
 from spadeline.engine.latency import BATCH, measure_latency, measure_throughput
 from spadeline.engine.listing import list_images
@@ -121,7 +122,10 @@ def _fit(setting: Setting, extractor: Path, options: argparse.Namespace, folder:
     paths = list_images(options.images)
     count = setting.gallery_images or len(paths)
     settings = Settings(
-        k_gallery=min(options.k_gallery, count), k_score=min(Settings().k_score, count), kappa=options.kappa
+        k_gallery=min(options.k_gallery, count),
+        k_score=min(Settings().k_score, count),
+        kappa=options.kappa,
+        frame_shape="any",  # --frame stretches the queries
     )
     how = {"threads": setting.threads, "device": options.device}
     recipe = fit(paths[:count], folder, extractor=extractor, settings=settings, false_alarm_rate=FALSE_ALARMS, **how)
@@ -132,7 +136,9 @@ def _fit(setting: Setting, extractor: Path, options: argparse.Namespace, folder:
     def again() -> Iterator[tuple[ImageRecord, Any]]:
         for index in range(len(paths), count):
             image, _ = place(as_rgb(read_image(paths[index % len(paths)])), opened.input_size, framing="whole")
-            yield ImageRecord(f"again-{index}"), opened.extract(as_if_taken_again(image, seed=index)[None])
+            image = as_if_taken_again(image, seed=index)
+            # Facts: without them the recipe would have no frame check, which is part of a frame's time.
+            yield ImageRecord(f"again-{index}", facts=frame_facts(image)), opened.extract(image[None])
 
     return add_images(folder, again(), count - len(paths))
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, get_args
 
 from .fitting import DEFAULT_RATE
+from .frame_shape import FrameShape
 from .held import GalleryPlace
 from .images import Framing
 from .session import Device
-from .settings import Distance, LabelRule, Settings, Storage, Upsampling
+from .settings import Distance, FrameCheck, LabelRule, Settings, Storage, Upsampling
 from .terminal import escaped, shortened
 
 if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no parameter when it runs
@@ -190,6 +191,16 @@ def _score_options(parser: argparse.ArgumentParser, *, rate: float | None, rate_
         "--label-rule",
         choices=get_args(LabelRule),
         help=f"what makes a frame anomalous ({defaults.label_rule})",
+    )
+    parser.add_argument(
+        "--frame-check",
+        choices=get_args(FrameCheck),
+        help="also flag a frame that is dark, glaring, flat or blurred beside all normal images, or like none (on)",
+    )
+    parser.add_argument(
+        "--frame-shape",
+        choices=get_args(FrameShape),
+        help="what to make of a frame of other proportions than the normal images' (error)",
     )
 
 

@@ -94,7 +94,7 @@ def bench(
     how: dict[str, Any] = {"device": device, "threads": threads, "gallery": gallery}
     how |= {"memory_limit": memory_limit, "tensorrt_cache": None if tensorrt_cache is None else str(tensorrt_cache)}
     detector = Detector.load(folder, **how)
-    names, frames = _load_frames(images)
+    names, frames = _load_frames(images) if images is not None else _drawn_frames(detector)
     inputs = {"camera frame": frames}
     if detector.recipe.settings.framing == "whole":  # another framing would frame a prepared frame once more
         inputs["prepared frame"] = [prepared(detector, frame) for frame in frames]
@@ -153,13 +153,17 @@ def prepared(detector: Detector, frame: Frame) -> Frame:
     return place(as_rgb(frame), detector.recipe.input_size, framing="whole")[0]
 
 
-def _load_frames(images: str | os.PathLike[str] | None) -> tuple[list[str], list[Frame]]:
-    if images is None:
-        random = np.random.default_rng(0)
-        size = (DRAWN_SIDE, DRAWN_SIDE)
-        blobs = [random.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(DRAWN_FRAMES)]
-        drawn = [np.asarray(cv2.resize(blob, size, interpolation=cv2.INTER_CUBIC), np.uint8) for blob in blobs]
-        return [f"drawn {index}" for index in range(len(drawn))], drawn
+def _drawn_frames(detector: Detector) -> tuple[list[str], list[Frame]]:
+    """Draw blobs, in the proportions of the frames that the recipe knows."""
+    height, width = (detector.recipe.frame_sizes or ((1, 1),))[0]
+    size = (round(DRAWN_SIDE * width / max(height, width)), round(DRAWN_SIDE * height / max(height, width)))
+    random = np.random.default_rng(0)
+    blobs = [random.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(DRAWN_FRAMES)]
+    drawn = [np.asarray(cv2.resize(blob, size, interpolation=cv2.INTER_CUBIC), np.uint8) for blob in blobs]
+    return [f"drawn {index}" for index in range(len(drawn))], drawn
+
+
+def _load_frames(images: str | os.PathLike[str]) -> tuple[list[str], list[Frame]]:
     found = named_images(images)
     count = min(len(found), MOST_FRAMES)
     chosen = [found[index * len(found) // count] for index in range(count)]  # folders differ by what they show

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
@@ -216,7 +217,7 @@ def _show_record(record: dict[str, Any], *, as_json: bool) -> int:
     """Print an image's verdict, and what went wrong with it; return the exit code that it asks for."""
     wrong = [record[name] for name in ("error", "overlay_error") if name in record]
     if as_json:
-        RESULTS.print(json.dumps(record))
+        RESULTS.print(json.dumps(record, allow_nan=False))
     else:
         if "error" not in record:
             RESULTS.print(record_line(record))
@@ -296,6 +297,10 @@ def _report_recipe(recipe: Recipe, *, as_json: bool, images: NormalImages | None
         "levels": dict(zip(recipe.level_names, recipe.level_shapes, strict=True)),
         "ignored_share": None if recipe.ignore is None else float(recipe.ignore.mean()),
         "codes": recipe.codes is not None,
+        "frame_sizes": None
+        if recipe.frame_sizes is None
+        else [{"size": size, "images": count} for size, count in Counter(recipe.frame_sizes).most_common()],
+        "frame_check": recipe.settings.frame_check == "on" and recipe.frame_facts is not None,
         "calibration": None,
     }
     if recipe.calibration:

@@ -7,7 +7,6 @@ stream's frames share the processors :mod:`.stream`'s and :mod:`.split`'s.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_choice
-from .errors import InputError, RecipeError
+from .errors import InputError
 from .extractor import DeviceExtraction, Extractor
+from .frame_facts import FrameFacts
 from .heatmap import find_regions, overlay
 from .held import GalleryPlace
 from .images import Color, Placement, as_rgb, place, prepare
 from .inspector import DeviceFrame, Inspector, device_frame, receive
+from .judging import Judge
 from .opening import open_chain
 from .processors import processors
 from .recipe import Recipe
@@ -59,21 +60,19 @@ class Detector:
         *,
         on_device: bool = False,
         workers: int | None = None,
+        judge: Judge | None = None,
     ) -> None:
-        if recipe.calibration is None:
-            raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
         self.recipe = recipe
         self.extractor = extractor
         self._scorer = scorer
         self._chain = (extractor.on_device(), scorer.inspector) if on_device and scorer.inspector else None
         self._turn = threading.Lock()  # of the extraction's buffers
-        self._tau = recipe.calibration.tau.value
-        self._theta = recipe.calibration.theta.value
+        self._judge = judge or Judge(recipe, scorer)
         threads = scorer.matcher.threads
         if self._chain:  # takes one frame at a time; a second worker is on the host meanwhile
             self._split = Split(threads=threads, most=2, given=workers, open_members=None)
         else:
-            members = partial(_one_threaded, recipe, extractor, scorer)
+            members = partial(_one_threaded, recipe, extractor, scorer, self._judge)
             self._split = Split(threads=threads, most=threads, given=workers, open_members=members)
 
     @classmethod
@@ -172,6 +171,7 @@ class Detector:
                 name: list(shape) for name, shape in zip(self.recipe.level_names, self.recipe.level_shapes, strict=True)
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
+            "frame_check": self._judge.info,
             "chain": "device" if self._chain else "host",
             "retrieval": self._scorer.retrieval_device,
             "matcher": self._scorer.matcher.path,
@@ -199,7 +199,8 @@ class Detector:
         Raises
         ------
         InputError
-            A frame of another dtype or shape, or too small.
+            A frame of another dtype or shape, or too small; one of other proportions than the normal images', unless
+            the recipe's ``frame_shape`` allows it; one that no finite score can be given.
         """
         return self.predict_batch([frame], color=color)[0]
 
@@ -307,7 +308,7 @@ class Detector:
         return overlay(
             rgb,
             result.anomaly_map,
-            self._theta,
+            self._judge.theta,
             placement=placement,
             regions=result.regions,
             ignore=self.recipe.ignore,
@@ -321,6 +322,9 @@ class Detector:
         settings = self.recipe.settings
         start = time.perf_counter()
         placed = [prepare(frame, self.recipe.input_size, framing=settings.framing, color=color) for frame in frames]
+        for frame in frames:
+            self._judge.shapes.check(frame.shape)
+        facts = [self._judge.facts(image) for image, _ in placed]
         prepared = time.perf_counter()
         features = self.extractor.extract(np.stack([image for image, _ in placed]))
         timings_s = {
@@ -329,7 +333,7 @@ class Detector:
         }
         for index, (frame, (_, placement)) in enumerate(zip(frames, placed, strict=True)):
             scores = self._scorer.score([level[index] for level in features.levels], features.embedding[index])
-            yield self._judge(frame.shape[:2], placement, scores, timings_s)
+            yield self._result(frame.shape[:2], placement, scores, facts[index], timings_s)
 
     def _inspect_on_device(
         self, frame: Any, color: Color, extraction: DeviceExtraction, inspector: Inspector
@@ -342,11 +346,15 @@ class Detector:
         image: NDArray[np.uint8] | int
         if here is not None and here.is_input(size) and color in ("auto", "rgb") and framing == "whole":
             image, placement, frame_size = here.address, Placement(1.0, 1.0, top=0.0, left=0.0), size
+            # The check alone takes a copy: it is small, and what it costs is nothing beside the extractor.
+            facts = None if self._judge.limits is None else self._judge.facts(inspector.fetch(here))
         else:
             pixels = frame if here is None else inspector.fetch(here)
             here = None
             image, placement = prepare(pixels, size, framing=framing, color=color)
             frame_size = pixels.shape[:2]
+            self._judge.shapes.check(frame_size)
+            facts = self._judge.facts(image)
         prepared = time.perf_counter()
         with self._turn:
             if here is not None and here.stream is not None:
@@ -354,23 +362,27 @@ class Detector:
             features = extraction.extract(image)
             extracted = time.perf_counter()
             scores = self._scorer.score_on_device(features)
-        return self._judge(
-            frame_size, placement, scores, {"prepare": prepared - start, "extract": extracted - prepared}
-        )
+        timings_s = {"prepare": prepared - start, "extract": extracted - prepared}
+        return self._result(frame_size, placement, scores, facts, timings_s)
 
-    def _judge(
-        self, frame_size: tuple[int, int], placement: Placement, scores: Scores, timings_s: dict[str, float]
+    def _result(
+        self,
+        frame_size: tuple[int, int],
+        placement: Placement,
+        scores: Scores,
+        facts: FrameFacts | None,
+        timings_s: dict[str, float],
     ) -> Result:
         start = time.perf_counter()
         mask, regions = find_regions(
-            scores.anomaly_map, self._theta, placement=placement, frame_size=frame_size, mask=scores.mask
+            scores.anomaly_map, self._judge.theta, placement=placement, frame_size=frame_size, mask=scores.mask
         )
-        pred_score, pred_label = self._label(scores.image_score, scores.map_score)
+        verdict = self._judge.verdict(scores, facts)
         timings_s = timings_s | scores.timings_s
         timings_s["map"] += time.perf_counter() - start
         return Result(
-            pred_score=pred_score,
-            pred_label=pred_label,
+            pred_score=verdict.pred_score,
+            pred_label=bool(verdict.reasons),
             image_score=scores.image_score,
             map_score=scores.map_score,
             anomaly_map=scores.anomaly_map,
@@ -380,20 +392,8 @@ class Detector:
             nearest_images=scores.nearest_images,
             match_statistics=scores.match_statistics,
             timings_s=timings_s,
+            reasons=verdict.reasons,
         )
-
-    def _label(self, image_score: float, map_score: float) -> tuple[float, bool]:
-        """Return the score that the recipe's label rule looks at, and its verdict."""
-        rule = self.recipe.settings.label_rule
-        if rule == "image":
-            return image_score, image_score > self._tau
-        if rule == "map":
-            return map_score, map_score > self._theta
-        # Either: both scores in units of their thresholds, so that the larger one decides.
-        # A threshold of 0 must not make it one that JSON can't hold.
-        least, most = sys.float_info.min, sys.float_info.max
-        ratio = max(image_score / max(self._tau, least), map_score / max(self._theta, least))
-        return min(ratio, most), image_score > self._tau or map_score > self._theta
 
 
 def _listed(frames: Any) -> list[Frame]:
@@ -404,7 +404,7 @@ def _listed(frames: Any) -> list[Frame]:
     return list(frames)
 
 
-def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, count: int) -> list[Predict]:
+def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, judge: Judge, count: int) -> list[Predict]:
     """Open detectors that keep to their caller's thread and share one session, the index and the gallery."""
     shared = extractor.on_one_thread()
-    return [Detector(recipe, shared, scorer.on_one_thread()).predict for _ in range(count)]
+    return [Detector(recipe, shared, scorer.on_one_thread(), judge=judge).predict for _ in range(count)]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ from .images import Framing, Placement, as_rgb, place, read_image, read_mask
 from .latency import latency
 from .metrics import Curve, confusion, f1_max_tuned_on_test_labels, pixel_curves, roc
 from .recipe import Recipe
-from .result import Result
+from .result import Reason, Result
 from .settings import Calibration, ImageRecord
 
 PRO_LIMITS = (0.3, 0.05)  # false positive rates that published tables integrate to
@@ -59,7 +59,7 @@ class Outcome:
     ----------
     image
         The image and its label.
-    pred_score, pred_label, image_score, map_score, anomaly_map
+    pred_score, pred_label, reasons, image_score, map_score, anomaly_map
         See :class:`~.result.Result`.
     regions
         (H, W) int32, the true defects in the anomaly map's geometry: see :func:`true_regions`. None for an abnormal
@@ -73,6 +73,7 @@ class Outcome:
     image: LabelledImage
     pred_score: float
     pred_label: bool
+    reasons: tuple[Reason, ...] = ()
     image_score: float
     map_score: float
     anomaly_map: NDArray[np.float32]
@@ -215,6 +216,7 @@ class Evaluation:
             **{name: None if isinstance(figure, Missing) else figure for name, figure in figures.items()},
             "not_computed": {name: f.reason for name, f in figures.items() if isinstance(f, Missing)},
             "confusion": self._confusions(),
+            "reasons": self._reasons(),
             "by_kind": self._by_kind(),
             "timings_s": self._timings(),
             "settings": asdict(self.recipe.settings),
@@ -253,6 +255,17 @@ class Evaluation:
                 "recall": counts.recall,
                 "false_alarm_rate": counts.false_alarm_rate,
                 "f1": counts.f1,
+            }
+        return table
+
+    def _reasons(self) -> dict[str, dict[str, int]]:
+        """Count the images that were flagged for each reason; one may have several."""
+        table: dict[str, dict[str, int]] = {}
+        for reason in get_args(Reason):
+            flagged = np.array([reason in outcome.reasons for outcome in self.outcomes], dtype=bool)
+            table[reason] = {
+                "normal": int(np.count_nonzero(flagged & ~self.labels)),
+                "abnormal": int(np.count_nonzero(flagged & self.labels)),
             }
         return table
 
@@ -298,6 +311,7 @@ def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
         image=image,
         pred_score=float(result.pred_score),
         pred_label=bool(result.pred_label),
+        reasons=result.reasons,
         image_score=float(result.image_score),
         map_score=float(result.map_score),
         anomaly_map=result.anomaly_map,

@@ -21,7 +21,10 @@ from .calibration import threshold
 from .decoding import Picture, file_digest, read_picture
 from .errors import InputError
 from .extractor import Extractor, Features
+from .frame_facts import frame_facts
+from .frame_shape import FrameShapes, Size, mixed_proportions, sizes_text
 from .images import Framing, any_under, as_rgb, place, read_mask
+from .judging import frame_shapes
 from .listing import Source
 from .normal_images import NormalImages, normal_images
 from .recipe import Calibration, ImageRecord, Recipe, Settings, add_images, create_recipe, set_calibration
@@ -106,13 +109,13 @@ def fit(
     ignored = None if ignore is None else _ignored(ignore, opened.input_size, settings.framing)
 
     def calibrated(recipe: Recipe) -> Calibration:
-        held = (features for _, features in _extract(fold, opened, settings, on_progress, "held out")) if fold else None
+        held = _extract(fold, opened, settings, on_progress, "held out", ignore=ignored) if fold else None
         return _calibrate(recipe, held, len(fold), false_alarm_rate, threads, on_progress)
 
-    return create_recipe(
+    recipe = create_recipe(
         folder,
         extractor_path=extractor,
-        features=_extract(gallery, opened, settings, on_progress, "extract"),
+        features=_extract(gallery, opened, settings, on_progress, "extract", ignore=ignored),
         count=len(gallery),
         settings=settings,
         level_names=opened.level_names,
@@ -123,6 +126,14 @@ def fit(
         calibrate=calibrated,
         overwrite=overwrite,
     )
+    if mixed_proportions(recipe.frame_sizes or ()):
+        warnings.warn(
+            f"the images differ in their proportions ({sizes_text(recipe.frame_sizes or ())}): each is fitted into the "
+            "extractor's input in its own way, and frames of each kind will be accepted",
+            UserWarning,
+            stacklevel=2,
+        )
+    return recipe
 
 
 def add(
@@ -138,14 +149,16 @@ def add(
     Raises
     ------
     InputError
-        An image that can't be read, or whose name the recipe holds already; nothing is added.
+        An image that can't be read, whose name the recipe holds already, or of other proportions than its images,
+        unless its ``frame_shape`` allows it; nothing is added.
     ExtractorError, RecipeError, OutputError, DependencyError
         As :class:`Extractor` and :func:`add_images` raise them.
     """
     recipe = Recipe.load(folder)
     named = normal_images(source).named
     opened = Extractor(recipe.extractor_file, device=device, threads=threads)
-    features = _extract(named, opened, recipe.settings, on_progress, "extract")
+    shapes = frame_shapes(recipe)
+    features = _extract(named, opened, recipe.settings, on_progress, "extract", ignore=recipe.ignore, shapes=shapes)
     return add_images(folder, features, len(named), made_for=recipe)
 
 
@@ -249,6 +262,9 @@ def _extract(
     settings: Settings,
     on_progress: Progress | None,
     stage: str,
+    *,
+    ignore: NDArray[np.bool_] | None,
+    shapes: FrameShapes | None = None,
 ) -> Iterator[tuple[ImageRecord, Features]]:
     turned = []
     for index, (name, path) in enumerate(named):
@@ -256,7 +272,11 @@ def _extract(
         if picture.turned:
             turned.append(name)
         image = _input_image(picture, path, extractor.input_size, settings.framing)
-        yield ImageRecord(name, picture.sha256), extractor.extract(image[None])
+        frame_size = (picture.pixels.shape[0], picture.pixels.shape[1])
+        if shapes is not None:
+            _check_shape(shapes, path, frame_size)
+        record = ImageRecord(name, picture.sha256, size=frame_size, facts=frame_facts(image, ignore))
+        yield record, extractor.extract(image[None])
         if on_progress:
             on_progress(stage, index + 1, len(named))
     if turned:
@@ -264,9 +284,16 @@ def _extract(
         warnings.warn(text + f"{_some(turned)}; a camera's arrays must stand the same way", UserWarning, stacklevel=3)
 
 
-def _input_image(picture: Picture, path: Path, size: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
+def _input_image(picture: Picture, path: Path, size: Size, framing: Framing) -> NDArray[np.uint8]:
     try:
         return place(as_rgb(picture.pixels), size, framing=framing)[0]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _check_shape(shapes: FrameShapes, path: Path, frame_size: Size) -> None:
+    try:
+        shapes.check(frame_size)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -288,7 +315,7 @@ def _ignored(source: Mask, size: tuple[int, int], framing: Framing) -> NDArray[n
 
 def _calibrate(
     recipe: Recipe,
-    held: Iterable[Features] | None,
+    held: Iterable[tuple[ImageRecord, Features]] | None,
     held_count: int,
     false_alarm_rate: float,
     threads: int | None,
@@ -301,13 +328,16 @@ def _calibrate(
     single = _without_copy(recipe) if held is None else []
     total = held_count or len(single)
 
-    def score(features: Features, exclude: int | None) -> Scores:
-        return scorer.score([level[0] for level in features.levels], features.embedding[0], exclude=exclude)
+    def score(image: ImageRecord, features: Features, exclude: int | None) -> Scores:
+        try:
+            return scorer.score([level[0] for level in features.levels], features.embedding[0], exclude=exclude)
+        except InputError as error:
+            raise InputError(f"image {image.name!r}: {error}") from error
 
     scored = (
-        (score(recipe.features(index), index) for index in single)
+        (score(recipe.images[index], recipe.features(index), index) for index in single)
         if held is None
-        else (score(image, None) for image in held)
+        else (score(image, features, None) for image, features in held)
     )
     image_scores, map_scores = [], []
     for index, scores in enumerate(scored):

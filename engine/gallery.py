@@ -8,6 +8,7 @@ business; which files are live, and since when, :mod:`.generations`'s.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -112,6 +113,15 @@ def _check_shape(name: str, shape: object, **limits: int) -> None:
         check_integer(f"{name}: {axis}", size, low=1, high=limit)
 
 
+def largest_embedding(size: int) -> float:
+    """Return the largest magnitude of an embedding's numbers: no squared distance of two overflows float32.
+
+    Two embeddings differ by at most twice it in each of ``size`` numbers: 4 * size * largest**2 is a quarter of
+    float32's range, which leaves room for what an index computes on its way.
+    """
+    return float(np.float32(math.sqrt(float(np.finfo(np.float32).max) / size) / 4))
+
+
 class GalleryWriter:
     """A generation's arrays on their way to the disk, image by image. Made by :func:`new_gallery`."""
 
@@ -128,8 +138,8 @@ class GalleryWriter:
         Raises
         ------
         InputError
-            A wrong shape or dtype, a feature that isn't finite or doesn't fit the stored type, or an image
-            too many.
+            A wrong shape or dtype, a feature that isn't finite or doesn't fit the stored type, an embedding beyond
+            :func:`largest_embedding`, or an image too many.
         OutputError
             The disk is full, or refuses otherwise.
         """
@@ -138,7 +148,13 @@ class GalleryWriter:
             raise InputError(
                 f"image {name!r:.100}: expected {len(geometry.level_names)} levels, got {len(features.levels)}"
             )
-        rows = {EMBEDDINGS: self._as_stored(name, EMBEDDINGS, features.embedding, (geometry.embedding_size,))}
+        embedding = self._as_stored(name, EMBEDDINGS, features.embedding, (geometry.embedding_size,))
+        if (came := np.abs(embedding).max()) > (largest := largest_embedding(geometry.embedding_size)):
+            raise InputError(
+                f"image {name!r:.100}, {EMBEDDINGS}: expected numbers of at most {largest:.3g}, whose squared "
+                f"distances float32 holds, got {came:.3g}"
+            )
+        rows = {EMBEDDINGS: embedding}
         for role, values, shape, depth in zip(
             geometry.level_names, features.levels, geometry.level_shapes, geometry.depths, strict=True
         ):

@@ -27,6 +27,8 @@ _CONTOUR_RGB = (255, 255, 255)
 _BOX_RGB = (255, 0, 0)
 _HATCH_LIGHT = 64  # grey levels by which a stripe of what is ignored outshines its neighbours, on any background
 _HATCH_WIDTH = 4  # in line widths
+# Half of float32's range: weighted means of such numbers can't round beyond it.
+LARGEST_DISTANCE = float(np.finfo(np.float32).max) / 2
 
 
 class Heatmap:
@@ -79,7 +81,18 @@ class Heatmap:
             self._smooth_weights = _smooth(self._inside.astype(np.float32), sigma)
 
     def anomaly_map(self, distances: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return the (H, W) float32 map of (h, w) float32 or float64 distances; 0 where ignored."""
+        """Return the (H, W) float32 map of (h, w) float32 or float64 distances; 0 where ignored.
+
+        Raises
+        ------
+        InputError
+            A distance that float32 can't hold, or that isn't a number: no map could be made of it, only one of NaN.
+        """
+        if not (largest := float(distances.max())) <= LARGEST_DISTANCE:  # NaN, too, fails this
+            raise InputError(
+                f"distances: expected numbers up to {LARGEST_DISTANCE:.3g}, which a map of float32 holds, "
+                f"got {largest:.3g}: the frame's features are beyond comparison with the normal images'"
+            )
         values = distances.astype(np.float32)
         if self.ignored_distances is None:
             return _smooth(_enlarge(values, self._size), self._sigma)

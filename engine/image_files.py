@@ -31,9 +31,9 @@ def inspect_files(
     Yields
     ------
     dict
-        image; error, where the image can't be used: the others are still worth inspecting; else pred_label, pred_score,
-        image_score, map_score, regions, nearest_images (five names), match_statistics, timings_s; overlay_error, where
-        the overlay can't be written.
+        image; error, where the image can't be used: the others are still worth inspecting; else pred_label, reasons,
+        pred_score, image_score, map_score, regions, nearest_images (five names), match_statistics, timings_s;
+        overlay_error, where the overlay can't be written.
 
     Raises
     ------
@@ -100,6 +100,7 @@ def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], fo
 def _record(result: Result, images: Sequence[ImageRecord]) -> dict[str, Any]:
     return {
         "pred_label": result.pred_label,
+        "reasons": list(result.reasons),
         "pred_score": result.pred_score,
         "image_score": result.image_score,
         "map_score": result.map_score,

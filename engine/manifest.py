@@ -31,6 +31,7 @@ from .codes import CODES_VERSION
 from .derived import can_have_codes, code_arrays, code_roles
 from .errors import InputError, RecipeError
 from .files import StoredFile
+from .frame_facts import FrameFacts
 from .gallery import EMBEDDINGS, Geometry
 from .ignore import IGNORE
 from .settings import Calibration, ImageRecord, Settings
@@ -40,7 +41,7 @@ VERSION = 3
 FIRST_SEALED = 3  # the first version that holds its own hash
 # The versions that are read, each with the fields and files that came after it.
 NEW_IN_2 = frozenset({"codes_version", "level_weights", IGNORE})
-NEW_IN_3 = frozenset[str]()
+NEW_IN_3 = frozenset({"frame_check", "frame_shape", "size", "facts"})
 LATER = {1: NEW_IN_2 | NEW_IN_3, 2: NEW_IN_3, 3: frozenset[str]()}
 SEAL = b'  "sha256": "%s"\n}\n'  # how a sealed recipe.json ends
 # All that a reader will parse: 150,000 images or more, in less memory than ten times the file's bytes. Marks are the
@@ -123,6 +124,18 @@ class Manifest:
     def is_sealed(self) -> bool:
         """Whether recipe.json held its own hash, which was checked: damage to it can't have passed."""
         return self.version >= FIRST_SEALED
+
+    @property
+    def frame_sizes(self) -> tuple[tuple[int, int], ...] | None:
+        """(height, width) of each image's frame; None: not all of them are known."""
+        known = tuple(image.size for image in self.images if image.size is not None)
+        return known if len(known) == len(self.images) else None
+
+    @property
+    def frame_facts(self) -> tuple[FrameFacts, ...] | None:
+        """What the frame check needs of each image; None: not all of them are known."""
+        known = tuple(image.facts for image in self.images if image.facts is not None)
+        return known if len(known) == len(self.images) else None
 
     @property
     def has_codes(self) -> bool:
@@ -249,9 +262,13 @@ def _images(content: object, later: Collection[str]) -> tuple[ImageRecord, ...]:
     if not isinstance(content, list):
         raise InputError(f"expected a list, got {content!r:.100}")
     return tuple(
-        _named(f"image {index}", lambda part: _build(ImageRecord, part, later), part)
+        _named(f"image {index}", lambda part: _build(ImageRecord, part, later, size=_tuples, facts=_facts), part)
         for index, part in enumerate(content)
     )
+
+
+def _facts(content: object) -> FrameFacts | None:
+    return None if content is None else _build(FrameFacts, content)
 
 
 def _calibration(content: object, later: Collection[str]) -> Calibration:

@@ -109,10 +109,11 @@ def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) 
     if normal is not None:
         pictures["nearest normal image"] = normal
     flagged, passed = ("caught", "miss") if outcome.image.label else ("false alarm", "passed")
+    reasons = f" ({', '.join(outcome.reasons)})" if outcome.reasons else ""
     return _Case(
         name=os.path.relpath(outcome.image.path, evaluation.dataset.folder),
         wrong=outcome.pred_label != outcome.image.label,
-        verdict=flagged if outcome.pred_label else passed,
+        verdict=(flagged if outcome.pred_label else passed) + reasons,
         scores=tuple(
             (name, getattr(outcome, score), _SYMBOLS[score], evaluation.thresholds[score])
             for score, name in _NAMES.items()

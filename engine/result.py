@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+Reason = Literal["map", "image", "exposure", "contrast", "sharpness", "unlike"]
+
 
 @dataclass(frozen=True)
 class Region:
@@ -64,9 +66,11 @@ class Result:
     Attributes
     ----------
     pred_score
-        The score that the recipe's label rule looks at; a higher one is more anomalous.
+        The score that the recipe's label rule looks at; a higher one is more anomalous. Of a frame that the frame check
+        alone flags it is as many times the threshold as the frame is beyond its limit. So it is above its threshold
+        exactly when ``pred_label`` is true.
     pred_label
-        True: anomalous by the recipe's rule and thresholds.
+        True: anomalous by the recipe's rule and thresholds, or by the frame check.
     image_score
         Mean squared distance to the k_score nearest normal embeddings; anomalous above tau.
     map_score
@@ -86,6 +90,11 @@ class Result:
         What the matcher had to compute: why this frame took longer than another.
     timings_s
         Seconds by stage: prepare, extract, retrieve, match, map.
+    reasons
+        Why it is anomalous; empty if it isn't. ``"map"``: above theta; ``"image"``: above tau, as the label rule has
+        it. By the frame check, against what the normal images span: ``"exposure"``, far darker or brighter;
+        ``"contrast"``, far less of it, as where nothing is in view; ``"sharpness"``, far less of it; ``"unlike"``, the
+        embedding is far from every normal image's.
     """
 
     pred_score: float
@@ -99,3 +108,4 @@ class Result:
     nearest_images: NDArray[np.int64]
     match_statistics: Statistics
     timings_s: Mapping[str, float]
+    reasons: tuple[Reason, ...] = ()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .checks import check_integer
 from .errors import InputError
+from .gallery import largest_embedding
 from .gpu_index import MOST_FOUND, GpuIndex, offers_gpu, reason
 from .optional import RUNTIME, imported
 from .session import MOST_THREADS
@@ -46,7 +47,8 @@ class Retrieval:
     Raises
     ------
     InputError
-        Embeddings of another dtype or shape, none, or not finite; a factory that faiss can't make of them.
+        Embeddings of another dtype or shape, none, or with a number beyond :func:`.gallery.largest_embedding`; a
+        factory that faiss can't make of them.
     DeviceError
         faiss offers a GPU, and the index can't be put there.
     DependencyError
@@ -58,8 +60,8 @@ class Retrieval:
     ) -> None:
         if embeddings.dtype != np.float32 or embeddings.ndim != 2 or 0 in embeddings.shape:
             raise InputError(f"embeddings: expected float32 (n, d), got {embeddings.dtype} {embeddings.shape}")
-        if not np.isfinite((embeddings.min(), embeddings.max())).all():
-            raise InputError("embeddings: expected finite numbers, got NaN or infinity")
+        self._largest = largest_embedding(embeddings.shape[1])
+        _check_range("embeddings", embeddings, self._largest)
         if threads is not None:
             check_integer("threads", threads, low=1, high=MOST_THREADS)
         self._faiss = imported("faiss", RUNTIME)
@@ -104,25 +106,20 @@ class Retrieval:
         Raises
         ------
         InputError
-            Another dtype or shape, not finite, or so far from all images that float32 holds no distance.
+            Another dtype or shape, or a number beyond :func:`.gallery.largest_embedding`.
         DeviceError
             The GPU fails.
         """
         if embedding.dtype != np.float32 or embedding.shape != self._embeddings.shape[1:]:
             wanted = f"float32 ({self._embeddings.shape[1]},)"
             raise InputError(f"embedding: expected {wanted}, got {embedding.dtype} {embedding.shape}")
-        if not np.isfinite(embedding).all():
-            raise InputError("embedding: expected finite numbers, got NaN or infinity")
+        _check_range("embedding", embedding, self._largest)
         check_integer("k", k, low=1, high=2**31 - 1)
         reach = min(k if exclude is None else k + 1, len(self._embeddings))
         self._set_threads()
         ids = self._candidates(np.ascontiguousarray(embedding)[None], reach)
         if exclude is not None:
             ids = ids[ids != exclude]
-        if not len(ids) and len(self._embeddings) > (exclude is not None):
-            raise InputError(
-                f"embedding: expected an image at a finite distance among {len(self._embeddings)}, got none"
-            )
         differences = self._embeddings.take(ids, axis=0)  # the one array that all steps use
         differences -= embedding
         squared: NDArray[np.float32] = np.square(differences, out=differences).sum(axis=1)
@@ -148,6 +145,16 @@ class Retrieval:
     def _set_threads(self) -> None:
         if self._threads is not None:
             self._faiss.omp_set_num_threads(self._threads)
+
+
+def _check_range(name: str, values: NDArray[np.float32], largest: float) -> None:
+    low, high = float(values.min()), float(values.max())
+    if not (-largest <= low and high <= largest):  # NaN, too, fails this
+        came = low if low < -largest else high
+        raise InputError(
+            f"{name}: expected numbers from {-largest:.3g} to {largest:.3g}, whose squared distances float32 holds, "
+            f"got {came:.3g}"
+        )
 
 
 def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:

@@ -7,6 +7,7 @@ thresholds can't drift apart. Thresholds, labels, frames and files are not known
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -38,18 +39,22 @@ MATCHER_BYTES, NEIGHBOUR_BYTES, MAP_BYTES = 24_000, 24, 32
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One image's scores.
+    """One image's scores, all of them finite.
 
     Attributes
     ----------
     image_score
         Mean squared distance to the k_score nearest normal embeddings, or its root if the recipe says so.
+    map_score
+        Maximum of the anomaly map, which is never negative: what is ignored doesn't count.
     anomaly_map
         (H, W) float32 at the extractor's input size, smoothed; 0 where the recipe ignores it.
     neighbours
         (h, w, kappa, 3) int32 as (image, y, x); -1 where nothing under the pixel is scored.
     nearest_images
         (k_gallery,) int64, nearest first.
+    nearest_distance
+        Squared distance of the embedding to the nearest normal image's.
     match_statistics
         The matcher's.
     timings_s
@@ -59,17 +64,14 @@ class Scores:
     """
 
     image_score: float
+    map_score: float
     anomaly_map: NDArray[np.float32]
     neighbours: NDArray[np.int32]
     nearest_images: NDArray[np.int64]
+    nearest_distance: float
     match_statistics: Statistics
     timings_s: dict[str, float]
     mask: NDArray[np.bool_] | None = None
-
-    @property
-    def map_score(self) -> float:
-        """Maximum of the anomaly map, which is never negative: what is ignored doesn't count."""
-        return float(self.anomaly_map.max())
 
 
 def warn_of_clamping(recipe: Recipe) -> None:
@@ -115,6 +117,8 @@ class Scorer:
     ----------
     gallery
         The gallery, held.
+    retrieval
+        The index over the normal images' embeddings.
     matcher
         The matcher.
     inspector
@@ -155,7 +159,7 @@ class Scorer:
         if not np.isfinite((embeddings.min(), embeddings.max())).all():
             raise RecipeError(f"{recipe.embeddings.file.path}: expected finite numbers, got NaN or infinity")
         gpu = device == "cuda" and min(max(settings.k_score, settings.k_gallery), count) <= MOST_FOUND
-        self._retrieval = Retrieval(embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
+        self.retrieval = Retrieval(embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
         self.matcher = Matcher.from_recipe(recipe, threads=threads, device=device, memory_limit=memory_limit)
         self.inspector: Inspector | None = None
         if device == "cuda":
@@ -175,12 +179,12 @@ class Scorer:
     @property
     def retrieval_device(self) -> str:
         """Where the retrieval searches: "cpu" or "gpu"."""
-        return self._retrieval.device
+        return self.retrieval.device
 
     def on_one_thread(self) -> Self:
         """Return one for another caller, who needs no other thread: the index and the gallery are shared."""
         other = copy.copy(self)
-        other._retrieval = self._retrieval.on_one_thread()  # noqa: SLF001 - our own
+        other.retrieval = self.retrieval.on_one_thread()
         other.matcher = Matcher.from_recipe(self._recipe, threads=1)
         return other
 
@@ -205,11 +209,12 @@ class Scorer:
         Raises
         ------
         InputError
-            Features of the wrong shape or that aren't finite, or kappa above the number of gallery pixels within reach.
+            Features of the wrong shape or that aren't finite, ones so far from the normal images' that no finite score
+            comes of them, or kappa above the number of gallery pixels within reach.
         """
         settings = self._settings
         start = time.perf_counter()
-        image_score, gallery = self._retrieve(embedding, exclude)
+        image_score, gallery, nearest_distance = self._retrieve(embedding, exclude)
         retrieved = time.perf_counter()
         match = self.matcher.match(
             levels, gallery, kappa=settings.kappa, window=settings.window, ignore=self._heatmap.ignored_distances
@@ -221,9 +226,11 @@ class Scorer:
         smooth = self._heatmap.anomaly_map(distances)
         return Scores(
             image_score=image_score,
+            map_score=_highest(smooth),
             anomaly_map=smooth,
             neighbours=match.neighbours,
             nearest_images=gallery,
+            nearest_distance=nearest_distance,
             match_statistics=match.statistics,
             timings_s={
                 "retrieve": retrieved - start,
@@ -245,23 +252,35 @@ class Scorer:
         if self.inspector is None:
             raise InputError("features: expected levels on the host for a matcher on the CPU, got addresses")
         start = time.perf_counter()
-        image_score, gallery = self._retrieve(features.embedding, None)
+        image_score, gallery, nearest_distance = self._retrieve(features.embedding, None)
         retrieved = time.perf_counter()
         inspection = self.inspector.inspect(features.levels, gallery, half=features.half)
         return Scores(
             image_score=image_score,
+            map_score=_highest(inspection.anomaly_map),
             anomaly_map=inspection.anomaly_map,
             mask=inspection.mask,
             neighbours=inspection.neighbours,
             nearest_images=gallery,
+            nearest_distance=nearest_distance,
             match_statistics=inspection.statistics,
             timings_s={"retrieve": retrieved - start, "match": time.perf_counter() - retrieved, "map": 0.0},
         )
 
-    def _retrieve(self, embedding: NDArray[np.float32], exclude: int | None) -> tuple[float, NDArray[np.int64]]:
-        """Return the image's score and the ids of the images to match it with."""
+    def _retrieve(self, embedding: NDArray[np.float32], exclude: int | None) -> tuple[float, NDArray[np.int64], float]:
+        """Return the image's score, the ids of the images to match it with, the first one's squared distance."""
         settings = self._settings
         k = max(settings.k_score, settings.k_gallery)
-        nearest, squared = self._retrieval.nearest(embedding, k, exclude=exclude)
+        nearest, squared = self.retrieval.nearest(embedding, k, exclude=exclude)
         score = float(squared[: settings.k_score].mean(dtype=np.float64))
-        return float(np.sqrt(score)) if settings.distance == "root" else score, nearest[: settings.k_gallery]
+        if settings.distance == "root":
+            score = math.sqrt(score)
+        return score, nearest[: settings.k_gallery], float(squared[0])
+
+
+def _highest(anomaly_map: NDArray[np.float32]) -> float:
+    """Return a map's maximum; InputError unless it is finite. NaN or infinity anywhere show in it."""
+    highest = float(anomaly_map.max())
+    if not math.isfinite(highest):
+        raise InputError(f"anomaly map: expected finite numbers, got {highest}: no verdict can be given")
+    return highest

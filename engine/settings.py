@@ -22,12 +22,16 @@ from .checks import (
     check_text,
 )
 from .errors import InputError
+from .frame_facts import FrameFacts
+from .frame_shape import FrameShape, Size
 from .images import Framing
+from .structure import MAX_PIXELS
 
 Upsampling = Literal["nearest", "bilinear"]
 Distance = Literal["squared", "root"]
 Storage = Literal["float32", "float16"]
 LabelRule = Literal["map", "image", "either"]
+FrameCheck = Literal["on", "off"]
 Method = Literal["leave-one-out", "held-out"]
 
 MOST_IMAGES = 2**31 - 1  # image ids are int32 in the matcher
@@ -43,7 +47,7 @@ SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1e6  # beyond, a level is better left ou
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting that changes a score.
+    """Every setting that changes a score or a verdict.
 
     Attributes
     ----------
@@ -76,6 +80,12 @@ class Settings:
         of an anomaly map by more than 1e-4 of its maximum. Features beyond 65504 need ``"float32"``.
     label_rule
         What makes a frame anomalous: the anomaly map above theta, the image score above tau, or either.
+    frame_check
+        Whether a frame is also anomalous if it is far darker, brighter, flatter or less sharp than all normal images,
+        or like none of them: see :mod:`.frame_check`.
+    frame_shape
+        What to make of a frame of other proportions, height to width, than all normal images: an ``"error"``, a warning
+        (``"warn"``), or nothing (``"any"``).
     """
 
     framing: Framing = "whole"
@@ -90,6 +100,8 @@ class Settings:
     index_factory: str = "Flat"
     storage: Storage = "float16"
     label_rule: LabelRule = "map"
+    frame_check: FrameCheck = "on"
+    frame_shape: FrameShape = "error"
 
     def __post_init__(self) -> None:
         check_choice("framing", self.framing, get_args(Framing))
@@ -111,6 +123,8 @@ class Settings:
             )
         check_choice("storage", self.storage, get_args(Storage))
         check_choice("label_rule", self.label_rule, get_args(LabelRule))
+        check_choice("frame_check", self.frame_check, get_args(FrameCheck))
+        check_choice("frame_shape", self.frame_shape, get_args(FrameShape))
 
 
 def _weights(values: object) -> tuple[float, ...]:
@@ -167,12 +181,26 @@ class ImageRecord:
         Unique in its recipe; any text, and any POSIX file name.
     sha256
         Of the source file's bytes, in lower-case hex; None where there was no file.
+    size
+        (height, width) of the frame as read; None: unknown, as in recipes of version 1 or 2.
+    facts
+        What the frame check needs of it; None: unknown, likewise.
     """
 
     name: str
     sha256: str | None = None
+    size: Size | None = None
+    facts: FrameFacts | None = None
 
     def __post_init__(self) -> None:
         check_text("image name", self.name)
         if self.sha256 is not None:
             check_digest(f"image {self.name!r:.100}: sha256", self.sha256)
+        if self.size is not None:
+            check_instance(f"image {self.name!r:.100}: size", self.size, tuple)
+            if len(self.size) != 2:
+                raise InputError(f"image {self.name!r:.100}: size: expected height and width, got {self.size!r:.100}")
+            for side in self.size:
+                check_integer(f"image {self.name!r:.100}: size", side, low=1, high=MAX_PIXELS)
+        if self.facts is not None:
+            check_instance(f"image {self.name!r:.100}: facts", self.facts, FrameFacts)

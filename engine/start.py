@@ -88,7 +88,7 @@ def _main(folder: str, frame_path: str, load_options: str) -> None:
     for name, key in (("resident_bytes", "VmRSS"), ("peak_bytes", "VmHWM")):
         found = re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)
         stamps[name] = 1024 * int(found[1]) if found else 0
-    sys.stdout.write(json.dumps(stamps))
+    sys.stdout.write(json.dumps(stamps, allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from .bench_page import way_name
 from .calibration import Threshold
 from .dataset import Dataset
 from .derived import can_have_codes
+from .frame_shape import sizes_text
 from .matching import instruction_sets
 from .normal_images import NormalImages
 from .recipe import Recipe
@@ -37,6 +38,10 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         f"{counts['true_positives'] + counts['false_negatives']} abnormal found, {counts['false_positives']} of "
         f"{counts['false_positives'] + counts['true_negatives']} normal flagged"
     )
+    flagged = {reason: sum(counts.values()) for reason, counts in summary["reasons"].items()}
+    if any(flagged.values()):
+        told = ", ".join(f"{reason} {count}" for reason, count in flagged.items() if count)
+        lines.append(f"{'flagged for':30} {told}")
     total = summary["timings_s"]["total"]
     lines.append(f"{'time per image':30} p50 {total['p50'] * 1e3:.1f} ms, max {total['max'] * 1e3:.1f} ms")
     return "\n".join(lines)
@@ -115,11 +120,13 @@ def _matchers_device(detector: Mapping[str, Any]) -> str:
 
 
 def record_line(record: Mapping[str, Any]) -> str:
-    """Return an image's record as one line: verdict, score, regions, name; or what is wrong with the image."""
+    """Return an image's record as one line: verdict, score, regions, name, reasons; or what is wrong with the image."""
     if "error" in record:
         return escaped(str(record["error"]))
     label = "ANOMALOUS" if record["pred_label"] else "normal"
-    return f"{label:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {escaped(record['image'])}"
+    reasons = f"  ({', '.join(record['reasons'])})" if record["reasons"] else ""
+    name = escaped(record["image"])
+    return f"{label:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {name}{reasons}"
 
 
 def recipe_table(recipe: Recipe) -> str:
@@ -130,6 +137,7 @@ def recipe_table(recipe: Recipe) -> str:
             f"  recipe.json is of version {recipe.version}, which holds no hash of itself: damage to it may pass; "
             "any change, such as spadeline calibrate, writes one"
         )
+    lines += _frame_lines(recipe)
     if recipe.ignore is not None:
         lines.append(f"  {recipe.ignore.mean():.1%} of the image is never scored")
     if recipe.codes is None and can_have_codes(recipe.geometry):
@@ -144,6 +152,19 @@ def recipe_table(recipe: Recipe) -> str:
         if recipe.settings.label_rule == "either":
             lines.append(f"  either: {_vouched_together(recipe.calibration.tau, recipe.calibration.theta)}")
     return "\n".join(lines)
+
+
+def _frame_lines(recipe: Recipe) -> Iterator[str]:
+    """Say which frames a recipe knows, and how it holds others against them."""
+    shape = {"error": "other proportions are an error", "warn": "of other proportions it warns", "any": "any is taken"}
+    if recipe.frame_sizes is None:
+        yield "  frames of unknown sizes, as in recipes of version 1 and 2: any is taken; fit anew to have them checked"
+    else:
+        yield f"  frames: {sizes_text(recipe.frame_sizes)}; {shape[recipe.settings.frame_shape]}"
+    if recipe.settings.frame_check == "off":
+        yield "  frame check off: a black, blurred or empty frame may pass as normal"
+    elif recipe.frame_facts is None:
+        yield "  no frame check: some images' facts are unknown, as in recipes of version 1 and 2; fit anew to have it"
 
 
 def _vouched(threshold: Threshold) -> str:

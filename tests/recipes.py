@@ -74,7 +74,9 @@ def without_codes(content):
 
 def as_version_2(content):
     """Turn a recipe.json's content into what version 2 wrote."""
-    del content["sha256"]
+    del content["sha256"], content["settings"]["frame_check"], content["settings"]["frame_shape"]
+    for image in content["images"]:
+        del image["size"], image["facts"]
     content["version"] = 2
 
 

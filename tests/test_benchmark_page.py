@@ -177,6 +177,26 @@ def test_an_extractors_speed_and_what_int8_costs():
     assert found.tables["times"].rows[1][:5] == ("thin", "int8", 2, "224 × 224", 10.0)
 
 
+def test_the_frame_check_s_finds_are_added_and_its_false_alarms_are_shares():
+    def found(images, **counts):
+        return {"extractor": "resnet18", "images": images, "frame": "black", "frames": 2} | counts
+
+    alarms = [
+        {"extractor": "resnet18", "images": "nuts", "learnt_from": count, "share": {"any": share}}
+        for count, share in ((10, 0.0125), (40, 0.0))
+    ]
+    document = {
+        "benchmark": "frame_check", "command": "python x", "false_alarms": alarms,
+        "found": [found("nuts", map=0, either=1, check=2), found("bolts", map=1, either=2, check=2)],
+    }  # fmt: skip
+    tables = sections.chapter(document, "f").tables
+    assert tables["found"].rows == [("black", 4, 1, 3, 4)]
+    assert tables["found"].note == "Of 2 products, with 1 networks, added."
+    assert tables["false_alarms"].head[1:] == ("learnt from 10", "learnt from 40")
+    assert tables["false_alarms"].rows == [("nuts, resnet18", "1.25%", "0.00%")]
+    assert set(sections.chapter(document | {"found": []}, "f").tables) == {"false_alarms"}
+
+
 def test_environments_that_differ_say_where():
     one = environment(1)
     other = one | {"threads": 2, "versions": one["versions"] | {"torch": "9.9"}}

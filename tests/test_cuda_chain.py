@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from spadeline.engine import Detector, DeviceError, FrameError, InputError, Matcher, Settings, _native, fit
@@ -191,6 +192,19 @@ class OnDevice:
             "shape": pixels.shape, "typestr": pixels.dtype.str, "data": (pixels.ctypes.data, False), "version": 3,
             "strides": None, "stream": None,
         } | changes  # fmt: skip
+
+
+@needs_emulation
+def test_spoiled_frames_on_the_device_are_flagged_as_on_the_host(detectors):
+    on_host, on_device = detectors
+    good = part(300, size=SIZE)[0]
+    for frame in (good * 0, good // 10, np.full_like(good, 128), cv2.GaussianBlur(good, (0, 0), 4)):
+        wanted = on_host.predict(frame)
+        assert set(wanted.reasons) & {"exposure", "contrast", "sharpness", "unlike"}
+        for got in (on_device.predict(OnDevice(frame)), on_device.predict(frame)):
+            assert (got.pred_label, got.reasons) == (True, wanted.reasons)
+            assert got.pred_score == pytest.approx(wanted.pred_score, rel=1e-4)
+    assert on_device.predict(OnDevice(good)).reasons == on_host.predict(good).reasons
 
 
 @needs_emulation

@@ -175,5 +175,5 @@ def test_info_says_where_it_searches(recipe_folder, monkeypatch):
 
     detector = Detector.load(recipe_folder, device="cpu", threads=1)
     assert detector.info["retrieval"] == "cpu"
-    monkeypatch.setattr(detector._scorer._retrieval, "device", "gpu")
+    monkeypatch.setattr(detector._scorer.retrieval, "device", "gpu")
     assert detector.info["retrieval"] == "gpu"

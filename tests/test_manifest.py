@@ -10,11 +10,12 @@ from spadeline.engine.calibration import threshold
 from spadeline.engine.codes import CODES_VERSION
 from spadeline.engine.errors import InputError, RecipeError
 from spadeline.engine.files import StoredFile
+from spadeline.engine.frame_facts import FrameFacts
 from spadeline.engine.gallery import Geometry
 from spadeline.engine.manifest import Manifest, from_json, to_json
 from spadeline.engine.settings import Calibration, ImageRecord, Settings
 
-from .recipes import encoded, peak_memory
+from .recipes import as_version_2, encoded, peak_memory
 
 PATH = Path("line") / "recipe.json"
 DIGEST = "0123456789abcdef" * 4
@@ -45,14 +46,26 @@ EXAMPLE = Manifest(
     ),
     files={role: StoredFile(name, 1000, DIGEST) for role, name in NAMES.items()},
     calibration=Calibration(TAU, TAU, "leave-one-out", SCORES, SCORES),
-    images=(ImageRecord("a.png", DIGEST), ImageRecord("b.png")),
+    images=(ImageRecord("a.png", DIGEST), ImageRecord("b.png")),  # of unknown size and facts, as in older versions
 )
+
+
+FACTS = {"brightness": 101.5, "contrast": 30.25, "sharpness": 1.75}
+
+
+def image(name, **changes):
+    """One image's record as JSON."""
+    return {"name": name, "sha256": None, "size": None, "facts": None} | changes
 
 
 def files_of(names):
     return {role: StoredFile(name, 1000, DIGEST) for role, name in names.items()}
 
 
+KNOWN = EXAMPLE.changed(
+    settings=Settings(frame_check="off", frame_shape="warn"),
+    images=(ImageRecord("a.png", DIGEST, size=(96, 128), facts=FrameFacts(**FACTS)), ImageRecord("b.png")),
+)
 FULL = EXAMPLE.changed(
     settings=Settings(window=3, level_weights=(1.0, 0.25)),
     files=files_of(NAMES | CODES | {"ignore": "ignore-1.npy"}),
@@ -66,8 +79,8 @@ def content(manifest=EXAMPLE):
 
 def version_2():
     """What version 2 wrote of EXAMPLE."""
-    old = content() | {"version": 2}
-    del old["sha256"]
+    old = content()
+    as_version_2(old)
     return old
 
 
@@ -79,7 +92,7 @@ def version_1():
 
 
 @pytest.mark.parametrize(
-    "manifest", [EXAMPLE, FULL, EXAMPLE.changed(calibration=None), FULL.changed(codes_version=CODES_VERSION + 1)]
+    "manifest", [EXAMPLE, KNOWN, FULL, EXAMPLE.changed(calibration=None), FULL.changed(codes_version=CODES_VERSION + 1)]
 )
 def test_round_trip(manifest):
     assert from_json(to_json(manifest), PATH) == manifest
@@ -306,13 +319,16 @@ def test_refuses_what_is_not_a_recipe(raw, text):
         ("images", {}, "images: expected a list, got {}"),
         ("images", [], "images: expected one or more, got none"),
         ("images", ["a.png"], "images: image 0: expected an object, got 'a.png'"),
-        ("images", [{"name": "a", "sha256": None}] * 2, "images: 'a' comes twice"),
-        (
-            "images",
-            [{"name": "a", "sha256": 7}],
-            "images: image 0: image 'a': sha256: expected 64 hexadecimal digits",
-        ),
-        ("images", [{"name": "\ud800", "sha256": None}], "expected text without lone surrogates"),
+        ("images", [image("a")] * 2, "images: 'a' comes twice"),
+        ("images", [image("a", sha256=7)], "images: image 0: image 'a': sha256: expected 64 hexadecimal digits"),
+        ("images", [image("\ud800")], "expected text without lone surrogates"),
+        ("images", [image("a", size=[256])], "image 'a': size: expected height and width, got (256,)"),
+        ("images", [image("a", size=[256, 0])], "image 'a': size: expected an integer from 1 to 100000000, got 0"),
+        ("images", [image("a", size=256)], "image 'a': size: expected tuple, got int"),
+        ("images", [image("a", facts={"brightness": 1.0})], "images: image 0: facts: contrast is missing"),
+        ("images", [image("a", facts=FACTS | {"contrast": None})], "facts: contrast: expected a finite number"),
+        ("settings.frame_check", True, "settings: frame_check: expected one of on, off, got True"),
+        ("settings.frame_shape", "crop", "settings: frame_shape: expected one of error, warn, any, got 'crop'"),
     ],
 )
 def test_refuses_a_field(keys, value, text):

@@ -134,7 +134,7 @@ def test_swapped_levels_are_found_even_if_recorded(create):
         ),
         (lambda c: c["images"].pop(), "embeddings-1.npy: expected float32 (1, 6) in C order"),
         (
-            lambda c: c["images"].extend({"name": str(i), "sha256": None} for i in range(998)),
+            lambda c: c["images"].extend(c["images"][0] | {"name": str(i)} for i in range(998)),
             "embeddings-1.npy: expected float32 (1000, 6) in C order",
         ),
         (

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spadeline.engine.errors import DependencyError, InputError
+from spadeline.engine.gallery import largest_embedding
 from spadeline.engine.retrieval import Retrieval
 
 faiss = pytest.importorskip("faiss")
+
+RANGE = "expected numbers from -1.63e+18 to 1.63e+18, whose squared distances float32 holds"
 
 
 def embeddings(n, d, seed=0):
@@ -146,14 +149,24 @@ def test_as_many_lists_are_searched_as_it_takes(factory):
     assert len(retrieval.nearest(images[0], 200, exclude=0)[0]) == 199
 
 
-@pytest.mark.parametrize("factory", ["Flat", "IVF2,Flat"])
-def test_an_image_that_is_too_far_away_is_not_found(factory):
-    images = np.full((9, 8), 1e30, np.float32)
-    images[:4] = -1e30
-    text = "embedding: expected an image at a finite distance among 9, got none"
+@pytest.mark.parametrize("factory", ["Flat", "IVF2,Flat", "SQ8", "HNSW8", "LSH", "PCA4,Flat"])
+def test_the_largest_embeddings_have_finite_distances(factory):
+    images = np.full((9, 8), largest_embedding(8), np.float32)
+    images[:4] *= -1
+    ids, squared = Retrieval(images, factory=factory).nearest(images[0], 9)
+    assert len(ids) == 9
+    assert np.isfinite(squared).all()
+
+
+@pytest.mark.parametrize("value", [1e30, -1e30, 2e18])
+def test_embeddings_whose_distances_overflow_are_refused(value):
+    text = f"{RANGE}, got {value:.3g}"
     with pytest.raises(InputError) as caught:
-        Retrieval(images, factory=factory).nearest(np.zeros(8, np.float32), 3)
-    assert str(caught.value) == text
+        Retrieval(with_value(value))
+    assert str(caught.value) == f"embeddings: {text}"
+    with pytest.raises(InputError) as caught:
+        Retrieval(embeddings(9, 8)).nearest(with_value(value)[3], 3)
+    assert str(caught.value) == f"embedding: {text}"
 
 
 def test_an_index_that_takes_all_memory(monkeypatch):
@@ -223,9 +236,9 @@ def with_value(value, row=3):
         (embeddings(9, 8).astype(np.float64), "expected float32 (n, d), got float64 (9, 8)"),
         (embeddings(9, 8)[0], "expected float32 (n, d), got float32 (8,)"),
         (embeddings(0, 8), "expected float32 (n, d), got float32 (0, 8)"),
-        (with_value(np.nan), "expected finite numbers, got NaN or infinity"),
-        (with_value(np.inf), "expected finite numbers, got NaN or infinity"),
-        (with_value(-np.inf), "expected finite numbers, got NaN or infinity"),
+        (with_value(np.nan), f"{RANGE}, got nan"),
+        (with_value(np.inf), f"{RANGE}, got inf"),
+        (with_value(-np.inf), f"{RANGE}, got -inf"),
     ],
 )
 def test_embeddings_that_cannot_be_searched(images, text):
@@ -240,8 +253,8 @@ def test_embeddings_that_cannot_be_searched(images, text):
         (embeddings(1, 8)[0].astype(np.float64), "expected float32 (8,), got float64 (8,)"),
         (embeddings(1, 8), "expected float32 (8,), got float32 (1, 8)"),
         (embeddings(1, 9)[0], "expected float32 (8,), got float32 (9,)"),
-        (with_value(np.nan)[3], "expected finite numbers, got NaN or infinity"),
-        (with_value(np.inf)[3], "expected finite numbers, got NaN or infinity"),
+        (with_value(np.nan)[3], f"{RANGE}, got nan"),
+        (with_value(np.inf)[3], f"{RANGE}, got inf"),
     ],
 )
 def test_queries_that_cannot_be_asked(query, text):

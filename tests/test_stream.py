@@ -335,7 +335,7 @@ def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
     assert {member.info["threads"] for member in members} == {1}
     assert len({id(member.extractor) for member in members}) == 1
     assert {member.extractor._session.get_session_options().intra_op_num_threads for member in members} == {1}
-    assert {id(member._scorer._retrieval._index) for member in members} == {id(detector._scorer._retrieval._index)}
+    assert {id(member._scorer.retrieval._index) for member in members} == {id(detector._scorer.retrieval._index)}
     assert {threads for _, threads in seen[-2:]} == {1}  # of a thread that has searched before
     assert faiss.omp_get_max_threads() == 2
 

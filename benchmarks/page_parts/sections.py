@@ -13,6 +13,7 @@ from spadeline.engine.errors import InputError
 from page_parts.accuracy import accuracy
 from page_parts.chapter import Chapter
 from page_parts.extractor import extractor
+from page_parts.frame_check import frame_check
 from page_parts.frames import bench, detectors, pipeline
 from page_parts.matcher import gpu, matcher
 from page_parts.soak import soak
@@ -22,6 +23,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's or
     "pipeline": pipeline,
     "detectors": detectors,
     "accuracy": accuracy,
+    "frame_check": frame_check,
     "extractor": extractor,
     "matcher": matcher,
     "gpu": gpu,
