@@ -83,10 +83,9 @@ def _plane(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _unexplained(plane: NDArray[np.uint8], background: int, mark: int) -> NDArray[np.bool_]:
     """Return the pixels that are neither background nor mark, nor what an edge between them makes of both."""
     spread = SPREAD * (mark - background)
-    marks = (plane >= mark - spread).view(np.uint8)
     edges, ripples = (
-        np.asarray(cv2.dilate(marks, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))).view(np.bool_)
-        for reach in (EDGE_REACH, RIPPLE_REACH)
+        np.asarray(cv2.dilate(source.view(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))).view(np.bool_)
+        for source, reach in ((plane >= mark - spread, EDGE_REACH), (plane > background + spread, RIPPLE_REACH))
     )
     between = (plane > background + spread) & (plane < mark - spread) & ~edges
     beside = (plane != background) & (plane <= background + spread) & ~ripples

@@ -12,6 +12,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE = INPUT_SIDE
 
 
+def tagged(source, target, *, turned):
+    """Copy a picture; turned, as a camera held upright stores it: lying on its side, with EXIF orientation 6."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(source) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6 if turned else 1
+        (image.transpose(Image.Transpose.ROTATE_90) if turned else image).save(target, exif=exif)
+
+
 def pytest_report_header():
     from .gpu import FOUND
 

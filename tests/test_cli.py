@@ -98,6 +98,18 @@ def test_predict_goes_on_after_a_bad_image(run, recipe_folder, parts, tmp_path):
     assert second["pred_label"] is False
 
 
+def test_predict_goes_on_after_a_pipe_in_a_folder(run, recipe_folder, parts, tmp_path):
+    folder = tmp_path / "frames"
+    shutil.copytree(parts / "test" / "good", folder)
+    os.mkfifo(folder / "101b.png")
+    code, out, err = run("predict", recipe_folder, folder, "--json")
+    assert (code, err) == (2, "")
+    records = {Path(record["image"]).name: record for record in map(json.loads, out.splitlines())}
+    assert list(records) == ["100.png", "101.png", "101b.png", "102.png", "103.png"]
+    assert records.pop("101b.png")["error"] == f"{folder / '101b.png'}: expected an image file, got a named pipe"
+    assert not any(record["pred_label"] for record in records.values())
+
+
 def test_predict_keeps_the_order_whatever_is_wrong_with_an_image(run, recipe_folder, parts, tmp_path):
     good, scratched = parts / "test" / "good" / "100.png", parts / "test" / "scratch" / "200.png"
     (tmp_path / "bad.png").write_bytes(b"no image")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -17,6 +18,8 @@ from spadeline.engine.images import place
 from spadeline.engine.metrics import pixel_curves
 from spadeline.engine.result import Result
 from spadeline.engine.settings import Calibration, ImageRecord, Settings
+
+from .conftest import tagged
 
 SIZE = (32, 64)
 
@@ -203,7 +206,8 @@ def test_empty_masks_leave_the_pixel_figures_undefined(tmp_path):
     save(tmp_path / "normal/0.png", frame())
     save(tmp_path / "abnormal/0.png", frame())
     save(tmp_path / "masks/0.png", np.zeros((64, 128), np.uint8))
-    summary = evaluate(FakeDetector(), find_dataset(tmp_path)).summary()
+    with pytest.warns(UserWarning, match=r"0\.png: expected a mark and a background, got 0 in all 8192 pixels"):
+        summary = evaluate(FakeDetector(), find_dataset(tmp_path)).summary()
     reason = "masks: expected normal and anomalous pixels, got no anomalous one"
     assert summary["not_computed"] == dict.fromkeys(("pixel_rocauc", "aupro_0.3", "aupro_0.05"), reason)
 
@@ -301,3 +305,16 @@ def test_nothing_to_evaluate(tmp_path, folder):
         evaluate(FakeDetector(), find_dataset(tmp_path / "other"))
     with pytest.raises(InputError, match="detector: expected a recipe with thresholds, got one without"):
         evaluate(FakeDetector(calibrated=False), find_dataset(folder))
+
+
+def test_frames_that_were_stored_lying_and_upright_masks_fit_together(parts, recipe_folder, tmp_path):
+    from spadeline.engine import Detector
+
+    shutil.copytree(parts / "ground_truth", tmp_path / "ground_truth")
+    for path in sorted((parts / "test").rglob("*.png")):
+        tagged(path, tmp_path / path.relative_to(parts), turned=True)
+    detector = Detector.load(recipe_folder, device="cpu", threads=1)
+    upright, lying = (evaluate(detector, find_dataset(folder)).summary() for folder in (parts, tmp_path))
+    for name in ("pixel_rocauc", "aupro_0.3", "image_rocauc"):
+        assert lying[name] == upright[name]
+    assert upright["pixel_rocauc"] > 0.9

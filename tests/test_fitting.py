@@ -1,5 +1,6 @@
 """From images to a recipe: what is stored, where the thresholds come from, what is refused."""
 
+import os
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ from spadeline.engine.listing import named_images
 from spadeline.engine.recipe import remove_images
 from spadeline.engine.scoring import Scorer
 
-from .conftest import part
+from .conftest import part, tagged
 
 SETTINGS = Settings(k_score=2, k_gallery=4, sigma=1.0, storage="float32")
 
@@ -392,3 +393,42 @@ def test_images_are_not_added_to_a_recipe_that_another_network_has_replaced(reci
     with pytest.raises(RecipeError, match="the recipe was replaced meanwhile; add the images again"):
         add(recipe.folder, parts / "test" / "good" / "100.png", threads=1)
     assert len(add(recipe.folder, parts / "test" / "good" / "100.png", threads=1).images) == 13
+
+
+def test_a_pipe_among_the_images_is_an_error_and_no_wait(parts, extractor_path, tmp_path):
+    folder = shutil.copytree(parts / "train" / "good", tmp_path / "images")
+    os.mkfifo(folder / "006b.png")
+    with pytest.raises(InputError) as caught:
+        fit(folder, tmp_path / "recipe", extractor=extractor_path, settings=SETTINGS, threads=1)
+    assert str(caught.value) == f"{folder / '006b.png'}: expected an image file, got a named pipe"
+    assert not (tmp_path / "recipe" / "recipe.json").exists()
+
+
+def test_images_that_had_to_be_turned_are_said(parts, extractor_path, tmp_path):
+    for seed in range(4):
+        tagged(parts / "train" / "good" / f"{seed:03}.png", tmp_path / f"{seed:03}.png", turned=seed % 2)
+    text = (
+        r"2 of 4 images have an EXIF orientation and were turned as a viewer shows them: 001\.png, 003\.png; a camera"
+    )
+    with pytest.warns(UserWarning, match=text):
+        fit(tmp_path, tmp_path / "recipe", extractor=extractor_path, settings=SETTINGS, threads=1)
+
+
+@pytest.mark.parametrize("how", ["jpeg", "dark gray", "alpha"])
+def test_an_ignore_mask_is_cut_where_background_and_mark_part(parts, extractor_path, tmp_path, how):
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:40, :48] = 255
+    path = tmp_path / "mask.png"
+    if how == "jpeg":
+        path = tmp_path / "mask.jpg"
+        Image.fromarray(mask).save(path, quality=95)
+    elif how == "dark gray":
+        Image.fromarray(np.maximum(mask, 3)).save(path)
+    else:
+        Image.merge("LA", [Image.new("L", (96, 96), 255), Image.fromarray(mask)]).save(path)
+    folders = tmp_path / "by-file", tmp_path / "by-array"
+    for folder, ignore in zip(folders, (path, mask), strict=True):
+        options = {"extractor": extractor_path, "settings": SETTINGS, "threads": 1, "ignore": ignore}
+        fit(parts / "train" / "good", folder, **options)
+    by_file, by_array = (Recipe.load(folder).ignore for folder in folders)
+    np.testing.assert_array_equal(by_file, by_array)
