@@ -6,7 +6,7 @@ loaded and tried out, never while frames are inspected, which would cost each of
 What can't be limited:
 
 - One operator is never interrupted. The call ends with an error all the same, but the operator goes on in its thread
-  until it is done or the process ends.
+  until it is done or the process ends, which it may end by SIGABRT then, but for the command's.
 - Memory that ONNX Runtime takes outside of its arena: text, sparse tensors, constants that it folds while it loads a
   file. In versions before about 1.24 only a process's first session can have an arena of its own.
 - GPUs. TensorRT may build an engine for minutes.
