@@ -82,15 +82,17 @@ inline Gallery gallery_of(const Case& c, const Codes* codes) {
 
 inline Question random_question(Random& random, const Case& c, const std::vector<Values>& values) {
     Question q{{}, random.one_in(3) ? Storage::float16 : Storage::float32, {}, 1, -1, {}, {}};
-    const int64_t origin = random.below(3), from = random.below(c.images);  // 0: a gallery image; 1: nearly one
+    enum { copied, nearly, opposite, independent, origins };  // of a gallery image
+    const int64_t origin = random.below(origins), from = random.below(c.images);
     for (size_t l = 0; l < c.shape.levels().size(); ++l) {
         const LevelShape& level = c.shape.levels()[l];
         q.query.push_back(random_map(random, values[l], level, 1));
         const auto size = static_cast<int64_t>(q.query[l].values.size());
-        for (int64_t i = 0; i < size && origin < 2; ++i) {
+        for (int64_t i = 0; i < size && origin != independent; ++i) {
             const float original = c.gallery[l].values[from * size + i];
-            q.query[l].values[i] =
-                origin == 0 ? original : static_cast<float>(original * (1 - 1e-3 * random.uniform()));
+            q.query[l].values[i] = origin == copied     ? original
+                                   : origin == opposite ? -original
+                                                        : static_cast<float>(original * (1 - 1e-3 * random.uniform()));
         }
         store(q.query[l], q.storage);
     }
@@ -120,8 +122,9 @@ inline PyramidShape random_shape(Random& random) {
     return PyramidShape(levels);
 }
 
-// `shape`: empty if it is to be random, too.
-inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::optional<PyramidShape>& shape = {}) {
+// `shape`, and each level's values, in float32: empty if they are to be random, too.
+inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::optional<PyramidShape>& shape = {},
+                        const std::vector<Values>& chosen = {}) {
     Random random(seed);
     Case c{seed,
            shape ? *shape : random_shape(random),
@@ -135,19 +138,19 @@ inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::op
            {},
            {},
            {}};
-    if (random.one_in(3)) c.storage = Storage::float16;
-    if (random.one_in(8)) c.upsampling = Upsampling::bilinear;
+    if (random.one_in(3) && chosen.empty()) c.storage = Storage::float16;
     c.threads = static_cast<int>(random.upto(3));
     const bool weighted = random.one_in(2), mixed = random.one_in(4);
     const auto any_values = [&] {  // most often those that pruning is for
         return random.one_in(3) ? Values::smooth
                                 : static_cast<Values>(random.below(static_cast<int64_t>(Values::count)));
     };
-    const Values all = any_values();
+    const Values all = chosen.empty() ? any_values() : chosen.back();
+    if (random.one_in(all == Values::brink ? 2 : 8)) c.upsampling = Upsampling::bilinear;
     std::vector<Values> values;
     for (int64_t l = 0; l < c.shape.level_count(); ++l) {
         const LevelShape& level = c.shape.levels()[l];
-        values.push_back(mixed ? any_values() : all);
+        values.push_back(!chosen.empty() ? chosen[l] : mixed ? any_values() : all);
         c.exact &= whole_numbers(values[l]);
         c.weights.push_back(weighted ? std::pow(10.0, 12 * random.uniform() - 6) : 1);
         Map map = random_map(random, values[l], level, c.images);

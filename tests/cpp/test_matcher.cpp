@@ -91,6 +91,33 @@ Case large_case() {
     return c;
 }
 
+// Coarse features whose products overflow before they get the taps' weights, which are small: all pairs are wanted, so
+// that none may be dropped, and most differ by twice of what they are.
+Case brink_case(uint64_t seed) {
+    Random random(seed);
+    const int64_t height = 8 + random.upto(12), width = 8 + random.upto(12);
+    std::vector<LevelShape> levels;
+    std::vector<Values> values;
+    for (const int shift : {0, 1, 3 + static_cast<int>(random.below(2))}) {
+        if (shift == 1 && random.one_in(2)) continue;
+        levels.push_back(
+            {random.upto(3), (height + (1 << shift) - 1) >> shift, (width + (1 << shift) - 1) >> shift, shift});
+        values.push_back(shift > 1 || random.one_in(8) ? Values::brink : Values::normal);
+    }
+    Case c = random_case(seed, 1, PyramidShape(levels), values);
+    c.upsampling = Upsampling::bilinear;
+    Question& q = c.questions[0];
+    for (size_t l = 0; l < q.query.size() && seed % 4; ++l) {
+        for (size_t i = 0; i < q.query[l].values.size(); ++i) q.query[l].values[i] = -c.gallery[l].values[i];
+        q.query[l].halves.clear();
+        q.views[l] = {q.query[l].data(), Storage::float32};
+    }
+    q.storage = Storage::float32;
+    q.ids.resize(1);
+    q.kappa = c.shape.reachable(q.window);
+    return c;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -102,6 +129,7 @@ int main(int count, char** arguments) {
     if (count <= 2) check(large_case());
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) {
         check(random_case(i));
+        check(brink_case(i));
         if ((i - seed + 1) % 1000 == 0) {  // ten minutes or so
             std::printf("%" PRIu64 " cases, %d failures\n", i - seed + 1, failures.load());
             std::fflush(stdout);
