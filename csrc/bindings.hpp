@@ -21,9 +21,11 @@ namespace spadeline {
 
 namespace py = pybind11;
 
+inline bool aligned(const py::array& array) { return array.flags() & int{py::detail::npy_api::NPY_ARRAY_ALIGNED_}; }
+
 inline std::string described(const py::array& array) {
     return py::cast<std::string>(py::str(array.dtype())) + " " + py::cast<std::string>(py::str(array.attr("shape"))) +
-           (array.flags() & py::array::c_style ? "" : ", not C-contiguous");
+           (array.flags() & py::array::c_style ? "" : ", not C-contiguous") + (aligned(array) ? "" : ", not aligned");
 }
 
 inline std::string joined(const std::vector<int64_t>& shape) {
@@ -33,7 +35,7 @@ inline std::string joined(const std::vector<int64_t>& shape) {
 }
 
 inline bool fits(const py::array& array, const std::vector<int64_t>& shape) {
-    return (array.flags() & py::array::c_style) &&
+    return (array.flags() & py::array::c_style) && aligned(array) &&
            std::equal(shape.begin(), shape.end(), array.shape(), array.shape() + array.ndim());
 }
 

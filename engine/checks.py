@@ -10,6 +10,10 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .errors import InputError
 
@@ -33,8 +37,27 @@ def check_number(name: str, value: object, *, low: float = -math.inf, high: floa
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Raise InputError unless ``value`` is one of ``choices``."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InputError(f"{name}: expected one of {', '.join(choices)}, got {value!r:.100}")
+
+
+def described(value: object) -> str:
+    """Return what an error says of an array, dtype and shape, or of anything else, its type."""
+    if not isinstance(value, np.ndarray):
+        return type(value).__name__
+    masked = "masked " if isinstance(value, np.ma.MaskedArray) else ""
+    return f"{masked}{value.dtype} {value.shape}"
+
+
+def is_array(value: object) -> TypeGuard[NDArray[Any]]:
+    """Whether this is an array whose numbers all count: a masked array's mask would be lost without a word."""
+    return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+
+
+def check_sequence(name: str, value: object, *, of: str) -> None:
+    """Raise InputError unless ``value`` is a list, a tuple or another sequence, text excepted."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray):
+        raise InputError(f"{name}: expected a list of {of}, got {described(value)}")
 
 
 def check_text(name: str, value: object, *, longest: int = 4096) -> None:

@@ -14,15 +14,20 @@ from numpy.typing import NDArray
 
 from . import _native, reference
 from .cells import from_cells, level_shifts, to_cells
-from .checks import check_choice, check_integer
+from .checks import check_choice, check_instance, check_integer, check_sequence
 from .codes import LevelCodes, can_encode, encode_gallery
 from .errors import DeviceError, InputError
 from .matching_checks import (
     Path,
+    check_codes,
     check_cuda,
     check_gallery,
+    check_out,
+    checked_cells,
     checked_ids,
     checked_ignore,
+    checked_query,
+    checked_sizes,
     checked_weights,
     resolved_path,
 )
@@ -185,9 +190,14 @@ class Matcher:
         """
         check_choice("path", path, get_args(Path))
         check_choice("upsampling", upsampling, get_args(Upsampling))
+        check_choice("upsampling", upsampling, get_args(Upsampling))
+        arrays = checked_cells(cells)
+        pairs = checked_sizes(sizes, len(arrays))
+        if codes is not None:
+            check_codes(codes)
         matcher = cls.__new__(cls)
         matcher._open(  # noqa: SLF001 - our own
-            list(cells), tuple(sizes), codes, weights, threads, path, upsampling, instruction_set, device, memory_limit
+            arrays, pairs, codes, weights, threads, path, upsampling, instruction_set, device, memory_limit
         )
         return matcher
 
@@ -203,6 +213,9 @@ class Matcher:
         memory_limit: int | None = None,
     ) -> Self:
         """Open a recipe's gallery as it is held, with the upsampling and the weights that its settings name."""
+        from .opened import Recipe  # noqa: PLC0415 - what opens recipes is no part of the matcher
+
+        check_instance("recipe", recipe, Recipe)
         gallery = recipe.gallery.hold()
         return cls.from_cells(
             gallery.levels,
@@ -237,6 +250,7 @@ class Matcher:
                 raise InputError(f"memory_limit: expected device 'cuda' with it, got {device!r:.100}")
         threads = processors() if threads is None else threads
         check_integer("threads", threads, low=1, high=MOST_THREADS)
+        check_instance("instruction_set", instruction_set, str)
         if instruction_set == "auto":
             instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
         self.path = resolved_path(path, upsampling, codes)
@@ -278,6 +292,8 @@ class Matcher:
 
     def reachable(self, window: int | None) -> int:
         """Pixels of one image that every query pixel can reach: kappa's limit, times the images searched."""
+        if window is not None:
+            check_integer("window", window, low=0, high=LARGEST_WINDOW)
         return int(self.native.reachable(-1 if window is None else window))
 
     def match(
@@ -305,7 +321,8 @@ class Matcher:
         ignore
             (h, w) bool at the finest level: pixels of the query that aren't scored; None: all are.
         out
-            Arrays to write distances and neighbours to, of exactly their shapes and types.
+            Arrays to write distances and neighbours to, of exactly their shapes and types, C-contiguous, and in memory
+            that nothing else here uses.
 
         Raises
         ------
@@ -313,8 +330,7 @@ class Matcher:
             A query of the wrong shape or with features that aren't finite, ids out of range or twice, kappa above the
             number of pixels within reach, a wrong ``ignore`` or ``out``.
         """
-        outs = None if out is None else [out]
-        return self._match([query_levels], [image_ids], kappa, window, ignore, outs)[0]
+        return self._match([query_levels], [image_ids], kappa, window, ignore, out)[0]
 
     def match_batch(
         self,
@@ -343,6 +359,9 @@ class Matcher:
         InputError
             As for :meth:`match`; the text names the query.
         """
+        check_sequence("queries", queries, of="queries")
+        if not isinstance(image_ids, np.ndarray):
+            check_sequence("image_ids", image_ids, of="each query's ids")
         if len(queries) != len(image_ids):
             raise InputError(f"image_ids: expected ids for each of {len(queries)} queries, got {len(image_ids)}")
         return self._match(queries, image_ids, kappa, window, ignore, None)
@@ -354,28 +373,29 @@ class Matcher:
         kappa: int,
         window: int | None,
         ignore: NDArray[np.bool_] | None,
-        outs: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]] | None,
+        out: tuple[NDArray[np.float64], NDArray[np.int32]] | None,
     ) -> list[Match]:
         check_integer("kappa", kappa, low=1, high=MOST_NEIGHBOURS)
         if window is not None:
             check_integer("window", window, low=0, high=LARGEST_WINDOW)
         height, width = self.sizes[0]
-        if outs is None:
-            outs = [(np.empty((height, width)), np.empty((height, width, kappa, 3), np.int32)) for _ in queries]
         if ignore is not None:
             ignore = checked_ignore(ignore, self.sizes[0])
-        requests = [
-            ([np.ascontiguousarray(level) for level in query], checked_ids(ids), *out)
-            for query, ids, out in zip(queries, image_ids, outs, strict=True)
-        ]
-        try:
-            if self.path == "reference":
-                counts = [self._match_by_reference(*request, kappa, window, ignore) for request in requests]
+        requests = []
+        for index, (query, ids) in enumerate(zip(queries, image_ids, strict=True)):
+            levels = checked_query(query, "query" if len(queries) == 1 else f"query {index},")
+            if out is None:  # one query's alone
+                results = np.empty((height, width)), np.empty((height, width, kappa, 3), np.int32)
             else:
-                reach = -1 if window is None else window
-                counts = self.native.match(
-                    requests, kappa=kappa, window=reach, ignore=ignore, guard_share=self._guard_share
-                )
+                masks = [] if ignore is None else [ignore]
+                results = check_out(out, self.sizes[0], kappa, [*levels, *masks, *self._cells])
+            requests.append((levels, checked_ids(ids), *results))
+        try:
+            reach = -1 if window is None else window
+            share = self._guard_share
+            counts = self.native.match(requests, kappa=kappa, window=reach, ignore=ignore, guard_share=share)
+            if self.path == "reference":  # over what was found: the checks are the same
+                counts = [self._match_by_reference(*request, kappa, window, ignore) for request in requests]
         except _native.DeviceError as error:
             raise DeviceError(f"device: {error}") from None
         except (ValueError, RuntimeError) as error:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import check_integer
+from .checks import check_instance, check_integer, described, is_array
 from .errors import InputError
 from .gallery import largest_embedding
 from .gpu_index import MOST_FOUND, GpuIndex, offers_gpu, reason
@@ -58,8 +58,9 @@ class Retrieval:
     def __init__(
         self, embeddings: NDArray[np.float32], *, factory: str = "Flat", threads: int | None = None, gpu: bool = False
     ) -> None:
-        if embeddings.dtype != np.float32 or embeddings.ndim != 2 or 0 in embeddings.shape:
-            raise InputError(f"embeddings: expected float32 (n, d), got {embeddings.dtype} {embeddings.shape}")
+        if not is_array(embeddings) or embeddings.dtype != np.float32 or embeddings.ndim != 2 or 0 in embeddings.shape:
+            raise InputError(f"embeddings: expected float32 (n, d), got {described(embeddings)}")
+        check_instance("factory", factory, str)
         self._largest = largest_embedding(embeddings.shape[1])
         _check_range("embeddings", embeddings, self._largest)
         if threads is not None:
@@ -110,11 +111,13 @@ class Retrieval:
         DeviceError
             The GPU fails.
         """
-        if embedding.dtype != np.float32 or embedding.shape != self._embeddings.shape[1:]:
-            wanted = f"float32 ({self._embeddings.shape[1]},)"
-            raise InputError(f"embedding: expected {wanted}, got {embedding.dtype} {embedding.shape}")
+        size = self._embeddings.shape[1]
+        if not is_array(embedding) or embedding.dtype != np.float32 or embedding.shape != (size,):
+            raise InputError(f"embedding: expected float32 ({size},), got {described(embedding)}")
         _check_range("embedding", embedding, self._largest)
         check_integer("k", k, low=1, high=2**31 - 1)
+        if exclude is not None:
+            check_integer("exclude", exclude, low=0, high=2**63 - 1)
         reach = min(k if exclude is None else k + 1, len(self._embeddings))
         self._set_threads()
         ids = self._candidates(np.ascontiguousarray(embedding)[None], reach)

@@ -12,13 +12,33 @@ from spadeline.engine.cells import level_shifts
 from spadeline.engine.errors import InputError
 from spadeline.engine.matching import INSTRUCTION_SET_VARIABLE, Matcher, instruction_sets
 
-# The accuracy rule of csrc/README.md: distances are float64 sums, so their relative error is near 2^-53; the absolute term
-# is what float64 itself loses where two large features differ by little.
-RELATIVE, ABSOLUTE = 1e-12, 1e-28
-
 SIDES = [1, 2, 3, 4, 5, 7, 8, 9, 13, 15, 16, 17, 23]
 CHANNELS = [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 65]
-VALUES = ["normal", "ties", "offset", "mixed scales", "constant", "tiny", "huge", "own gallery"]
+VALUES = [
+    "normal",
+    "ties",
+    "offset",
+    "mixed scales",
+    "constant",
+    "tiny",
+    "huge",
+    "brink",
+    "vanishing",
+    "own gallery",
+    "opposite",
+]
+
+
+# Of standard normal numbers, in float32 and in float16.
+FACTORS = {"tiny": (1e-20, 1e-7), "huge": (1e20, 1e4)}
+
+
+def spread(rng, noise, values):
+    """Each position of its own size: squares around float32's largest number, between zeros, or its smallest ones."""
+    plane = noise.shape[-2:]
+    if values == "brink":
+        return noise * 2.0 ** rng.integers(60, 67, plane) * (rng.random(plane) < 0.3)
+    return noise * 2.0 ** rng.integers(-140, -55, plane)
 
 
 def pyramid(rng, *, sizes, channels, images, values, dtype):
@@ -35,15 +55,17 @@ def pyramid(rng, *, sizes, channels, images, values, dtype):
                 noise = noise * 10.0 ** rng.integers(-3, 4, shape)
             case "constant":
                 noise = np.ones(shape)
-            case "tiny":
-                noise = noise * (1e-20 if dtype == np.float32 else 1e-7)
-            case "huge":
-                noise = noise * (1e20 if dtype == np.float32 else 1e4)
+            case "tiny" | "huge":
+                noise = noise * FACTORS[values][dtype == np.float16]
+            case "brink" | "vanishing" if dtype == np.float32:
+                noise = spread(rng, noise, values)
         return noise.astype(dtype)
 
     gallery = [draw(images, c, *size) for c, size in zip(channels, sizes, strict=True)]
     if values == "own gallery":
         return gallery, [level[-1].copy() for level in gallery]
+    if values in ("opposite", "brink"):
+        return gallery, [-level[-1] for level in gallery]
     return gallery, [draw(c, *size) for c, size in zip(channels, sizes, strict=True)]
 
 
@@ -56,8 +78,7 @@ def check(matcher, gallery, query, ids, **options):
     distances, neighbours, _ = matcher.match(query, ids, **options)
     options |= {"upsampling": matcher.upsampling, "weights": matcher.weights}
     expected, expected_neighbours = reference.match(query, gallery, ids, **options)
-    largest = max(float(np.abs(level.astype(np.float64)).max()) for level in [*gallery, *query])
-    bound = RELATIVE * expected + ABSOLUTE * largest**2
+    bound = float64_slack(expected, gallery, query, matcher, neighbours.shape[2])
     worst = np.unravel_index(np.argmax(np.abs(distances - expected) - bound), expected.shape)
     assert (np.abs(distances - expected) <= bound).all(), (
         f"at {worst}: got {distances[worst]!r}, reference {expected[worst]!r}, bound {bound[worst]!r}"
@@ -71,6 +92,22 @@ def check(matcher, gallery, query, ids, **options):
             for i, r, c in (neighbours[y, x, k], expected_neighbours[y, x, k])
         ]  # fmt: skip
         assert abs(pair[0] - pair[1]) <= 2 * bound[y, x], f"neighbour {k} of {(y, x)}: {pair}"
+
+
+def float64_slack(expected, gallery, query, matcher, kappa):
+    """How far two float64 evaluations of the same distances may be apart: csrc/README.md, Decision."""
+    unit = 2.0**-53
+    interpolated = 0
+    if matcher.upsampling == "bilinear":
+        squares = [
+            weight * ((g.astype(np.float64) ** 2).sum(axis=1).max() + (q.astype(np.float64) ** 2).sum(axis=0).max())
+            for weight, g, q in zip(matcher.weights, gallery, query, strict=True)
+        ]
+        interpolated = 7 * unit * np.sqrt(2 * sum(squares))
+    channels = sum(level.shape[1] for level in gallery)
+    root = np.sqrt(expected)
+    apart = (channels + kappa + 4) * unit * root + 3 * interpolated  # of roots: both sides, and what `root` is off by
+    return apart * (2 * root + apart)
 
 
 def _upsampled_gallery(levels, matcher):
@@ -120,6 +157,57 @@ def test_any_pyramid_agrees_with_the_reference(instruction_set, upsampling, data
     matcher._guard_share = data.draw(st.sampled_from([0, matcher._guard_share, np.inf]))
     kappa = min(data.draw(st.sampled_from([1, 2, 5, 32, 10**6])), reachable, 200)
     check(matcher, gallery, query, ids, kappa=kappa, window=window, ignore=ignore)
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_a_coarse_product_that_overflows_rules_nothing_out(instruction_set):
+    large = np.float32(2.0**63.9)  # its square, doubled, is infinite; at [4, 4] it weighs 1 / 256
+    gallery = [np.full((1, 1, 16, 16), 2.0**58, np.float32), np.zeros((1, 1, 2, 2), np.float32)]
+    query = [np.zeros((1, 16, 16), np.float32), np.zeros((1, 2, 2), np.float32)]
+    gallery[0][0, 0, 4, 4], gallery[1][0, 0, 1, 1], query[1][0, 1, 1] = 0, -large, large
+    matcher = Matcher(gallery, threads=1, upsampling="bilinear", instruction_set=instruction_set)
+    assert matcher.match(query, [0]).neighbours[4, 4, 0].tolist() == [0, 4, 4]
+    check(matcher, gallery, query, [0], kappa=256)
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+@pytest.mark.parametrize("when", ["always", "afterwards"])
+def test_denormals_count_whatever_the_caller_does_with_them(upsampling, when):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    gallery, query = pyramid(
+        rng, sizes=[(9, 9), (5, 5)], channels=[16, 32], images=2, values="normal", dtype=np.float32
+    )
+    gallery, query = [g * np.float32(1e-40) for g in gallery], [q * np.float32(1e-40) for q in query]
+    options = {"threads": 2, "upsampling": upsampling}
+    expected = Matcher(gallery, **options).match(query, [0, 1], kappa=3)
+    assert (expected.distances > 0).all()
+    early = Matcher(gallery, **options)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("torch can't flush denormals on this processor")
+    try:
+        matcher = Matcher(gallery, **options) if when == "always" else early
+        match = matcher.match(query, [0, 1], kappa=3)
+        batch = matcher.match_batch([query] * 3, [[0, 1]] * 3, kappa=3)
+        flushed = np.float32(1e-40) * np.float32(1) == 0  # the caller's own arithmetic is as it was
+    finally:
+        torch.set_flush_denormal(False)
+    assert flushed
+    for result in (match, *batch):
+        np.testing.assert_array_equal(result.distances, expected.distances)
+        np.testing.assert_array_equal(result.neighbours, expected.neighbours)
+
+
+def test_bilinear_under_cancellation_keeps_what_float64_keeps():
+    """Features that differ by a millionth of what they are: the definition's own digits end at 1e-10, and so do ours."""
+    rng = np.random.default_rng(0)
+    sizes, channels = [(24, 24), (3, 3)], [4, 32]
+    gallery, _ = pyramid(rng, sizes=sizes, channels=channels, images=1, values="normal", dtype=np.float32)
+    gallery = [level * np.float32(0) if index == 0 else level + 1000 for index, level in enumerate(gallery)]
+    query = [level[0] + np.float32(2.0**-13) * (index == 1) for index, level in enumerate(gallery)]
+    for instruction_set in instruction_sets():
+        matcher = Matcher(gallery, threads=1, upsampling="bilinear", instruction_set=instruction_set)
+        check(matcher, gallery, query, [0], kappa=2)
 
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "matcher/arithmetic.hpp"
+
 namespace spadeline {
 namespace {
 
@@ -49,6 +51,7 @@ int64_t dims_of(int64_t channels, int64_t directions) { return directions ? dire
 
 LevelEncoder::LevelEncoder(const Kernels& kernels, int64_t channels, int64_t directions, const float* basis)
     : kernels_(kernels), mean_(basis, basis + channels) {
+    const StandardArithmetic arithmetic;
     book_.channels = channels;
     book_.dims = dims_of(channels, directions);
     book_.mean = mean_.data();
@@ -73,6 +76,7 @@ LevelEncoder::LevelEncoder(const Kernels& kernels, int64_t channels, int64_t dir
 }
 
 void LevelEncoder::encode_records(const float* rows, int64_t count, int64_t group, uint8_t* records) const {
+    const StandardArithmetic arithmetic;
     std::vector<int8_t> codes(count * book_.dims);
     std::vector<float> terms(count * kTerms);
     std::vector<int32_t> sums(count);

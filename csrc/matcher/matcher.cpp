@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "matcher/arithmetic.hpp"
 #include "matcher/cpu/kernels.hpp"
 #include "matcher/taps.hpp"
 
@@ -23,6 +24,7 @@ std::unique_ptr<LevelEncoder> open_codes(const Model& model, int64_t l, int64_t 
 }
 
 Model model_of(PyramidShape shape, const Gallery& gallery, const std::string& instruction_set, Upsampling upsampling) {
+    const StandardArithmetic arithmetic;
     if (shape.level_count() > kMaxLevels)
         throw std::invalid_argument("levels: expected 1 to " + std::to_string(kMaxLevels) + ", got " +
                                     std::to_string(shape.level_count()));
@@ -67,12 +69,14 @@ const char* Matcher::instruction_set() const { return model_.kernels.name; }
 Statistics Matcher::match(const Request& request) {
     pool_.check_process();
     const std::lock_guard turn(turn_);
+    const StandardArithmetic arithmetic;
     return searches_[0]->run(request, &pool_);
 }
 
 void Matcher::match_batch(std::span<const Request> requests, std::span<Statistics> statistics) {
     pool_.check_process();
     const std::lock_guard turn(turn_);
+    const StandardArithmetic arithmetic;
     const auto run = [&](size_t i, Search& search, ThreadPool* pool) {
         try {
             statistics[i] = search.run(requests[i], pool);

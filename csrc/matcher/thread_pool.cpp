@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "matcher/arithmetic.hpp"
+
 namespace spadeline {
 
 ThreadPool::ThreadPool(int threads) : process_(getpid()) {
@@ -66,6 +68,7 @@ void ThreadPool::perform(int index) {
 }
 
 void ThreadPool::work(int index) {
+    const StandardArithmetic arithmetic;
     for (uint64_t seen = 0;;) {
         {
             std::unique_lock lock(team_->mutex);

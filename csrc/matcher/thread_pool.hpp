@@ -20,9 +20,9 @@ class ThreadPool {
     ThreadPool& operator=(const ThreadPool&) = delete;
 
     int size() const { return static_cast<int>(team_->workers.size()) + 1; }
-    // Runs task(0) … task(size() - 1), the first on the caller's thread, and returns when all have ended; the first
-    // exception is thrown again. Not re-entrant, one caller at a time. In a fork of the process that made it there are
-    // no threads to wait for: std::runtime_error.
+    // Runs task(0) … task(size() - 1), the first on the caller's thread, as it computes, the others in
+    // StandardArithmetic, and returns when all have ended; the first exception is thrown again. Not re-entrant, one
+    // caller at a time. In a fork of the process that made it there are no threads to wait for: std::runtime_error.
     void run(const std::function<void(int)>& task);
     // Throws that error. For whoever takes a lock before `run`: in a fork its owner may be a thread that isn't there.
     void check_process() const;

@@ -120,8 +120,9 @@ inline PyramidShape random_shape(Random& random) {
     return PyramidShape(levels);
 }
 
-// `shape`: empty if it is to be random, too.
-inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::optional<PyramidShape>& shape = {}) {
+// `shape`, and all levels' values, with the gallery in float32: empty if they are to be random, too.
+inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::optional<PyramidShape>& shape = {},
+                        const std::optional<Values>& chosen = {}) {
     Random random(seed);
     Case c{seed,
            shape ? *shape : random_shape(random),
@@ -135,15 +136,15 @@ inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::op
            {},
            {},
            {}};
-    if (random.one_in(3)) c.storage = Storage::float16;
-    if (random.one_in(8)) c.upsampling = Upsampling::bilinear;
+    if (random.one_in(3) && !chosen) c.storage = Storage::float16;
     c.threads = static_cast<int>(random.upto(3));
-    const bool weighted = random.one_in(2), mixed = random.one_in(4);
+    const bool weighted = random.one_in(2), mixed = random.one_in(4) && !chosen;
     const auto any_values = [&] {  // most often those that pruning is for
         return random.one_in(3) ? Values::smooth
                                 : static_cast<Values>(random.below(static_cast<int64_t>(Values::count)));
     };
-    const Values all = any_values();
+    const Values all = chosen ? *chosen : any_values();
+    if (random.one_in(all == Values::brink ? 2 : 8)) c.upsampling = Upsampling::bilinear;
     std::vector<Values> values;
     for (int64_t l = 0; l < c.shape.level_count(); ++l) {
         const LevelShape& level = c.shape.levels()[l];

@@ -52,8 +52,10 @@ enum class Values {
     huge,
     largest,  // up to float32's limit
     denormal,
-    sparse,  // mostly zero, none negative
-    smooth,  // few directions, and neighbours alike
+    brink,      // few positions aren't zero, each of its own size, squares around float32's largest number
+    vanishing,  // likewise around its smallest ones
+    sparse,     // mostly zero, none negative
+    smooth,     // few directions, and neighbours alike
     count
 };
 
@@ -80,9 +82,15 @@ inline void store(Map& map, Storage storage) {
 inline Map random_map(Random& random, Values values, const LevelShape& level, int64_t images) {
     Map map;
     const int64_t plane = level.height * level.width;
-    std::vector<double> span(images * plane, 1);  // each position's own
+    std::vector<double> span(images * plane, 1);           // each position's own
+    const auto sizes = [&](int64_t least, int64_t most) {  // powers of two
+        for (double& size : span)
+            size = random.one_in(3) ? std::ldexp(1, static_cast<int>(least + random.below(most - least + 1))) : 0;
+    };
     if (values == Values::spanning)
         for (double& size : span) size = std::pow(10.0, static_cast<double>(random.below(32) - 14));
+    if (values == Values::brink) sizes(60, 66);
+    if (values == Values::vanishing) sizes(-82, -55);
     for (int64_t i = 0; i < images * level.channels; ++i) {
         const double along = random.normal(), across = random.normal();
         for (int64_t p = 0; p < plane; ++p) {
@@ -104,6 +112,8 @@ inline Map random_map(Random& random, Values values, const LevelShape& level, in
                     value *= std::pow(10.0, static_cast<double>(random.below(7) - 3));
                     break;
                 case Values::spanning:
+                case Values::brink:
+                case Values::vanishing:
                     value *= span[i / level.channels * plane + p];
                     break;
                 case Values::constant:

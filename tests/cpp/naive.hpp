@@ -49,8 +49,10 @@ class Naive {
         for (size_t l = 0; l < q.query.size(); ++l) {
             query_.push_back(upsampled(l, q.query[l].values, 1));
             gallery_.push_back(upsampled(l, c.gallery[l].values, c.images));
-            for (const auto* side : {&query_[l], &gallery_[l]})
-                for (const double value : *side) largest_ = std::max(largest_, c.weights[l] * value * value);
+            const LevelShape& level = c.shape.levels()[l];
+            channels_ += level.channels;
+            magnitude_ +=
+                c.weights[l] * (largest_norm(level, q.query[l], 1) + largest_norm(level, c.gallery[l], c.images));
         }
         const int64_t step = std::max<int64_t>(pixels_ / kChecked, 1);
         for (int64_t p = static_cast<int64_t>(c.seed) % step; p < pixels_; p += step)
@@ -88,7 +90,6 @@ class Naive {
 
  private:
     static constexpr int64_t kChecked = 48;  // pixels, at most twice as many
-    static constexpr double kRelative = 1e-12;
 
     struct Found {
         int64_t image, r;
@@ -170,10 +171,31 @@ class Naive {
         return same;
     }
 
-    // How far two float64 sums of the same terms may be apart.
+    // How far two float64 sums of the same terms, or means of kappa of them, may be apart: see csrc/README.md,
+    // Decision.
     double slack(double d) const {
+        constexpr double unit = 0x1p-53;
         const bool nested = case_.upsampling == Upsampling::nearest || case_.exact;
-        return kRelative * d + (nested ? 0 : 1e-28 * largest_);  // what interpolating rounds away
+        const double interpolated = nested ? 0 : 7 * unit * std::sqrt(2 * magnitude_);
+        const double steps = static_cast<double>(channels_ + question_.kappa + 4), root = std::sqrt(d);
+        const double apart =
+            steps * unit * root + 3 * interpolated;  // of roots: 2 sides, and what `d` itself is off by
+        return apart * (2 * root + apart);
+    }
+
+    static double largest_norm(const LevelShape& level, const Map& map, int64_t images) {
+        const int64_t plane = level.height * level.width;
+        double largest = 0;
+        for (int64_t n = 0; n < images; ++n)
+            for (int64_t p = 0; p < plane; ++p) {
+                double norm = 0;
+                for (int64_t c = 0; c < level.channels; ++c) {
+                    const double value = map.values[(n * level.channels + c) * plane + p];
+                    norm += value * value;
+                }
+                largest = std::max(largest, norm);
+            }
+        return largest;
     }
 
     std::string mistake(const Pixel& pixel, const Answer& answer) const {
@@ -255,7 +277,8 @@ class Naive {
     const LevelShape finest_;
     const int64_t pixels_;
     std::vector<std::vector<double>> query_, gallery_;  // (images, finest pixels, channels) a level
-    double largest_ = 0;
+    int64_t channels_ = 0;                              // of all levels
+    double magnitude_ = 0;                              // sum of weight * |f|^2, both sides, at most
     std::vector<Pixel> checked_;
 };
 

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "arithmetic.hpp"
 #include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
 #include "naive.hpp"
@@ -81,6 +82,55 @@ void check_callers() {
         for (size_t i = 0; i < 4; ++i) callers.emplace_back(call, i);
         for (std::thread& caller : callers) caller.join();
     }
+}
+
+// Whatever the caller's thread does to denormals, roundings and traps, and whenever the workers were started: answers
+// are the same, and the caller's environment is left as it was.
+void check_arithmetic() {
+    for (uint64_t seed = 1; seed <= 24; ++seed)
+        for (const Values values : {Values::denormal, Values::vanishing, Values::normal}) {
+            const Case c = random_case(seed, 1 + static_cast<int64_t>(seed % 5), {}, values);
+            const auto answers = [&](const Kernels& kernels) {
+                const Codes codes = encode(c, kernels);
+                Matcher matcher(c.shape, gallery_of(c, seed % 2 ? &codes : nullptr), c.threads, kernels.name,
+                                c.upsampling);
+                auto all = ask_alone(matcher, c, kGuardShare);
+                for (Answer& answer : ask_batch(matcher, c, kGuardShare)) all.push_back(std::move(answer));
+                return all;
+            };
+            for (const Kernels* kernels : available_kernels()) {
+                const auto expected = answers(*kernels);
+                const std::string mistake = Naive(c, c.questions[0]).mistake(expected[0]);
+                expect(mistake.empty(), "seed " + std::to_string(seed) + ": " + mistake);
+                for (const uint64_t control : other_arithmetic()) {
+                    const uint64_t own = set_arithmetic(control);
+                    const auto got = answers(*kernels);
+                    const uint64_t left = set_arithmetic(own);
+                    expect(left == control, "the caller's floating-point environment was changed");
+                    for (size_t i = 0; i < got.size(); ++i)
+                        expect(same(got[i], expected[i]), std::string(kernels->name) + ", seed " +
+                                                              std::to_string(seed) + ": another answer in control " +
+                                                              std::to_string(control));
+                }
+            }
+        }
+}
+
+// An error leaves the caller's environment as it was, too.
+void check_arithmetic_after_an_error() {
+    Case c = random_case(1, 1, {}, Values::normal);
+    Matcher matcher(c.shape, gallery_of(c, nullptr), 2, "auto", c.upsampling);
+    c.questions[0].query[0].values[0] = kNan;
+    c.questions[0].views[0] = {c.questions[0].query[0].values.data(), Storage::float32};
+    const uint64_t control = other_arithmetic().front(), own = set_arithmetic(control);
+    bool named = false;
+    try {
+        ask(matcher, c, c.questions[0]);
+    } catch (const NotFinite&) {
+        named = true;
+    }
+    const uint64_t left = set_arithmetic(own);
+    expect(named && left == control, "an error changed the caller's floating-point environment");
 }
 
 template <class Error, class Throwing>
@@ -195,6 +245,8 @@ void check_the_pool() {
 int main() {
     check_batches();
     check_callers();
+    check_arithmetic();
+    check_arithmetic_after_an_error();
     check_features_that_are_not_finite();
     check_galleries_that_are_not_finite();
     check_refusals();

@@ -91,6 +91,42 @@ Case large_case() {
     return c;
 }
 
+// Coarse features whose products overflow, and whose taps have weights so small that the upsampled ones are harmless: a
+// few positions, between zeros. All pairs are wanted, so that none may be dropped.
+Case brink_case(uint64_t seed) {
+    Random random(seed);
+    const int64_t height = 8 + random.upto(12), width = 8 + random.upto(12);
+    std::vector<LevelShape> levels;
+    for (const int shift : {0, 1, 3 + static_cast<int>(random.below(2))})
+        if (shift != 1 || random.one_in(2))
+            levels.push_back(
+                {random.upto(3), (height + (1 << shift) - 1) >> shift, (width + (1 << shift) - 1) >> shift, shift});
+    Case c = random_case(seed, 1, PyramidShape(levels), Values::normal);
+    c.upsampling = Upsampling::bilinear;
+    Question& q = c.questions[0];
+    const size_t l = levels.size() - 1;
+    const double size = std::exp2(62.5 + 3 * random.uniform()) / std::sqrt(c.weights[l]);
+    const auto scatter = [&](std::vector<float>& values, double factor) {
+        std::fill(values.begin(), values.end(), 0.0f);
+        for (int64_t i = random.upto(2); i > 0; --i)
+            values[random.below(static_cast<int64_t>(values.size()))] = static_cast<float>(factor * size);
+    };
+    scatter(c.gallery[l].values, 1);
+    c.cells[l] = to_cells(c.shape, l, c.gallery[l], c.images);
+    const auto floats = static_cast<int64_t>(q.query[l].values.size());
+    if (random.one_in(3)) {
+        scatter(q.query[l].values, -1);
+    } else {
+        for (int64_t i = 0; i < floats; ++i) q.query[l].values[i] = -c.gallery[l].values[q.ids[0] * floats + i];
+    }
+    q.query[l].halves.clear();
+    q.views[l] = {q.query[l].data(), Storage::float32};
+    c.exact = false;
+    q.ids.resize(1);
+    q.kappa = c.shape.reachable(q.window);
+    return c;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -102,6 +138,7 @@ int main(int count, char** arguments) {
     if (count <= 2) check(large_case());
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) {
         check(random_case(i));
+        check(brink_case(i));
         if ((i - seed + 1) % 1000 == 0) {  // ten minutes or so
             std::printf("%" PRIu64 " cases, %d failures\n", i - seed + 1, failures.load());
             std::fflush(stdout);

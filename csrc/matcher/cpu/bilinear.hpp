@@ -81,22 +81,27 @@ void Dense<Op>::close_window(float* base, int64_t q, int64_t gallery_cell) const
     }
 }
 
-// Squared norms of every position of a coarser level: an upsampled feature's slack is made of its taps'.
+// Squared norms of every position of a coarser level: an upsampled feature's slack is made of its taps', and so is what
+// may overflow, since products are made before they get the taps' weights.
 template <class Op>
 void Dense<Op>::measure_taps(int l, const float* rows, double* out) const {
     for (int64_t i = 0; i < task_.level[l].positions; ++i)
         out[i] = squared_distance<Op>(rows + i * level_[l].channels, nullptr, level_[l].channels);
 }
 
-// |upsampled feature|^2 at a finest position; `magnitude` gets its taps' mean squared norm, which it can't exceed.
+// |upsampled feature|^2 at a finest position, its taps' mean squared norm, which it can't exceed, and the largest.
 template <class Op>
-double Dense<Op>::interpolated_norm(int l, int64_t position, const float* rows, const double* tap_norms,
-                                    double& magnitude) const {
-    magnitude = 0;
-    if (task_.raster[position] < 0) return 0;
+Norms Dense<Op>::interpolated_norms(int l, int64_t position, const float* rows, const double* tap_norms) const {
+    Norms norms{0, 0, 0};
+    if (task_.raster[position] < 0) return norms;
     const Taps& taps = task_.level[l].taps[position];
-    for (int t = 0; t < 4; ++t) magnitude += static_cast<double>(taps.weight[t]) * tap_norms[taps.position[t]];
-    return interpolated_sum<Op>(taps, rows, nullptr, nullptr, level_[l].channels);
+    for (int t = 0; t < 4; ++t) {
+        const double norm = tap_norms[taps.position[t]];
+        norms.magnitude += static_cast<double>(taps.weight[t]) * norm;
+        norms.largest = norm > norms.largest ? norm : norms.largest;
+    }
+    norms.norm = interpolated_sum<Op>(taps, rows, nullptr, nullptr, level_[l].channels);
+    return norms;
 }
 
 template <class Op>

@@ -159,22 +159,24 @@ class Dense {
     void norms(const float* const* rows, int64_t first, int64_t count, float* out) {
         int64_t channels = 0;
         for (int l = 0; l < task_.level_count; ++l) channels += level_[l].channels;
-        double norm[kMaxLevels], magnitude[kMaxLevels];
+        Norms level[kMaxLevels];
         for (int l = 1; l < task_.level_count && task_.bilinear; ++l) measure_taps(l, rows[l], tap_norms_[l]);
         for (int64_t i = first; i < first + count; ++i) {
-            double norm_sum = 0, magnitude_sum = 0;
+            Norms sum{0, 0, 0};
             for (int l = 0; l < task_.level_count; ++l) {
                 const int halvings = 2 * task_.level[l].shift;
                 if (task_.bilinear && l > 0) {
-                    norm[l] = interpolated_norm(l, i, rows[l], tap_norms_[l], magnitude[l]);
+                    level[l] = interpolated_norms(l, i, rows[l], tap_norms_[l]);
                 } else if (i == first || (i & ((int64_t{1} << halvings) - 1)) == 0) {
-                    norm[l] = magnitude[l] = squared_distance<Op>(rows[l] + (i >> halvings) * level_[l].channels,
-                                                                  nullptr, level_[l].channels);
+                    const double norm = squared_distance<Op>(rows[l] + (i >> halvings) * level_[l].channels, nullptr,
+                                                             level_[l].channels);
+                    level[l] = {norm, norm, norm};
                 }
-                norm_sum += task_.level[l].weight * norm[l];
-                magnitude_sum += task_.level[l].weight * magnitude[l];
+                sum.norm += task_.level[l].weight * level[l].norm;
+                sum.magnitude += task_.level[l].weight * level[l].magnitude;
+                sum.largest += task_.level[l].weight * level[l].largest;
             }
-            out[i - first] = filter_norm<Op>(norm_sum, magnitude_sum, channels);
+            out[i - first] = filter_norm<Op>(sum, channels);
         }
     }
 
@@ -332,8 +334,7 @@ class Dense {
     void interpolate_gallery(int64_t q, int64_t first, int64_t last);
     void close_window(float* base, int64_t q, int64_t gallery_cell) const;
     void measure_taps(int l, const float* rows, double* out) const;
-    double interpolated_norm(int l, int64_t position, const float* rows, const double* tap_norms,
-                             double& magnitude) const;
+    Norms interpolated_norms(int l, int64_t position, const float* rows, const double* tap_norms) const;
     double interpolated_distance(int l, int64_t query, int64_t row) const;
 
     const MatchTask& task_;

@@ -57,21 +57,27 @@ inline double interpolated_sum(const Taps& a, const float* a_rows, const Taps* b
     return total;
 }
 
+// What the filter has to know of one side's vector: its square norm; what its slack is made of, and what no product of
+// the sum exceeds: the same number, except where products are interpolated after they are made.
+struct Norms {
+    double norm, magnitude, largest;
+};
+
 // A squared norm as the filter adds it: lowered so far that the filter's sum never exceeds the true distance.
 //
 // The filter adds, in float32, `channels` products -2ab per pair and the two norms; with every intermediate rounding
 // its error is below gamma * 2 * (|a|^2 + |b|^2), gamma = m u / (1 - m u), u = 2^-24, m the roundings a term can meet
 // (csrc/README.md has the proof). So each side's norm gives up 2 * gamma of `magnitude`, and an absolute term
-// for products that underflow, even where denormals are flushed. A norm so large that float32 could overflow becomes
-// minus infinity: everything passes the filter, and float64 decides.
+// for products that underflow, even where denormals are flushed. Where products are so large that float32 could
+// overflow, the norm becomes minus infinity: everything passes the filter, and float64 decides.
 template <class Op>
-inline float filter_norm(double norm, double magnitude, int64_t channels) {
+inline float filter_norm(const Norms& side, int64_t channels) {
     constexpr double unit = 0x1p-24, largest = 0x1p120, tiniest = 0x1p-124;
     constexpr int64_t others = 64;  // norms, sums between levels, interpolation on both sides
-    if (!(magnitude <= largest)) return -__builtin_inff();
+    if (!(side.largest <= largest)) return -__builtin_inff();
     const double roundings = static_cast<double>(channels + others);
     const double gamma = roundings * unit / (1 - roundings * unit);
-    const double lowered = norm - 2 * gamma * magnitude - roundings * tiniest;
+    const double lowered = side.norm - 2 * gamma * side.magnitude - roundings * tiniest;
     float result = static_cast<float>(lowered);
     if (static_cast<double>(result) > lowered) result = __builtin_nextafterf(result, -__builtin_inff());
     return result;

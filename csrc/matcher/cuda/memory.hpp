@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "matcher/arithmetic.hpp"
 #include "matcher/cuda/device.cuh"
 #include "matcher/device_error.hpp"
 
@@ -41,7 +42,7 @@ inline void check(cudaError_t error, const char* call, const char* purpose) {
 }
 
 // As long as it lives, the first device is the calling thread's: streams and memory belong to it, and the caller may
-// have chosen another one for its own work.
+// have chosen another one for its own work. So is the arithmetic that scales and weights are made with.
 class OnFirstDevice {
  public:
     OnFirstDevice() {
@@ -55,6 +56,7 @@ class OnFirstDevice {
     }
 
  private:
+    const StandardArithmetic arithmetic_;
     int chosen_ = 0;
 };
 
