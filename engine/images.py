@@ -245,5 +245,3 @@ def _resize(rgb: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8
     height, width = rgb.shape[:2]
     shrunk = cv2.resize(rgb, (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(shrunk, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-

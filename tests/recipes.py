@@ -75,6 +75,10 @@ def without_codes(content):
 def as_version_2(content):
     """Turn a recipe.json's content into what version 2 wrote."""
     del content["sha256"]
+    for image in content["images"]:
+        del image["pixels_sha256"]
+    if content["calibration"]:
+        del content["calibration"]["image_names"]
     content["version"] = 2
 
 
