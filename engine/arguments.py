@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, get_args
 
-from .fitting import DEFAULT_RATE
 from .frame_shape import FrameShape
 from .held import GalleryPlace
 from .images import Framing
 from .session import Device
 from .settings import Distance, FrameCheck, LabelRule, Settings, Storage, Upsampling
 from .terminal import escaped, shortened
+from .thresholds import DEFAULT_RATE
 
 if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no parameter when it runs
     Commands = argparse._SubParsersAction["_Parser"]  # noqa: SLF001
@@ -58,6 +58,7 @@ def _making(commands: Commands) -> None:
     fit_.add_argument(
         "--ignore", type=Path, metavar="MASK", help="an image of what is never scored, such as a fixture; black: scored"
     )
+    fit_.add_argument("--html", type=Path, metavar="FILE", help="write a page of the images that set the thresholds")
     fit_.add_argument("--storage", choices=get_args(Storage), help="number type of the stored gallery")
     _score_options(fit_, rate=DEFAULT_RATE, rate_default="0.01")
     _run_options(fit_, device=True)
@@ -108,12 +109,14 @@ def _keeping(commands: Commands) -> None:
     add_ = commands.add_parser("add", help="add normal images, to end a false alarm without a refit")
     add_.add_argument("recipe", type=Path)
     add_.add_argument("images", type=Path, help="an image, or a folder of them")
+    add_.add_argument("--rename", action="store_true", help="add images whose names are taken under free ones")
     _run_options(add_, device=True)
 
     remove = commands.add_parser("remove", help="remove normal images by name")
     remove.add_argument("recipe", type=Path)
     remove.add_argument("names", nargs="+", help="as recipe.json has them")
-    _json_option(remove)
+    remove.add_argument("--calibrate", action="store_true", help="make the thresholds anew from the others")
+    _run_options(remove, device=False)
 
     codes = commands.add_parser(
         "codes", help="make the matcher's codes of a recipe that has none, or those of another version"
@@ -124,6 +127,10 @@ def _keeping(commands: Commands) -> None:
     info = commands.add_parser("info", help="say what a recipe holds")
     info.add_argument("recipe", type=Path)
     info.add_argument("--verify", action="store_true", help="also compare every file's SHA-256")
+    info.add_argument("--html", type=Path, metavar="FILE", help="write a page of the images that set the thresholds")
+    info.add_argument(
+        "--normal-images", type=Path, metavar="FOLDER", help="where the recipe's images lie, for the page"
+    )
     _json_option(info)
 
 

@@ -34,13 +34,15 @@ from .demo import run_demo
 from .detector import Detector
 from .errors import InputError, SpadelineError
 from .evaluation import evaluate
-from .fitting import add, calibrate, fit
+from .fitting import add, calibrate, fit, remove
 from .image_files import inspect_files, overlay_paths
 from .listing import named_images
 from .normal_images import NormalImages, normal_images
+from .normals_page import write_normals_page
 from .recipe import Recipe, remove_images, update_codes
 from .report import write_report
 from .settings import Settings
+from .suspects import find_suspects, highest_scores, warn_of_suspects
 from .tables import bench_table, dataset_line, images_line, quantization_table, recipe_table, record_line, summary_table
 from .terminal import Results, escaped, say, say_lines
 
@@ -159,7 +161,10 @@ def _fit(options: argparse.Namespace) -> int:
             overwrite=options.overwrite,
             on_progress=progress.show,
         )
-    return _report_recipe(recipe, as_json=options.json, images=images)
+    _report_recipe(recipe, as_json=options.json, images=images)
+    if options.html:
+        write_normals_page(options.html, recipe, images=images, threads=options.threads)
+    return NORMAL
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -180,6 +185,7 @@ def _add(options: argparse.Namespace) -> int:
         recipe = add(
             options.recipe,
             images,
+            rename=options.rename,
             device=options.device,
             threads=options.threads,
             on_progress=progress.show,
@@ -188,7 +194,11 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    return _report_recipe(remove_images(options.recipe, options.names), as_json=options.json)
+    if not options.calibrate:
+        return _report_recipe(remove_images(options.recipe, options.names), as_json=options.json)
+    with _Progress() as progress:
+        recipe = remove(options.recipe, options.names, threads=options.threads, on_progress=progress.show)
+    return _report_recipe(recipe, as_json=options.json)
 
 
 def _codes(options: argparse.Namespace) -> int:
@@ -196,7 +206,13 @@ def _codes(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    return _report_recipe(Recipe.load(options.recipe, verify=options.verify), as_json=options.json)
+    recipe = Recipe.load(options.recipe, verify=options.verify)
+    _report_recipe(recipe, as_json=options.json)
+    warn_of_suspects(recipe)
+    if options.html:
+        images = normal_images(options.normal_images) if options.normal_images else None
+        write_normals_page(options.html, recipe, images=images)
+    return NORMAL
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -306,6 +322,8 @@ def _report_recipe(recipe: Recipe, *, as_json: bool, images: NormalImages | None
     if recipe.calibration:
         thresholds = {"tau": asdict(recipe.calibration.tau), "theta": asdict(recipe.calibration.theta)}
         record["calibration"] = {"method": recipe.calibration.method, **thresholds}
+        record["calibration"]["highest"] = highest_scores(recipe.calibration)
+        record["calibration"]["suspects"] = asdict(find_suspects(recipe))
     if images is not None:
         record["taken"] = {"source": images.source, "images": dict(images.taken), "left_out": list(images.left_out)}
     if as_json:

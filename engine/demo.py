@@ -21,8 +21,9 @@ from .detector import Detector
 from .errors import DownloadError
 from .evaluation import evaluate
 from .files import writing
-from .fitting import Progress, fit
+from .fitting import fit
 from .optional import imported
+from .prepared import Progress
 from .report import write_report
 
 FIT, TEST = 150, 50  # cells in the gallery; functional and as many defective ones to score

@@ -1,42 +1,46 @@
-"""From a folder of normal images to a recipe with thresholds: fit, add, calibrate.
+"""From a folder of normal images to a recipe with thresholds: fit, add, remove, calibrate.
 
-Images stream through: memory doesn't grow with their number. Thresholds come from normal images alone, each scored
-with itself left out of its own retrieval (exact, since the gallery is per image), or from a fold held out of it.
+Features stream to the disk: memory doesn't grow with the number of images, but for what :mod:`.prepared` keeps.
+Thresholds come from normal images alone, each scored with itself left out of its own retrieval (exact, since the
+gallery is per image), or from a fold held out of it: see :mod:`.thresholds`.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import threshold
-from .decoding import Picture, file_digest, read_picture
+from .copies import find_copies, warn_of_copies
 from .errors import InputError
-from .extractor import Extractor, Features
-from .frame_facts import frame_facts
-from .frame_shape import FrameShapes, Size, mixed_proportions, sizes_text
+from .extractor import Extractor
+from .frame_shape import mixed_proportions, sizes_text
 from .images import Framing, any_under, as_rgb, place, read_mask
 from .judging import frame_shapes
 from .listing import Source
 from .normal_images import NormalImages, normal_images
-from .recipe import Calibration, ImageRecord, Recipe, Settings, add_images, create_recipe, set_calibration
-from .scoring import Scorer, Scores, warn_of_clamping
+from .prepared import PreparedImage, Progress, extract, prepare_images, with_free_names
+from .recipe import (
+    Calibration,
+    Recipe,
+    Settings,
+    add_images,
+    check_free,
+    create_recipe,
+    remove_images,
+    set_calibration,
+)
 from .session import Device
+from .suspects import warn_of_suspects
+from .thresholds import DEFAULT_RATE, from_fold, leave_one_out, rate_asked_for
 
-# Called with a stage's name, what is done and what there is to do.
-Progress = Callable[[str, int, int], None]
-DEFAULT_RATE = 0.01
 Mask = str | os.PathLike[str] | NDArray[np.bool_] | NDArray[np.uint8]
-
-MOST_NAMED = 5  # images in a warning
 
 
 def fit(
@@ -99,23 +103,31 @@ def fit(
         As :class:`Extractor` and :func:`create_recipe` raise them.
     """
     settings = settings or Settings()
-    images = normal_images(source)
-    named = _without_copies(list(images.named))
-    if len(named) < 2:
-        raise InputError(f"{images.source}: expected at least 2 normal images, to hold one against the other, got 1")
-    threshold([0.0], false_alarm_rate=false_alarm_rate)  # a bad rate is known before the work
-    gallery, fold = _split(named, held_out)
+    given = normal_images(source)
+    threshold([0.0], false_alarm_rate=false_alarm_rate)  # what is wrong with an option is known before the work
+    if not 0 <= held_out < 1:
+        raise InputError(f"held_out: expected a share from 0 to below 1, got {held_out}")
+    check_free(folder, overwrite=overwrite)
     opened = Extractor(extractor, device=device, threads=threads)
     ignored = None if ignore is None else _ignored(ignore, opened.input_size, settings.framing)
+    images = prepare_images(given.named, opened.input_size, settings.framing, on_progress, ignore=ignored)
+    firsts, copies = find_copies([image.record for image in images])
+    warn_of_copies(copies, len(images))
+    if len(firsts) < 2:
+        raise InputError(f"{given.source}: expected at least 2 normal images, to hold one against the other, got 1")
+    gallery, fold = _split([images[index] for index in firsts], held_out)
 
     def calibrated(recipe: Recipe) -> Calibration:
-        held = _extract(fold, opened, settings, on_progress, "held out", ignore=ignored) if fold else None
-        return _calibrate(recipe, held, len(fold), false_alarm_rate, threads, on_progress)
+        options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "threads": threads, "on_progress": on_progress}
+        if not fold:
+            return leave_one_out(recipe, **options)
+        features = extract(fold, opened, settings.framing, on_progress, ignore=ignored, stage="held out")
+        return from_fold(recipe, features, len(fold), **options)
 
     recipe = create_recipe(
         folder,
         extractor_path=extractor,
-        features=_extract(gallery, opened, settings, on_progress, "extract", ignore=ignored),
+        features=extract(gallery, opened, settings.framing, on_progress, ignore=ignored),
         count=len(gallery),
         settings=settings,
         level_names=opened.level_names,
@@ -133,6 +145,7 @@ def fit(
             UserWarning,
             stacklevel=2,
         )
+    warn_of_suspects(recipe)
     return recipe
 
 
@@ -140,11 +153,19 @@ def add(
     folder: str | os.PathLike[str],
     source: Source | NormalImages,
     *,
+    rename: bool = False,
     device: Device = "auto",
     threads: int | None = None,
     on_progress: Progress | None = None,
 ) -> Recipe:
     """Add normal images to a recipe: no refit, thresholds as they were, so that a false alarm ends at once.
+
+    Exact copies of images that the recipe holds are left out with a warning; where all are, the recipe stays as it is.
+
+    Parameters
+    ----------
+    rename
+        Give an image whose name the recipe holds already the next free one, such as part-2.png; if not, it is refused.
 
     Raises
     ------
@@ -155,11 +176,23 @@ def add(
         As :class:`Extractor` and :func:`add_images` raise them.
     """
     recipe = Recipe.load(folder)
-    named = normal_images(source).named
+    framing = recipe.settings.framing
+    images = prepare_images(
+        normal_images(source).named,
+        recipe.input_size,
+        framing,
+        on_progress,
+        ignore=recipe.ignore,
+        shapes=frame_shapes(recipe),
+    )
+    firsts, copies = find_copies([image.record for image in images], among=recipe.images)
+    warn_of_copies(copies, len(images))
+    if not firsts:
+        return recipe
+    images = with_free_names([images[index] for index in firsts], recipe.images, rename=rename)
     opened = Extractor(recipe.extractor_file, device=device, threads=threads)
-    shapes = frame_shapes(recipe)
-    features = _extract(named, opened, recipe.settings, on_progress, "extract", ignore=recipe.ignore, shapes=shapes)
-    return add_images(folder, features, len(named), made_for=recipe)
+    features = extract(images, opened, framing, on_progress, ignore=recipe.ignore)
+    return add_images(folder, features, len(images), made_for=recipe)
 
 
 def calibrate(
@@ -196,106 +229,53 @@ def calibrate(
     """
     recipe = Recipe.load(folder)
     if false_alarm_rate is None:
-        false_alarm_rate = _rate_asked_for(recipe)
+        false_alarm_rate = rate_asked_for(recipe)
     threshold([0.0], false_alarm_rate=false_alarm_rate)
     recipe = recipe.with_settings(replace(recipe.settings, **(changes or {})))
-    calibration = _calibrate(recipe, None, 0, false_alarm_rate, threads, on_progress)
-    return set_calibration(folder, calibration, settings=recipe.settings, generation=recipe.generation)
+    calibration = leave_one_out(recipe, false_alarm_rate=false_alarm_rate, threads=threads, on_progress=on_progress)
+    recipe = set_calibration(folder, calibration, settings=recipe.settings, generation=recipe.generation)
+    warn_of_suspects(recipe)
+    return recipe
 
 
-def _without_copies(named: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
-    """Leave out files that equal an earlier one byte by byte, and warn."""
-    first: dict[tuple[int, str], str] = {}
-    kept, copies = [], []
-    sizes = [_file_size(path) for _, path in named]
-    of_size = Counter(sizes)
-    for (name, path), size in zip(named, sizes, strict=True):
-        original = name
-        if size is not None and of_size[size] > 1:  # only these can be equal: the others needn't be read here
-            original = first.setdefault((size, file_digest(path)), name)
-        if original == name:
-            kept.append((name, path))
-        else:
-            copies.append(f"{name} of {original}")
-    if copies:
-        text = f"{len(copies)} of {len(named)} images are exact copies and left out: {_some(copies)}"
-        warnings.warn(text, UserWarning, stacklevel=3)
-    return kept
-
-
-def _file_size(path: Path) -> int | None:
-    """Return a file's bytes; None where it can't be read: whoever reads the image says so."""
-    return path.stat().st_size if path.is_file() and os.access(path, os.R_OK) else None
-
-
-def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:MOST_NAMED]) + (", …" if len(texts) > MOST_NAMED else "")
-
-
-def _rate_asked_for(recipe: Recipe) -> float:
-    """Return the false-alarm rate that a recipe's thresholds were made at, of a frame: see :func:`_rate_of_each`."""
-    if recipe.calibration is None:
-        return DEFAULT_RATE
-    rate = recipe.calibration.theta.false_alarm_rate
-    return 2 * rate if recipe.settings.label_rule == "either" else rate
-
-
-def _rate_of_each(settings: Settings, false_alarm_rate: float) -> float:
-    """Return the rate of each threshold: where either one makes a frame anomalous, their rates add up at the most."""
-    return false_alarm_rate / 2 if settings.label_rule == "either" else false_alarm_rate
-
-
-def _split(named: list[tuple[str, Path]], held_out: float) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
-    if not 0 <= held_out < 1:
-        raise InputError(f"held_out: expected a share from 0 to below 1, got {held_out}")
-    count = round(held_out * len(named))
-    if held_out > 0 and not 1 <= count <= len(named) - 1:
-        raise InputError(f"held_out: expected a share that leaves images on both sides of {len(named)}, got {held_out}")
-    # A fixed permutation: neighbouring shots must not all land on one side, and a refit must agree.
-    order = np.random.default_rng(0).permutation(len(named))
-    return [named[i] for i in sorted(order[count:])], [named[i] for i in sorted(order[:count])]
-
-
-def _extract(
-    named: Sequence[tuple[str, Path]],
-    extractor: Extractor,
-    settings: Settings,
-    on_progress: Progress | None,
-    stage: str,
+def remove(
+    folder: str | os.PathLike[str],
+    names: Sequence[str],
     *,
-    ignore: NDArray[np.bool_] | None,
-    shapes: FrameShapes | None = None,
-) -> Iterator[tuple[ImageRecord, Features]]:
-    turned = []
-    for index, (name, path) in enumerate(named):
-        picture = read_picture(path)
-        if picture.turned:
-            turned.append(name)
-        image = _input_image(picture, path, extractor.input_size, settings.framing)
-        frame_size = (picture.pixels.shape[0], picture.pixels.shape[1])
-        if shapes is not None:
-            _check_shape(shapes, path, frame_size)
-        record = ImageRecord(name, picture.sha256, size=frame_size, facts=frame_facts(image, ignore))
-        yield record, extractor.extract(image[None])
-        if on_progress:
-            on_progress(stage, index + 1, len(named))
-    if turned:
-        text = f"{len(turned)} of {len(named)} images have an EXIF orientation and were turned as a viewer shows them: "
-        warnings.warn(text + f"{_some(turned)}; a camera's arrays must stand the same way", UserWarning, stacklevel=3)
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> Recipe:
+    """Remove normal images by name and make the thresholds anew from what is left, in one step.
+
+    It is :func:`remove_images`, then :func:`calibrate` at the rate that the thresholds were made at, but no detector
+    ever loads the one without the other.
+
+    Raises
+    ------
+    InputError
+        As :func:`remove_images`, or where fewer than two images are left.
+    RecipeError, OutputError, DependencyError
+        As :func:`remove_images` and :class:`Scorer` raise them.
+    """
+
+    def calibrated(recipe: Recipe) -> Calibration:
+        rate = rate_asked_for(recipe)
+        return leave_one_out(recipe, false_alarm_rate=rate, threads=threads, on_progress=on_progress)
+
+    recipe = remove_images(folder, names, calibrate=calibrated)
+    warn_of_suspects(recipe)
+    return recipe
 
 
-def _input_image(picture: Picture, path: Path, size: Size, framing: Framing) -> NDArray[np.uint8]:
-    try:
-        return place(as_rgb(picture.pixels), size, framing=framing)[0]
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _check_shape(shapes: FrameShapes, path: Path, frame_size: Size) -> None:
-    try:
-        shapes.check(frame_size)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+def _split(images: list[PreparedImage], held_out: float) -> tuple[list[PreparedImage], list[PreparedImage]]:
+    count = round(held_out * len(images))
+    if held_out > 0 and not 1 <= count <= len(images) - 1:
+        raise InputError(
+            f"held_out: expected a share that leaves images on both sides of {len(images)}, got {held_out}"
+        )
+    # A fixed permutation: neighbouring shots must not all land on one side, and a refit must agree.
+    order = np.random.default_rng(0).permutation(len(images))
+    return [images[i] for i in sorted(order[count:])], [images[i] for i in sorted(order[:count])]
 
 
 def _ignored(source: Mask, size: tuple[int, int], framing: Framing) -> NDArray[np.bool_]:
@@ -311,58 +291,3 @@ def _ignored(source: Mask, size: tuple[int, int], framing: Framing) -> NDArray[n
     except InputError as error:
         raise InputError(f"ignore: {error}") from None
     return any_under(mask, size, placement)
-
-
-def _calibrate(
-    recipe: Recipe,
-    held: Iterable[tuple[ImageRecord, Features]] | None,
-    held_count: int,
-    false_alarm_rate: float,
-    threads: int | None,
-    on_progress: Progress | None,
-) -> Calibration:
-    if held is None and len(recipe.images) < 2:
-        raise InputError(f"{recipe.folder}: expected at least 2 images for leave-one-out thresholds, got 1")
-    warn_of_clamping(recipe)
-    scorer = Scorer(recipe, threads=threads)
-    single = _without_copy(recipe) if held is None else []
-    total = held_count or len(single)
-
-    def score(image: ImageRecord, features: Features, exclude: int | None) -> Scores:
-        try:
-            return scorer.score([level[0] for level in features.levels], features.embedding[0], exclude=exclude)
-        except InputError as error:
-            raise InputError(f"image {image.name!r}: {error}") from error
-
-    scored = (
-        (score(recipe.images[index], recipe.features(index), index) for index in single)
-        if held is None
-        else (score(image, features, None) for image, features in held)
-    )
-    image_scores, map_scores = [], []
-    for index, scores in enumerate(scored):
-        image_scores.append(scores.image_score)
-        map_scores.append(scores.map_score)
-        if on_progress:
-            on_progress("calibrate", index + 1, total)
-    each = _rate_of_each(recipe.settings, false_alarm_rate)
-    return Calibration(
-        tau=threshold(image_scores, false_alarm_rate=each),
-        theta=threshold(map_scores, false_alarm_rate=each),
-        method="leave-one-out" if held is None else "held-out",
-        image_scores=tuple(image_scores),
-        map_scores=tuple(map_scores),
-    )
-
-
-def _without_copy(recipe: Recipe) -> list[int]:
-    """Return the images of which the recipe holds no exact copy; warn of the others."""
-    count = Counter(image.sha256 for image in recipe.images)
-    count[None] = 0  # of no file
-    copied = [image.name for image in recipe.images if count[image.sha256] > 1]
-    if len(copied) == len(recipe.images):
-        raise InputError(f"{recipe.folder}: expected images without exact copies for thresholds, got copies alone")
-    if copied:
-        text = f"{len(copied)} of {len(recipe.images)} images are exact copies of each other and give no thresholds: "
-        warnings.warn(text + f"{_some(copied)}; spadeline remove takes images out", UserWarning, stacklevel=3)
-    return [index for index, image in enumerate(recipe.images) if count[image.sha256] <= 1]

@@ -10,7 +10,8 @@ no bit of it can change unseen. It guards against damage, not against malice: wh
 another hash. Without us: ``head -n -2 recipe.json | sha256sum``.
 
 Versions 1 and 2 are read, too. Neither holds that hash, so damage to them may pass; version 1 knew no codes, no level
-weights and no ignore mask, so it has none of them. Codes have a version of their own, since they change no score: a
+weights and no ignore mask, so it has none of them; neither knew images by their pixels, nor thresholds their images.
+Codes have a version of their own, since they change no score: a
 recipe whose codes are of another version has none for us.
 """
 
@@ -41,7 +42,7 @@ VERSION = 3
 FIRST_SEALED = 3  # the first version that holds its own hash
 # The versions that are read, each with the fields and files that came after it.
 NEW_IN_2 = frozenset({"codes_version", "level_weights", IGNORE})
-NEW_IN_3 = frozenset({"frame_check", "frame_shape", "size", "facts"})
+NEW_IN_3 = frozenset({"frame_check", "frame_shape", "size", "facts", "image_names", "pixels_sha256"})
 LATER = {1: NEW_IN_2 | NEW_IN_3, 2: NEW_IN_3, 3: frozenset[str]()}
 SEAL = b'  "sha256": "%s"\n}\n'  # how a sealed recipe.json ends
 # All that a reader will parse: 150,000 images or more, in less memory than ten times the file's bytes. Marks are the
@@ -275,8 +276,8 @@ def _calibration(content: object, later: Collection[str]) -> Calibration:
     def of_threshold(part: object) -> Threshold:
         return _build(Threshold, part)
 
-    scores = {"image_scores": _tuples, "map_scores": _tuples}
-    return _build(Calibration, content, later, tau=of_threshold, theta=of_threshold, **scores)
+    lists = dict.fromkeys(("image_scores", "map_scores", "image_names"), _tuples)
+    return _build(Calibration, content, later, tau=of_threshold, theta=of_threshold, **lists)
 
 
 def _build(kind: type[T], content: object, later: Collection[str] = (), **parts: Callable[[object], object]) -> T:

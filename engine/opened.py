@@ -160,13 +160,17 @@ class Recipe(Manifest):
         return Features(tuple(levels), self.embeddings[index][None])
 
 
-def open_recipe(folder: Path, manifest: Manifest, *, verify: bool) -> Recipe:
-    """Open the files that a manifest names, whether or not recipe.json already holds it."""
+def open_recipe(folder: Path, manifest: Manifest, *, verify: bool, kept_in: Path | None = None) -> Recipe:
+    """Open the files that a manifest names, whether or not recipe.json already holds it.
+
+    Extractor and mask may lie elsewhere, in ``kept_in``: a further generation keeps them.
+    """
+    kept_in = folder if kept_in is None else kept_in
     if verify:
         _check_thresholds(folder / MANIFEST_NAME, manifest)
     files, geometry, count = manifest.files, manifest.geometry, len(manifest.images)
     layouts = geometry.arrays(count, manifest.settings.storage)
-    extractor = OpenedFile(folder / files[EXTRACTOR].name, files[EXTRACTOR])
+    extractor = OpenedFile(kept_in / files[EXTRACTOR].name, files[EXTRACTOR])
     arrays = {role: StoredArray(folder, files[role], layout) for role, layout in layouts.items()}
     gallery = StoredGallery(
         embeddings=arrays[EMBEDDINGS],
@@ -180,7 +184,7 @@ def open_recipe(folder: Path, manifest: Manifest, *, verify: bool) -> Recipe:
         **vars(manifest),
         folder=folder,
         gallery=gallery,
-        ignore=open_ignore(folder, files[IGNORE], geometry.input_size) if IGNORE in files else None,
+        ignore=open_ignore(kept_in, files[IGNORE], geometry.input_size) if IGNORE in files else None,
         extractor=extractor,
     )
 

@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -39,6 +40,7 @@ __all__ = [
     "Recipe",
     "Settings",
     "add_images",
+    "check_free",
     "create_recipe",
     "remove_images",
     "set_calibration",
@@ -113,8 +115,7 @@ def create_recipe(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder) as own:
-        if os.path.lexists(folder / MANIFEST_NAME) and not overwrite:
-            raise RecipeError(f"{folder}: expected no recipe, got one; overwrite it, or create elsewhere")
+        check_free(folder, overwrite=overwrite)
         generation = next_generation(folder)
         files = {EXTRACTOR: copy_file(source, own / extractor_name(generation))}
         if ignore is not None:
@@ -143,6 +144,12 @@ def create_recipe(
         text += f"{strays[0]}: they were left alone; delete them unless they are wanted"
         warnings.warn(text, UserWarning, stacklevel=2)
     return recipe
+
+
+def check_free(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Raise RecipeError where a new recipe would replace one without leave."""
+    if os.path.lexists(Path(folder) / MANIFEST_NAME) and not overwrite:
+        raise RecipeError(f"{folder}: expected no recipe, got one; overwrite it, or create elsewhere")
 
 
 def add_images(
@@ -188,8 +195,18 @@ def add_images(
         return _rewrite(recipe, own, range(len(recipe.images)), features, count)
 
 
-def remove_images(folder: str | os.PathLike[str], names: Sequence[str]) -> Recipe:
-    """Remove normal images by name; the others keep their order, the thresholds stay as they are.
+def remove_images(
+    folder: str | os.PathLike[str],
+    names: Sequence[str],
+    *,
+    calibrate: Callable[[Recipe], Calibration] | None = None,
+) -> Recipe:
+    """Remove normal images by name; the others keep their order.
+
+    Parameters
+    ----------
+    calibrate
+        Makes the thresholds from the images that are left, before they go live; None: they stay as they are.
 
     Raises
     ------
@@ -212,7 +229,7 @@ def remove_images(folder: str | os.PathLike[str], names: Sequence[str]) -> Recip
         if unknown := sorted(unwanted - known):
             raise InputError(f"names: expected images of {folder}, got {unknown[0]!r:.100}")
         kept = [index for index, image in enumerate(recipe.images) if image.name not in unwanted]
-        return _rewrite(recipe, own, kept, (), 0)
+        return _rewrite(recipe, own, kept, (), 0, calibrate=calibrate)
 
 
 def set_calibration(
@@ -289,7 +306,13 @@ def _made_with(recipe: Manifest) -> tuple[str, str]:
 
 
 def _rewrite(
-    recipe: Recipe, own: Path, kept: Sequence[int], features: Iterable[tuple[ImageRecord, Features]], count: int
+    recipe: Recipe,
+    own: Path,
+    kept: Sequence[int],
+    features: Iterable[tuple[ImageRecord, Features]],
+    count: int,
+    *,
+    calibrate: Callable[[Recipe], Calibration] | None = None,
 ) -> Recipe:
     """Write the next generation: the kept images' rows as they are, then ``count`` further images."""
     folder, generation = recipe.folder, next_generation(recipe.folder)
@@ -305,7 +328,11 @@ def _rewrite(
     files |= {role: recipe.files[role] for role in (EXTRACTOR, IGNORE) if role in recipe.files}
     manifest = recipe.changed(generation=generation, images=images, files=files, codes_version=None)
     old, kept = (recipe.codes, kept) if recipe.codes else ((), ())
-    return _commit(folder, _with_codes(own, manifest, generation, levels, old=old, kept=kept))
+    manifest = _with_codes(own, manifest, generation, levels, old=old, kept=kept)
+    if calibrate is not None:
+        written = replace(open_recipe(own, manifest, verify=False, kept_in=folder), folder=folder)
+        manifest = manifest.changed(calibration=calibrate(written))
+    return _commit(folder, manifest)
 
 
 def _with_codes(

@@ -6,8 +6,6 @@ above all, is escaped. No figure is made here: they are ``evaluation.summary()``
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,20 +15,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .charts import histogram, pro_chart, roc_chart
-from .decoding import read_picture
 from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score, marked
 from .files import replace_file
-from .heatmap import overlay
-from .images import Placement, as_rgb, place, read_image
+from .images import as_rgb, read_image
 from .page import environment_table, plain, render
-from .settings import ImageRecord
+from .pictures import data_url, heat_picture, normal_picture, thumbnail
 
 MOST_CASES = 8  # wrong verdicts that are shown of each sort
 FEWEST_CASES = 4  # where fewer are wrong, the right ones that came nearest to it fill up
-_THUMBNAIL_SIDE = 320  # pixels of the longer side: sharp at the size shown, and a page of some 2 MB
 _TRUTH_RGB = (0, 255, 0)
 _NAMES: dict[Score, str] = {"map_score": "map maximum", "image_score": "image score"}
 _SYMBOLS: dict[Score, str] = {"map_score": "θ", "image_score": "τ"}
@@ -105,7 +99,7 @@ def _worst(evaluation: Evaluation, *, abnormal: bool) -> list[Outcome]:
 
 def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) -> _Case:
     pictures = _pictures(evaluation, outcome)
-    normal = _normal_picture(outcome.nearest_normal, normal_images)
+    normal = normal_picture(outcome.nearest_normal, _file_below(normal_images, outcome.nearest_normal.name))
     if normal is not None:
         pictures["nearest normal image"] = normal
     flagged, passed = ("caught", "miss") if outcome.image.label else ("false alarm", "passed")
@@ -119,19 +113,16 @@ def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) 
             for score, name in _NAMES.items()
         ),
         nearest_normal=outcome.nearest_normal.name,
-        pictures={caption: _data_url(picture) for caption, picture in pictures.items()},
+        pictures={caption: data_url(picture) for caption, picture in pictures.items()},
     )
 
 
 def _pictures(evaluation: Evaluation, outcome: Outcome) -> dict[str, NDArray[np.uint8]]:
     """Thumbnails by caption; they are drawn on when small, so that lines stay sharp and big frames cheap."""
     frame = as_rgb(read_image(outcome.image.path))
-    small = _thumbnail(frame)
-    framing = evaluation.recipe.settings.framing
-    _, placement = place(frame, outcome.anomaly_map.shape[:2], framing=framing)
-    placement = _scaled(placement, small.shape[0] / frame.shape[0], small.shape[1] / frame.shape[1])
-    theta = evaluation.calibration.theta.value
-    heat = overlay(small, outcome.anomaly_map, theta, placement=placement, ignore=evaluation.recipe.ignore)
+    small = thumbnail(frame)
+    recipe, theta = evaluation.recipe, evaluation.calibration.theta.value
+    heat = heat_picture(frame, outcome.anomaly_map, theta, framing=recipe.settings.framing, ignore=recipe.ignore)
     if not outcome.image.mask_paths:
         return {"frame": small, "anomaly map": heat}
     defect = marked(outcome.image, (frame.shape[0], frame.shape[1]))
@@ -172,43 +163,23 @@ def _image_roc(evaluation: Evaluation) -> str | Missing:
     return roc_chart(curves, points, what="images")
 
 
-def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    factor = _THUMBNAIL_SIDE / max(picture.shape[:2])
-    if factor >= 1:
-        return picture
-    width, height = (max(round(side * factor), 1) for side in (picture.shape[1], picture.shape[0]))
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _scaled(placement: Placement, y: float, x: float) -> Placement:
-    return Placement(placement.scale_y * y, placement.scale_x * x, placement.top * y, placement.left * x)
-
-
-def _outlined(thumbnail: NDArray[np.uint8], defect: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _outlined(small: NDArray[np.uint8], defect: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Outline a mask of the frame's size; averaging over area keeps a defect finer than the thumbnail's pixels."""
-    size = (thumbnail.shape[1], thumbnail.shape[0])
+    size = (small.shape[1], small.shape[0])
     touched = cv2.resize(defect.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
     outlines, _ = cv2.findContours(touched.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(thumbnail.copy(), outlines, -1, _TRUTH_RGB, 1), np.uint8)
+    return np.asarray(cv2.drawContours(small.copy(), outlines, -1, _TRUTH_RGB, 1), np.uint8)
 
 
-def _normal_picture(record: ImageRecord, folder: Path | None) -> NDArray[np.uint8] | None:
-    """Return the very picture that was fitted: a name such as 000.png is found in many folders."""
-    if folder is None or record.sha256 is None:
+def _file_below(folder: Path | None, name: str) -> Path | None:
+    """Return the path of a normal image below a folder, and never one outside of it."""
+    if folder is None:
         return None
     try:
-        path = (folder / record.name).resolve()
-        inside = path.is_relative_to(folder.resolve()) and path.is_file()
-        picture = read_picture(path) if inside else None
-    except (OSError, ValueError):  # not readable, no image, or a name that no file can have
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    except (OSError, ValueError):  # a name that no file can have
         return None
-    return _thumbnail(as_rgb(picture.pixels)) if picture is not None and picture.sha256 == record.sha256 else None
-
-
-def _data_url(picture: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _number(value: float) -> str:

@@ -20,6 +20,7 @@ from .checks import (
     check_integer,
     check_number,
     check_text,
+    check_unique,
 )
 from .errors import InputError
 from .frame_facts import FrameFacts
@@ -149,6 +150,8 @@ class Calibration:
         Each image left out of its own retrieval, or a fold of normal images that the gallery doesn't hold.
     image_scores, map_scores
         One score per image of the calibration, in the same order.
+    image_names
+        The images' names, in that order; None where an older version made the thresholds.
     """
 
     tau: Threshold
@@ -156,6 +159,7 @@ class Calibration:
     method: Method
     image_scores: tuple[float, ...]
     map_scores: tuple[float, ...]
+    image_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, get_args(Method))
@@ -169,6 +173,15 @@ class Calibration:
                 check_number(f"{scores_name}[{index}]", score)
             if len(scores) != threshold.images:
                 raise InputError(f"{scores_name}: expected {name}'s {threshold.images} scores, got {len(scores)}")
+        if self.image_names is not None:
+            check_instances("image_names", self.image_names, str)
+            for index, name in enumerate(self.image_names):
+                check_text(f"image_names[{index}]", name)
+            check_unique("image_names", self.image_names)
+            if len(self.image_names) != len(self.map_scores):
+                raise InputError(
+                    f"image_names: expected one for each of {len(self.map_scores)} scores, got {len(self.image_names)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -181,6 +194,9 @@ class ImageRecord:
         Unique in its recipe; any text, and any POSIX file name.
     sha256
         Of the source file's bytes, in lower-case hex; None where there was no file.
+    pixels_sha256
+        Of the image's pixels, as :func:`.copies.pixels_digest` makes it: equal for copies in different formats. None
+        where an older version stored the image.
     size
         (height, width) of the frame as read; None: unknown, as in recipes of version 1 or 2.
     facts
@@ -189,13 +205,15 @@ class ImageRecord:
 
     name: str
     sha256: str | None = None
+    pixels_sha256: str | None = None
     size: Size | None = None
     facts: FrameFacts | None = None
 
     def __post_init__(self) -> None:
         check_text("image name", self.name)
-        if self.sha256 is not None:
-            check_digest(f"image {self.name!r:.100}: sha256", self.sha256)
+        for field in ("sha256", "pixels_sha256"):
+            if (digest := getattr(self, field)) is not None:
+                check_digest(f"image {self.name!r:.100}: {field}", digest)
         if self.size is not None:
             check_instance(f"image {self.name!r:.100}: size", self.size, tuple)
             if len(self.size) != 2:

@@ -13,6 +13,7 @@ from .frame_shape import sizes_text
 from .matching import instruction_sets
 from .normal_images import NormalImages
 from .recipe import Recipe
+from .suspects import highest_scores
 from .terminal import escaped
 from .verdict import verdict
 
@@ -147,8 +148,14 @@ def recipe_table(recipe: Recipe) -> str:
     if recipe.calibration is None:
         lines.append("  no thresholds yet: spadeline calibrate")
     else:
-        for name, threshold in (("tau", recipe.calibration.tau), ("theta", recipe.calibration.theta)):
+        highest = highest_scores(recipe.calibration)
+        for name, threshold, scores in (
+            ("tau", recipe.calibration.tau, highest["image_scores"]),
+            ("theta", recipe.calibration.theta, highest["map_scores"]),
+        ):
             lines.append(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")
+            if scores:
+                lines.append("    highest scores: " + ", ".join(f"{image} {score:.4g}" for image, score in scores))
         if recipe.settings.label_rule == "either":
             lines.append(f"  either: {_vouched_together(recipe.calibration.tau, recipe.calibration.theta)}")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from ..engine.evaluation import evaluate
 from ..engine.fitting import fit
 from ..engine.images import Framing, read_image
 from ..engine.settings import Settings
+from ..engine.suspects import SuspectWarning
 
 # Two scores standardise to -1 and 1 whatever they are, and three to little else: they would show no shift.
 FEWEST_STANDARDISED = 4
@@ -135,5 +137,7 @@ def _fitted(
     settings = Settings(
         framing=framing, k_score=min(defaults.k_score, len(images)), k_gallery=min(defaults.k_gallery, len(images))
     )
-    fit(images, recipe, extractor=extractor, settings=settings, device="cpu", threads=threads, overwrite=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SuspectWarning)  # nobody keeps this recipe
+        fit(images, recipe, extractor=extractor, settings=settings, device="cpu", threads=threads, overwrite=True)
     return Detector.load(recipe, device="cpu", threads=threads)

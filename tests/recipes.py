@@ -76,7 +76,9 @@ def as_version_2(content):
     """Turn a recipe.json's content into what version 2 wrote."""
     del content["sha256"], content["settings"]["frame_check"], content["settings"]["frame_shape"]
     for image in content["images"]:
-        del image["size"], image["facts"]
+        del image["size"], image["facts"], image["pixels_sha256"]
+    if content["calibration"]:
+        del content["calibration"]["image_names"]
     content["version"] = 2
 
 

@@ -1,7 +1,9 @@
 """From images to a recipe: what is stored, where the thresholds come from, what is refused."""
 
 import os
+import shlex
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,12 +11,15 @@ import pytest
 from PIL import Image
 from spadeline.engine import Detector, InputError, OutputError, Recipe, RecipeError, Settings, add, calibrate, fit
 from spadeline.engine import fitting as fitting_module
+from spadeline.engine.fitting import remove
 from spadeline.engine.images import read_image
 from spadeline.engine.listing import named_images
-from spadeline.engine.recipe import remove_images
+from spadeline.engine.recipe import add_images, remove_images
 from spadeline.engine.scoring import Scorer
+from spadeline.engine.suspects import find_suspects
 
 from .conftest import part, tagged
+from .recipes import as_version_2, edit_manifest
 
 SETTINGS = Settings(k_score=2, k_gallery=4, sigma=1.0, storage="float32")
 
@@ -64,42 +69,173 @@ def test_folders_of_data_sets_never_get_into_the_gallery(parts, extractor_path, 
     assert not (tmp_path / "r").exists()
 
 
-def test_exact_copies_are_left_out_of_a_fit(recipe, parts, extractor_path, tmp_path):
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_exact_copies_are_left_out_of_a_fit(recipe, parts, extractor_path, tmp_path, suffix):
     """With them, each would find its copy, and the thresholds would be 0."""
-    shutil.copytree(parts / "train" / "good", tmp_path / "images" / "a")
-    shutil.copytree(parts / "train" / "good", tmp_path / "images" / "b")
-    text = r"^12 of 24 images are exact copies and left out: b/000.png of a/000.png, .*, …$"
+    originals = tmp_path / "images" / "a"
+    shutil.copytree(parts / "train" / "good", originals)
+    saved_again(originals, tmp_path / "images" / "b", suffix)
+    text = rf"^12 of 24 images are exact copies and left out: b/000{suffix} of a/000.png, .*, …$"
     with pytest.warns(UserWarning, match=text):
         doubled = fit(tmp_path / "images", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1)
     assert [image.name for image in doubled.images] == [f"a/{seed:03}.png" for seed in range(12)]
     assert doubled.calibration.theta == recipe.calibration.theta
-    shutil.rmtree(tmp_path / "images" / "b")
-    shutil.copytree(tmp_path / "images" / "a", tmp_path / "one" / "a", ignore=lambda _, names: names[1:])
-    shutil.copytree(tmp_path / "one" / "a", tmp_path / "one" / "b")
+    shutil.copytree(originals, tmp_path / "one" / "a", ignore=lambda _, names: names[1:])
+    saved_again(tmp_path / "one" / "a", tmp_path / "one" / "b", suffix)
     with (
-        pytest.warns(UserWarning, match=r"^1 of 2 images are exact copies"),
+        pytest.warns(UserWarning, match=r"^1 of 2 images is an exact copy and left out"),
         pytest.raises(InputError, match=r"expected at least 2 normal images, .* got 1$"),
     ):
         fit(tmp_path / "one", tmp_path / "r2", extractor=extractor_path)
+    assert not (tmp_path / "r2").exists()
 
 
-def test_exact_copies_that_were_added_give_no_thresholds(recipe, parts, tmp_path):
-    for name in ("000.png", "001.png"):
-        shutil.copy(parts / "train" / "good" / name, tmp_path / f"copy-{name}")
-        add(recipe.folder, tmp_path / f"copy-{name}", threads=1)
+def test_a_copy_is_in_neither_gallery_nor_held_out_fold(parts, extractor_path, tmp_path):
+    shutil.copytree(parts / "train" / "good", tmp_path / "images" / "a")
+    saved_again(tmp_path / "images" / "a", tmp_path / "images" / "b", ".bmp")
+    with pytest.warns(UserWarning, match=r"^12 of 24 images are exact copies"):
+        recipe = fit(
+            tmp_path / "images", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1, held_out=0.25
+        )
+    used = {image.name for image in recipe.images} | set(recipe.calibration.image_names)
+    assert used == {f"a/{seed:03}.png" for seed in range(12)}
+    assert min(recipe.calibration.map_scores) > 0
+
+
+def test_copies_of_held_images_are_not_added(recipe, parts, tmp_path):
+    saved_again(parts / "train" / "good", tmp_path / "new", ".bmp")
+    before = (recipe.folder / "recipe.json").read_bytes()
+    with pytest.warns(UserWarning, match=r"^12 of 12 images are exact copies and left out: 000.bmp of 000.png, "):
+        unchanged = add(recipe.folder, tmp_path / "new", threads=1)
+    assert unchanged.images == recipe.images
+    assert (recipe.folder / "recipe.json").read_bytes() == before
+    shutil.copy(parts / "test" / "good" / "100.png", tmp_path / "new")
+    with pytest.warns(UserWarning, match=r"^12 of 13 images are exact copies and left out"):
+        added = add(recipe.folder, tmp_path / "new", threads=1)
+    assert [image.name for image in added.images[12:]] == ["100.png"]
+
+
+def test_copies_of_an_older_version_are_known_by_their_files(recipe, parts, tmp_path):
+    edit_manifest(recipe.folder, as_version_2)
+    shutil.copy(parts / "train" / "good" / "003.png", tmp_path / "again.png")
+    with pytest.warns(UserWarning, match=r"^1 of 1 images is an exact copy and left out: again.png of 003.png$"):
+        add(recipe.folder, tmp_path / "again.png", threads=1)
+
+
+def test_exact_copies_that_a_recipe_holds_give_no_thresholds(recipe):
+    twice = [(replace(recipe.images[i], name=f"copy-{i:03}.png"), recipe.features(i)) for i in (0, 1)]
+    add_images(recipe.folder, twice, 2)
     text = (
         r"^4 of 14 images are exact copies of each other and give no thresholds: 000.png, 001.png, copy-000.png, "
         r"copy-001.png; spadeline remove takes images out$"
     )
-    with pytest.warns(UserWarning, match=text):
+    near = r"2 of 14 normal images nearly equal another, .*: copy-000.png and 000.png, copy-001.png and 001.png;"
+    with pytest.warns(UserWarning, match=text), pytest.warns(UserWarning, match=near):
         again = calibrate(recipe.folder, threads=1)
     assert again.calibration.theta.images == 10
+    assert again.calibration.image_names == tuple(f"{index:03}.png" for index in range(2, 12))
     assert min(again.calibration.map_scores) > 0
     pairs = zip(again.calibration.map_scores, recipe.calibration.map_scores[2:], strict=True)
     assert all(score >= before * (1 - 1e-6) for score, before in pairs)  # copies take places in the gallery
     remove_images(recipe.folder, [f"{seed:03}.png" for seed in range(2, 12)])
     with pytest.raises(InputError, match=r"expected images without exact copies for thresholds, got copies alone$"):
         calibrate(recipe.folder, threads=1, changes={"k_gallery": 2})
+
+
+def test_a_name_that_is_taken_is_refused_before_the_work(recipe, parts, tmp_path, monkeypatch):
+    for name, source in (("003.png", "100.png"), ("new.png", "101.png")):
+        shutil.copy(parts / "test" / "good" / source, tmp_path / name)
+    images = [tmp_path / "003.png", tmp_path / "new.png"]
+    shutil.rmtree(tmp_path / "folder", ignore_errors=True)
+    (tmp_path / "folder").mkdir()
+    for path in images:
+        shutil.copy(path, tmp_path / "folder")
+    monkeypatch.setattr(fitting_module, "Extractor", lambda *_, **__: pytest.fail("opened the extractor"))
+    text = (
+        r"^images: expected names that the recipe doesn't hold yet, got '003\.png': --rename adds them under free names, "
+        "spadeline remove takes the old ones out$"
+    )
+    with pytest.raises(InputError, match=text):
+        add(recipe.folder, tmp_path / "folder", threads=1)
+    assert Recipe.load(recipe.folder).images == recipe.images
+    monkeypatch.undo()
+    added = add(recipe.folder, tmp_path / "folder", rename=True, threads=1)
+    assert [image.name for image in added.images[12:]] == ["003-2.png", "new.png"]
+    shutil.copy(parts / "test" / "good" / "102.png", tmp_path / "folder" / "003.png")
+    with pytest.warns(UserWarning, match=r"^1 of 2 images is an exact copy"):
+        added = add(recipe.folder, tmp_path / "folder", rename=True, threads=1)
+    assert [image.name for image in added.images[14:]] == ["003-3.png"]
+
+
+def test_a_recipe_that_is_there_is_known_before_the_work(recipe, parts, monkeypatch):
+    monkeypatch.setattr(fitting_module, "Extractor", lambda *_, **__: pytest.fail("opened the extractor"))
+    with pytest.raises(RecipeError, match="expected no recipe, got one; overwrite it, or create elsewhere"):
+        fit(parts / "train" / "good", recipe.folder, extractor=recipe.extractor_path)
+
+
+def test_thresholds_know_their_images(recipe, parts, extractor_path, tmp_path):
+    assert recipe.calibration.image_names == tuple(image.name for image in recipe.images)
+    held = fit(parts, tmp_path / "held", extractor=extractor_path, settings=SETTINGS, threads=1, held_out=0.25)
+    assert len(held.calibration.image_names) == 3
+    assert set(held.calibration.image_names).isdisjoint(image.name for image in held.images)
+
+
+def test_a_contaminated_set_is_told_and_mended_by_one_command(recipe, parts, extractor_path, tmp_path):
+    shutil.copytree(parts / "train" / "good", tmp_path / "images")
+    for name in ("200.png", "201.png"):
+        shutil.copy(parts / "test" / "scratch" / name, tmp_path / "images")
+    with pytest.warns(
+        UserWarning, match=r"^2 of 14 images score far above the others .*: 20\d.png, 20\d.png; "
+    ) as caught:
+        bad = fit(tmp_path / "images", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1)
+    assert len(caught) == 1
+    names = sorted(find_suspects(bad).above)
+    assert names == ["200.png", "201.png"]
+    assert bad.calibration.theta.value == max(bad.calibration.map_scores)  # nobody decides but the user
+    command = shlex.split(str(caught[0].message).rpartition(": ")[2])
+    assert command[:4] == ["spadeline", "remove", "--calibrate", str(bad.folder)]
+    mended = remove(bad.folder, command[4:], threads=1)
+    assert mended.generation == bad.generation + 1
+    assert mended.calibration.map_scores == pytest.approx(recipe.calibration.map_scores, rel=1e-6)
+    assert mended.calibration.theta.value < 0.5 * bad.calibration.theta.value
+    assert Recipe.load(bad.folder).calibration == mended.calibration
+
+
+def test_removing_keeps_the_rate_and_commits_all_or_nothing(recipe, monkeypatch):
+    calibrate(recipe.folder, false_alarm_rate=0.2, changes={"label_rule": "either"}, threads=1)
+    removed = remove(recipe.folder, ["004.png"], threads=1)
+    assert removed.calibration.theta.false_alarm_rate == 0.1
+    assert removed.calibration.theta.images == 11
+
+    def fail(*_, **__):
+        raise InputError("no thresholds")
+
+    monkeypatch.setattr(fitting_module, "leave_one_out", fail)
+    with pytest.raises(InputError, match="no thresholds"):
+        remove(recipe.folder, ["005.png"], threads=1)
+    assert Recipe.load(recipe.folder, verify=True).calibration == removed.calibration
+    assert Recipe.load(recipe.folder).images == removed.images
+
+
+@pytest.mark.filterwarnings("ignore:.* far above the others")
+def test_near_copies_are_told(parts, extractor_path, tmp_path):
+    """Every part shot twice: thresholds far too low, and no score that stands out."""
+    shutil.copytree(parts / "train" / "good", tmp_path / "images")
+    (tmp_path / "images" / "again").mkdir()
+    for path in sorted((tmp_path / "images").glob("*.png")):
+        picture = read_image(path)
+        picture[:8, :8] += 1
+        Image.fromarray(picture).save(path.parent / "again" / path.name)
+    text = r"^1[12] of 24 normal images nearly equal another, .*: again/000.png and 000.png, .*, …; .*r NAME …$"
+    with pytest.warns(UserWarning, match=text):
+        fit(tmp_path / "images", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1)
+
+
+def saved_again(folder, target, suffix):
+    target.mkdir(parents=True)
+    for path in folder.glob("*.png"):
+        with Image.open(path) as image:
+            image.save(target / f"{path.stem}{suffix}")
 
 
 def test_a_held_out_fold_gives_the_thresholds(parts, extractor_path, tmp_path):
@@ -128,8 +264,8 @@ def test_adding_a_falsely_alarmed_image_ends_the_alarm(recipe, tmp_path):
     result = Detector.load(recipe.folder, device="cpu", threads=1).predict(odd)
     assert not result.pred_label
     assert result.map_score == 0
-    with pytest.raises(InputError, match=r"image 'odd\.png': expected a name of its own"):
-        add(recipe.folder, tmp_path / "odd.png", threads=1)
+    with pytest.warns(UserWarning, match=r"^1 of 1 images is an exact copy and left out: odd.png of odd.png$"):
+        assert add(recipe.folder, tmp_path / "odd.png", threads=1).generation == added.generation
 
 
 def test_calibrating_again_needs_no_image_and_takes_new_settings(recipe):
@@ -263,7 +399,8 @@ def test_thresholds_are_made_with_the_mask(recipe, parts, extractor_path, tmp_pa
     picture[70:90, 20:60] = 255
     Image.fromarray(picture).save(folder / "003.png")
     options = {"extractor": extractor_path, "settings": SETTINGS, "threads": 1}
-    plain = fit(folder, tmp_path / "plain", **options)
+    with pytest.warns(UserWarning, match=r"^1 of 12 images scores far above the others .*: 003.png;"):
+        plain = fit(folder, tmp_path / "plain", **options)
     masked = fit(folder, tmp_path / "masked", ignore=lower_half(96, 96), **options)
     held_out = fit(folder, tmp_path / "held", ignore=lower_half(96, 96), held_out=0.25, **options)
     assert masked.calibration.image_scores == plain.calibration.image_scores
@@ -304,6 +441,7 @@ def test_masks_that_can_not_be_used(parts, extractor_path, tmp_path, ignore, tex
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.* far above the others")
 def test_a_level_that_weighs_nothing_to_speak_of_has_no_say(recipe):
     first, second = (
         calibrate(recipe.folder, changes={"level_weights": weights}, threads=1) for weights in ([1, 1, 1], [4, 4, 4])

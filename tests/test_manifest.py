@@ -1,5 +1,6 @@
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from spadeline.engine.gallery import Geometry
 from spadeline.engine.manifest import Manifest, from_json, to_json
 from spadeline.engine.settings import Calibration, ImageRecord, Settings
 
-from .recipes import as_version_2, encoded, peak_memory
+from .recipes import as_version_1, as_version_2, encoded, peak_memory
 
 PATH = Path("line") / "recipe.json"
 DIGEST = "0123456789abcdef" * 4
@@ -70,6 +71,8 @@ FULL = EXAMPLE.changed(
     settings=Settings(window=3, level_weights=(1.0, 0.25)),
     files=files_of(NAMES | CODES | {"ignore": "ignore-1.npy"}),
     codes_version=CODES_VERSION,
+    calibration=Calibration(TAU, TAU, "held-out", SCORES, SCORES, ("c.png", "d.png", "e.png")),
+    images=(ImageRecord("a.png", DIGEST, DIGEST[::-1]), ImageRecord("b.png")),
 )
 
 
@@ -79,15 +82,13 @@ def content(manifest=EXAMPLE):
 
 def version_2():
     """What version 2 wrote of EXAMPLE."""
-    old = content()
-    as_version_2(old)
+    as_version_2(old := content())
     return old
 
 
 def version_1():
     """What version 1 wrote of EXAMPLE."""
-    old = version_2() | {"version": 1}
-    del old["codes_version"], old["settings"]["level_weights"]
+    as_version_1(old := content())
     return old
 
 
@@ -113,6 +114,18 @@ def test_older_versions_are_read_and_written_as_version_3(old):
     assert manifest.settings.level_weights is None
     again = from_json(to_json(manifest), PATH)
     assert (again, again.version, again.is_sealed) == (EXAMPLE, 3, True)
+
+
+def test_version_2_is_read_with_what_it_knew():
+    as_version_2(old := content(FULL))
+    manifest = from_json(encoded(old), PATH)
+    assert manifest.calibration == replace(FULL.calibration, image_names=None)
+    assert manifest.images == EXAMPLE.images
+    assert manifest.changed(calibration=FULL.calibration, images=FULL.images) == FULL
+    old["images"][1]["pixels_sha256"] = None
+    refuse(old, "version", 2, "images: image 1: 'pixels_sha256' is unknown")
+    as_version_2(old := content(FULL))
+    refuse(old, "calibration.image_names", None, "calibration: 'image_names' is unknown")
 
 
 def test_every_flipped_bit_is_found():
@@ -310,7 +323,7 @@ def test_refuses_what_is_not_a_recipe(raw, text):
             "extractor-0.onnx",
             "extractor: expected the name extractor-<generation>.onnx",
         ),
-        ("calibration", {}, "calibration: image_scores is missing"),
+        ("calibration", {}, "calibration: image_names is missing"),
         ("calibration.method", "guess", "calibration: method: expected one of"),
         ("calibration.tau", 1.0, "calibration: tau: expected an object, got 1.0"),
         ("calibration.tau.value", None, "calibration: tau: value: expected a finite number, got None"),
@@ -321,6 +334,11 @@ def test_refuses_what_is_not_a_recipe(raw, text):
         ("images", ["a.png"], "images: image 0: expected an object, got 'a.png'"),
         ("images", [image("a")] * 2, "images: 'a' comes twice"),
         ("images", [image("a", sha256=7)], "images: image 0: image 'a': sha256: expected 64 hexadecimal digits"),
+        (
+            "images",
+            [image("a", pixels_sha256="ab")],
+            "image 'a': pixels_sha256: expected 64 hexadecimal digits, got 'ab'",
+        ),
         ("images", [image("\ud800")], "expected text without lone surrogates"),
         ("images", [image("a", size=[256])], "image 'a': size: expected height and width, got (256,)"),
         ("images", [image("a", size=[256, 0])], "image 'a': size: expected an integer from 1 to 100000000, got 0"),
@@ -329,6 +347,9 @@ def test_refuses_what_is_not_a_recipe(raw, text):
         ("images", [image("a", facts=FACTS | {"contrast": None})], "facts: contrast: expected a finite number"),
         ("settings.frame_check", True, "settings: frame_check: expected one of on, off, got True"),
         ("settings.frame_shape", "crop", "settings: frame_shape: expected one of error, warn, any, got 'crop'"),
+        ("calibration.image_names", ["a.png", "b.png"], "image_names: expected one for each of 3 scores, got 2"),
+        ("calibration.image_names", ["a.png", 1, "b.png"], "image_names[1]: expected str, got int"),
+        ("calibration.image_names", ["a.png", "b.png", "a.png"], "image_names: 'a.png' comes twice"),
     ],
 )
 def test_refuses_a_field(keys, value, text):
