@@ -31,9 +31,9 @@ from .structure import MAX_PIXELS, Structure, check_pixels, examine
 MAX_FILE_BYTES = 2**29
 # A ResNet's finest level has one position for every 4 x 4 pixels: fewer than two a side is a failed capture.
 MIN_SIDE = 8
-# Pillow decodes these in Python: 0.4 us a pixel of a run-length bitmap, 2 us a sample of the others.
-MAX_SLOW_PIXELS = {"bmp_rle": 4_000_000, "ppm": 1_000_000, "ppm_plain": 1_000_000}
-MAX_SLOW_BYTES_PER_PIXEL = 16  # a plain sample has at most 4 characters, white space included
+# Pillow decodes these in Python: 0.4 us a pixel of a run-length bitmap, 2 us a sample of the others. Pixels, and bytes
+# for each: codes of two, or samples of four characters with white space.
+MAX_SLOW = {"bmp_rle": (4_000_000, 3), "ppm": (1_000_000, 4), "ppm_plain": (1_000_000, 16)}
 STRIP_PIXELS = 2**19  # at a time from Pillow's memory to ours: 3 to 8 bytes less per pixel, and it stays in the cache
 
 _KEPT_MODES = ("L", "RGB", "RGBA")
@@ -182,10 +182,11 @@ def _check_header(structure: Structure, image: ImageFile.ImageFile) -> None:
     if _stores_16_bits(image):
         raise InputError(f"expected {wanted}, got 16 bits per channel")
     codec = image.tile[0][0] if image.tile else ""
-    if (most := MAX_SLOW_PIXELS.get(codec)) is not None:
-        check_pixels(height, width, most)
-        if len(structure.content) > MAX_SLOW_BYTES_PER_PIXEL * width * height + 2**16:
-            raise InputError(f"expected at most {MAX_SLOW_BYTES_PER_PIXEL} bytes per pixel, got more")
+    if codec in MAX_SLOW:
+        most_pixels, most_bytes = MAX_SLOW[codec]
+        check_pixels(height, width, most_pixels)
+        if len(structure.content) > most_bytes * width * height + 2**16:
+            raise InputError(f"expected at most {most_bytes} bytes for each of {height} x {width} pixels, got more")
 
 
 def _stores_16_bits(image: ImageFile.ImageFile) -> bool:

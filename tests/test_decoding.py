@@ -171,6 +171,7 @@ REFUSED = {
     "2-GB-for-38-bytes.webp": "expected at most 50000000 pixels, got 10000 x 10000",
     "1-GB-of-deltas.bmp": "expected at most 4000000 pixels, got 8 x 12500000",
     "padded-byte-by-byte.bmp": "expected at most 4000000 pixels, got 1000 x 10000",
+    "seconds-for-ends-of-lines.bmp": "expected at most 3 bytes for each of 100 x 100 pixels, got more",
     "minutes-for-comments.ppm": "expected at most 1000 comments, got more",
     "seconds-for-other-maxima.ppm": "expected at most 1000000 pixels, got 2000 x 2000",
 }
