@@ -206,7 +206,6 @@ def test_embeddings_are_read_where_the_flat_index_has_them():
     [
         ("Flatt", "could not parse index string Flatt"),
         ("", "could not parse index string"),
-        ("IVF100,Flat", "Number of training points (50) should be at least as large as number of clusters (100)"),
         (
             "PQ5",
             "The dimension of the vector (d) should be a multiple of the number of subquantizers (M)",
