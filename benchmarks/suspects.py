@@ -64,7 +64,7 @@ def main() -> None:
     for folder in options.folders:
         scored = Scored(folder, options.extractor, options.threads)
         told = [named for named, harms in _contaminated(scored) if harms]
-        false = [bool(far_above(scored.map_scores(images), SETTINGS)) for images in _clean(scored)]
+        false = [bool(far_above(scored.map_scores(images))) for images in _clean(scored)]
         share = f"{sum(told)} of {len(told)}" if told else "–"
         print(f"| {folder.name} | {len(told)} | {share} | {sum(false)} of {len(false)} |", flush=True)
         if scored.near:
@@ -80,7 +80,7 @@ def _contaminated(scored: Scored) -> Iterator[tuple[bool, bool]]:
         chosen = list(combinations(range(scored.good, count), number))
         for index in rng.permutation(len(chosen))[:DRAWS]:
             scores = scored.map_scores(np.concatenate([good, chosen[index]]))
-            named = far_above(scores, SETTINGS)
+            named = far_above(scores)
             yield any(image >= scored.train for image in named), bool(scores[scored.train :].max() > HARM * clean)
 
 

@@ -138,7 +138,7 @@ class _Shown:
     def chart(self, name: str) -> str:
         """Return all images' scores as SVG."""
         scores, settings = self._scores[name], self._recipe.settings
-        far = [*far_above(scores, settings), *far_below(scores, settings)]
+        far = [*far_above(scores), *far_below(scores, settings)]
         return sorted_scores(
             scores, self._names, far, self._thresholds[name].value, what=_TITLES[name], symbol=_SYMBOLS[name]
         )
@@ -196,7 +196,7 @@ class _Shown:
     def _without_far(self, name: str) -> float:
         """Return the threshold that the other images' scores give: what colours and figures are held against."""
         scores = self._scores[name]
-        rest = np.delete(scores, far_above(scores, self._recipe.settings))
+        rest = np.delete(scores, far_above(scores))
         return threshold(rest, false_alarm_rate=self._thresholds[name].false_alarm_rate).value
 
     def _rescored(self, name: str) -> Scores | None:

@@ -25,9 +25,11 @@ from .settings import Calibration, Settings
 
 ScoreName = Literal["map_scores", "image_scores"]
 
-# In multiples of a squared distance's score that four of five images stay below, and that one of five stays below.
-FAR_ABOVE, MOST_BELOW = 1.5, 0.8
-FAR_BELOW, MOST_ABOVE = 0.3, 0.2
+# Four of five images score at most the usual score, one of five at most the low one. Far above lies more than so many
+# times the distance between the two beyond the usual score; far below, less than this share of the low one (of squared
+# distances).
+USUAL, LOW = 0.8, 0.2
+FAR_ABOVE, FAR_BELOW = 2.0, 0.3
 # Two images nearly equal each other where the squared distance of their coarsest features, place by place, is at most
 # this share of the one that is usual between two images.
 OF_USUAL = 0.15
@@ -66,7 +68,7 @@ def find_suspects(recipe: Recipe) -> Suspects:
     if calibration is not None and calibration.image_names is not None:
         for name in deciding_scores(recipe.settings):
             scores = np.array(getattr(calibration, name))
-            above += [calibration.image_names[index] for index in far_above(scores, recipe.settings)]
+            above += [calibration.image_names[index] for index in far_above(scores)]
             below += [calibration.image_names[index] for index in far_below(scores, recipe.settings)]
     pairs = [(recipe.images[i].name, recipe.images[j].name) for i, j in near_copies(recipe)]
     paired = {name for pair in pairs for name in pair}
@@ -91,19 +93,21 @@ def highest_scores(calibration: Calibration) -> dict[ScoreName, list[tuple[str, 
 
 def usual_score(scores: NDArray[np.float64]) -> float:
     """Return the score that four of five images stay at or below."""
-    return float(np.quantile(scores, MOST_BELOW, method="inverted_cdf"))
+    return float(np.quantile(scores, USUAL, method="inverted_cdf"))
 
 
-def far_above(scores: NDArray[np.float64], settings: Settings) -> list[int]:
+def far_above(scores: NDArray[np.float64]) -> list[int]:
     """Return the indices of scores far above the others, highest first."""
-    limit = _of_distances(FAR_ABOVE, settings) * usual_score(scores)
+    usual = usual_score(scores)
+    limit = usual + FAR_ABOVE * (usual - _low_score(scores))
     return [int(index) for index in np.argsort(-scores, kind="stable") if scores[index] > limit]
 
 
 def far_below(scores: NDArray[np.float64], settings: Settings) -> list[int]:
     """Return the indices of scores far below the others, or 0, lowest first."""
-    limit = _of_distances(FAR_BELOW, settings) * np.quantile(scores, MOST_ABOVE, method="inverted_cdf")
-    return [int(i) for i in np.argsort(scores, kind="stable") if scores[i] < limit or scores[i] == 0]
+    share = math.sqrt(FAR_BELOW) if settings.distance == "root" else FAR_BELOW
+    limit = share * _low_score(scores)
+    return [int(index) for index in np.argsort(scores, kind="stable") if scores[index] < limit or scores[index] == 0]
 
 
 def near_copies(recipe: Recipe) -> list[tuple[int, int]]:
@@ -182,8 +186,8 @@ def _images(count: int, total: int) -> str:
     return f"{count} of {total} images {'scores' if count == 1 else 'score'}"
 
 
-def _of_distances(factor: float, settings: Settings) -> float:
-    return math.sqrt(factor) if settings.distance == "root" else factor
+def _low_score(scores: NDArray[np.float64]) -> float:
+    return float(np.quantile(scores, LOW, method="inverted_cdf"))
 
 
 def _nearest(embeddings: NDArray[np.float32], images: NDArray[np.intp]) -> NDArray[np.intp]:

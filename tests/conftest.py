@@ -11,8 +11,8 @@ from shared_parts.drawn import INPUT_SIDE, part, write_small_extractor
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE = INPUT_SIDE
 # Seeds of the good parts' noise, to fit on and to test: of these none stands out from the others, as some do by chance.
-ALIKE = (9, 12, 16, 23, 24, 25, 26, 31, 36, 48, 52, 56)
-ALIKE_TOO = (123, 126, 130, 133)
+ALIKE = (1, 14, 18, 22, 34, 39, 41, 42, 45, 51, 53, 54)
+ALIKE_TOO = (115, 129, 130, 117)
 
 
 def tagged(source, target, *, turned):

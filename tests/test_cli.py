@@ -344,7 +344,7 @@ def test_fit_and_add_refuse_folders_that_hold_defects(run, recipe, parts, extrac
 
 def test_add_says_which_folders_it_took(run, recipe, parts, tmp_path):
     shutil.copytree(parts / "test" / "good", tmp_path / "new" / "camera1")
-    shutil.copy(parts / "train" / "good" / "000.png", tmp_path / "new" / "1.png")
+    shutil.copy(parts / "test" / "scratch" / "200.png", tmp_path / "new" / "1.png")
     code, out, err = run("add", recipe, tmp_path / "new", "--json")
     assert (code, err) == (0, f"spadeline: {tmp_path / 'new'}: normal images: 1 directly in it, 4 from camera1\n")
     assert json.loads(out)["taken"]["images"] == {".": 1, "camera1": 4}

@@ -47,15 +47,13 @@ USUAL = [10.0, 11.0, 12.0, 13.0, 14.0, 10.5, 11.5, 12.5, 13.5, 14.5]  # four of 
 
 
 def test_far_from_the_others():
-    scores = np.array([*USUAL, 25.0, 2.9, 0.0, 20.0, 22.0])
-    assert far_above(scores, Settings()) == [10, 14]  # the limit is 1.5 * 14.5
-    assert far_below(scores, Settings()) == [12, 11]
-    roots = np.sqrt(scores)
-    assert far_above(roots, Settings(distance="root")) == [10, 14]
-    assert far_below(roots, Settings(distance="root")) == [12, 11]
-    assert far_above(roots, Settings()) == []
+    scores = np.array([*USUAL, 40.0, 2.9, 0.0, 23.4, 23.6])
+    assert far_above(scores) == [10, 14]  # the limit is 14.5 + 2 * (14.5 - 10)
+    assert far_below(scores, Settings()) == [12, 11]  # the limit is 0.3 * 10
+    assert far_below(np.sqrt(scores), Settings(distance="root")) == [12, 11]
+    assert far_below(np.sqrt(scores), Settings()) == [12]
     for few in ([1.0], [1.0, 9.0], [0.0, 0.0]):
-        assert far_above(np.array(few), Settings()) == []
+        assert far_above(np.array(few)) == []
     assert far_below(np.zeros(3), Settings()) == [0, 1, 2]
 
 
