@@ -198,6 +198,10 @@ def test_the_command_says_which_targets_there_are():
     assert f"expected targets of {', '.join(harness.targets())}, got nothing" in done.stderr
 
 
+def test_every_target_has_its_share():
+    assert harness.targets() == sorted(MUTATIONS)
+
+
 @pytest.mark.parametrize("name", harness.targets())
 def test_seeds_and_changed_copies(name, tmp_path):
     tally = harness.fuzz(f"{harness.__package__}.{name}", tmp_path, seed=SEED, mutations=MUTATIONS[name])
