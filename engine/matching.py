@@ -73,9 +73,9 @@ class Matcher:
 
     ``D(p, r) = sum over levels of weight_l * |f_l(p) - g_l(r)|^2``, both sides upsampled to the finest level; the
     distance of p is the mean of the kappa smallest D(p, r) over all pixels r of the images asked for. Distances are
-    exact for the gallery as stored, on every path: proven lower bounds rule pairs out, and float64 decides. What float64
-    rounds away is below (channels + kappa + 3) * 2^-53 of a distance with nearest upsampling; with bilinear upsampling it
-    may be more where large features cancel, as in the definition itself (``csrc/README.md``, "Decision").
+    exact for the gallery as stored, on every path: proven lower bounds rule pairs out, and float64 decides. What
+    float64 rounds away is below (channels + kappa + 3) * 2^-53 of a distance with nearest upsampling; with bilinear
+    upsampling it may be more where large features cancel, as in the definition itself (``csrc/README.md``, "Decision").
 
     Parameters
     ----------
