@@ -149,6 +149,7 @@ def test_defects_among_real_normal_images_are_named(tmp_path, hazelnut, kind):
     assert all(name.startswith(kind) for name in find_suspects(recipe).above)
 
 
+@pytest.mark.filterwarnings("ignore:the images differ in their proportions")
 @pytest.mark.parametrize("name", ["hazelnut_reduced", "transistor_reduced", "kolektorsdd"])
 def test_real_normal_images_are_let_be(tmp_path, name):
     if not (SHARED / name).is_dir() or not (SHARED / "resnet50_thin.onnx").is_file():
