@@ -150,6 +150,7 @@ def test_predict_and_eval_refuse_it_and_exit_with_2(own, wide, parts, tmp_path, 
     assert f"wide.png: frame: {REFUSED}" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::spadeline.engine.suspects.SuspectWarning")  # of the one that is alone
 def test_add_refuses_it_until_it_is_allowed_and_knows_it_then(own, wide):
     before = Recipe.load(own).generation
     with pytest.raises(InputError, match=f"wide.png: frame: {REFUSED}"):
@@ -161,6 +162,7 @@ def test_add_refuses_it_until_it_is_allowed_and_knows_it_then(own, wide):
     Detector.load(own, device="cpu", threads=1).predict(WIDE)
 
 
+@pytest.mark.filterwarnings("ignore::spadeline.engine.suspects.SuspectWarning")  # of the one that is alone
 def test_fit_warns_of_mixed_proportions_with_counts(parts, wide, extractor_path, tmp_path, capsys):
     pytest.importorskip("faiss")
     paths = [*sorted((parts / "train/good").iterdir())[:5], wide]

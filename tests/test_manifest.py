@@ -56,7 +56,7 @@ FACTS = {"brightness": 101.5, "contrast": 30.25, "sharpness": 1.75}
 
 def image(name, **changes):
     """One image's record as JSON."""
-    return {"name": name, "sha256": None, "size": None, "facts": None} | changes
+    return {"name": name, "sha256": None, "pixels_sha256": None, "size": None, "facts": None} | changes
 
 
 def files_of(names):
