@@ -87,7 +87,7 @@ void check_callers() {
 // Whatever the caller's thread does to denormals, roundings and traps, and whenever the workers were started: answers
 // are the same, and the caller's environment is left as it was.
 void check_arithmetic() {
-    for (uint64_t seed = 1; seed <= 24; ++seed)
+    for (uint64_t seed = 1; seed <= 6; ++seed)
         for (const Values values : {Values::denormal, Values::vanishing, Values::normal}) {
             const Case c = random_case(seed, 1 + static_cast<int64_t>(seed % 5), {}, values);
             const auto answers = [&](const Kernels& kernels) {
