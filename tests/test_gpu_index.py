@@ -62,7 +62,7 @@ def gpu(monkeypatch):
             "get_num_gpus": get_num_gpus,
         }
     )  # fmt: skip
-    monkeypatch.setattr("spadeline.engine.retrieval._imported", lambda: module)
+    monkeypatch.setattr("spadeline.engine.retrieval.imported", lambda *_: module)
     return state
 
 
@@ -123,7 +123,7 @@ def test_it_stays_on_the_cpu(gpu, monkeypatch, what):
     options = {"not asked": {}, "another index": {"gpu": True, "factory": "SQ8"}}.get(what, {"gpu": True})
     gpu.gpus = {"no GPU": 0, "no driver": None}.get(what, 1)
     if what == "a build without":
-        monkeypatch.setattr("spadeline.engine.retrieval._imported", lambda: faiss)
+        monkeypatch.setattr("spadeline.engine.retrieval.imported", lambda *_: faiss)
         monkeypatch.delattr(faiss, "StandardGpuResources", raising=False)
     retrieval = Retrieval(embeddings(50, 16), **options)
     retrieval.nearest(embeddings(1, 16)[0], 5)
