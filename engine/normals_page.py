@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from .files import replace_file
 from .images import as_rgb, place, read_image
 from .normal_images import NormalImages
 from .page import plain, render
-from .pictures import data_url, heat_picture, normal_picture, thumbnail
+from .pictures import Case, data_url, heat_picture, normal_picture, thumbnail
 from .recipe import Calibration, Recipe
 from .scoring import Scorer, Scores
 from .suspects import Suspects, deciding_scores, far_above, far_below, find_suspects, removal_command, usual_score
@@ -92,18 +92,6 @@ def write_normals_page(
     replace_file(Path(path), page)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Case:
-    """One image, as the page's macro for cases takes it."""
-
-    name: str
-    wrong: bool
-    verdict: str
-    scores: tuple[tuple[str, float, str, float], ...]
-    nearest_normal: str
-    pictures: dict[str, str]
-
-
 _TITLES = {"map_scores": "map maximum", "image_scores": "image score"}
 _SYMBOLS = {"map_scores": "θ", "image_scores": "τ"}
 
@@ -143,7 +131,7 @@ class _Shown:
             scores, self._names, far, self._thresholds[name].value, what=_TITLES[name], symbol=_SYMBOLS[name]
         )
 
-    def case(self, name: str, suspects: Suspects) -> _Case:
+    def case(self, name: str, suspects: Suspects) -> Case:
         """Return what the page says of an image."""
         like = [other for image, other in suspects.near_copies if image == name]
         scored, path = self._rescored(name), self._files.get(name)
@@ -163,7 +151,7 @@ class _Shown:
             nearest = self._recipe.images[scored.nearest_images[0]]
         if nearest is not None and (normal := normal_picture(nearest, self._files.get(nearest.name))) is not None:
             pictures["nearest normal image"] = normal
-        return _Case(
+        return Case(
             name=name,
             wrong=name in suspects.above or name in suspects.below or bool(like),
             verdict=self._verdict(name, suspects, like),

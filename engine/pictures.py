@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,21 @@ from .images import Framing, Placement, as_rgb, place
 from .settings import ImageRecord
 
 _THUMBNAIL_SIDE = 320  # pixels of the longer side: sharp at the size shown, and a page of some 2 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One image as the pages' macro for cases takes it.
+
+    ``scores`` hold name, value, the threshold's symbol and value; ``pictures`` data URLs by caption.
+    """
+
+    name: str
+    wrong: bool
+    verdict: str
+    scores: tuple[tuple[str, float, str, float], ...]
+    nearest_normal: str
+    pictures: dict[str, str]
 
 
 def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score, marked
 from .files import replace_file
 from .images import as_rgb, read_image
 from .page import environment_table, plain, render
-from .pictures import data_url, heat_picture, normal_picture, thumbnail
+from .pictures import Case, data_url, heat_picture, normal_picture, thumbnail
 
 MOST_CASES = 8  # wrong verdicts that are shown of each sort
 FEWEST_CASES = 4  # where fewer are wrong, the right ones that came nearest to it fill up
@@ -76,18 +75,6 @@ def write_report(
     replace_file(Path(path), page)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Case:
-    """One image as the page shows it: ``scores`` hold name, value, the threshold's symbol and value."""
-
-    name: str
-    wrong: bool
-    verdict: str
-    scores: tuple[tuple[str, float, str, float], ...]
-    nearest_normal: str
-    pictures: dict[str, str]  # data URLs by caption
-
-
 def _worst(evaluation: Evaluation, *, abnormal: bool) -> list[Outcome]:
     """Images of one class, the most misjudged first."""
     of_class = [outcome for outcome in evaluation.outcomes if outcome.image.label == abnormal]
@@ -97,14 +84,14 @@ def _worst(evaluation: Evaluation, *, abnormal: bool) -> list[Outcome]:
     return ranked[: min(max(wrong, FEWEST_CASES), MOST_CASES)]
 
 
-def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) -> _Case:
+def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) -> Case:
     pictures = _pictures(evaluation, outcome)
     normal = normal_picture(outcome.nearest_normal, _file_below(normal_images, outcome.nearest_normal.name))
     if normal is not None:
         pictures["nearest normal image"] = normal
     flagged, passed = ("caught", "miss") if outcome.image.label else ("false alarm", "passed")
     reasons = f" ({', '.join(outcome.reasons)})" if outcome.reasons else ""
-    return _Case(
+    return Case(
         name=os.path.relpath(outcome.image.path, evaluation.dataset.folder),
         wrong=outcome.pred_label != outcome.image.label,
         verdict=(flagged if outcome.pred_label else passed) + reasons,
