@@ -1,4 +1,5 @@
-// Python's door to the matcher: checks arguments, takes pointers, releases the GIL, calls, returns. Copies nothing.
+// The Python module of the CPU's matcher: it checks arguments, takes pointers, releases the GIL, calls and returns.
+// Features and results stay in Python's arrays. The one exception is `encode`, which widens each float16 image to float32.
 #include "bindings.hpp"
 
 #include "dlpack.hpp"

@@ -1,4 +1,4 @@
-// Step 1 of the pruned path: bounds of all pairs of cells from the coarsest level's codes.
+// Step 2 of the pruned path: bounds of all pairs of cells from the coarsest level's codes.
 //
 // A register tile of queries by one panel of kPanel gallery cells: the panel's bytes are loaded, the query's are
 // broadcast four at a time, sums stay in registers, and only the bounds are written.
