@@ -3,6 +3,7 @@
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "matcher/cpu/avx2.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/table.hpp"
 
 namespace spadeline {
@@ -41,6 +42,8 @@ struct Avx2Words : Avx2 {
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
 };
+
+static_assert(InstructionSet<Avx2Words>);
 
 bool supported() {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");

@@ -5,6 +5,7 @@
 #include <cpuid.h>
 
 #include "matcher/cpu/avx2.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/table.hpp"
 
 namespace spadeline {
@@ -31,6 +32,8 @@ struct Avx2Vnni : Avx2 {
         out[1] = fold(sums[2], sums[3]);
     }
 };
+
+static_assert(InstructionSet<Avx2Vnni>);
 
 bool supported() {
     unsigned a = 0, b = 0, c = 0, d = 0;  // GCC 12 has no name for AVX-VNNI

@@ -3,6 +3,7 @@
 
 #if defined(__AVX512F__)
 #include "matcher/cpu/avx512.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/table.hpp"
 
 namespace spadeline {
@@ -46,6 +47,8 @@ struct Avx512Words : Avx512 {
         *out = fold(totals(sums[0]), totals(sums[1]), totals(sums[2]), totals(sums[3]));
     }
 };
+
+static_assert(InstructionSet<Avx512Words>);
 
 bool supported() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

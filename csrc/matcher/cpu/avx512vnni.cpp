@@ -3,6 +3,7 @@
 
 #if defined(__AVX512VNNI__)
 #include "matcher/cpu/avx512.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/table.hpp"
 
 namespace spadeline {
@@ -26,6 +27,8 @@ struct Avx512Vnni : Avx512 {
     static Int totals(Sum sum) { return sum; }
     static void block_totals(const Sum* sums, Int* out) { *out = fold(sums[0], sums[1], sums[2], sums[3]); }
 };
+
+static_assert(InstructionSet<Avx512Vnni>);
 
 bool supported() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -2,6 +2,7 @@
 #include "matcher/cpu/kernels.hpp"
 
 #if defined(__aarch64__)
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/neon.hpp"
 #include "matcher/cpu/table.hpp"
 
@@ -31,6 +32,8 @@ struct NeonWords : Neon {
         sum.high = vpadalq_s16(sum.high, vmull_high_s8(gallery, query));
     }
 };
+
+static_assert(InstructionSet<NeonWords>);
 
 bool supported() { return true; }
 

@@ -5,6 +5,7 @@
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/neon.hpp"
 #include "matcher/cpu/table.hpp"
 
@@ -26,6 +27,8 @@ struct NeonDot : Neon {
         for (int q = 0; q < 4; ++q) out[q] = sums[q];
     }
 };
+
+static_assert(InstructionSet<NeonDot>);
 
 bool supported() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
 

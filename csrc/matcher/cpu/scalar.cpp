@@ -1,4 +1,5 @@
 // Plain C++: always built, always tested, the yardstick of every other instruction set. Registers are arrays of four.
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/kernels.hpp"
 #include "matcher/cpu/table.hpp"
 #include "matcher/half.hpp"
@@ -120,6 +121,8 @@ struct Scalar {
     static Reg64 fma64(Reg64 a, Reg64 b, Reg64 sum) { return a * b + sum; }
     static double reduce64(Reg64 a) { return a; }
 };
+
+static_assert(InstructionSet<Scalar>);
 
 bool supported() { return true; }
 
