@@ -1,4 +1,5 @@
-// What both doors to the matcher share: checks of what Python hands over, the gallery, and a matcher around it.
+// What the bindings of the CPU's and of the GPU's matcher share: checks of Python's arguments, the gallery, and the
+// Python class around a matcher.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -16,6 +17,7 @@
 
 #include "matcher/codes.hpp"
 #include "matcher/matcher.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
@@ -70,13 +72,15 @@ inline int64_t directions_of(const py::array& basis, int64_t channels, const std
     return basis.shape(0) - 1;
 }
 
+using PySize = std::pair<int64_t, int64_t>;  // (height, width)
+
 // The gallery as Python holds it: its arrays live as long as what reads from them.
 class PyGallery {
  public:
-    PyGallery(std::vector<py::array> levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
-              const std::vector<int>& shifts, const std::vector<double>& weights,
-              std::optional<std::vector<PyCodes>> codes)
-        : levels_(std::move(levels)), codes_(std::move(codes)), shape_(shape_of(levels_, sizes, shifts)) {
+    // `size` is the finest level's, `shifts` are every level's halvings from there.
+    PyGallery(std::vector<py::array> levels, PySize size, const std::vector<int>& shifts,
+              const std::vector<double>& weights, std::optional<std::vector<PyCodes>> codes)
+        : levels_(std::move(levels)), codes_(std::move(codes)), shape_(shape_of(levels_, size, shifts)) {
         gallery_.images = levels_[0].shape(0);
         gallery_.storage = is_half(levels_[0]) ? Storage::float16 : Storage::float32;
         for (size_t l = 0; l < levels_.size(); ++l) {
@@ -100,19 +104,18 @@ class PyGallery {
     const Gallery& gallery() const { return gallery_; }
 
  private:
-    static PyramidShape shape_of(const std::vector<py::array>& levels,
-                                 const std::vector<std::pair<int64_t, int64_t>>& sizes,
-                                 const std::vector<int>& shifts) {
-        if (levels.empty() || levels.size() != sizes.size() || levels.size() != shifts.size())
-            throw py::value_error("levels: expected one size and one shift for each of at least one level");
-        std::vector<LevelShape> shapes;
+    static PyramidShape shape_of(const std::vector<py::array>& levels, PySize size, const std::vector<int>& shifts) {
+        if (levels.size() != shifts.size())
+            throw py::value_error("shifts: expected one for each of " + std::to_string(levels.size()) +
+                                  " levels, got " + std::to_string(shifts.size()));
+        std::vector<LevelKind> kinds;
         for (size_t l = 0; l < levels.size(); ++l) {
             if (levels[l].ndim() != 5)
                 throw py::value_error("gallery level " + std::to_string(l) +
                                       ": expected (n, rows, columns, block, channels), got " + described(levels[l]));
-            shapes.push_back({levels[l].shape(4), sizes[l].first, sizes[l].second, shifts[l]});
+            kinds.push_back({levels[l].shape(4), shifts[l]});
         }
-        return PyramidShape(std::move(shapes));
+        return PyramidShape(size.first, size.second, kinds);
     }
 
     static std::vector<GalleryCodes> check_codes(const std::vector<PyCodes>& codes, const PyramidShape& shape,
@@ -126,8 +129,8 @@ class PyGallery {
             const std::string name = "codes of level " + std::to_string(l);
             const auto level = static_cast<int64_t>(l);
             const bool finest = l == 0, coarsest = level + 1 == shape.level_count();
-            const int64_t channels = shape.levels()[l].channels, group = coarsest ? kPanel : kGroup;
-            const int64_t groups = (shape.positions(level) + group - 1) / group;
+            const int64_t channels = shape.levels()[l].channels, group = group_size(coarsest);
+            const int64_t groups = ceil_div(shape.positions(level), group);
             const int64_t directions = directions_of(basis, channels, name + ", basis");
             const auto records = [&](const std::optional<py::array>& array, const std::string& kind, bool wanted,
                                      int64_t kept) -> const uint8_t* {
@@ -135,7 +138,7 @@ class PyGallery {
                     throw py::value_error(name + ": expected " + (wanted ? "" : "no ") + kind + " ones");
                 if (!wanted) return nullptr;
                 expect(*array, name + ", " + kind, is_bytes(*array), "uint8",
-                       {images, groups, group * (dims_of(channels, kept) + kTerms * 4)});
+                       {images, groups, record_bytes(dims_of(channels, kept), group)});
                 return static_cast<const uint8_t*>(array->data());
             };
             checked.push_back({static_cast<const float*>(basis.data()), directions,
@@ -217,8 +220,8 @@ class PyMatcher {
           }()) {}
 
     // Statistics of each request.
-    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, int64_t window,
-                                const std::optional<py::array>& ignore, double guard_share) {
+    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, std::optional<int64_t> window,
+                                const std::optional<py::array>& ignore) {
         const PyramidShape& shape = source_.shape();
         const LevelShape& finest = shape.levels()[0];
         if (ignore)
@@ -243,8 +246,7 @@ class PyMatcher {
                                 window,
                                 ignore ? static_cast<const uint8_t*>(ignore->data()) : nullptr,
                                 static_cast<double*>(distances.mutable_data()),
-                                static_cast<int32_t*>(neighbours.mutable_data()),
-                                guard_share});
+                                static_cast<int32_t*>(neighbours.mutable_data())});
         }
         for (size_t i = 0; i < requests.size(); ++i) requests[i].levels = levels[i];
         std::vector<Statistics> statistics(requests.size());
@@ -263,7 +265,7 @@ class PyMatcher {
         return result;
     }
 
-    int64_t reachable(int64_t window) const { return source_.shape().reachable(window); }
+    int64_t reachable(std::optional<int64_t> window) const { return source_.shape().reachable(window); }
     M& matcher() { return matcher_; }
     const M& matcher() const { return matcher_; }
 

@@ -22,7 +22,8 @@ from .gpu_index import MOST_FOUND
 from .heatmap import Heatmap
 from .held import GalleryPlace
 from .inspector import Inspector
-from .matching import Matcher, MatcherDevice
+from .match_options import MatcherDevice
+from .matching import Matcher
 from .memory import available_memory
 from .processors import processors
 from .recipe import Recipe

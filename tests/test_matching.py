@@ -154,7 +154,6 @@ def test_any_pyramid_agrees_with_the_reference(instruction_set, upsampling, data
     )
     ignore = data.draw(st.sampled_from([None, rng.random((height, width)) < 0.7]))
     reachable = len(ids) * matcher.reachable(window)
-    matcher._guard_share = data.draw(st.sampled_from([0, matcher._guard_share, np.inf]))
     kappa = min(data.draw(st.sampled_from([1, 2, 5, 32, 10**6])), reachable, 200)
     check(matcher, gallery, query, ids, kappa=kappa, window=window, ignore=ignore)
 

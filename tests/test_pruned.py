@@ -44,22 +44,16 @@ def test_weights_and_a_mask_on_every_path(path, instruction_set):
     assert match.statistics.path == path
 
 
-@pytest.mark.parametrize("guard_share", [0, 0.08, np.inf])
 @pytest.mark.parametrize("instruction_set", instruction_sets())
-def test_statistics_say_what_happened(instruction_set, guard_share):
+def test_statistics_say_what_happened(instruction_set):
     matcher = Matcher(GALLERY, threads=2, instruction_set=instruction_set)
-    matcher._guard_share = guard_share
     statistics = matcher.match(QUERY, range(4), kappa=3).statistics
     cells = 4 * 3
     assert statistics.pairs == cells * cells * 4
     assert statistics == matcher.match(QUERY, range(4), kappa=3).statistics
     assert 0 < statistics.passed[2] <= statistics.pairs
     assert statistics.exact <= statistics.passed[0]
-    if guard_share == 0:
-        assert statistics.guarded_cells == cells
-    if guard_share == np.inf:
-        assert statistics.guarded_cells == 0
-        assert statistics.exact >= 3 * 14 * 10
+    assert 0 <= statistics.guarded_cells <= cells
     narrow = matcher.match(QUERY, range(4), window=0).statistics
     assert narrow.pairs == cells * 4
 
@@ -67,7 +61,6 @@ def test_statistics_say_what_happened(instruction_set, guard_share):
 def test_near_copies_are_found_with_little_work():
     gallery = [level.repeat(3, axis=0) for level in pyramid(8, seed=5)]
     matcher = Matcher(gallery, threads=1)
-    matcher._guard_share = np.inf
     rng = np.random.default_rng(0)
     query = [level[11] + rng.normal(0, 0.01, level.shape[1:]).astype(np.float32) for level in gallery]
     match = matcher.match(query, range(24))

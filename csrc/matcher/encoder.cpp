@@ -6,9 +6,12 @@
 #include <string>
 
 #include "matcher/arithmetic.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 namespace {
+
+constexpr int64_t kDimStep = 16;  // lanes of the widest registers: every instruction set has whole ones then
 
 // splitmix64: the same signs on every machine, part of the codes' version.
 float sign_of(uint64_t channel) {
@@ -47,7 +50,7 @@ void pack(const CodeRows& from, int64_t dims, int64_t first, int64_t count, int6
 
 }  // namespace
 
-int64_t dims_of(int64_t channels, int64_t directions) { return directions ? directions : (channels + 15) / 16 * 16; }
+int64_t dims_of(int64_t channels, int64_t directions) { return directions ? directions : round_up(channels, kDimStep); }
 
 LevelEncoder::LevelEncoder(const Kernels& kernels, int64_t channels, int64_t directions, const float* basis)
     : kernels_(kernels), mean_(basis, basis + channels) {
@@ -64,9 +67,10 @@ LevelEncoder::LevelEncoder(const Kernels& kernels, int64_t channels, int64_t dir
         return;
     }
     const double defect = defect_of(basis + channels, directions, channels);
-    if (directions % 16 != 0 || directions > channels || !(defect < 1e-3))
-        throw std::invalid_argument("codes: expected a multiple of 16 orthonormal directions, got " +
-                                    std::to_string(directions) + ", off by " + std::to_string(defect));
+    if (directions % kDimStep != 0 || directions > channels || !(defect < 1e-3))
+        throw std::invalid_argument("codes: expected a multiple of " + std::to_string(kDimStep) +
+                                    " orthonormal directions, got " + std::to_string(directions) + ", off by " +
+                                    std::to_string(defect));
     // Each component of a projection is a sum of `channels` products: |error| <= gamma |direction| |x|.
     const double gamma = static_cast<double>(channels + 2) * 0x1p-24;
     book_.projection_error =

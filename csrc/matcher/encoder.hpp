@@ -19,7 +19,7 @@ class LevelEncoder {
 
     const Codebook& book() const { return book_; }
     // Bytes of the record of a group of so many vectors.
-    int64_t record(int64_t group) const { return group * (book_.dims + kTerms * 4); }
+    int64_t record(int64_t group) const { return record_bytes(book_.dims, group); }
 
     // Encodes `count` vectors into ceil(count / group) records; places beyond `count` get a norm that is infinite.
     void encode_records(const float* rows, int64_t count, int64_t group, uint8_t* records) const;

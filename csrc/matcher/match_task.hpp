@@ -12,6 +12,10 @@ inline constexpr int kMaxLevels = 4;
 
 enum class Storage { float32, float16 };
 
+static constexpr int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
+
+inline constexpr int64_t kEverywhere = -1;  // a search radius: the whole image
+
 // One of the kappa nearest gallery positions of a query position.
 struct Neighbour {
     double distance;
@@ -81,7 +85,7 @@ struct MatchTask {
     const int64_t* image_ids;
     int64_t image_count;
     int64_t kappa;
-    int64_t window;              // search radius in cells, negative: everywhere
+    int64_t window;              // search radius in cells, or kEverywhere
     int64_t dense_cost;          // of one cell of the query by the dense path, in multiply-adds
     Neighbour* best;             // (finest positions, kappa), nearest first
     const int64_t* query_cells;  // the cells that the dense path matches, ascending; null: all

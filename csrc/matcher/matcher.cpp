@@ -8,6 +8,7 @@
 
 #include "matcher/arithmetic.hpp"
 #include "matcher/cpu/kernels.hpp"
+#include "matcher/sizes.hpp"
 #include "matcher/taps.hpp"
 
 namespace spadeline {
@@ -17,9 +18,9 @@ namespace {
 std::unique_ptr<LevelEncoder> open_codes(const Model& model, int64_t l, int64_t directions, const float* basis,
                                          const uint8_t* records, CodeTask& task) {
     if (!records) return nullptr;
-    const int64_t group = l + 1 == model.shape.level_count() ? kPanel : kGroup;
+    const int64_t group = group_size(l + 1 == model.shape.level_count());
     auto encoder = std::make_unique<LevelEncoder>(model.kernels, model.shape.levels()[l].channels, directions, basis);
-    task = {encoder->book().dims, (model.shape.positions(l) + group - 1) / group, encoder->record(group), records, {}};
+    task = {encoder->book().dims, ceil_div(model.shape.positions(l), group), encoder->record(group), records, {}};
     return encoder;
 }
 

@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "matcher/half.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 namespace {
@@ -18,6 +19,7 @@ constexpr int64_t kTurns = 4;               // of each worker, at the least, if 
 constexpr int64_t kGathered = 16;           // positions whose features are copied at once
 constexpr int64_t kChannelsAhead = 8;       // whose features are fetched meanwhile
 constexpr int64_t kBoundsBytes = 16 << 20;  // of bounds that exist at once, at most
+constexpr double kMostCost = 0x1p40;        // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
 constexpr int64_t kLeastGrant = 16;         // a part of the budget below that isn't worth resuming a cell for
 
 // Hands out 0 … count - 1 as work(worker, first, number), at most so many at a time, and fewer towards the end: a hard
@@ -47,8 +49,6 @@ void share_out(ThreadPool* pool, int64_t count, const Work& work) {
     share_out(pool, count, 1, [&](int worker, int64_t i, int64_t) { work(worker, i); });
 }
 
-int64_t pieces(int64_t cells) { return (cells + kCellsAtOnce - 1) / kCellsAtOnce; }
-
 }  // namespace
 
 Search::Search(const Model& model, int workers)
@@ -71,7 +71,7 @@ Search::Search(const Model& model, int workers)
 Statistics Search::run(const Request& request, ThreadPool* pool) {
     const int64_t cells = model_.shape.cells();
     begin(request);
-    share_out(pool, pieces(cells), [&](int worker, int64_t i) {
+    share_out(pool, ceil_div(cells, kCellsAtOnce), [&](int worker, int64_t i) {
         encode(request, worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
     });
     if (model_.pruned) {
@@ -80,7 +80,7 @@ Statistics Search::run(const Request& request, ThreadPool* pool) {
     } else {
         match_dense(task_, cells, pool);
     }
-    share_out(pool, pieces(cells),
+    share_out(pool, ceil_div(cells, kCellsAtOnce),
               [&](int, int64_t i) { collect(request, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells)); });
     Statistics statistics{{}, static_cast<int64_t>(guarded_.size())};
     for (const Counts& counts : counts_) {
@@ -108,7 +108,7 @@ void Search::reserve(const Request& request) {
     }
     const auto workers = static_cast<int64_t>(scratch_.size());
     for (int64_t i = 0; i < workers; ++i) {  // of the dense path's cells, or of fewer; the first may be given them all
-        const int64_t most = i ? (task_.cells + workers - 1) / workers : task_.cells;
+        const int64_t most = i ? ceil_div(task_.cells, workers) : task_.cells;
         const int64_t first = std::min(task_.cells * i / workers, task_.cells - most);
         scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, first, most)));
     }
@@ -126,16 +126,18 @@ int64_t Search::band_of(const Request& request) const {
     return std::clamp<int64_t>(kBoundsBytes / (stride_of(request) * 4), 1, task_.cells);
 }
 
-int64_t Search::panels() const { return (task_.cells + kPanel - 1) / kPanel; }
+int64_t Search::panels() const { return ceil_div(task_.cells, kPanel); }
 
 void Search::begin(const Request& request) {
     reserve(request);
     task_.image_ids = request.image_ids.data();
     task_.image_count = static_cast<int64_t>(request.image_ids.size());
     task_.kappa = request.kappa;
-    task_.window = request.window;
-    // An infinite share: no cell is given up, whatever it costs.
-    task_.dense_cost = std::isinf(request.guard_share) ? int64_t{1} << 40 : dense_cost();
+    task_.window = request.window.value_or(kEverywhere);
+    // With an infinite share no cell is given up, whatever it costs.
+    const double dense_cost =
+        std::isinf(request.guard_share) ? kMostCost : model_.shape.dense_cost(request.window, task_.image_count);
+    task_.dense_cost = static_cast<int64_t>(std::min(dense_cost, kMostCost));
     for (size_t i = 0; i < scored_.size(); ++i)
         scored_[i] = task_.raster[i] >= 0 && !(request.ignore && request.ignore[task_.raster[i]]);
     task_.scored = scored_.data();
@@ -205,7 +207,7 @@ void Search::bound_and_refine(const Request& request, ThreadPool* pool) {
     const int64_t panels = this->panels(), stride = stride_of(request), band = band_of(request);
     float* bounds = bounds_.data();
     const auto budget =
-        static_cast<int64_t>(std::min(request.guard_share * static_cast<double>(task_.dense_cost), 0x1p40));
+        static_cast<int64_t>(std::min(request.guard_share * static_cast<double>(task_.dense_cost), kMostCost));
     for (int64_t first = 0; first < task_.cells; first += band) {
         const int64_t count = std::min(band, task_.cells - first);
         share_out(pool, task_.image_count * panels, [&](int, int64_t i) {
@@ -242,20 +244,6 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds,
         if (granted <= budget / kLeastGrant) break;
     }
     guarded_.insert(guarded_.end(), unfinished_.begin(), unfinished_.end());
-}
-
-// What the dense path takes for one cell of the query, in multiply-adds; capped where all cells' sum still fits.
-int64_t Search::dense_cost() const {
-    double work = 0;
-    for (int l = 0; l < task_.level_count; ++l) {
-        const LevelTask& level = task_.level[l];
-        work += static_cast<double>(level.block) * static_cast<double>(level.positions * level.channels);
-    }
-    if (task_.window >= 0) {  // it skips rows of cells that lie outside
-        const double rows = static_cast<double>(task_.cells / task_.cell_columns);
-        work *= std::min(1.0, (2.0 * static_cast<double>(task_.window) + 1) / rows);
-    }
-    return static_cast<int64_t>(std::min(work * static_cast<double>(task_.image_count), 0x1p40));
 }
 
 // The cells that pruning gave up, gathered, so that the dense path reads its queries in one piece.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -26,12 +27,12 @@ struct QueryLevel {
 inline constexpr double kGuardShare = 0.08;
 
 // One query and what is asked about it. Image ids must be distinct and in range, kappa between 1 and
-// PyramidShape::reachable(window) * ids; a negative window searches everywhere.
+// PyramidShape::reachable(window) * ids.
 struct Request {
     std::span<const QueryLevel> levels;
     std::span<const int64_t> image_ids;
     int64_t kappa = 1;
-    int64_t window = -1;
+    std::optional<int64_t> window;    // search radius in cells; none: the whole image
     const uint8_t* ignore = nullptr;  // (h, w), not zero: isn't scored; null: all are
     double* distances = nullptr;      // (h, w); 0 where ignored
     int32_t* neighbours = nullptr;    // (h, w, kappa, 3) as (image, y, x), nearest first, ties to the smaller; or -1
@@ -88,7 +89,6 @@ class Search {
     void match_guarded(ThreadPool* pool);
     void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
     void collect(const Request& request, int64_t first_cell, int64_t last_cell) const;
-    int64_t dense_cost() const;
     int64_t panels() const;
     int64_t stride_of(const Request& request) const;
     int64_t band_of(const Request& request) const;

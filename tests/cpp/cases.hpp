@@ -6,12 +6,14 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "bases.hpp"
 #include "features.hpp"
 #include "matcher/encoder.hpp"
 #include "matcher/matcher.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
@@ -19,7 +21,8 @@ struct Question {
     std::vector<Map> query;  // one a level
     Storage storage;
     std::vector<int64_t> ids;
-    int64_t kappa, window;
+    int64_t kappa;
+    std::optional<int64_t> window;
     std::vector<uint8_t> ignore;    // empty: everything is scored
     std::vector<QueryLevel> views;  // of `query`
 };
@@ -49,7 +52,7 @@ inline Codes encode(const Case& c, const Kernels& kernels) {
     for (int64_t l = 0; l < c.shape.level_count(); ++l) {
         const bool finest = l == 0, coarsest = l + 1 == c.shape.level_count();
         const int64_t channels = c.shape.levels()[l].channels, positions = c.shape.positions(l);
-        const int64_t group = coarsest ? kPanel : kGroup, groups = (positions + group - 1) / group;
+        const int64_t group = group_size(coarsest), groups = ceil_div(positions, group);
         const auto records = [&](bool wanted, int64_t directions) {
             std::vector<uint8_t> bytes;
             if (!wanted) return bytes;
@@ -80,8 +83,10 @@ inline Gallery gallery_of(const Case& c, const Codes* codes) {
     return gallery;
 }
 
+inline std::string window_text(const Question& q) { return q.window ? std::to_string(*q.window) : "none"; }
+
 inline Question random_question(Random& random, const Case& c, const std::vector<Values>& values) {
-    Question q{{}, random.one_in(3) ? Storage::float16 : Storage::float32, {}, 1, -1, {}, {}};
+    Question q{{}, random.one_in(3) ? Storage::float16 : Storage::float32, {}, 1, {}, {}, {}};
     const int64_t origin = random.below(3), from = random.below(c.images);  // 0: a gallery image; 1: nearly one
     for (size_t l = 0; l < c.shape.levels().size(); ++l) {
         const LevelShape& level = c.shape.levels()[l];
@@ -98,7 +103,7 @@ inline Question random_question(Random& random, const Case& c, const std::vector
     for (int64_t i = 0; i < c.images; ++i) q.ids.push_back(i);
     for (int64_t i = c.images - 1; i > 0; --i) std::swap(q.ids[i], q.ids[random.below(i + 1)]);
     q.ids.resize(random.upto(c.images));
-    q.window = random.one_in(2) ? -1 : random.below(4);
+    if (!random.one_in(2)) q.window = random.below(4);
     constexpr int64_t kappas[] = {1, 1, 2, 5, 16, 40, 200};
     q.kappa = std::min(kappas[random.below(7)], static_cast<int64_t>(q.ids.size()) * c.shape.reachable(q.window));
     constexpr double ignored[] = {0, 0, 0, 0, 0, 0.1, 0.5, 1};  // share of pixels
@@ -113,11 +118,10 @@ inline PyramidShape random_shape(Random& random) {
     constexpr int64_t sides[] = {4, 8, 8, 14, 14, 28}, widths[] = {8, 20, 40, 70, 270};
     const int64_t side = sides[random.below(6)], most = widths[random.below(side < 14 ? 5 : side < 28 ? 3 : 2)];
     const int64_t height = random.upto(side), width = random.upto(side), count = random.upto(kMaxLevels);
-    std::vector<LevelShape> levels;
-    for (int shift = 0; static_cast<int64_t>(levels.size()) < count; shift += static_cast<int>(random.upto(2)))
-        levels.push_back(
-            {random.upto(most), (height + (1 << shift) - 1) >> shift, (width + (1 << shift) - 1) >> shift, shift});
-    return PyramidShape(levels);
+    std::vector<LevelKind> levels;
+    for (int shift = 0; std::ssize(levels) < count; shift += static_cast<int>(random.upto(2)))
+        levels.push_back({random.upto(most), shift});
+    return PyramidShape(height, width, levels);
 }
 
 // `shape`, and all levels' values, with the gallery in float32: empty if they are to be random, too.

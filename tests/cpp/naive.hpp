@@ -105,8 +105,8 @@ class Naive {
     int64_t cell_x(int64_t p) const { return p % finest_.width >> case_.shape.depth(); }
 
     bool within_window(int64_t p, int64_t r) const {
-        return question_.window < 0 || (std::abs(cell_y(p) - cell_y(r)) <= question_.window &&
-                                        std::abs(cell_x(p) - cell_x(r)) <= question_.window);
+        return !question_.window || (std::abs(cell_y(p) - cell_y(r)) <= *question_.window &&
+                                     std::abs(cell_x(p) - cell_x(r)) <= *question_.window);
     }
 
     // (images, channels, height, width) of a level to (images, finest pixels, channels).
@@ -251,8 +251,8 @@ class Naive {
         for (int64_t p = 0; p < pixels_; ++p)
             if (scored(p)) wanted[cell_y(p) * columns + cell_x(p)] = true;
         const auto seen = [&](int64_t at, int64_t count) {
-            if (question_.window < 0) return count;
-            return std::min(at + question_.window, count - 1) - std::max<int64_t>(at - question_.window, 0) + 1;
+            if (!question_.window) return count;
+            return std::min(at + *question_.window, count - 1) - std::max<int64_t>(at - *question_.window, 0) + 1;
         };
         int64_t pairs = 0;
         for (int64_t cell = 0; cell < rows * columns; ++cell)

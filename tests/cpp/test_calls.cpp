@@ -205,22 +205,27 @@ void check_galleries_that_are_not_finite() {
 
 void check_refusals() {
     using Invalid = std::invalid_argument;
-    const auto open = [](std::vector<LevelShape> levels, const std::string& instruction_set) {
+    const auto open = [](int64_t size, const std::vector<LevelKind>& levels, const std::string& instruction_set) {
         const std::vector<const void*> data(levels.size());
         const std::vector<double> weights(levels.size(), 1);
-        Matcher(PyramidShape(std::move(levels)), {1, Storage::float32, data, weights, {}}, 1, instruction_set,
+        Matcher(PyramidShape(size, size, levels), {1, Storage::float32, data, weights, {}}, 1, instruction_set,
                 Upsampling::nearest);
     };
-    expect_refused<Invalid>("levels: expected at least one, got none", [&] { open({}, "auto"); });
-    expect_refused<Invalid>("levels: level 1 isn't the finest one halved, rounded up, got 2 x 2",
-                            [&] { open({{1, 5, 5, 0}, {1, 2, 2, 1}}, "auto"); });
-    expect_refused<Invalid>("levels: expected 1 to 4, got 5", [&] {
-        open({{1, 16, 16, 0}, {1, 8, 8, 1}, {1, 4, 4, 2}, {1, 2, 2, 3}, {1, 1, 1, 4}}, "auto");
-    });
-    expect_refused<Invalid>("levels: expected fewer than 2^31 positions, got more",
-                            [&] { open({{1, 1 << 16, 1 << 16, 0}}, "auto"); });
+    expect_refused<Invalid>("levels: expected at least one, got none", [&] { open(1, {}, "auto"); });
+    expect_refused<Invalid>(
+        "levels: expected channels, and halvings that begin with 0 and increase, got 1 channels "
+        "and 1 halvings at level 2",
+        [&] { open(5, {{1, 0}, {1, 1}, {1, 1}}, "auto"); });
+    expect_refused<Invalid>(
+        "levels: expected channels, and halvings that begin with 0 and increase, got 0 channels "
+        "and 0 halvings at level 0",
+        [&] { open(5, {{0, 0}}, "auto"); });
+    expect_refused<Invalid>("levels: expected 1 to 4, got 5",
+                            [&] { open(16, {{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}}, "auto"); });
+    expect_refused<Invalid>("levels: expected a finest level of 1 to 2^31 - 1 positions, got 65536 x 65536",
+                            [&] { open(1 << 16, {{1, 0}}, "auto"); });
     expect_refused<Invalid>("instruction_set: expected one that this machine runs (auto, ",
-                            [&] { open({{1, 1, 1, 0}}, "mmx"); });
+                            [&] { open(1, {{1, 0}}, "mmx"); });
 }
 
 // What a task throws comes out of `run`, once all have ended, and the team goes on.

@@ -34,7 +34,7 @@ float within_floats(double value) {
 
 // Rows of vectors, (count, channels).
 std::vector<float> random_rows(Random& random, Values values, int64_t count, int64_t channels) {
-    const PyramidShape shape({{channels, 1, count, 0}});
+    const PyramidShape shape(1, count, {{channels, 0}});
     return to_cells(shape, 0, random_map(random, values, shape.levels()[0], 1), 1).values;
 }
 
@@ -133,7 +133,7 @@ class Check {
                                  " directions, " + storing.name + " by " + asking.name;
         const LevelEncoder encoder(storing, channels_, directions, basis_.data());
         const LevelEncoder query_encoder(asking, channels_, directions, basis_.data());
-        const int64_t dims = encoder.book().dims, panels = (kStored + kPanel - 1) / kPanel;
+        const int64_t dims = encoder.book().dims, panels = ceil_div(kStored, kPanel);
         std::vector<uint8_t> records(panels * encoder.record(kPanel));
         encoder.encode_records(stored_.data(), kStored, kPanel, records.data());
         const Side stored = unpacked(records, kStored, dims, kPanel);

@@ -36,8 +36,7 @@ std::string name_of(const Case& c, const Question& q) {
         levels += std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) +
                   " (" + std::to_string(l.shift) + "), ";
     return "test_cuda_bilinear 1 " + std::to_string(c.seed) + ": " + levels + std::to_string(q.ids.size()) + " of " +
-           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
-           std::to_string(q.window) + ": ";
+           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " + window_text(q) + ": ";
 }
 
 struct Pairs {
@@ -61,7 +60,7 @@ class Bounds {
  public:
     Bounds(const Case& c, const Question& q)
         : case_(c),
-          gallery_(c.shape, gallery_of(c, nullptr), -1, Upsampling::bilinear),
+          gallery_(c.shape, gallery_of(c, nullptr), {}, Upsampling::bilinear),
           task_(gallery_.task()),
           positions_(c.shape.positions(0)),
           wide_(task_.level[0].filter_channels) {
@@ -186,9 +185,10 @@ void check_case(const Case& c, Random& random) {
         const Gallery gallery = gallery_of(c, random.one_in(2) ? &codes : nullptr);
         size_t most = 0;
         for (const Question& q : c.questions) most = std::max(most, q.ids.size());
-        const int64_t image_bytes = DeviceGallery(c.shape, gallery, -1, Upsampling::bilinear).image_bytes();
-        CudaMatcher matcher(c.shape, gallery, random.one_in(2) ? -1 : static_cast<int64_t>(most) * image_bytes,
-                            Upsampling::bilinear);
+        const int64_t image_bytes = DeviceGallery(c.shape, gallery, {}, Upsampling::bilinear).image_bytes();
+        std::optional<int64_t> limit;
+        if (!random.one_in(2)) limit = static_cast<int64_t>(most) * image_bytes;
+        CudaMatcher matcher(c.shape, gallery, limit, Upsampling::bilinear);
         std::vector<Answer> answers(c.questions.size());
         std::vector<Request> requests;
         for (size_t i = 0; i < answers.size(); ++i)
@@ -228,7 +228,7 @@ void check_cancelling() {
     for (const Storage storage : {Storage::float32, Storage::float16}) {
         Random random(1);
         Case c{0,
-               PyramidShape({{6, 8, 10, 0}, {19, 4, 5, 1}, {33, 2, 3, 2}}),
+               PyramidShape(8, 10, {{6, 0}, {19, 1}, {33, 2}}),
                3,
                storage,
                Upsampling::bilinear,
@@ -250,7 +250,7 @@ void check_cancelling() {
             store(map, storage);
             return map;
         };
-        Question q{{}, storage, {2, 0, 1}, 4, -1, {}, {}};
+        Question q{{}, storage, {2, 0, 1}, 4, {}, {}, {}};
         for (int64_t l = 0; l < 3; ++l) {
             const LevelShape& level = c.shape.levels()[l];
             c.gallery.push_back(cancelling(level, c.images));
@@ -273,7 +273,7 @@ void check_graph() {
         q->ids = {0}, q->kappa = 1, q->window = 1, q->storage = Storage::float32;
         q->ignore.clear();
     }
-    DeviceGallery gallery(c.shape, gallery_of(c, nullptr), -1, Upsampling::bilinear);
+    DeviceGallery gallery(c.shape, gallery_of(c, nullptr), {}, Upsampling::bilinear);
     CudaSearch search(gallery, {1, 1});
     const LevelShape& finest = c.shape.levels()[0];
     const OnDevice<double> distances(finest.height * finest.width);

@@ -23,13 +23,23 @@ namespace {
 
 constexpr char kPurpose[] = "a test";
 constexpr int64_t kPixels = 6 * 9, kMapPixels = 12 * 18;
-const std::vector<LevelShape> kLevels = {{5, 6, 9, 0}, {16, 3, 5, 1}};
 
 // Five small images; the i-th query, of so many of them and such a kappa, is about the i-th and those that follow it.
 struct Calls : Case {
     using Asked = std::vector<std::pair<int64_t, int64_t>>;
     explicit Calls(const Asked& asked)
-        : Case{0, PyramidShape(kLevels), 5, Storage::float32, Upsampling::nearest, 1, false, {}, {}, {}, {}, {}} {
+        : Case{0,
+               PyramidShape(6, 9, {{5, 0}, {16, 1}}),
+               5,
+               Storage::float32,
+               Upsampling::nearest,
+               1,
+               false,
+               {},
+               {},
+               {},
+               {},
+               {}} {
         Random random(1);
         const auto& levels = shape.levels();
         for (int64_t l = 0; l < 2; ++l) {
@@ -39,7 +49,7 @@ struct Calls : Case {
             bases.push_back(random_basis(random, cells[l].values, levels[l].channels, 16 * l));
         }
         for (const auto& [count, kappa] : asked) {
-            Question q{{}, Storage::float32, {}, kappa, -1, {}, {}};
+            Question q{{}, Storage::float32, {}, kappa, {}, {}, {}};
             for (const LevelShape& level : levels) q.query.push_back(random_map(random, Values::smooth, level, 1));
             for (const Map& map : q.query) q.views.push_back({map.data(), q.storage});
             const int64_t first = std::ssize(questions);
@@ -176,7 +186,7 @@ bool same(const Answer& a, const Answer& b) { return a.distances == b.distances 
 // Larger queries after smaller ones; several callers, two matchers; and what the device reads and writes late.
 void check_matcher() {
     const Calls c({{1, 1}, {3, 1}, {2, 7}, {5, 32}, {1, 2}});
-    CudaMatcher matcher(c.shape, c.host(), -1), other(c.shape, gallery_of(c, nullptr), -1);
+    CudaMatcher matcher(c.shape, c.host()), other(c.shape, gallery_of(c, nullptr));
     std::vector<Answer> expected;
     for (const Question& q : c.questions) {
         expected.push_back(match(matcher, c, q));
@@ -248,7 +258,7 @@ void check_refusals() {
 // A workspace that couldn't grow is made anew by the next call.
 void check_growth() {
     const Calls c({{1, 1}, {5, 9}});
-    CudaMatcher matcher(c.shape, c.host(), -1);
+    CudaMatcher matcher(c.shape, c.host());
     for (int64_t failing = 0; failing < 3; ++failing) {
         match(matcher, c, c.questions[0]);
         device().failing_allocation = failing;
@@ -266,7 +276,7 @@ struct Masks {
         std::fill_n(distances.begin(), masked * kPixels / 3, uint8_t{1});
     }
     InspectorOptions options(int64_t kappa, float theta, int64_t images = 5) const {
-        return {images, kappa, -1, 12, 18, 1.5, true, theta, map.data(), distances.data(), kGuardShare};
+        return {images, kappa, {}, 12, 18, 1.5, true, theta, map.data(), distances.data()};
     }
 
     std::vector<uint8_t> map = std::vector<uint8_t>(kMapPixels), distances = std::vector<uint8_t>(kPixels);
@@ -332,7 +342,7 @@ Inspected inspected_apart(const Answer& answer, const InspectorOptions& options)
 
 void check_inspector() {
     Calls c({{3, 2}, {2, 2}, {5, 2}});
-    CudaMatcher matcher(c.shape, c.host(), -1);
+    CudaMatcher matcher(c.shape, c.host());
     for (const bool masked : {false, true}) {
         const Masks masks(masked);
         const InspectorOptions options = masks.options(2, 3);

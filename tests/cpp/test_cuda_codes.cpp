@@ -33,7 +33,7 @@ struct Vectors {
 };
 
 std::vector<float> random_rows(Random& random, Values values, int64_t count, int64_t channels) {
-    const PyramidShape shape({{channels, 1, count, 0}});
+    const PyramidShape shape(1, count, {{channels, 0}});
     return to_cells(shape, 0, random_map(random, values, shape.levels()[0], 1), 1).values;
 }
 
@@ -70,13 +70,13 @@ Vectors random_vectors(Random& random, Values values, int64_t channels, int64_t 
 
 // Bounds of all pairs, (kAsked, kPanel * panels), by the kernels.
 std::vector<float> device_bounds(const Vectors& v, double weight) {
-    const int64_t channels = v.channels, panels = (kStored + kPanel - 1) / kPanel;
+    const int64_t channels = v.channels, panels = ceil_div(kStored, kPanel);
     const LevelEncoder encoder(kernels_named("auto"), channels, v.directions, v.basis.data());
     const Codebook& book = encoder.book();
     std::vector<uint8_t> records(panels * encoder.record(kPanel));
     encoder.encode_records(v.stored.data(), kStored, kPanel, records.data());
 
-    const int64_t groups = (kAsked + kPanel - 1) / kPanel;
+    const int64_t groups = ceil_div(kAsked, kPanel);
     std::vector<int64_t> raster(kAsked), slots(1);
     for (int64_t i = 0; i < kAsked; ++i) raster[i] = i;
     std::vector<float> map(v.asked.size());  // (channels, 1, kAsked)
@@ -118,7 +118,7 @@ std::vector<float> device_bounds(const Vectors& v, double weight) {
     task.cell_columns = kAsked;
     task.slots = slot.data();
     task.image_count = 1;
-    task.window = -1;
+    task.window = kEverywhere;
     task.band = kAsked;
     task.panels = panels;
     task.stride = panels * kPanel;
@@ -135,7 +135,7 @@ std::vector<float> device_bounds(const Vectors& v, double weight) {
 std::vector<double> check_bounds(const Vectors& v, const std::string& name) {
     const double weight = 0.3;
     const std::vector<float> bounds = device_bounds(v, weight);
-    const int64_t stride = (kStored + kPanel - 1) / kPanel * kPanel;
+    const int64_t stride = round_up(kStored, kPanel);
     std::vector<double> tightness;
     for (int64_t i = 0; i < kAsked; ++i)
         for (int64_t j = 0; j < kStored; ++j) {

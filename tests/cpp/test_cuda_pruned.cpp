@@ -32,7 +32,7 @@ std::string name_of(const Case& c, const Question& q, const std::string& path) {
             std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + ", ";
     return "test_cuda_pruned 1 " + std::to_string(c.seed) + ": " + path + ", " + levels + std::to_string(q.ids.size()) +
            " of " + std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
-           std::to_string(q.window) + ": ";
+           window_text(q) + ": ";
 }
 
 Answer ask(CudaSearch& search, const Case& c, const Question& q, double guard_share) {
@@ -128,15 +128,15 @@ Case plain_case(const PyramidShape& shape, int64_t images, Values kind = Values:
     q.ids.resize(images);
     for (int64_t i = 0; i < images; ++i) q.ids[i] = images - 1 - i;
     q.kappa = 3;
-    q.window = -1;
+    q.window = std::nullopt;
     q.ignore.clear();
     return c;
 }
 
-Case small_case() { return plain_case(PyramidShape({{5, 6, 9, 0}, {16, 3, 5, 1}}), 5); }
+Case small_case() { return plain_case(PyramidShape(6, 9, {{5, 0}, {16, 1}}), 5); }
 
 void check_pruning() {
-    const Case c = plain_case(PyramidShape({{16, 28, 28, 0}, {32, 14, 14, 1}, {48, 7, 7, 2}}), 5);
+    const Case c = plain_case(PyramidShape(28, 28, {{16, 0}, {32, 1}, {48, 2}}), 5);
     const Codes codes = encode(c, kernels_named("auto"));
     DeviceGallery gallery(c.shape, gallery_of(c, &codes));
     CudaSearch search(gallery, {5, 3});
@@ -152,7 +152,7 @@ void check_pruning() {
 
 // A cell that spends its budget amid 32 gallery cells is given up there and then.
 void check_guard() {
-    const Case c = plain_case(PyramidShape({{64, 8, 8, 0}, {128, 4, 4, 1}, {256, 2, 2, 2}}), 40, Values::normal);
+    const Case c = plain_case(PyramidShape(8, 8, {{64, 0}, {128, 1}, {256, 2}}), 40, Values::normal);
     const Codes codes = encode(c, kernels_named("auto"));
     DeviceGallery gallery(c.shape, gallery_of(c, &codes));
     CudaSearch search(gallery, {40, 3});

@@ -27,8 +27,8 @@ std::string name_of(const Case& c, const Question& q, const char* instruction_se
             std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + ", ";
     return "test_matcher 1 " + std::to_string(c.seed) + ": " + instruction_set + ", " + path + ", " +
            (c.upsampling == Upsampling::nearest ? "" : "bilinear, ") + levels + std::to_string(q.ids.size()) + " of " +
-           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
-           std::to_string(q.window) + ", " + std::to_string(c.threads) + " threads: ";
+           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " + window_text(q) +
+           ", " + std::to_string(c.threads) + " threads: ";
 }
 
 // Asks, and holds the answer against the naive one's and, to the last bit, against the dense path's.
@@ -73,7 +73,7 @@ void check(const Case& c) {
 // More bounds than exist at once, and cells that go on with what others left over.
 Case large_case() {
     Random random(1);
-    const PyramidShape shape({{3, 63, 50, 0}, {24, 32, 25, 1}});
+    const PyramidShape shape(63, 50, {{3, 0}, {24, 1}});
     Case c{0, shape, 7, Storage::float32, Upsampling::nearest, 2, false, {1, 1}, {}, {}, {}, {}};
     const std::vector<Values> values = {Values::smooth, Values::smooth};
     for (int64_t l = 0; l < 2; ++l) {
@@ -85,7 +85,7 @@ Case large_case() {
     Question q = random_question(random, c, values);
     q.ids = {6, 5, 4, 3, 2, 1, 0};
     q.kappa = 3;
-    q.window = -1;
+    q.window = std::nullopt;
     q.ignore.clear();
     c.questions.push_back(std::move(q));
     return c;
@@ -96,12 +96,10 @@ Case large_case() {
 Case brink_case(uint64_t seed) {
     Random random(seed);
     const int64_t height = 8 + random.upto(12), width = 8 + random.upto(12);
-    std::vector<LevelShape> levels;
+    std::vector<LevelKind> levels;
     for (const int shift : {0, 1, 3 + static_cast<int>(random.below(2))})
-        if (shift != 1 || random.one_in(2))
-            levels.push_back(
-                {random.upto(3), (height + (1 << shift) - 1) >> shift, (width + (1 << shift) - 1) >> shift, shift});
-    Case c = random_case(seed, 1, PyramidShape(levels), Values::normal);
+        if (shift != 1 || random.one_in(2)) levels.push_back({random.upto(3), shift});
+    Case c = random_case(seed, 1, PyramidShape(height, width, levels), Values::normal);
     c.upsampling = Upsampling::bilinear;
     Question& q = c.questions[0];
     const size_t l = levels.size() - 1;

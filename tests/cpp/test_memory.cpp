@@ -60,7 +60,7 @@ namespace {
 // A case of which every cell can be pruned, or given up: so many queries of the same sizes.
 Case made_case(uint64_t seed, Storage storage, int64_t queries) {
     Random random(seed);
-    const PyramidShape shape({{5, 18, 13, 0}, {20, 9, 7, 1}, {40, 5, 4, 2}});
+    const PyramidShape shape(18, 13, {{5, 0}, {20, 1}, {40, 2}});
     Case c{seed, shape, 2, storage, Upsampling::nearest, 1, false, {1, 2, 3}, {}, {}, {}, {}};
     const std::vector<Values> values(3, Values::smooth);
     for (int64_t l = 0; l < 3; ++l) {
@@ -74,7 +74,7 @@ Case made_case(uint64_t seed, Storage storage, int64_t queries) {
     for (int64_t i = 0; i < queries; ++i) {
         c.questions.push_back(random_question(random, c, values));
         c.questions[i].ids = {1, 0};
-        c.questions[i].window = -1;
+        c.questions[i].window = std::nullopt;
         c.questions[i].ignore.clear();
         c.questions[i].kappa = 5;
     }

@@ -13,7 +13,9 @@
 
 #include "matcher/cpu/exact.hpp"
 #include "matcher/cpu/tile.hpp"
+#include "matcher/cpu/workspace.hpp"
 #include "matcher/match_task.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
@@ -73,18 +75,14 @@ class Dense {
             }
             level.query_first = first * level.block;
             level.query_count = (last - first) * level.block;
-            level.columns = (level.query_count + kPanel - 1) / kPanel * kPanel;
+            level.columns = round_up(level.query_count, kPanel);
         }
     }
 
     // Places every buffer behind the other and returns the floats they take together.
     int64_t lay_out(float* base) {
-        int64_t used = 0;
-        const auto take = [&](int64_t floats) {
-            float* place = base ? base + used : nullptr;
-            used += (floats + 15) / 16 * 16;
-            return place;
-        };
+        Workspace<Op> workspace(base);
+        const auto take = [&](int64_t floats) { return workspace.take(floats); };
         for (int l = 0; l < task_.level_count; ++l) {
             Level& level = level_[l];
             const int64_t rows = chunk_cells_ * level.block;
@@ -104,7 +102,7 @@ class Dense {
             interpolated_ = take(coarse_rows * kPanel);
             base_ = take(kBaseRows * kPanel);
         }
-        return used;
+        return workspace.floats();
     }
 
     void prepare_query() {

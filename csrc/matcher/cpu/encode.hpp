@@ -16,12 +16,9 @@
 #include "matcher/codes.hpp"
 #include "matcher/cpu/tile.hpp"
 #include "matcher/match_task.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
-
-// Between these norms nothing that a bound computes can overflow or lose digits to denormals, if a code's largest
-// component is not below this part of the norm.
-inline constexpr float kSmallestNorm = 0x1p-40f, kLargestNorm = 0x1p50f, kSmallestPart = 0x1p-12f;
 
 template <class Op>
 class Encoder {
@@ -63,8 +60,8 @@ class Encoder {
     static constexpr int kLanes = 16;     // of the widest registers: what dims are a multiple of
     static constexpr int64_t kRows = 32;  // vectors projected at once
 
-    static int64_t padded(int64_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
-    static int64_t columns(const Codebook& book) { return (book.dims + kWidth<Op> - 1) / kWidth<Op> * kWidth<Op>; }
+    static int64_t padded(int64_t floats) { return round_up(floats, kLanes); }
+    static int64_t columns(const Codebook& book) { return round_up(book.dims, kWidth<Op>); }
 
     static void project(const Codebook& book, const float* centred, int64_t n, float* out) {
         for (int64_t q = 0; q < book.dims; q += kWidth<Op>)

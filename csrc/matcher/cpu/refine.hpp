@@ -14,7 +14,9 @@
 
 #include "matcher/cpu/bound.hpp"
 #include "matcher/cpu/exact.hpp"
+#include "matcher/cpu/workspace.hpp"
 #include "matcher/match_task.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
@@ -54,7 +56,7 @@ class Refine {
         : task_(task),
           cell_(query_cell),
           bounds_(bounds),
-          panels_((task.cells + kPanel - 1) / kPanel),
+          panels_(ceil_div(task.cells, kPanel)),
           granted_(budget),
           budget_(budget) {}
 
@@ -88,12 +90,8 @@ class Refine {
 
     // Places every buffer behind the other and returns the floats they take together.
     int64_t lay_out(float* base) {
-        int64_t used = 0;
-        const auto take = [&](int64_t floats) {
-            float* place = base ? base + used : nullptr;
-            used += (floats + 15) / 16 * 16;
-            return place;
-        };
+        Workspace<Op> workspace(base);
+        const auto take = [&](int64_t floats) { return workspace.take(floats); };
         for (int l = 0; l < task_.level_count; ++l) {
             const LevelTask& level = task_.level[l];
             level_[l].thresholds = take(level.block);
@@ -107,7 +105,7 @@ class Refine {
             level_[l].projected = room(level.projected);
             level_[l].rotated = room(level.rotated);
         }
-        return used;
+        return workspace.floats();
     }
 
     // False: nothing of this cell is scored.

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "matcher/sizes.hpp"
+
 namespace spadeline {
 
 template <class Op>
@@ -18,7 +20,7 @@ inline constexpr int kWidth = Op::lanes * Op::vectors;
 template <class Op>
 inline void pack_panels(const float* rows, int64_t count, int64_t channels, float factor, float* panels) {
     constexpr int64_t width = kWidth<Op>;
-    for (int64_t q = 0; q < (count + width - 1) / width * width; ++q) {
+    for (int64_t q = 0; q < round_up(count, width); ++q) {
         float* panel = panels + q / width * width * channels + q % width;
         for (int64_t c = 0; c < channels; ++c) panel[c * width] = q < count ? factor * rows[q * channels + c] : 0.0f;
     }

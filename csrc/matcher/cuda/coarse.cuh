@@ -108,8 +108,7 @@ __global__ void __launch_bounds__(kCoarseThreads) coarse_kernel(const __grid_con
 }
 
 inline cudaError_t launch_coarse(const DeviceTask& task, cudaStream_t stream) {
-    const auto blocks = [](int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); };
-    const dim3 grid(blocks(task.image_count * task.panels, kCoarsePanels), blocks(task.band, kCoarseCells));
+    const dim3 grid(blocks_for(task.image_count * task.panels, kCoarsePanels), blocks_for(task.band, kCoarseCells));
     return launch(coarse_kernel, grid, kCoarseThreads, 2 * kCoarseWords * kCoarseCells * sizeof(unsigned), stream,
                   task);
 }

@@ -47,8 +47,7 @@ __global__ void __launch_bounds__(kCollectThreads)
 }
 
 inline cudaError_t launch_collect(const DeviceTask& task, double* distances, int32_t* neighbours, cudaStream_t stream) {
-    constexpr int64_t warps = kCollectThreads / kWarp;
-    const auto blocks = static_cast<unsigned>((task.level[0].positions + warps - 1) / warps);
+    const unsigned blocks = blocks_for(task.level[0].positions, kCollectThreads / kWarp);
     return launch(collect_kernel, blocks, kCollectThreads, 0, stream, task, distances, neighbours);
 }
 

@@ -7,6 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "matcher/sizes.hpp"
+
 #ifdef SPADELINE_EMULATED_CUDA
 #include "emulated_cuda.hpp"
 #else
@@ -21,6 +23,9 @@ inline constexpr bool kEmulated = true;  // the device's memory is the host's
 #else
 inline constexpr bool kEmulated = false;
 #endif
+
+// Blocks of a grid, `each` of which takes so many of `count`.
+inline unsigned blocks_for(int64_t count, int64_t each) { return static_cast<unsigned>(ceil_div(count, each)); }
 
 // This block's dynamic shared memory.
 __device__ __forceinline__ std::byte* shared_memory() {

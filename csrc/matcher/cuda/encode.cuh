@@ -25,10 +25,6 @@ inline constexpr int kTileStride = kTile + 4;  // of rows that are read four flo
 inline constexpr int kEncodeBytes = 32 << 10;  // of shared memory that several vectors may take together
 inline constexpr int kEncodeWarps = 4;
 
-// Between these norms bounds neither overflow nor lose digits, if a code's largest component is not below this part of
-// the norm.
-inline constexpr float kSmallestNorm = 0x1p-40f, kLargestNorm = 0x1p50f, kSmallestPart = 0x1p-12f;
-
 // The first bad feature is the one of the smallest (level, channel, y, x).
 inline constexpr int kLevelBit = 56;
 
@@ -229,8 +225,6 @@ __global__ void __launch_bounds__(kEncodeWarps* kWarp)
     }
 }
 
-inline unsigned pieces(int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); }
-
 // Shared memory that a vector of so many bytes of code takes.
 inline int64_t encode_bytes(int64_t dims) { return dims * static_cast<int64_t>(sizeof(float)); }
 
@@ -240,7 +234,7 @@ inline cudaError_t launch_gather(const DeviceTask& task, cudaStream_t stream) {
         positions = task.level[l].positions > positions ? task.level[l].positions : positions;
         channels = task.level[l].channels > channels ? task.level[l].channels : channels;
     }
-    const dim3 grid(pieces(positions, kTile), pieces(channels, kTile), static_cast<unsigned>(task.level_count));
+    const dim3 grid(blocks_for(positions, kTile), blocks_for(channels, kTile), static_cast<unsigned>(task.level_count));
     return launch(gather_kernel, grid, kGatherThreads, kTile * (kTile + 1) * sizeof(float), stream, task);
 }
 
@@ -256,7 +250,7 @@ inline cudaError_t launch_encode(const DeviceTask& task, cudaStream_t stream) {
         projected_dims = level.projected.book.dims > projected_dims ? level.projected.book.dims : projected_dims;
     }
     if (projected_dims > 0) {
-        const dim3 grid(pieces(projected_positions, kTile), pieces(projected_dims, kTile),
+        const dim3 grid(blocks_for(projected_positions, kTile), blocks_for(projected_dims, kTile),
                         static_cast<unsigned>(task.level_count));
         if (const cudaError_t error =
                 launch(project_kernel, grid, kProjectThreads, 2 * kSlice * kTileStride * sizeof(float), stream, task))
@@ -264,7 +258,7 @@ inline cudaError_t launch_encode(const DeviceTask& task, cudaStream_t stream) {
     }
     const int64_t fitting = kEncodeBytes / encode_bytes(dims);
     const auto warps = static_cast<unsigned>(fitting < 1 ? 1 : fitting > kEncodeWarps ? kEncodeWarps : fitting);
-    const dim3 grid(pieces(positions, warps), 2 * static_cast<unsigned>(task.level_count));
+    const dim3 grid(blocks_for(positions, warps), 2 * static_cast<unsigned>(task.level_count));
     return launch(encode_kernel, grid, warps * kWarp, static_cast<size_t>(warps * encode_bytes(dims)), stream, task,
                   static_cast<int>(dims));
 }

@@ -92,7 +92,7 @@ inline constexpr float kLargestHalf = 65520;  // rounds to infinity in float16
 // Blocks for so many threads' work, or so many that each has several turns.
 inline dim3 filter_grid(int64_t work) {
     constexpr int64_t most = 1 << 14;
-    return dim3(static_cast<unsigned>(std::clamp<int64_t>((work + kFilterThreads - 1) / kFilterThreads, 1, most)));
+    return dim3(static_cast<unsigned>(std::clamp<int64_t>(ceil_div(work, kFilterThreads), 1, most)));
 }
 
 // A warp a row.
@@ -174,8 +174,8 @@ inline cudaError_t launch_filter_gallery(const DeviceTask& task, const DensePlan
                                          cudaStream_t stream) {
     const auto at = [&](int l) { return first * task.level[l].positions; };
     const auto source = [&](int l) -> const void* {
-        const int64_t width = task.storage == Storage::float16 ? 2 : 4;
-        return static_cast<const std::byte*>(task.level[l].gallery) + at(l) * task.level[l].channels * width;
+        const int64_t offset = at(l) * task.level[l].channels * bytes_of(task.storage);
+        return static_cast<const std::byte*>(task.level[l].gallery) + offset;
     };
     const auto rows = [&](int l) { return task.level[l].gallery_filter + at(l) * task.level[l].filter_channels; };
     const auto norms = [&](int l) { return task.level[l].gallery_filter_norms + at(l); };

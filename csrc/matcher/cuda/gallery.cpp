@@ -20,21 +20,14 @@ constexpr int64_t kForOthers = int64_t{3} << 29;  // weights and workspaces of t
 int64_t share_of(int64_t free) { return std::max(free / 2, std::min(free / 10 * 9, free - kForOthers)); }
 
 DeviceLimits limits_of_device() {
-    int device = 0, processors = 0, shared_bytes = 0;
-    check(cudaGetDevice(&device), "cudaGetDevice", kPurpose);
-    check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute",
-          kPurpose);
-    check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-          "cudaDeviceGetAttribute", kPurpose);
-    return {processors, shared_bytes};
+    return {device_attribute(cudaDevAttrMultiProcessorCount, kPurpose),
+            device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, kPurpose)};
 }
 
 void copy(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
     check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream), "cudaMemcpyAsync",
           kPurpose);
 }
-
-int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
 
 }  // namespace
 
@@ -44,7 +37,7 @@ class DeviceGallery::Constants {
     // `field` gets the array's place on the device.
     template <class T>
     void add(const T* values, int64_t count, const T*& field) {
-        const size_t at = (bytes_.size() + kAlignment - 1) / kAlignment * kAlignment;
+        const auto at = static_cast<size_t>(round_up(std::ssize(bytes_), kAlignment));
         bytes_.resize(at + static_cast<size_t>(count) * sizeof(T));
         std::memcpy(bytes_.data() + at, values, static_cast<size_t>(count) * sizeof(T));
         places_.push_back([&field, at](std::byte* base) { field = reinterpret_cast<const T*>(base + at); });
@@ -58,12 +51,13 @@ class DeviceGallery::Constants {
     }
 
  private:
-    static constexpr size_t kAlignment = 256;
+    static constexpr int64_t kAlignment = 256;
     std::vector<std::byte> bytes_;
     std::vector<std::function<void(std::byte*)>> places_;
 };
 
-DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes, Upsampling upsampling)
+DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, std::optional<int64_t> limit_bytes,
+                             Upsampling upsampling)
     : shape_(std::move(shape)), gallery_(gallery), slots_(0) {
     task_.bilinear = upsampling == Upsampling::bilinear;
     if (shape_.level_count() > kMaxLevels || shape_.positions(0) > INT32_MAX)
@@ -77,7 +71,7 @@ DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t
     constants_ = constants.copy(stream);
     image_bytes_ = lay_out(1, nullptr);
     const int64_t free = free_device_memory();
-    const int64_t limit = limit_bytes < 0 ? share_of(free) : limit_bytes;
+    const int64_t limit = limit_bytes.value_or(share_of(free));
     const int64_t countable = INT32_MAX / shape_.positions(0);  // positions of all slots are counted in 32 bits
     const int64_t slots = std::min({limit / image_bytes_, gallery_.images, countable});
     if (slots < 1) throw OutOfDeviceMemory(image_bytes_, std::min(free, limit), "one image of the gallery");
@@ -99,7 +93,7 @@ void DeviceGallery::describe(Constants& constants) {
     task_.storage = gallery_.storage;
     task_.cells = shape_.cells();
     task_.cell_columns = shape_.cell_columns();
-    task_.panels = (shape_.cells() + kPanel - 1) / kPanel;
+    task_.panels = ceil_div(shape_.cells(), kPanel);
     for (int64_t l = 0; l < shape_.level_count(); ++l) {
         const LevelShape& level_shape = shape_.levels()[l];
         DeviceLevel& level = task_.level[l];
@@ -145,11 +139,11 @@ void DeviceGallery::describe_codes(int64_t l, int64_t directions, const float* b
     const DeviceLevel& level = task_.level[l];
     const LevelEncoder encoder(kernels_named("scalar"), level.channels, directions, basis);
     const Codebook& book = encoder.book();
-    const int64_t group = group_of(l, shape_.level_count());
+    const int64_t group = group_size(l + 1 == shape_.level_count());
     codes.book.dims = static_cast<int32_t>(book.dims);
     codes.book.projection_error = book.projection_error;
     codes.group = static_cast<int32_t>(group);
-    codes.groups = (level.positions + group - 1) / group;
+    codes.groups = ceil_div(level.positions, group);
     codes.record = encoder.record(group);
     constants.add(basis, level.channels, codes.book.mean);
     if (directions > 0) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,10 +21,10 @@ namespace spadeline::cuda {
 
 class DeviceGallery {
  public:
-    // Takes at most so much of the current device's memory for images, negative: what is free but for a tenth, and for
-    // 1.6 GB where that leaves it half. Throws OutOfDeviceMemory if not one image fits. Bilinear upsampling has no use
-    // for codes.
-    DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes = -1,
+    // Takes at most `limit_bytes` of the current device's memory for images; without a limit all that is free but a
+    // tenth, and but 1.6 GB where that leaves it half. Throws OutOfDeviceMemory if not one image fits. Bilinear
+    // upsampling has no use for codes.
+    DeviceGallery(PyramidShape shape, const Gallery& gallery, std::optional<int64_t> limit_bytes = std::nullopt,
                   Upsampling upsampling = Upsampling::nearest);
 
     const PyramidShape& shape() const { return shape_; }

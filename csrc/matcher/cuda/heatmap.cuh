@@ -112,14 +112,13 @@ __global__ void __launch_bounds__(kHeatmapThreads)
 
 inline cudaError_t launch_heatmap(const HeatmapTask& task, const double* distances, bool root, float theta, float* map,
                                   uint8_t* mask, float* maximum, cudaStream_t stream) {
-    const auto blocks = [](int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); };
     constexpr size_t row_bytes = (kHeatmapThreads + kSliceTaps - 1) * sizeof(float);
     constexpr size_t column_bytes = (kTileRows + kSliceTaps - 1) * kWarp * sizeof(float);
-    const dim3 rows(static_cast<unsigned>(task.map_height), blocks(task.map_width, kHeatmapThreads));
-    const dim3 columns(blocks(task.map_width, kWarp), blocks(task.map_height, kTileRows));
+    const dim3 rows(static_cast<unsigned>(task.map_height), blocks_for(task.map_width, kHeatmapThreads));
+    const dim3 columns(blocks_for(task.map_width, kWarp), blocks_for(task.map_height, kTileRows));
     if (const cudaError_t error =
-            launch(heatmap_values_kernel, blocks(int64_t{task.height} * task.width, kHeatmapThreads), kHeatmapThreads,
-                   0, stream, task, distances, root, maximum))
+            launch(heatmap_values_kernel, blocks_for(int64_t{task.height} * task.width, kHeatmapThreads),
+                   kHeatmapThreads, 0, stream, task, distances, root, maximum))
         return error;
     if (const cudaError_t error = launch(heatmap_rows_kernel, rows, kHeatmapThreads, row_bytes, stream, task))
         return error;

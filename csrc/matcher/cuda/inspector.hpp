@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "matcher/cuda/heatmap.hpp"
@@ -17,14 +18,13 @@ namespace spadeline::cuda {
 struct InspectorOptions {
     int64_t images = 1;  // that a frame is matched with, at most
     int64_t kappa = 1;
-    int64_t window = -1;
+    std::optional<int64_t> window;
     int64_t height = 0, width = 0;               // of the anomaly map
     double sigma = 0;                            // of its smoothing
     bool root = false;                           // the map is of distances' square roots
     float theta = 0;                             // above it the mask is set
     const uint8_t* ignore = nullptr;             // (height, width) on the host, not zero: isn't scored; or null
     const uint8_t* ignored_distances = nullptr;  // (h, w) of the finest level, likewise; both or none
-    double guard_share = kGuardShare;
 };
 
 class CudaInspector {

@@ -9,13 +9,10 @@ namespace {
 
 constexpr char kPurpose[] = "a query";
 
-int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
-
-int64_t pixels(const LevelShape& level) { return level.height * level.width; }
-
 }  // namespace
 
-CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes, Upsampling upsampling) {
+CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, std::optional<int64_t> limit_bytes,
+                         Upsampling upsampling) {
     int count = 0;
     if (const cudaError_t error = cudaGetDeviceCount(&count)) {
         cudaGetLastError();
@@ -66,11 +63,11 @@ Statistics CudaMatcher::run(const Request& request) {
     std::vector<const void*> levels;
     for (int64_t l = 0; l < shape().level_count(); ++l) {
         const LevelShape& level = shape().levels()[l];
-        copy(levels_[l], request.levels[l].data, pixels(level) * level.channels * bytes_of(storage),
+        copy(levels_[l], request.levels[l].data, level.pixels() * level.channels * bytes_of(storage),
              cudaMemcpyHostToDevice);
         levels.push_back(levels_[l]);
     }
-    const int64_t finest = pixels(shape().levels()[0]);
+    const int64_t finest = shape().levels()[0].pixels();
     if (request.ignore) copy(ignore_, request.ignore, finest, cudaMemcpyHostToDevice);
     const CudaRequest on_device{levels,        storage,        request.image_ids,
                                 request.kappa, request.window, request.ignore ? ignore_ : nullptr,
@@ -109,9 +106,9 @@ int64_t CudaMatcher::lay_out(int64_t kappa, std::byte* base) {
     Layout layout(base);
     for (int64_t l = 0; l < shape().level_count(); ++l) {
         const LevelShape& level = shape().levels()[l];
-        levels_[l] = layout.take<std::byte>(pixels(level) * level.channels * bytes_of(Storage::float32));
+        levels_[l] = layout.take<std::byte>(level.pixels() * level.channels * bytes_of(Storage::float32));
     }
-    const int64_t finest = pixels(shape().levels()[0]);
+    const int64_t finest = shape().levels()[0].pixels();
     ignore_ = layout.take<uint8_t>(finest);
     distances_ = layout.take<double>(finest);
     neighbours_ = layout.take<int32_t>(finest * kappa * 3);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -19,7 +20,7 @@ class CudaMatcher {
  public:
     // On the first device, whichever the calling thread has chosen; its memory holds at most so many bytes of the
     // gallery, see DeviceGallery. The arrays must outlive it. Throws CudaError where there is no device.
-    CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes,
+    CudaMatcher(PyramidShape shape, const Gallery& gallery, std::optional<int64_t> limit_bytes = std::nullopt,
                 Upsampling upsampling = Upsampling::nearest);
 
     DeviceGallery& gallery() { return *gallery_; }

@@ -8,6 +8,7 @@
 #include "matcher/arithmetic.hpp"
 #include "matcher/cuda/device.cuh"
 #include "matcher/device_error.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline::cuda {
 
@@ -59,6 +60,13 @@ class OnFirstDevice {
     const StandardArithmetic arithmetic_;
     int chosen_ = 0;
 };
+
+inline int device_attribute(cudaDeviceAttr attribute, const char* purpose) {
+    int device = 0, value = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice", purpose);
+    check(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute", purpose);
+    return value;
+}
 
 inline int64_t free_device_memory() {
     size_t free = 0, total = 0;
@@ -148,7 +156,7 @@ class Layout {
     template <class T>
     T* take(int64_t count) {
         T* place = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
-        used_ += (count * static_cast<int64_t>(sizeof(T)) + kAlignment - 1) / kAlignment * kAlignment;
+        used_ += round_up(count * static_cast<int64_t>(sizeof(T)), kAlignment);
         return place;
     }
     int64_t bytes() const { return used_; }

@@ -16,6 +16,7 @@
 #include "matcher/half.hpp"
 #include "matcher/match_task.hpp"
 #include "matcher/pyramid.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline::cuda {
 
@@ -47,12 +48,12 @@ struct DensePlan {
 };
 
 // A row of the filter: whole products of a tensor core.
-constexpr int64_t filter_channels(int64_t channels) { return (channels + 15) / 16 * 16; }
+constexpr int64_t filter_channels(int64_t channels) { return round_up(channels, 16); }
 
 // Stages that it takes to bring all channels of a level.
 constexpr int64_t level_steps(int64_t channels, int shift, int64_t finest_channels) {
     const int64_t stage = finest_channels << (2 * std::min(shift, kCoarsest));
-    return (filter_channels(channels) + stage - 1) / stage;
+    return ceil_div(filter_channels(channels), stage);
 }
 
 // The levels as the filter multiplies them: as they are, or upsampled bilinearly, end to end, as one.
@@ -101,8 +102,8 @@ constexpr int64_t dense_splits(int64_t query_tiles, int64_t gallery_tiles, int64
     constexpr int64_t ends = 8;  // that cost about as much as so many tiles
     int64_t best = 1, least = INT64_MAX;
     for (int64_t splits = 1; splits <= most && splits <= gallery_tiles; ++splits) {
-        const int64_t rounds = (query_tiles * splits + blocks - 1) / blocks;
-        const int64_t time = rounds * ((gallery_tiles + splits - 1) / splits + ends);
+        const int64_t rounds = ceil_div(query_tiles * splits, blocks);
+        const int64_t time = rounds * (ceil_div(gallery_tiles, splits) + ends);
         if (time < least) best = splits, least = time;
     }
     return best;

@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kSeedThreads) seed_kernel(const __grid_constan
 }
 
 __device__ __forceinline__ unsigned batches_of(const DeviceTask& task) {
-    return static_cast<unsigned>((task.stride + kWarp - 1) / kWarp);
+    return static_cast<unsigned>(ceil_div(task.stride, kWarp));
 }
 
 // What a cell costs more goes to its account, by one lane: whether it has spent its budget.
@@ -202,8 +202,7 @@ inline cudaError_t launch_prepare(const DeviceTask& task, cudaStream_t stream) {
 }
 
 inline cudaError_t launch_give_up(const DeviceTask& task, cudaStream_t stream) {
-    const auto blocks = static_cast<unsigned>((task.cells + kPrepareThreads - 1) / kPrepareThreads);
-    return launch(give_up_kernel, blocks, kPrepareThreads, 0, stream, task);
+    return launch(give_up_kernel, blocks_for(task.cells, kPrepareThreads), kPrepareThreads, 0, stream, task);
 }
 
 inline cudaError_t launch_reset(const DeviceTask& task, int multiprocessors, cudaStream_t stream) {

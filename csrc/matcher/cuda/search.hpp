@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "matcher/cuda/gallery.hpp"
@@ -27,7 +28,7 @@ struct CudaRequest {
     Storage storage = Storage::float32;   // of all of them
     std::span<const int64_t> image_ids;   // on the host
     int64_t kappa = 1;
-    int64_t window = -1;
+    std::optional<int64_t> window;
     const uint8_t* ignore = nullptr;
     double* distances = nullptr;
     int32_t* neighbours = nullptr;
@@ -57,7 +58,6 @@ class CudaSearch {
     void begin(const CudaRequest& request);
     cudaError_t launch_all(const CudaRequest& request, cudaStream_t stream);
     cudaError_t launch_pruned(cudaStream_t stream);
-    double dense_cost() const;
 
     DeviceGallery& gallery_;
     const Most most_;

@@ -77,7 +77,7 @@ struct DeviceTask {
     const int32_t* slots;      // (image_count)
     int32_t image_count;
     int32_t kappa;
-    int64_t window;      // search radius in cells, negative: everywhere
+    int64_t window;      // search radius in cells, or kEverywhere
     int32_t splits;      // lists of each position that are kept apart until the end
     float* thresholds;   // (finest positions): no bound of a pair that may still be among the nearest exceeds it
     Neighbour* best;     // (splits, finest positions, kappa), nearest first
@@ -96,8 +96,5 @@ struct DeviceTask {
     int32_t* guarded_count;
     DeviceReport* report;
 };
-
-// Levels other than the coarsest have four vectors in a record.
-inline int64_t group_of(int64_t level, int64_t level_count) { return level + 1 == level_count ? kPanel : kGroup; }
 
 }  // namespace spadeline::cuda
