@@ -83,7 +83,16 @@ inline Gallery gallery_of(const Case& c, const Codes* codes) {
     return gallery;
 }
 
-inline std::string window_text(const Question& q) { return q.window ? std::to_string(*q.window) : "none"; }
+// A case and a question in words, for failures.
+inline std::string text_of(const Case& c, const Question& q) {
+    std::string text;
+    for (const LevelShape& l : c.shape.levels())
+        text += std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + " (" +
+                std::to_string(l.shift) + "), ";
+    return text + (c.upsampling == Upsampling::nearest ? "" : "bilinear, ") + std::to_string(q.ids.size()) + " of " +
+           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
+           (q.window ? std::to_string(*q.window) : "none");
+}
 
 inline Question random_question(Random& random, const Case& c, const std::vector<Values>& values) {
     Question q{{}, random.one_in(3) ? Storage::float16 : Storage::float32, {}, 1, {}, {}, {}};

@@ -133,16 +133,6 @@ void check_arithmetic_after_an_error() {
     expect(named && left == control, "an error changed the caller's floating-point environment");
 }
 
-template <class Error, class Throwing>
-void expect_refused(const std::string& text, const Throwing& call) {
-    try {
-        call();
-        expect(false, "expected to be refused: " + text);
-    } catch (const Error& error) {
-        expect(std::string(error.what()).starts_with(text), "expected: " + text + ", got: " + error.what());
-    }
-}
-
 // Any feature, of any query of a batch, on any path: the call names it, and the next one is right again.
 void check_features_that_are_not_finite() {
     Random random(4);

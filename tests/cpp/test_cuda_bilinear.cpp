@@ -31,12 +31,7 @@ constexpr char kPurpose[] = "a test";
 int64_t bounded = 0, ruled_out = 0;  // pairs of which a bound was checked; with a bound above zero
 
 std::string name_of(const Case& c, const Question& q) {
-    std::string levels;
-    for (const LevelShape& l : c.shape.levels())
-        levels += std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) +
-                  " (" + std::to_string(l.shift) + "), ";
-    return "test_cuda_bilinear 1 " + std::to_string(c.seed) + ": " + levels + std::to_string(q.ids.size()) + " of " +
-           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " + window_text(q) + ": ";
+    return "test_cuda_bilinear 1 " + std::to_string(c.seed) + ": " + text_of(c, q) + ": ";
 }
 
 struct Pairs {
@@ -304,16 +299,14 @@ void check_graph() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 14;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
-    if (count <= 2) {
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 14);
+    if (!random_alone) {
         check_cancelling();
         check_graph();
     }
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) check_random(i);
     std::printf("float32 bounded %" PRId64 " of %" PRId64 " pairs from zero\n", ruled_out, bounded);
-    expect(count > 2 || ruled_out > bounded / 4, "float32 rules hardly anything out");
+    expect(random_alone || ruled_out > bounded / 4, "float32 rules hardly anything out");
     expect(emulated::alive() == 0, std::to_string(emulated::alive()) + " things were never freed");
     return report();
 }

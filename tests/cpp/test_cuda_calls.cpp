@@ -69,15 +69,6 @@ void expect_right(const Case& c, const Question& q, const Answer& answer, const 
     expect(mistake.empty(), what + ": " + mistake);
 }
 
-template <class Error, class Throwing>
-void expect_thrown(const std::string& what, const Throwing& act) {
-    try {
-        act();
-        expect(false, "expected to be refused: " + what);
-    } catch (const Error&) {
-    }
-}
-
 void wait(cudaStream_t stream) { check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", kPurpose); }
 
 // A query and its answer in pinned memory, which the device reads and writes when it comes to it.

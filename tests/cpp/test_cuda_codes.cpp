@@ -210,9 +210,7 @@ void check_tightness() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const int64_t rounds = count > 1 ? std::strtoll(arguments[1], nullptr, 10) : 2;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRId64 " rounds from seed %" PRIu64 "\n", rounds, seed);
+    const auto [rounds, seed, random_alone] = read_arguments(count, arguments, 2);
     check_soundness(rounds, seed);
     check_stretched_directions();
     check_tightness();

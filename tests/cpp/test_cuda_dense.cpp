@@ -264,14 +264,9 @@ class Device {
 };
 
 std::string name_of(const Case& c, const Question& q, const DensePlan& plan) {
-    std::string levels;
-    for (const LevelShape& l : c.shape.levels())
-        levels += std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) +
-                  " (" + std::to_string(l.shift) + "), ";
-    return "test_cuda_dense 1 " + std::to_string(c.seed) + ": " + levels + std::to_string(q.ids.size()) + " of " +
-           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " + window_text(q) +
-           ", " + std::to_string(plan.blocks) + " blocks, " + std::to_string(plan.channels) + " channels, " +
-           std::to_string(plan.stages) + (plan.resident ? " stages, resident: " : " stages: ");
+    return "test_cuda_dense 1 " + std::to_string(c.seed) + ": " + text_of(c, q) + ", " + std::to_string(plan.blocks) +
+           " blocks, " + std::to_string(plan.channels) + " channels, " + std::to_string(plan.stages) +
+           (plan.resident ? " stages, resident: " : " stages: ");
 }
 
 // All cells, or some of them in any order: the others' lists stay as they are.
@@ -336,10 +331,8 @@ void check_plans() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 12;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
-    if (count <= 2) check_plans();
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 12);
+    if (!random_alone) check_plans();
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) check(i);
     return report();
 }

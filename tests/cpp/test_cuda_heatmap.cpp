@@ -255,17 +255,6 @@ void check_graph() {
     cudaGraphDestroy(graph);
 }
 
-template <class Error, class Throwing>
-void expect_thrown(const std::string& what, const Throwing& act) {
-    try {
-        act();
-        expect(false, "expected to be refused: " + what);
-    } catch (const Error&) {
-    } catch (const std::exception& error) {
-        expect(false, what + ": " + error.what());
-    }
-}
-
 void check_refusals() {
     const std::vector<uint8_t> ignore(100);
     using Refused = std::invalid_argument;
@@ -287,10 +276,8 @@ void check_refusals() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 100;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
-    if (count <= 2) {
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 100);
+    if (!random_alone) {
         check_graph();
         check_refusals();
     }

@@ -26,13 +26,7 @@ namespace {
 constexpr double kEverything = std::numeric_limits<double>::infinity();
 
 std::string name_of(const Case& c, const Question& q, const std::string& path) {
-    std::string levels;
-    for (const LevelShape& l : c.shape.levels())
-        levels +=
-            std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + ", ";
-    return "test_cuda_pruned 1 " + std::to_string(c.seed) + ": " + path + ", " + levels + std::to_string(q.ids.size()) +
-           " of " + std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
-           window_text(q) + ": ";
+    return "test_cuda_pruned 1 " + std::to_string(c.seed) + ": " + path + ", " + text_of(c, q) + ": ";
 }
 
 Answer ask(CudaSearch& search, const Case& c, const Question& q, double guard_share) {
@@ -172,17 +166,6 @@ void check_guard() {
     expect(some > seeds && some < seeds + 20, "a cell is given up too late");
 }
 
-template <class Error, class Throwing>
-void expect_thrown(const std::string& what, const Throwing& act) {
-    try {
-        act();
-        expect(false, "expected to be refused: " + what);
-    } catch (const Error&) {
-    } catch (const std::exception& error) {
-        expect(false, what + ": " + error.what());
-    }
-}
-
 void check_bad_features() {
     Case c = small_case();
     Question& q = c.questions[0];
@@ -251,10 +234,8 @@ void check_memory() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 15;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
-    if (count <= 2) {
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 15);
+    if (!random_alone) {
         check_pruning();
         check_guard();
         check_bad_features();

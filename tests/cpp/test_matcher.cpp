@@ -21,13 +21,7 @@ int64_t pairs_of_all, passed_of_all;  // where nothing was given up: pairs of ce
 constexpr double kEverything = std::numeric_limits<double>::infinity();
 
 std::string name_of(const Case& c, const Question& q, const char* instruction_set, const std::string& path) {
-    std::string levels;
-    for (const LevelShape& l : c.shape.levels())
-        levels +=
-            std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + ", ";
-    return "test_matcher 1 " + std::to_string(c.seed) + ": " + instruction_set + ", " + path + ", " +
-           (c.upsampling == Upsampling::nearest ? "" : "bilinear, ") + levels + std::to_string(q.ids.size()) + " of " +
-           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " + window_text(q) +
+    return "test_matcher 1 " + std::to_string(c.seed) + ": " + instruction_set + ", " + path + ", " + text_of(c, q) +
            ", " + std::to_string(c.threads) + " threads: ";
 }
 
@@ -128,12 +122,11 @@ Case brink_case(uint64_t seed) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 40;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on, instruction sets:", cases, seed);
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 40);
+    std::printf("instruction sets:");
     for (const Kernels* kernels : available_kernels()) std::printf(" %s", kernels->name);
     std::printf("\n");
-    if (count <= 2) check(large_case());
+    if (!random_alone) check(large_case());
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) {
         check(random_case(i));
         check(brink_case(i));
@@ -143,6 +136,6 @@ int main(int count, char** arguments) {
         }
     }
     std::printf("%" PRId64 " of %" PRId64 " pairs of cells were looked into\n", passed_of_all, pairs_of_all);
-    expect(count > 2 || passed_of_all < pairs_of_all / 2, "bounds rule hardly anything out");
+    expect(random_alone || passed_of_all < pairs_of_all / 2, "bounds rule hardly anything out");
     return report();
 }

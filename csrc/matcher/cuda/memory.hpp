@@ -74,8 +74,26 @@ inline int64_t free_device_memory() {
     return static_cast<int64_t>(free);
 }
 
+// Memory that is freed with its owner.
+template <cudaError_t (*kFree)(void*)>
+class Memory {
+ public:
+    Memory() = default;
+    Memory(Memory&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
+    Memory& operator=(Memory&& other) noexcept {
+        std::swap(place_, other.place_);
+        return *this;
+    }
+    ~Memory() { kFree(place_); }
+
+    std::byte* data() const { return static_cast<std::byte*>(place_); }
+
+ protected:
+    void* place_ = nullptr;
+};
+
 // Bytes of the device's memory; the contents are undefined.
-class DeviceMemory {
+class DeviceMemory : public Memory<cudaFree> {
  public:
     DeviceMemory() = default;
     DeviceMemory(int64_t bytes, const char* purpose) {
@@ -86,37 +104,15 @@ class DeviceMemory {
         }
         check(error, "cudaMalloc", purpose);
     }
-    DeviceMemory(DeviceMemory&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
-    DeviceMemory& operator=(DeviceMemory&& other) noexcept {
-        std::swap(place_, other.place_);
-        return *this;
-    }
-    ~DeviceMemory() { cudaFree(place_); }
-
-    std::byte* data() const { return static_cast<std::byte*>(place_); }
-
- private:
-    void* place_ = nullptr;
 };
 
 // Bytes of the host's memory that the device copies from and to while the host goes on.
-class PinnedMemory {
+class PinnedMemory : public Memory<cudaFreeHost> {
  public:
     PinnedMemory() = default;
     PinnedMemory(int64_t bytes, const char* purpose) {
         check(cudaMallocHost(&place_, static_cast<size_t>(bytes)), "cudaMallocHost", purpose);
     }
-    PinnedMemory(PinnedMemory&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
-    PinnedMemory& operator=(PinnedMemory&& other) noexcept {
-        std::swap(place_, other.place_);
-        return *this;
-    }
-    ~PinnedMemory() { cudaFreeHost(place_); }
-
-    std::byte* data() const { return static_cast<std::byte*>(place_); }
-
- private:
-    void* place_ = nullptr;
 };
 
 class Event {
