@@ -67,21 +67,21 @@ __device__ T pair_distance(const DeviceTask& task, uint32_t query, uint32_t plac
     return total;
 }
 
+// The block's lists of candidates: (kQueryRows, kOpen).
+__device__ inline Candidate* candidate_lists(const DensePlan& plan) {
+    return reinterpret_cast<Candidate*>(plan.workspace) + int64_t{blockIdx.x} * kQueryRows * kOpen;
+}
+
 template <bool kBilinear>
 class Settler {
  public:
     __device__ Settler(const DenseTask& dense, DenseTables& tables, int split)
         : dense_(dense), task_(dense.task), tables_(tables), split_(split) {}
 
-    // The block's lists of candidates: (kQueryRows, kOpen).
-    __device__ static Candidate* lists(const DensePlan& plan) {
-        return reinterpret_cast<Candidate*>(plan.workspace) + int64_t{blockIdx.x} * kQueryRows * kOpen;
-    }
-
     // One query row's candidates; if they are the `last`, or leave too little room for more, none remains.
     __device__ void settle(int row, bool last) {
         const int count = std::min(tables_.open[row], int{kOpen});
-        Candidate* list = lists(dense_.plan) + row * kOpen;
+        Candidate* list = candidate_lists(dense_.plan) + row * kOpen;
         query_ = tables_.query[row];
         const float others = fresh(task_.thresholds + query_);  // which may lower it between two lanes' looks
         threshold_ = fminf(tables_.threshold[row], __shfl_sync(kLanes, others, 0));
