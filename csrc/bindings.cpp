@@ -14,7 +14,7 @@ using namespace spadeline;
 
 namespace {
 
-// Vectors of a level to the records of their codes: see matcher/codes.hpp.
+// Turns a level's vectors into the records of their codes: see matcher/codes.hpp.
 py::array encode(const py::array& cells, const py::array& basis, bool coarsest) {
     if (!(is_float(cells) || is_half(cells)) || cells.ndim() != 5 || !(cells.flags() & py::array::c_style))
         throw py::value_error(
@@ -53,7 +53,8 @@ std::unique_ptr<PyMatcher<Matcher>> open_matcher(std::vector<py::array> levels, 
                                                 threads, instruction_set, upsampling_of(upsampling));
 }
 
-// (address, type as NumPy spells it, shape, strides in bytes or None) of a DLPack capsule, which stays its owner's.
+// Returns (address, type as NumPy spells it, shape, strides in bytes or None) of a DLPack capsule. The capsule still
+// belongs to its owner.
 py::tuple read_dlpack(const py::capsule& capsule) {
     const auto* tensor = static_cast<const dlpack::Tensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
     if (!tensor) throw py::error_already_set();
@@ -75,7 +76,7 @@ py::tuple read_dlpack(const py::capsule& capsule) {
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
-    module.doc() = "The native matcher. spadeline.engine.matching is its typed door.";
+    module.doc() = "The native matcher. Python code calls it through the Matcher class of spadeline.engine.";
     static_cast<void>(py::register_exception<DeviceError>(module, "DeviceError", PyExc_RuntimeError));
     module.def(
         "instruction_sets",

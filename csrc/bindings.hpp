@@ -148,7 +148,7 @@ class PyGallery {
         return checked;
     }
 
-    static constexpr double kLeastWeight = 1e-6, kMostWeight = 1e6;
+    static constexpr double kLeastWeight = 1e-6, kMostWeight = 1e6;  // csrc/README.md's proofs assume these
 
     std::vector<py::array> levels_;
     std::optional<std::vector<PyCodes>> codes_;
@@ -156,7 +156,7 @@ class PyGallery {
     Gallery gallery_;
 };
 
-// A query's levels, image ids, and where its distances and neighbours go.
+// A query's levels and image ids, and the arrays that its distances and neighbours are written to.
 using PyRequest = std::tuple<std::vector<py::array>, py::array, py::array, py::array>;
 
 inline std::string query_name(size_t count, size_t index) {
@@ -208,18 +208,18 @@ inline py::dict as_dict(const Statistics& statistics, int64_t levels) {
     return result;
 }
 
-// The Python object, around the CPU's matcher or a GPU's.
+// The Python class around the CPU's or a GPU's matcher.
 template <class M>
 class PyMatcher {
  public:
     template <class... Options>
     explicit PyMatcher(PyGallery source, Options&&... options)
         : source_(std::move(source)), matcher_([&] {
-              const py::gil_scoped_release released;  // and taken back before a failure drops the arrays
+              const py::gil_scoped_release released;  // held again before an exception drops the arrays
               return M(source_.shape(), source_.gallery(), std::forward<Options>(options)...);
           }()) {}
 
-    // Statistics of each request.
+    // Returns each request's statistics.
     std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, std::optional<int64_t> window,
                                 const std::optional<py::array>& ignore) {
         const PyramidShape& shape = source_.shape();
@@ -274,7 +274,7 @@ class PyMatcher {
     M matcher_;
 };
 
-// Adds the classes around a GPU's matcher: bindings_cuda.cpp, where spadeline is built with CUDA.
+// Adds the classes of a GPU. It is defined in bindings_cuda.cpp, which only builds with CUDA have.
 void define_cuda(py::module_& module);
 
 }  // namespace spadeline

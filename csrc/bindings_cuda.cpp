@@ -16,7 +16,7 @@ std::unique_ptr<PyMatcher<CudaMatcher>> open_cuda_matcher(
     return std::make_unique<PyMatcher<CudaMatcher>>(std::move(source), memory_limit, upsampling_of(upsampling));
 }
 
-// Frames whose features lie on the device: see matcher/cuda/inspector.hpp. Reads the matcher, and addresses.
+// Inspects frames whose features lie on the device, by their addresses: see matcher/cuda/inspector.hpp.
 class PyInspector {
  public:
     PyInspector(PyMatcher<CudaMatcher>& matcher, int64_t images, int64_t kappa, std::optional<int64_t> window,

@@ -1,5 +1,5 @@
 """
-The native matcher. spadeline.engine.matching is its typed door.
+The native matcher. Python code calls it through the Matcher class of spadeline.engine.
 """
 from __future__ import annotations
 import collections.abc

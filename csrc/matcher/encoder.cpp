@@ -11,7 +11,8 @@
 namespace spadeline {
 namespace {
 
-constexpr int64_t kDimStep = 16;  // lanes of the widest registers: every instruction set has whole ones then
+constexpr int64_t kDimStep =
+    16;  // floats of the widest register: then a code is whole registers on every instruction set
 
 // splitmix64: the same signs on every machine, part of the codes' version.
 float sign_of(uint64_t channel) {
@@ -21,7 +22,7 @@ float sign_of(uint64_t channel) {
     return (z ^ (z >> 31)) >> 63 ? -1.0f : 1.0f;
 }
 
-// Frobenius norm of B B^T - 1, rows of B: how far the rows are from orthonormal ones.
+// The Frobenius norm of B B^T - 1 for the rows B: how far the rows are from orthonormal ones.
 double defect_of(const float* basis, int64_t rows, int64_t channels) {
     double sum = 0;
     for (int64_t i = 0; i < rows; ++i)

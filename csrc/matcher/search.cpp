@@ -14,16 +14,22 @@
 namespace spadeline {
 namespace {
 
-constexpr int64_t kCellsAtOnce = 8;         // that a worker encodes, or collects
-constexpr int64_t kTurns = 4;               // of each worker, at the least, if there are several pieces at a time
-constexpr int64_t kGathered = 16;           // positions whose features are copied at once
-constexpr int64_t kChannelsAhead = 8;       // whose features are fetched meanwhile
-constexpr int64_t kBoundsBytes = 16 << 20;  // of bounds that exist at once, at most
-constexpr double kMostCost = 0x1p40;        // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
-constexpr int64_t kLeastGrant = 16;         // a part of the budget below that isn't worth resuming a cell for
+// Cells that a worker encodes or collects at a time. The 14 x 14 cells of a 224 x 224 image make 25 pieces of work, and
+// the features of 8 cells, 128 KB at a level of 16 positions of 256 channels, stay in the second-level cache.
+constexpr int64_t kCellsAtOnce = 8;
+constexpr int64_t kTurns = 4;  // a worker takes at most a fourth of its part of what is left: the last pieces are small
+// Positions whose features are copied at a time: a cell's at the finest of three levels.
+constexpr int64_t kGathered = 16;
+// Features are fetched so many channels ahead. Channels lie a whole plane apart, which the processor doesn't foresee.
+constexpr int64_t kChannelsAhead = 8;
+// Bounds that exist at once, at most. A query of 196 cells among 50 images of 196 cells takes 8 MB.
+constexpr int64_t kBoundsBytes = 16 << 20;
+constexpr double kMostCost = 0x1p40;  // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
+// A cell isn't resumed for less than this part of its first budget: resuming reads all its bounds again.
+constexpr int64_t kLeastGrant = 16;
 
-// Hands out 0 … count - 1 as work(worker, first, number), at most so many at a time, and fewer towards the end: a hard
-// piece of work leaves nobody idle.
+// Hands out 0 … count - 1 as work(worker, first, number): at most `most` at a time and fewer towards the end, so that
+// no worker is idle while another one has a long piece of work.
 template <class Work>
 void share_out(ThreadPool* pool, int64_t count, int64_t most, const Work& work) {
     const int64_t workers = pool ? pool->size() : 1;
@@ -107,7 +113,7 @@ void Search::reserve(const Request& request) {
         reserve_codes(model_.rotated[l].get(), rotated_[l], level.rotated);
     }
     const auto workers = static_cast<int64_t>(scratch_.size());
-    for (int64_t i = 0; i < workers; ++i) {  // of the dense path's cells, or of fewer; the first may be given them all
+    for (int64_t i = 0; i < workers; ++i) {  // the first worker may be given all of the dense path's cells
         const int64_t most = i ? ceil_div(task_.cells, workers) : task_.cells;
         const int64_t first = std::min(task_.cells * i / workers, task_.cells - most);
         scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, first, most)));
@@ -116,12 +122,12 @@ void Search::reserve(const Request& request) {
     if (model_.pruned) bounds_.reserve(band_of(request) * stride_of(request));
 }
 
-// Bounds of one query cell.
+// How many bounds a query cell has.
 int64_t Search::stride_of(const Request& request) const {
     return static_cast<int64_t>(request.image_ids.size()) * panels() * kPanel;
 }
 
-// Cells of the query that are bounded at once.
+// How many of the query's cells are bounded at once.
 int64_t Search::band_of(const Request& request) const {
     return std::clamp<int64_t>(kBoundsBytes / (stride_of(request) * 4), 1, task_.cells);
 }
@@ -147,7 +153,7 @@ void Search::begin(const Request& request) {
     guarded_.clear();
 }
 
-// The query's features to rows of channels, and to codes, in cells [first_cell, last_cell).
+// Turns the query's features into rows of channels and into codes, in cells [first_cell, last_cell).
 void Search::encode(const Request& request, int worker, int64_t first_cell, int64_t last_cell) {
     for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
         const LevelTask& level = task_.level[l];
@@ -166,8 +172,8 @@ void Search::encode(const Request& request, int worker, int64_t first_cell, int6
     }
 }
 
-// One level's features of positions [first, last), at most kGathered: a channel at a time, as a channel's positions lie
-// close to each other, and one position's channels do not.
+// Copies one level's features of positions [first, last), at most kGathered, channel by channel: a channel's positions
+// lie close to each other, a position's channels don't.
 void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t last) {
     const LevelShape& level = model_.shape.levels()[l];
     const int64_t plane = level.height * level.width, count = last - first;
@@ -193,7 +199,7 @@ void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t l
     } else {
         copy(static_cast<const float*>(query.data), [](float value) { return value; });
     }
-    uint32_t special = 0;  // exponents of all ones, found without a branch
+    uint32_t special = 0;  // whether an exponent is all ones: NaN or infinity; found without a branch
     for (int64_t i = 0; i < count * level.channels; ++i)
         special |= (std::bit_cast<uint32_t>(rows[i]) & 0x7f800000u) == 0x7f800000u;
     if (!special) return;
@@ -202,7 +208,7 @@ void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t l
     throw NotFinite{l, (bad - rows) % level.channels, raster[i] / level.width, raster[i] % level.width};
 }
 
-// The query's cells come in bands whose bounds fit kBoundsBytes; each band is bounded, then refined.
+// The query's cells are taken in bands whose bounds fit kBoundsBytes. Each band is bounded, then refined.
 void Search::bound_and_refine(const Request& request, ThreadPool* pool) {
     const int64_t panels = this->panels(), stride = stride_of(request), band = band_of(request);
     float* bounds = bounds_.data();
@@ -218,8 +224,8 @@ void Search::bound_and_refine(const Request& request, ThreadPool* pool) {
     }
 }
 
-// Each cell may spend half of its budget; cells that need more, and don't look hopeless, share what all of the band
-// have left over, and again what is left over then, as long as that gets some of them done.
+// First each cell may spend half of its budget. Cells that need more and aren't hopeless then share what the whole band
+// has left over, equally. This is repeated until all cells are done or too little is left to share.
 void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool) {
     unfinished_.clear();
     for (int64_t cell = first; cell < first + count; ++cell) unfinished_.push_back(cell);
@@ -246,7 +252,7 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds,
     guarded_.insert(guarded_.end(), unfinished_.begin(), unfinished_.end());
 }
 
-// The cells that pruning gave up, gathered, so that the dense path reads its queries in one piece.
+// The dense path matches the cells that pruning gave up. They are gathered first, so that their features lie together.
 void Search::match_guarded(ThreadPool* pool) {
     if (guarded_.empty()) return;
     std::sort(guarded_.begin(), guarded_.end());

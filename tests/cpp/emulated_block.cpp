@@ -71,7 +71,7 @@ struct Processor {
 };
 
 constinit thread_local Processor* processor = nullptr;  // this thread's, from its first launch on
-Processor& here() { return *processor; }
+Processor& this_processor() { return *processor; }
 
 std::string place(const Where& where) {
     const std::string file = where.file_name();
@@ -88,7 +88,7 @@ bool same(const Waiting& a, const Waiting& b) {
 
 // Ends the launch from within a fiber, which is never gone on with: what it holds is lost.
 [[noreturn]] void leave() {
-    Processor& p = here();
+    Processor& p = this_processor();
     p.fibers[p.current]->leave_for(p.outside);
     std::abort();
 }
@@ -99,12 +99,12 @@ std::string coordinates() {
 }
 
 void tell(const std::string& what) {
-    here().failure = coordinates() + ", thread " + std::to_string(threadIdx.x) + ": " + what;
+    this_processor().failure = coordinates() + ", thread " + std::to_string(threadIdx.x) + ": " + what;
 }
 
 // Nobody can go on: where do they all wait?
 void tell_deadlock() {
-    Processor& p = here();
+    Processor& p = this_processor();
     p.failure = coordinates() + ": deadlock";
     const auto ended = [&](unsigned thread) { return p.warps[thread / kLanes].ended >> thread % kLanes & 1; };
     std::vector<bool> told(p.threads);
@@ -122,7 +122,7 @@ void tell_deadlock() {
 
 // Goes on with any fiber that is ready: often one of the same warp, so that warps get ahead of each other.
 void go_on() {
-    Processor& p = here();
+    Processor& p = this_processor();
     if (!p.warps_ready) {
         if (p.alive) {
             tell_deadlock();
@@ -141,20 +141,20 @@ void go_on() {
 }
 
 void set_ready(unsigned warp, uint32_t lanes) {
-    Processor& p = here();
+    Processor& p = this_processor();
     p.warps[warp].ready |= lanes;
     if (p.warps[warp].ready) p.warps_ready |= 1u << warp;
 }
 
 void set_waiting(unsigned thread) {
-    Processor& p = here();
+    Processor& p = this_processor();
     Warp& warp = p.warps[thread / kLanes];
     warp.ready &= ~(1u << thread % kLanes);
     if (!warp.ready) p.warps_ready &= ~(1u << thread / kLanes);
 }
 
 void open_barrier_if_all_came() {
-    Processor& p = here();
+    Processor& p = this_processor();
     if (!p.alive || p.at_barrier != p.alive) return;
     p.arrived = p.arriving;
     p.arriving = false;
@@ -164,7 +164,7 @@ void open_barrier_if_all_came() {
 }
 
 void end_thread() {
-    Processor& p = here();
+    Processor& p = this_processor();
     Warp& warp = p.warps[p.current / kLanes];
     const uint32_t lane = 1u << p.current % kLanes;
     for (uint32_t waiting = warp.waiting; waiting; waiting &= waiting - 1) {
@@ -211,7 +211,7 @@ void say_where_at_the_end() {
 
 // What each fiber runs, for ever: a thread of one block, then one of the next.
 void serve() {
-    Processor& p = here();
+    Processor& p = this_processor();
     for (;;) {
         try {
             (*p.thread)();
@@ -227,7 +227,7 @@ void serve() {
 }
 
 void run_block(unsigned threads) {
-    Processor& p = here();
+    Processor& p = this_processor();
     p.threads = p.alive = threads;
     p.at_barrier = 0;
     p.arriving = p.arrived = false;
@@ -253,7 +253,7 @@ void run_block(unsigned threads) {
 extern "C" [[gnu::visibility("default")]] void __ubsan_on_report();
 void __ubsan_on_report() { say_where(); }  // the undefined behaviour sanitizer calls it by this name
 
-std::byte* shared_memory() { return here().shared; }
+std::byte* shared_memory() { return this_processor().shared; }
 
 void fail(const char* what, Where where) {
     tell(std::string(what) + " (" + place(where) + ")");
@@ -261,7 +261,7 @@ void fail(const char* what, Where where) {
 }
 
 void meet(bool progress) {
-    Processor& p = here();
+    Processor& p = this_processor();
     if (progress) p.idle = 0;
     if (++p.idle > kPatience) {
         tell("its block waits for what none of its threads does (blocks run one after the other)");
@@ -271,7 +271,7 @@ void meet(bool progress) {
 }
 
 bool barrier(const char* name, bool any, Where where) {
-    Processor& p = here();
+    Processor& p = this_processor();
     Waiting& waiting = p.waiting[p.current];
     waiting = {name, 0, where, nullptr};
     if (p.at_barrier == 0) p.first_at_barrier = p.current;
@@ -289,7 +289,7 @@ bool barrier(const char* name, bool any, Where where) {
 }
 
 void collective(const char* name, unsigned mask, void* record, void (*together)(void* const*), Where where) {
-    Processor& p = here();
+    Processor& p = this_processor();
     const unsigned first = p.current / kLanes * kLanes;
     const uint32_t lane = 1u << p.current % kLanes;
     Warp& warp = p.warps[first / kLanes];
@@ -345,7 +345,7 @@ void run(dim3 grid, unsigned threads, size_t shared_bytes, const std::function<v
     void* shared = nullptr;
     if (posix_memalign(&shared, 128, std::max<size_t>(shared_bytes, 1)) != 0) throw std::bad_alloc();
     const std::unique_ptr<void, void (*)(void*)> owner(shared, [](void* memory) {
-        here().shared = nullptr;
+        this_processor().shared = nullptr;
         std::free(memory);
     });
     p.shared = static_cast<std::byte*>(shared);

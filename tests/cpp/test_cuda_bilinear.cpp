@@ -46,7 +46,7 @@ __global__ void measure_pairs(const __grid_constant__ Pairs pairs) {
     for (int64_t i = 0; i < pairs.count; ++i) {
         float magnitude;
         const float distance = upsampled_distance(pairs.task, pairs.query[i], pairs.place[i], &magnitude);
-        if (lane_index() == 0) pairs.least[i] = surely(distance, magnitude, pairs.terms);
+        if (lane_index() == 0) pairs.least[i] = least_distance(distance, magnitude, pairs.terms);
     }
 }
 

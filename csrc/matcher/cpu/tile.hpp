@@ -2,9 +2,9 @@
 //
 //     sum[g][q] = init(g, q) + sum over channels of panel[channel][q] * gallery[g][channel]
 //
-// The query is packed channel-major in panels of kWidth, times -2; the gallery is read as it lies. Each broadcast
-// gallery value feeds `vectors` multiply-adds, so the loop is bound by multiply-adds, not by loads. `emit` gets the
-// sums while they are still in registers: nothing the size of the distance matrix is ever written.
+// The query is packed channel-major in panels of kWidth queries, multiplied by -2. The gallery is read as it lies. Each
+// broadcast gallery value is used by `vectors` multiply-adds, so that multiply-adds limit the loop, not loads. `emit`
+// gets the sums while they are in registers: nothing of the distance matrix's size is ever written.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +55,8 @@ inline void tile(const float* panel, const float* gallery, int64_t channels, int
     }
 }
 
-// One panel's first `columns` queries against gallery rows [first, last). Columns are rounded up to whole registers.
+// Multiplies one panel's first `columns` queries with gallery rows [first, last). Columns are rounded up to whole
+// registers.
 template <class Op, class Init, class Emit>
 inline void panel_tiles(const float* panel, int64_t columns, int64_t column, const float* gallery, int64_t channels,
                         int64_t first, int64_t last, const Init& init, const Emit& emit) {

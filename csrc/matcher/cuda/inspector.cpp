@@ -58,14 +58,14 @@ int64_t CudaInspector::lay_out(std::byte* base) {
 
 void CudaInspector::wait_for(cudaStream_t producer) {
     const std::lock_guard turn(turn_);
-    const OnFirstDevice here;
+    const OnFirstDevice first_device;
     check(cudaEventRecord(produced_, producer), "cudaEventRecord", kPurpose);
     check(cudaStreamWaitEvent(stream_, produced_), "cudaStreamWaitEvent", kPurpose);
 }
 
 void CudaInspector::fetch(const void* frame, int64_t pitch, int64_t rows, int64_t row_bytes, uint8_t* host) {
     const std::lock_guard turn(turn_);
-    const OnFirstDevice here;
+    const OnFirstDevice first_device;
     const auto width = static_cast<size_t>(row_bytes);
     check(cudaMemcpy2DAsync(host, width, frame, static_cast<size_t>(pitch), width, static_cast<size_t>(rows),
                             cudaMemcpyDefault, stream_),
@@ -76,7 +76,7 @@ void CudaInspector::fetch(const void* frame, int64_t pitch, int64_t rows, int64_
 Statistics CudaInspector::inspect(std::span<const void* const> levels, Storage storage,
                                   std::span<const int64_t> image_ids, float* map, uint8_t* mask, int32_t* neighbours) {
     const std::lock_guard turn(turn_);
-    const OnFirstDevice here;
+    const OnFirstDevice first_device;
     const CudaRequest request{levels,          storage,
                               image_ids,       options_.kappa,
                               options_.window, options_.ignored_distances ? ignored_distances_ : nullptr,

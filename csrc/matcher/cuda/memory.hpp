@@ -1,4 +1,4 @@
-// Memory of the device and pinned memory of the host, freed with their owner; and CUDA's errors as exceptions.
+// Memory of the device and pinned memory of the host, which their owner frees; and CUDA's errors as exceptions.
 #pragma once
 
 #include <cstdint>
@@ -38,12 +38,12 @@ struct OutOfDeviceMemory : CudaError {
 
 inline void check(cudaError_t error, const char* call, const char* purpose) {
     if (error == cudaSuccess) return;
-    cudaGetLastError();  // a later call is not to be blamed for it
+    cudaGetLastError();  // else a later call would report it
     throw CudaError(error, call, purpose);
 }
 
-// As long as it lives, the first device is the calling thread's: streams and memory belong to it, and the caller may
-// have chosen another one for its own work. So is the arithmetic that scales and weights are made with.
+// While this object lives, the calling thread uses the first device, to which streams and memory belong: the caller may
+// have chosen another device for its own work. It also computes in StandardArithmetic, for scales and weights.
 class OnFirstDevice {
  public:
     OnFirstDevice() {
@@ -143,8 +143,7 @@ class Stream {
     cudaStream_t stream_ = nullptr;
 };
 
-// Places arrays one behind the other, each where the widest loads and the copy engines like it; with no base it only
-// counts.
+// Places arrays one behind the other. Without a base nothing is placed, only counted.
 class Layout {
  public:
     explicit Layout(std::byte* base) : base_(base) {}
@@ -158,7 +157,7 @@ class Layout {
     int64_t bytes() const { return used_; }
 
  private:
-    static constexpr int64_t kAlignment = 256;
+    static constexpr int64_t kAlignment = 256;  // as cudaMalloc aligns: enough for the widest loads
     std::byte* base_;
     int64_t used_ = 0;
 };
