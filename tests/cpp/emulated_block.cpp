@@ -1,4 +1,4 @@
-// A kernel's blocks: fibers, the order in which they run, and where they meet.
+// Runs a kernel's blocks: their fibers, the order in which they run, and where they meet.
 #include <signal.h>
 #include <unistd.h>
 
@@ -25,17 +25,17 @@ namespace emulated {
 namespace {
 
 constexpr unsigned kLanes = 32, kMostThreads = 1024, kAll = 0xffffffff;
-constexpr int64_t kPatience = 1 << 22;  // meetings of one block without anything happening
+constexpr int64_t kPatience = 1 << 22;  // meetings of a block without progress before the launch ends with a failure
 
 struct Random {
     uint64_t state;
-    uint32_t next() {  // Marsaglia's xorshift, the better half of a product
+    uint32_t next() {  // Marsaglia's xorshift, and the upper half of a product with it
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         return static_cast<uint32_t>((state * 0x9e3779b97f4a7c15u) >> 32);
     }
-    int bit_of(uint32_t bits) {  // any one that is set
+    int bit_of(uint32_t bits) {  // a random one of the bits that are set
         const auto turn = static_cast<int>(next() % kLanes);
         return (std::countr_zero(std::rotr(bits, turn)) + turn) % 32;
     }
@@ -52,17 +52,17 @@ struct Warp {
     uint32_t ready, waiting, ended;  // one bit a lane; `waiting` is for a collective, not for the barrier
 };
 
-// What runs on one of the CPU's threads. The fibers serve one block after the other, and the next launch.
+// What runs on one of the CPU's threads. Its fibers run one block after the other, and are kept for the next launch.
 struct Processor {
-    Fiber outside;  // who launched
+    Fiber outside;  // the stack of the thread that launched the kernel
     std::vector<std::unique_ptr<Fiber>> fibers;
     std::vector<Waiting> waiting;  // one a fiber
     std::array<Warp, kMostThreads / kLanes> warps;
     uint32_t warps_ready = 0;
     unsigned threads = 0, current = 0, alive = 0, at_barrier = 0, first_at_barrier = 0;
-    bool arriving = false, arrived = false;  // what the barrier's threads brought
+    bool arriving = false, arrived = false;  // whether a thread came to the barrier with true
     int64_t idle = 0;
-    uint32_t constancy = 0;  // out of 2^32: how likely the same warp goes on
+    uint32_t constancy = 0;  // out of 2^32: how likely it is that the same warp goes on
     Random random{1};
     std::byte* shared = nullptr;
     const std::function<void()>* thread = nullptr;
@@ -86,7 +86,7 @@ bool same(const Waiting& a, const Waiting& b) {
            equal(a.name, b.name) && equal(a.where.file_name(), b.where.file_name());
 }
 
-// Ends the launch from within a fiber, which is never gone on with: what it holds is lost.
+// Ends the launch from within a fiber. The fiber never continues, and what it holds is lost.
 [[noreturn]] void leave() {
     Processor& p = this_processor();
     p.fibers[p.current]->leave_for(p.outside);
@@ -102,7 +102,7 @@ void tell(const std::string& what) {
     this_processor().failure = coordinates() + ", thread " + std::to_string(threadIdx.x) + ": " + what;
 }
 
-// Nobody can go on: where do they all wait?
+// No thread can go on: says where all of them wait.
 void tell_deadlock() {
     Processor& p = this_processor();
     p.failure = coordinates() + ": deadlock";
@@ -120,7 +120,7 @@ void tell_deadlock() {
     if (p.alive < p.threads) p.failure += "; " + std::to_string(p.threads - p.alive) + " have ended";
 }
 
-// Goes on with any fiber that is ready: often one of the same warp, so that warps get ahead of each other.
+// Switches to a random fiber that is ready, often one of the same warp, so that warps get ahead of each other.
 void go_on() {
     Processor& p = this_processor();
     if (!p.warps_ready) {
@@ -181,7 +181,7 @@ void end_thread() {
     open_barrier_if_all_came();
 }
 
-// Where a kernel is when the program ends within it: the sanitizers, assert and the CPU say only what happened.
+// Says where a kernel is if the program ends within it: sanitizers, assert and the CPU say only what happened.
 void say_where() {
     if (!processor || !processor->shared) return;  // in no kernel
     char text[128];

@@ -1,4 +1,4 @@
-// What a test program counts and says: no framework.
+// How a test program counts failures and reports them, without a framework.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,7 @@ inline void expect(bool holds, const std::string& what) {
     std::printf("failed: %s\n", what.c_str());
 }
 
-// `act` must throw an Error; a failure is told as `what`.
+// Expects `act` to throw an Error. `what` names the case in a failure's message.
 template <class Error, class Act>
 void expect_thrown(const std::string& what, const Act& act) {
     try {
@@ -28,7 +28,7 @@ void expect_thrown(const std::string& what, const Act& act) {
     }
 }
 
-// Its text must begin with `text`.
+// Expects `act` to throw an Error whose text begins with `text`.
 template <class Error, class Act>
 void expect_refused(const std::string& text, const Act& act) {
     expect_thrown<Error>(text, [&] {
@@ -41,8 +41,8 @@ void expect_refused(const std::string& text, const Act& act) {
     });
 }
 
-// What a program of random cases is given: PROGRAM [CASES [SEED]]. With a seed it runs its random cases alone, since
-// somebody looks for one that failed.
+// The arguments of a program that runs random cases: PROGRAM [CASES [SEED]]. With a seed it runs random cases only, to
+// repeat one that failed.
 struct Arguments {
     uint64_t cases, seed;
     bool random_alone;

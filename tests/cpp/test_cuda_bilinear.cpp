@@ -28,7 +28,7 @@ namespace {
 
 constexpr char kPurpose[] = "a test";
 
-int64_t bounded = 0, ruled_out = 0;  // pairs of which a bound was checked; with a bound above zero
+int64_t bounded = 0, ruled_out = 0;  // pairs whose bound was checked; pairs with a bound above zero
 
 std::string name_of(const Case& c, const Question& q) {
     return "test_cuda_bilinear 1 " + std::to_string(c.seed) + ": " + text_of(c, q) + ": ";
@@ -79,7 +79,7 @@ class Bounds {
                    copied_from_device(finest.gallery_filter_norms, places)};
     }
 
-    // Of so many pairs of pixels, with any image, one of which a bound is above the distance; empty: there is none.
+    // Checks `count` random pairs of pixels. Names one whose bound is above its distance; empty if there is none.
     std::string above(Random& random, int64_t count) const {
         std::vector<uint32_t> queries, places;
         while (std::ssize(queries) < count) {
@@ -92,7 +92,7 @@ class Bounds {
         for (int64_t i = 0; i < count; ++i) {
             const long double exact = distance(queries[i], places[i]), filter = by_filter(queries[i], places[i]);
             ++bounded, ruled_out += least[i] > 0;
-            // What float64 rounds away is less than what the bounds leave.
+            // float64's roundings are smaller than the bounds' slack.
             if (filter > exact || least[i] > exact)
                 return "positions " + std::to_string(queries[i]) + " and " + std::to_string(places[i]) + ": distance " +
                        std::to_string(static_cast<double>(exact)) + ", got bounds " +
@@ -169,7 +169,7 @@ void expect_right(const Case& c, const Question& q, const Answer& answer) {
     expect(miscount.empty(), name_of(c, q) + miscount);
 }
 
-// Alone and as a batch, with room for all images or for no more than one query's; codes make no difference.
+// Queries one by one and as a batch, with room for all images or only for one query's. Codes must make no difference.
 void check_case(const Case& c, Random& random) {
     constexpr int64_t sizes[] = {64 << 10, 99 << 10, 163 << 10, 227 << 10};
     emulated::device().shared_memory_per_block = static_cast<int>(sizes[random.below(4)]);
@@ -201,7 +201,7 @@ void check_case(const Case& c, Random& random) {
     }
 }
 
-// So few pixels are scored that it is done in seconds even if nothing can be ruled out.
+// Few pixels are scored, so that this takes seconds even if nothing can be ruled out.
 void check_random(uint64_t seed) {
     Random random(seed);
     Case c = random_case(seed, 2);
@@ -217,8 +217,8 @@ void check_random(uint64_t seed) {
     check_case(c, random);
 }
 
-// A coarse level whose upsampled features are tiny beside those that they are made of: what is off by a rounding of
-// the taps is off by more than the distances.
+// A coarse level's upsampled features are tiny beside those that they are made of: one rounding of the taps is larger
+// than the distances.
 void check_cancelling() {
     for (const Storage storage : {Storage::float32, Storage::float16}) {
         Random random(1);
@@ -259,7 +259,7 @@ void check_cancelling() {
     }
 }
 
-// A graph reads the query's features whenever it is launched.
+// A graph reads the query's features each time it is launched.
 void check_graph() {
     Case c = random_case(3, 2);
     c.upsampling = Upsampling::bilinear;

@@ -1,5 +1,5 @@
-// What calls of the CUDA matcher promise, on an emulated device: streams that run late, frames captured once and
-// launched again, callers on several threads, and a device that lacks memory or is lost halfway.
+// Calls of the CUDA matcher on an emulated device: streams that run late, frames that are captured once and launched
+// again, callers on several threads, and a device that lacks memory or is lost halfway.
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -24,7 +24,8 @@ namespace {
 constexpr char kPurpose[] = "a test";
 constexpr int64_t kPixels = 6 * 9, kMapPixels = 12 * 18;
 
-// Five small images; the i-th query, of so many of them and such a kappa, is about the i-th and those that follow it.
+// Five small images. `asked` has each query's number of images and its kappa; the i-th query's images begin with the
+// i-th.
 struct Calls : Case {
     using Asked = std::vector<std::pair<int64_t, int64_t>>;
     explicit Calls(const Asked& asked)
@@ -71,7 +72,7 @@ void expect_right(const Case& c, const Question& q, const Answer& answer, const 
 
 void wait(cudaStream_t stream) { check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", kPurpose); }
 
-// A query and its answer in pinned memory, which the device reads and writes when it comes to it.
+// A query and its answer in pinned memory, which the device reads and writes when the stream comes to it.
 struct Buffers {
     explicit Buffers(const Question& q) : numbers(kPixels * q.kappa * 3) {
         Layout layout(memory.data());
@@ -113,8 +114,8 @@ struct Frame {
     Buffers buffers;
 };
 
-// All are under way before any is waited for, and the last one is waited for first. In a cache each finds an image
-// where the one before brought it, and takes the place of another.
+// All queries are started before any is waited for, and the last one is waited for first. In a cache each query finds
+// an image that the one before brought, and replaces another image.
 void check_streams() {
     const Calls c({{2, 3}, {2, 1}, {2, 2}, {2, 3}, {2, 1}});
     const int64_t image_bytes = c.image_bytes();
@@ -140,7 +141,7 @@ cudaGraph_t capture(cudaStream_t stream, const Act& act) {
     return graph;
 }
 
-// A graph reads the query's buffers whenever it is launched. A gallery that has to bring images can't be captured.
+// A graph reads the query's buffers each time it is launched. A gallery that must bring images can't be captured.
 void check_graph() {
     const Calls c({{5, 2}, {5, 2}});
     const Question &first = c.questions[0], &second = c.questions[1];
@@ -174,7 +175,7 @@ Answer match(CudaMatcher& matcher, const Case& c, const Question& q) {
 
 bool same(const Answer& a, const Answer& b) { return a.distances == b.distances && a.neighbours == b.neighbours; }
 
-// Larger queries after smaller ones; several callers, two matchers; and what the device reads and writes late.
+// Larger queries after smaller ones; several callers and two matchers; memory that the device reads and writes late.
 void check_matcher() {
     const Calls c({{1, 1}, {3, 1}, {2, 7}, {5, 32}, {1, 2}});
     CudaMatcher matcher(c.shape, c.host()), other(c.shape, gallery_of(c, nullptr));
@@ -207,7 +208,7 @@ void check_matcher() {
     device() = {};
 }
 
-// Whatever is refused is named, its answer isn't written, and the matcher is as it was.
+// An error names what is refused. The answer isn't written, and the matcher works as before.
 void check_refusals() {
     Calls c({{2, 2}, {3, 4}, {1, 3}});
     CudaMatcher matcher(c.shape, c.host(), 3 * c.image_bytes());
@@ -246,7 +247,7 @@ void check_refusals() {
     for (size_t i = 0; i < 3; ++i) expect(same(answers[i], expected[i]), "another answer after a refusal");
 }
 
-// A workspace that couldn't grow is made anew by the next call.
+// If a workspace can't grow, the next call makes it anew.
 void check_growth() {
     const Calls c({{1, 1}, {5, 9}});
     CudaMatcher matcher(c.shape, c.host());
@@ -281,7 +282,7 @@ struct Inspected {
     bool operator==(const Inspected&) const = default;
 };
 
-// The frame comes from a camera's stream, late.
+// Inspects a frame that comes late, from a camera's stream.
 void inspect(CudaInspector& inspector, const Question& q, Inspected& inspected) {
     const Stream camera;
     const Buffers taken(q), frame(q);
@@ -294,7 +295,7 @@ void inspect(CudaInspector& inspector, const Question& q, Inspected& inspected) 
                       inspected.neighbours.data());
 }
 
-// A camera's frame whose rows have gaps comes to the host without them, once the camera's stream has written it.
+// A camera's frame whose rows have gaps is copied to the host without them, after the camera's stream has written it.
 void check_fetch(CudaInspector& inspector) {
     constexpr int64_t kRows = 3, kRowBytes = 7, kPitch = 16;
     const Stream camera;
@@ -315,7 +316,7 @@ void check_fetch(CudaInspector& inspector) {
                              [&] { inspector.fetch(frame.data(), 4, kRows, kRowBytes, pixels.data()); });
 }
 
-// What the inspector is to find: the heatmap of the matcher's distances.
+// The inspector's expected result: the heatmap of the matcher's distances.
 Inspected inspected_apart(const Answer& answer, const InspectorOptions& options) {
     const CudaHeatmap heatmap({6, 9}, {12, 18}, options.sigma, options.ignore, options.ignored_distances);
     const PinnedMemory memory(8 << 10, kPurpose);
@@ -364,7 +365,7 @@ void check_inspector() {
                                [&] { CudaInspector(small, Masks(false).options(2, 3, 4)); });
 }
 
-// A caller who has chosen another device for itself, and keeps it.
+// The caller has chosen another device for itself, and still has it after each call.
 void check_devices() {
     const Calls c({{3, 2}, {5, 9}});
     const Question& q = c.questions[0];
@@ -395,7 +396,7 @@ void check_devices() {
     device() = {};
 }
 
-// A device that fails at the n-th call of a kind, for every n: somebody says so, and nothing is left behind.
+// The device fails at the n-th call of a kind, for every n: an error says so, and nothing leaks.
 void check_failures(int64_t emulated::Device::* countdown, cudaError_t code) {
     Calls c({{2, 2}});
     const Masks masks(true);

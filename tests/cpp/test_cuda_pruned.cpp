@@ -90,13 +90,13 @@ void check_case(const Case& c) {
     const Codes codes = encode(c, *available[c.seed % available.size()]);
     const auto images = static_cast<int64_t>(q.ids.size());
     DeviceGallery gallery(c.shape, gallery_of(c, &codes));
-    const bool few = c.seed % 2;  // bounds at once: bands of 16 cells
+    const bool few = c.seed % 2;  // few bounds at once: bands of 16 cells
     CudaSearch search(gallery, {images, q.kappa, few ? 1 : 1 << 20});
     for (const double guard_share : {kEverything, 0.0, kGuardShare})
         check_answer(search, c, q, naive, guard_share, true, "pruned");
 
     if (c.seed % 3) return;
-    // Two queries' searches on a device that holds just one query's images.
+    // Two searches on a device that holds the images of one query only.
     DeviceGallery part(c.shape, gallery_of(c, &codes), gallery.image_bytes() * images);
     CudaSearch cached(part, {images, q.kappa}), other(part, {c.images, q.kappa});
     for (CudaSearch* some : {&cached, &other, &cached}) check_answer(*some, c, q, naive, kEverything, true, "cached");
@@ -105,7 +105,7 @@ void check_case(const Case& c) {
     check_answer(dense, c, q, naive, kGuardShare, false, "dense");
 }
 
-// All images in one question, kappa 3. Smooth ones are what pruning is for.
+// One question about all images, with kappa 3. Smooth images are what pruning is made for.
 Case plain_case(const PyramidShape& shape, int64_t images, Values kind = Values::smooth) {
     Random random(1);
     const int64_t count = shape.level_count();
@@ -144,7 +144,7 @@ void check_pruning() {
     expect(passed[2] < pairs / 8, "bounds rule hardly anything out");
 }
 
-// A cell that spends its budget amid 32 gallery cells is given up there and then.
+// A cell that spends its budget within a batch of 32 gallery cells is given up at once.
 void check_guard() {
     const Case c = plain_case(PyramidShape(8, 8, {{64, 0}, {128, 1}, {256, 2}}), 40, Values::normal);
     const Codes codes = encode(c, kernels_named("auto"));
@@ -192,7 +192,7 @@ void check_bad_features() {
             many.kappa = 4;
             ask(search, c, many, kGuardShare);
         });
-        ask(search, c, q, kGuardShare);  // nothing is left of the errors
+        ask(search, c, q, kGuardShare);  // the errors have no effect on later calls
     }
     for (float& value : c.cells[0].values) value = std::numeric_limits<float>::quiet_NaN();
     DeviceGallery bad(c.shape, gallery_of(c, &codes));
@@ -201,7 +201,7 @@ void check_bad_features() {
         expect_thrown<std::runtime_error>("a gallery that isn't finite", [&] { ask(search, c, q, guard_share); });
 }
 
-// Whatever can't be had, somebody says so, and nothing is left behind.
+// If memory can't be allocated, an error says so, and nothing leaks.
 void check_memory() {
     const Case c = small_case();
     const Codes codes = encode(c, kernels_named("auto"));
@@ -218,7 +218,7 @@ void check_memory() {
         CudaSearch(whole, {5, kMostKappa + 1});
     });
     const int64_t before = emulated::alive();
-    for (int64_t failing = 0; failing < 8; ++failing)  // with a cache: two of the gallery's are of the host's memory
+    for (int64_t failing = 0; failing < 8; ++failing)  // two of the cache's allocations are of the host's memory
         try {
             emulated::device().failing_allocation = failing;
             DeviceGallery part(c.shape, gallery, 2 * image_bytes);

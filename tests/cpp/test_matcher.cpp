@@ -1,4 +1,4 @@
-// Every path and instruction set against a naive float64 matcher, over random pyramids and one that is large.
+// Compares every path and instruction set with a naive float64 matcher, over random pyramids and a large one.
 //
 //     test_matcher [CASES [SEED]]      test_matcher 10000: the fuzz run; test_matcher 1 SEED: a case that failed
 #include <cinttypes>
@@ -16,7 +16,7 @@ using namespace spadeline;
 
 namespace {
 
-int64_t pairs_of_all, passed_of_all;  // where nothing was given up: pairs of cells, and those that passed
+int64_t pairs_of_all, passed_of_all;  // of calls that give nothing up: pairs of cells; those that passed
 
 constexpr double kEverything = std::numeric_limits<double>::infinity();
 
@@ -25,7 +25,7 @@ std::string name_of(const Case& c, const Question& q, const char* instruction_se
            ", " + std::to_string(c.threads) + " threads: ";
 }
 
-// Asks, and holds the answer against the naive one's and, to the last bit, against the dense path's.
+// Compares an answer with the naive one and, to the last bit, with the dense path's.
 Answer check(Matcher& matcher, const Case& c, const Naive& naive, double guard_share, bool pruned,
              const std::string& name, const Answer* dense) {
     try {
@@ -47,7 +47,7 @@ Answer check(Matcher& matcher, const Case& c, const Naive& naive, double guard_s
     }
 }
 
-// Codes of one instruction set are read by another: they are stored, and the machine may change.
+// Codes of one instruction set are read by another: a recipe stores them, and may be opened on another machine.
 void check(const Case& c) {
     const Question& q = c.questions[0];
     const Naive naive(c, q);
@@ -64,7 +64,7 @@ void check(const Case& c) {
     }
 }
 
-// More bounds than exist at once, and cells that go on with what others left over.
+// A case with more bounds than may exist at once, and with cells that go on with what others left of their budgets.
 Case large_case() {
     Random random(1);
     const PyramidShape shape(63, 50, {{3, 0}, {24, 1}});
@@ -85,8 +85,8 @@ Case large_case() {
     return c;
 }
 
-// Coarse features whose products overflow, and whose taps have weights so small that the upsampled ones are harmless: a
-// few positions, between zeros. All pairs are wanted, so that none may be dropped.
+// Coarse features whose products overflow, at a few positions between zeros. Their taps have weights so small that the
+// upsampled features don't overflow. All pairs are wanted, so that none may be dropped.
 Case brink_case(uint64_t seed) {
     Random random(seed);
     const int64_t height = 8 + random.upto(12), width = 8 + random.upto(12);
@@ -130,7 +130,7 @@ int main(int count, char** arguments) {
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) {
         check(random_case(i));
         check(brink_case(i));
-        if ((i - seed + 1) % 1000 == 0) {  // ten minutes or so
+        if ((i - seed + 1) % 1000 == 0) {  // about every ten minutes
             std::printf("%" PRIu64 " cases, %d failures\n", i - seed + 1, failures.load());
             std::fflush(stdout);
         }

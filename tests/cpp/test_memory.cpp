@@ -1,4 +1,4 @@
-// A call allocates nothing, once one of its kind has been made: every way to ask for memory is counted.
+// A call allocates nothing if one of its kind was made before. Every form of operator new is counted.
 #include <atomic>
 #include <cstdlib>
 #include <limits>
@@ -57,7 +57,7 @@ using namespace spadeline;
 
 namespace {
 
-// A case of which every cell can be pruned, or given up: so many queries of the same sizes.
+// A case with several queries of the same sizes. Each of its cells can be pruned or given up.
 Case made_case(uint64_t seed, Storage storage, int64_t queries) {
     Random random(seed);
     const PyramidShape shape(18, 13, {{5, 0}, {20, 1}, {40, 2}});
@@ -103,7 +103,7 @@ void check_that_all_forms_are_counted() {
     struct alignas(64) Line {
         char bytes[64];
     };
-    // Kept where the compiler can't see that nobody reads them: it may leave a pair of new and delete out.
+    // Volatile, since the compiler may leave out a pair of new and delete whose memory isn't used.
     void* volatile kept[] = {
         new int, new int[3], new Line, new Line[2], new (std::nothrow) int, new (std::nothrow) Line};
     const int64_t after = allocations;

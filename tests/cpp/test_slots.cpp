@@ -1,4 +1,4 @@
-// The cache of gallery images: every image asked for has a slot of its own, and the least recently used make room.
+// The cache of gallery images: every image of a call has a slot of its own, and the least recently used make room.
 #include <algorithm>
 #include <cstdint>
 #include <map>
@@ -52,7 +52,7 @@ void check_too_few() {
            "what was forgotten is copied again");
 }
 
-// Against what the uploads say lies where, and when each image was last asked for.
+// Compares with where the uploads put each image and when it was last asked for.
 void check_random() {
     Random random(1);
     for (int round = 0; round < 50; ++round) {
