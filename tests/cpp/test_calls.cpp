@@ -1,5 +1,5 @@
-// What a call promises: a batch gives what its queries give alone, callers on several threads take turns, and whatever
-// is refused is named and leaves the matcher as it was.
+// Calls of the matcher: a batch gives the results that its queries give alone; callers on several threads take turns;
+// an error names what is refused, and the matcher works as before.
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -58,7 +58,7 @@ void check_batches() {
     }
 }
 
-// One matcher, callers on several threads, whole queries and batches.
+// Several threads call one matcher, with single queries and batches.
 void check_callers() {
     for (uint64_t seed = 1; seed <= 8; ++seed) {
         const Case c = random_case(seed, 3);
@@ -84,8 +84,8 @@ void check_callers() {
     }
 }
 
-// Whatever the caller's thread does to denormals, roundings and traps, and whenever the workers were started: answers
-// are the same, and the caller's environment is left as it was.
+// Answers don't depend on how the caller's thread treats denormals, roundings and traps, nor on when the workers
+// started. The call restores the caller's environment.
 void check_arithmetic() {
     for (uint64_t seed = 1; seed <= 6; ++seed)
         for (const Values values : {Values::denormal, Values::vanishing, Values::normal}) {
@@ -116,7 +116,7 @@ void check_arithmetic() {
         }
 }
 
-// An error leaves the caller's environment as it was, too.
+// A call that ends with an error restores the caller's environment as well.
 void check_arithmetic_after_an_error() {
     Case c = random_case(1, 1, {}, Values::normal);
     Matcher matcher(c.shape, gallery_of(c, nullptr), 2, "auto", c.upsampling);
@@ -133,7 +133,7 @@ void check_arithmetic_after_an_error() {
     expect(named && left == control, "an error changed the caller's floating-point environment");
 }
 
-// Any feature, of any query of a batch, on any path: the call names it, and the next one is right again.
+// A bad feature may be in any query of a batch, on any path: the call names it, and the next call is right.
 void check_features_that_are_not_finite() {
     Random random(4);
     for (uint64_t seed = 1; seed <= 60; ++seed) {
@@ -218,7 +218,7 @@ void check_refusals() {
                             [&] { open(1, {{1, 0}}, "mmx"); });
 }
 
-// What a task throws comes out of `run`, once all have ended, and the team goes on.
+// `run` throws what a task throws, after all tasks have ended. The pool then works as before.
 void check_the_pool() {
     ThreadPool pool(3);
     for (int round = 0; round < 20; ++round) {
