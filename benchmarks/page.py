@@ -4,7 +4,7 @@
     python benchmarks/page.py --into README.md --into docs          # writes the tables anew
     python benchmarks/page.py --into README.md --into docs --check  # says which differ
 
-A Markdown file's table stands between `<!-- table: FILE/NAME -->` and `<!-- end -->`, where FILE is a document's name without
+A Markdown file's table stands between `<!-- table: FILE/NAME -->` and `<!-- end -->`. FILE is a document's name without
 .json, and NAME one of its tables'; `--tables` lists them. Nothing is measured here.
 """
 
@@ -154,7 +154,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("documents", nargs="*", type=Path, metavar="FILE.json", help="default: those in results/")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page")
     parser.add_argument(
-        "--into", type=Path, action="append", default=[], metavar="PATH", help="renew a Markdown file's tables, or a folder's"
+        "--into",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="renew the tables of a Markdown file or folder",
     )
     parser.add_argument("--check", action="store_true", help="with --into: only say which tables differ")
     parser.add_argument("--tables", action="store_true", help="list the tables that a Markdown file may take")

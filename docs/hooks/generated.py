@@ -16,7 +16,6 @@ import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
-
 from spadeline.engine import Settings, SpadelineError
 from spadeline.engine.arguments import command_parser
 
@@ -115,8 +114,8 @@ def _tree(kind: type[Exception] = SpadelineError, depth: int = 0) -> Iterator[tu
 
 
 def _bases(kind: type[Exception]) -> str:
-    others = (base.__name__ for base in kind.__bases__ if not issubclass(base, SpadelineError) and base is not Exception)
-    return ", ".join(f"`{name}`" for name in others)
+    others = (base for base in kind.__bases__ if not issubclass(base, SpadelineError) and base is not Exception)
+    return ", ".join(f"`{base.__name__}`" for base in others)
 
 
 def _meaning(kind: type[Exception]) -> str:
