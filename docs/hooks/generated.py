@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from functools import partial
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
@@ -19,6 +20,7 @@ from mkdocs.structure.pages import Page
 from spadeline.engine import Settings, SpadelineError
 from spadeline.engine.arguments import command_parser
 
+WIDTH = 100  # characters of a line of usage
 _MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -41,31 +43,37 @@ def _commands() -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
 
 
 def _command(name: str, parser: argparse.ArgumentParser, text: str) -> Iterator[str]:
+    parser.formatter_class = partial(argparse.HelpFormatter, width=WIDTH)
     yield f"\n## spadeline {name}\n"
     yield f"{text[:1].upper()}{text[1:]}.\n"
-    usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
-    yield f"```\n{usage}\n```\n"
+    yield f"```\n{parser.format_usage().removeprefix('usage: ').strip()}\n```\n"
     yield "| argument | default | meaning |\n|---|---|---|"
     for action in parser._actions:  # noqa: SLF001
         if action.dest != "help":
-            yield f"| {_argument(action)} | {_default(action)} | {_cell(action.help or '')} |"
+            default, meaning = _default_and_meaning(action)
+            yield f"| `{_argument(action)}` | {default} | {_cell(meaning)} |"
 
 
 def _argument(action: argparse.Action) -> str:
     value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
     if action.choices is not None:
         value = " or ".join(str(choice) for choice in action.choices)
-    takes = "" if action.nargs == 0 else f" {value}"
-    repeated = " …" if action.nargs == "+" else ""
-    names = ", ".join(action.option_strings) or value
-    return f"`{names}{takes if action.option_strings else ''}{repeated}`"
+    names = ", ".join(action.option_strings)
+    taken = [value] if action.nargs != 0 or not names else []
+    return " ".join([*filter(None, [names]), *taken, *(["…"] if action.nargs == "+" else [])])
 
 
-def _default(action: argparse.Action) -> str:
+def _default_and_meaning(action: argparse.Action) -> tuple[str, str]:
+    """Return an argument's default, which its help text may have in brackets at its end, and the text without it."""
+    text = action.help or ""
+    in_brackets = re.fullmatch(r"(.*) \((.*)\)", text) if action.option_strings else None
     if action.required:
-        return "required"
-    shown = action.nargs != 0 and action.default is not None and action.default is not argparse.SUPPRESS
-    return f"`{action.default}`" if shown else ""
+        return "required", text
+    if action.nargs == 0 or (action.default is None and in_brackets is None):
+        return "", text
+    if action.default is None or (in_brackets and in_brackets[2] == str(action.default).removesuffix(".0")):
+        return in_brackets[2], in_brackets[1]
+    return f"`{action.default}`", text
 
 
 def settings() -> str:
@@ -98,7 +106,7 @@ def _values(kind: object) -> str:
     choices = getattr(kind, "__args__", ())
     if choices and all(isinstance(choice, str) for choice in choices):
         return ", ".join(f'`"{choice}"`' for choice in choices)
-    return f"`{kind.__name__ if isinstance(kind, type) else str(kind)}`".replace("|", "\\|")
+    return f"`{kind.__name__ if isinstance(kind, type) else str(kind).replace(' | ', '` or `')}`"
 
 
 def errors() -> str:
