@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, fit
-from spadeline.engine.dataset import find_dataset
 from spadeline.engine.errors import InputError, SpadelineError
-from spadeline.engine.evaluation import evaluate
-from spadeline.engine.page import Chart
+from spadeline.engine.evaluate.evaluation import evaluate
+from spadeline.engine.folders.dataset import find_dataset
+from spadeline.engine.pages.page import Chart
 
 import accuracy
 from accuracy_parts import classes, knobs, records

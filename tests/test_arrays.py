@@ -3,9 +3,9 @@ import os
 
 import numpy as np
 import pytest
-from spadeline.engine.arrays import StoredArray, array_name, new_arrays, write_array
 from spadeline.engine.errors import OutputError, RecipeError
 from spadeline.engine.files import StoredFile
+from spadeline.engine.recipe.arrays import StoredArray, array_name, new_arrays, write_array
 
 
 def layout_of(array):

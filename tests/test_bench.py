@@ -6,17 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from spadeline.engine import Detector, InputError, Recipe, SpadelineError, advice
-from spadeline.engine import latency as timing
-from spadeline.engine.advice import advise, measure_knobs
-from spadeline.engine.arguments import parse
-from spadeline.engine.bench import bench
-from spadeline.engine.bench_page import way_name
-from spadeline.engine.cli import main
-from spadeline.engine.latency import latency, measure_latency, measure_throughput
+from spadeline.engine import Detector, InputError, Recipe, SpadelineError
+from spadeline.engine.bench.advice import advise, measure_knobs
+from spadeline.engine.bench.bench import advice, bench
+from spadeline.engine.bench.bench import latency as timing
+from spadeline.engine.bench.bench_page import way_name
+from spadeline.engine.bench.latency import measure_latency, measure_throughput
+from spadeline.engine.bench.start import measure_start
+from spadeline.engine.cli.arguments import parse
+from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.tables import bench_table
 from spadeline.engine.result import Statistics
-from spadeline.engine.start import measure_start
-from spadeline.engine.tables import bench_table
+from spadeline.engine.units import latency
 
 STATISTICS = Statistics(path="pruned", pairs=4, passed=(1, 2, 3), exact=1, guarded_cells=0)
 STAGES = ["prepare", "extract", "retrieve", "match", "map"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import InputError
-from spadeline.engine.page import markdown
+from spadeline.engine.pages.page import markdown
 
 import page
 from page_parts import sections

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spadeline.engine.matching import Match, instruction_sets
+from spadeline.engine.match.matcher import Match, instruction_sets
 from spadeline.engine.result import Statistics
 
 from gpu_parts import contest as gpu_contest

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spadeline.engine.cells import from_cells, level_shifts, to_cells
 from spadeline.engine.errors import InputError
+from spadeline.engine.match.cells import from_cells, level_shifts, to_cells
 
 
 def morton(y, x, depth):

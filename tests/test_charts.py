@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
-from spadeline.engine.charts import _thinned, histogram, pro_chart, roc_chart
 from spadeline.engine.errors import DependencyError
-from spadeline.engine.metrics import pixel_curves, roc
+from spadeline.engine.evaluate.charts import _thinned, pro_chart, roc_chart
+from spadeline.engine.evaluate.metrics import pixel_curves, roc
+from spadeline.engine.pages.score_charts import histogram
 
 
 def noisy_curves(pixels=200):

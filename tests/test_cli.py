@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, ExtractorError, Recipe
-from spadeline.engine.cli import main
-from spadeline.engine.images import read_image
+from spadeline.engine.cli.cli import main
+from spadeline.engine.images.reading import read_image
 
 from .recipes import as_version_2, edit_manifest, without_codes
 
@@ -392,7 +392,7 @@ def test_version(capsys):
 
 
 def test_interrupts_and_closed_pipes_end_quietly(monkeypatch, recipe_folder, capsys):
-    from spadeline.engine import cli
+    from spadeline.engine.cli.cli import cli
 
     for error, code in ((KeyboardInterrupt, 130), (BrokenPipeError, 2)):
         monkeypatch.setattr(sys, "stderr", io.StringIO())
@@ -411,7 +411,7 @@ def test_a_name_too_long_for_any_file_is_one_sentence(run, recipe_folder):
 
 
 def test_a_fault_never_looks_like_an_anomalous_image(monkeypatch, recipe_folder, capsys):
-    from spadeline.engine import cli
+    from spadeline.engine.cli.cli import cli
 
     def fail(_options):
         raise ZeroDivisionError
@@ -425,7 +425,7 @@ def test_a_fault_never_looks_like_an_anomalous_image(monkeypatch, recipe_folder,
 def test_names_that_the_terminal_cannot_show(recipe_folder, parts, tmp_path, json_):
     name = tmp_path / os.fsdecode(b"x\xff.png")
     shutil.copy(parts / "test" / "good" / "100.png", name)
-    code = "import sys; from spadeline.engine.cli import main; sys.exit(main())"
+    code = "import sys; from spadeline.engine.cli.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "predict", str(recipe_folder), str(name), "--device", "cpu", *json_]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -470,7 +470,7 @@ def test_the_demo_runs_on_few_cells(run, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     pytest.importorskip("elpv_dataset")
     pytest.importorskip("matplotlib")
-    from spadeline.engine import demo
+    from spadeline.engine.cli.cli import demo
     from spadeline.engine.errors import DownloadError
     from spadeline.export import extractor
 

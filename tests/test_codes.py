@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spadeline.engine import _native
-from spadeline.engine.cells import to_cells
-from spadeline.engine.codes import GROUP, LANES, PANEL, SAMPLE, code_layout, encode, encode_gallery, make_basis
+from spadeline.engine.match.cells import to_cells
+from spadeline.engine.match.codes import GROUP, LANES, PANEL, SAMPLE, code_layout, encode, encode_gallery, make_basis
 
 CELL_ROWS, CELL_COLUMNS = 3, 5
 

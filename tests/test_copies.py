@@ -1,6 +1,6 @@
 import numpy as np
-from spadeline.engine.copies import find_copies, pixels_digest, some, without_copies
-from spadeline.engine.settings import ImageRecord
+from spadeline.engine.fitting.fitting.copies import find_copies, pixels_digest, some, without_copies
+from spadeline.engine.recipe.records import ImageRecord
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from spadeline.engine.dataset import LabelledImage, Taken, find_dataset, has_layout
 from spadeline.engine.errors import InputError
+from spadeline.engine.folders.dataset import LabelledImage, Taken, find_dataset, has_layout
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from spadeline.engine import decoding
-from spadeline.engine.decoding import file_digest, read_file, read_picture
 from spadeline.engine.errors import InputError
-from spadeline.engine.images import read_image
-from spadeline.engine.structure import MAX_SCANS, examine
+from spadeline.engine.images.decoding import file_digest, read_file, read_picture
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import decoding
+from spadeline.engine.images.structure import MAX_SCANS, examine
 
 from .fuzz import images as seeds
 from .fuzz.worker import forget_peak, memory

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spadeline.engine.arrays import write_array
-from spadeline.engine.codes import code_layout, make_basis
-from spadeline.engine.derived import can_have_codes, code_arrays, code_roles, open_codes, write_codes
 from spadeline.engine.errors import OutputError, RecipeError
-from spadeline.engine.gallery import Geometry
+from spadeline.engine.match.codes import code_layout, make_basis
+from spadeline.engine.recipe.arrays import write_array
+from spadeline.engine.recipe.gallery import Geometry
+from spadeline.engine.recipe.stored_codes import (
+    can_have_codes,
+    code_arrays,
+    code_roles,
+    open_codes,
+    write_codes,
+)
 
 from .recipes import assert_encodes
 
@@ -108,8 +114,8 @@ def test_images_come_and_go_with_the_old_basis(tmp_path):
 def test_old_codes_are_copied_not_made_again(tmp_path, monkeypatch):
     levels = gallery(3)
     _, before = written(tmp_path, levels)
-    monkeypatch.setattr("spadeline.engine.derived.encode", None)
-    monkeypatch.setattr("spadeline.engine.derived.make_basis", None)
+    monkeypatch.setattr("spadeline.engine.recipe.stored_codes.encode", None)
+    monkeypatch.setattr("spadeline.engine.recipe.stored_codes.make_basis", None)
     _, after = written(tmp_path, levels, generation=2, old=before, kept=[0, 1, 2])
     for level, other in zip(after, before, strict=True):
         np.testing.assert_array_equal(level.projected, other.projected)

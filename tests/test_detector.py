@@ -9,10 +9,13 @@ import cv2
 import faiss
 import numpy as np
 import pytest
-from spadeline.engine import Detector, InputError, RecipeError, Settings, instruction_sets, reference
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.images import as_rgb, place, read_image
-from spadeline.engine.recipe import Recipe, set_calibration
+from spadeline.engine import Detector, InputError, RecipeError, Settings, instruction_sets
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.match import reference
+from spadeline.engine.recipe.changes import set_calibration
+from spadeline.engine.recipe.recipe import Recipe
 from spadeline.engine.result import Statistics
 
 from .conftest import part
@@ -286,8 +289,8 @@ def test_the_runtime_never_imports_torch_nor_what_an_inspection_can_do_without(r
 def test_hazelnut_reaches_its_figures_from_every_door(hazelnut, tmp_path):
     """Default settings, but 10 of the 50 images: the time grows with k_gallery, the figures hardly change."""
     from spadeline.engine import fit
-    from spadeline.engine.dataset import find_dataset
-    from spadeline.engine.evaluation import evaluate
+    from spadeline.engine.evaluate.evaluation import evaluate
+    from spadeline.engine.folders.dataset import find_dataset
 
     images, network = hazelnut
     dataset = find_dataset(images)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spadeline.engine import reference
+from spadeline.engine.match import reference
 
 from detectors_parts import contest as detector_contest
 from detectors_parts import report as detector_report
@@ -249,7 +249,7 @@ def test_torchs_retrieval_is_the_reference():
 
 
 def runtimes_outputs(path, image):
-    from spadeline.engine.extractor import Extractor
+    from spadeline.engine.extract.extractor import Extractor
 
     extractor = Extractor(path, device="cpu", threads=1)
     found = extractor.extract(image[None])

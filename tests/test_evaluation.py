@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from spadeline.engine.calibration import Threshold
-from spadeline.engine.dataset import LabelledImage, find_dataset
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluation import _placed, evaluate, true_regions
-from spadeline.engine.images import place
-from spadeline.engine.metrics import pixel_curves
+from spadeline.engine.evaluate.evaluation import _placed, evaluate, true_regions
+from spadeline.engine.evaluate.metrics import pixel_curves
+from spadeline.engine.folders.dataset import LabelledImage, find_dataset
+from spadeline.engine.images.resizing import place
+from spadeline.engine.recipe.records import Calibration, ImageRecord
 from spadeline.engine.result import Result
-from spadeline.engine.settings import Calibration, ImageRecord, Settings
+from spadeline.engine.settings import Settings
 
 from .conftest import tagged
 

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from spadeline.engine.errors import DependencyError, ExtractorError, InputError, OutputError
-from spadeline.engine.extractor import Extractor
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.features import Stream
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -488,21 +489,21 @@ def test_cuda_that_does_not_work_is_an_error(tiny, runtime):
 
 def test_it_runs_on_the_stream_that_it_is_given(tiny, runtime):
     runtime.offered = runtime.works = [CUDA, CPU]
-    Extractor(tiny, device="cuda", inspector=SimpleNamespace(stream=1234))
+    Extractor(tiny, device="cuda", stream=Stream(1234, None))
     assert runtime.provider_options[1]["user_compute_stream"] == "1234"
 
 
 @pytest.mark.parametrize("through", ["extractor", "extraction"])
 def test_the_stream_outlives_what_runs_on_it(tiny, through):
     gone = []
-    inspector = type("Inspector", (), {"stream": 1234})()
-    holder = Extractor(tiny, device="cpu", inspector=inspector)
-    weakref.finalize(inspector, gone.append, "stream")
+    owner = type("Owner", (), {})()
+    holder = Extractor(tiny, device="cpu", stream=Stream(1234, owner))
+    weakref.finalize(owner, gone.append, "stream")
     weakref.finalize(holder._session, gone.append, "session")
     if through == "extraction":
         holder = holder.on_device()
         weakref.finalize(holder._binding, gone.append, "binding")
-    del inspector
+    del owner
     assert not gone
     del holder
     assert gone[-1] == "stream"
@@ -512,9 +513,7 @@ def test_the_stream_outlives_what_runs_on_it(tiny, through):
 def test_tensorrt_keeps_its_engine_where_it_is_told(tiny, runtime, tmp_path):
     runtime.offered = runtime.works = [TENSORRT, CUDA, CPU]
     folder = tmp_path / "engines" / "of this line"
-    assert (
-        Extractor(tiny, device="cuda", inspector=SimpleNamespace(stream=99), tensorrt_cache=folder).provider == TENSORRT
-    )
+    assert Extractor(tiny, device="cuda", stream=Stream(99, None), tensorrt_cache=folder).provider == TENSORRT
     assert runtime.asked == [[TENSORRT, CUDA, CPU]]
     assert runtime.path == str(tiny)  # by which it finds its engine again
     assert folder.is_dir()

@@ -10,13 +10,13 @@ import onnx
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, InputError, OutputError, Recipe, RecipeError, Settings, add, calibrate, fit
-from spadeline.engine import fitting as fitting_module
-from spadeline.engine.fitting import remove
-from spadeline.engine.images import read_image
-from spadeline.engine.listing import named_images
-from spadeline.engine.recipe import add_images, remove_images
-from spadeline.engine.scoring import Scorer
-from spadeline.engine.suspects import find_suspects
+from spadeline.engine.fitting.fitting import fitting as fitting_module
+from spadeline.engine.fitting.fitting.fitting import remove
+from spadeline.engine.fitting.fitting.suspects import find_suspects
+from spadeline.engine.folders.listing import named_images
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.recipe.changes import add_images, remove_images
 
 from .conftest import part, tagged
 from .recipes import as_version_2, edit_manifest

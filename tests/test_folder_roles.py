@@ -2,7 +2,7 @@
 
 import pytest
 from spadeline.engine.errors import InputError
-from spadeline.engine.folder_roles import ROLES, WORDS, folded, role_of, role_of_name, understood
+from spadeline.engine.folders.roles import ROLES, WORDS, folded, role_of, role_of_name, understood
 
 MEANINGS = {
     "train": "train Train TRAIN training train_set trainset Training-Images",

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, Settings, add, calibrate, fit, remove_images
-from spadeline.engine.cli import main
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.frame_check import BEYOND, MOST_EXCESS, UNLIKE, FrameLimits, farthest_nearest
-from spadeline.engine.frame_facts import FrameFacts, frame_facts
-from spadeline.engine.images import as_rgb, place, read_image
-from spadeline.engine.recipe import Recipe
-from spadeline.engine.retrieval import Retrieval
+from spadeline.engine.cli.cli import main
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.images.frame_facts import FrameFacts, frame_facts
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.inspect.frame_check import BEYOND, MOST_EXCESS, UNLIKE, FrameLimits, farthest_nearest
+from spadeline.engine.inspect.retrieval import Retrieval
+from spadeline.engine.recipe.recipe import Recipe
 
 from .conftest import SHARED, part
 from .recipes import as_version_1, as_version_2, edit_manifest

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from spadeline.engine.errors import InputError
-from spadeline.engine.frame_facts import ROUNDING, FrameFacts, frame_facts
+from spadeline.engine.images.frame_facts import ROUNDING, FrameFacts, frame_facts
 
 
 def picture(seed=0, size=(64, 80), sigma=1.0):

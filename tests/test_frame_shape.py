@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from spadeline.engine import Detector, FrameError, Settings, add, calibrate, fit
-from spadeline.engine.bench import bench
-from spadeline.engine.cli import main
+from spadeline.engine.bench.bench import bench
+from spadeline.engine.cli.cli import main
 from spadeline.engine.errors import InputError
-from spadeline.engine.frame_shape import FrameShapes, mixed_proportions, same_proportions, sizes_text
-from spadeline.engine.images import place
-from spadeline.engine.recipe import Recipe
+from spadeline.engine.images.frame_shape import FrameShapes, mixed_proportions, same_proportions, sizes_text
+from spadeline.engine.images.resizing import place
+from spadeline.engine.recipe.recipe import Recipe
 
 from .conftest import SIZE, part
 
@@ -150,7 +150,7 @@ def test_predict_and_eval_refuse_it_and_exit_with_2(own, wide, parts, tmp_path, 
     assert f"wide.png: frame: {REFUSED}" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore::spadeline.engine.suspects.SuspectWarning")  # of the one that is alone
+@pytest.mark.filterwarnings("ignore::spadeline.engine.fitting.suspects.SuspectWarning")  # of the one that is alone
 def test_add_refuses_it_until_it_is_allowed_and_knows_it_then(own, wide):
     before = Recipe.load(own).generation
     with pytest.raises(InputError, match=f"wide.png: frame: {REFUSED}"):
@@ -162,7 +162,7 @@ def test_add_refuses_it_until_it_is_allowed_and_knows_it_then(own, wide):
     Detector.load(own, device="cpu", threads=1).predict(WIDE)
 
 
-@pytest.mark.filterwarnings("ignore::spadeline.engine.suspects.SuspectWarning")  # of the one that is alone
+@pytest.mark.filterwarnings("ignore::spadeline.engine.fitting.suspects.SuspectWarning")  # of the one that is alone
 def test_fit_warns_of_mixed_proportions_with_counts(parts, wide, extractor_path, tmp_path, capsys):
     pytest.importorskip("faiss")
     paths = [*sorted((parts / "train/good").iterdir())[:5], wide]

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spadeline.engine.arrays import StoredArray
-from spadeline.engine.cells import from_cells
 from spadeline.engine.errors import InputError, OutputError
-from spadeline.engine.extractor import Features
+from spadeline.engine.features import Features
 from spadeline.engine.files import StoredFile
-from spadeline.engine.gallery import Geometry, new_gallery
+from spadeline.engine.match.cells import from_cells
+from spadeline.engine.recipe.arrays import StoredArray
+from spadeline.engine.recipe.gallery import Geometry, new_gallery
 
 GEOMETRY = Geometry(
     input_size=(20, 28),

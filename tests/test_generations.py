@@ -18,22 +18,22 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from spadeline.engine import manifest as manifest_module
-from spadeline.engine import recipe as recipe_module
-from spadeline.engine.codes import CODES_VERSION, code_layout, encode
 from spadeline.engine.errors import InputError, OutputError, RecipeError
-from spadeline.engine.extractor import Features
-from spadeline.engine.manifest import seal
-from spadeline.engine.recipe import (
-    ImageRecord,
-    Recipe,
-    Settings,
+from spadeline.engine.features import Features
+from spadeline.engine.match.codes import CODES_VERSION, code_layout, encode
+from spadeline.engine.recipe.changes import (
     add_images,
     create_recipe,
     remove_images,
     set_calibration,
     update_codes,
 )
+from spadeline.engine.recipe.changes import changes as recipe_module
+from spadeline.engine.recipe.changes import manifest as manifest_module
+from spadeline.engine.recipe.manifest import seal
+from spadeline.engine.recipe.recipe import Recipe
+from spadeline.engine.recipe.records import ImageRecord
+from spadeline.engine.settings import Settings
 
 SHAPES = ((8, 13, 11), (64, 7, 6))  # the second is wide enough for codes of fewer directions than channels
 IGNORE = np.eye(52, 44, dtype=np.bool_)
@@ -394,7 +394,7 @@ def test_a_disk_that_is_really_full(tiny_disk):
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(folder):
     code = (
-        "import sys, pathlib, spadeline.engine.generations as g\n"
+        "import sys, pathlib, spadeline.engine.recipe.generations as g\n"
         "with g.only_writer(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"
@@ -454,7 +454,7 @@ def killed_before_the_switch(folder, monkeypatch, change):
     """Let a writer fall dead when all new files have been moved, just before recipe.json is replaced."""
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", mock.Mock(side_effect=KeyboardInterrupt))
-        patch.setattr("spadeline.engine.generations._clear", lambda _: None)
+        patch.setattr("spadeline.engine.recipe.generations._clear", lambda _: None)
         with pytest.raises(KeyboardInterrupt):
             change(folder)
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from spadeline.engine import scoring as scoring_module
 from spadeline.engine.errors import DeviceError
-from spadeline.engine.gpu_index import MOST_FOUND, SPARE, TEMPORARY_BYTES
-from spadeline.engine.recipe import Recipe
-from spadeline.engine.retrieval import Retrieval
-from spadeline.engine.scoring import Scorer
+from spadeline.engine.inspect import scoring as scoring_module
+from spadeline.engine.inspect.gpu_index import MOST_FOUND, SPARE, TEMPORARY_BYTES
+from spadeline.engine.inspect.retrieval import Retrieval
+from spadeline.engine.inspect.scoring import Scorer, open_matcher
+from spadeline.engine.recipe.recipe import Recipe
 
 faiss = pytest.importorskip("faiss")
 
@@ -62,7 +62,7 @@ def gpu(monkeypatch):
             "get_num_gpus": get_num_gpus,
         }
     )  # fmt: skip
-    monkeypatch.setattr("spadeline.engine.retrieval.imported", lambda *_: module)
+    monkeypatch.setattr("spadeline.engine.inspect.retrieval.imported", lambda *_: module)
     return state
 
 
@@ -123,7 +123,7 @@ def test_it_stays_on_the_cpu(gpu, monkeypatch, what):
     options = {"not asked": {}, "another index": {"gpu": True, "factory": "SQ8"}}.get(what, {"gpu": True})
     gpu.gpus = {"no GPU": 0, "no driver": None}.get(what, 1)
     if what == "a build without":
-        monkeypatch.setattr("spadeline.engine.retrieval.imported", lambda *_: faiss)
+        monkeypatch.setattr("spadeline.engine.inspect.retrieval.imported", lambda *_: faiss)
         monkeypatch.delattr(faiss, "StandardGpuResources", raising=False)
     retrieval = Retrieval(embeddings(50, 16), **options)
     retrieval.nearest(embeddings(1, 16)[0], 5)
@@ -153,10 +153,7 @@ def test_a_search_that_fails_there_is_an_error(gpu, monkeypatch):
 @pytest.mark.parametrize(("device", "k", "where"), [("cuda", 8, "gpu"), ("cpu", 8, "cpu"), ("cuda", 10**6, "cpu")])
 def test_a_scorer_searches_where_its_chain_runs(gpu, recipe_folder, monkeypatch, device, k, where):
     """With a matcher and an inspector that only stand for the GPU's."""
-    from_recipe = scoring_module.Matcher.from_recipe
-    monkeypatch.setattr(
-        scoring_module.Matcher, "from_recipe", lambda recipe, *, threads, **_: from_recipe(recipe, threads=1)
-    )
+    monkeypatch.setattr(scoring_module, "open_matcher", lambda recipe, **_: open_matcher(recipe, threads=1))
     monkeypatch.setattr(scoring_module, "Inspector", lambda *_, **__: None)
     monkeypatch.setattr(scoring_module, "MOST_FOUND", 10)  # of 12 images
     recipe = Recipe.load(recipe_folder)

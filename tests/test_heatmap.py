@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from spadeline.engine import reference
 from spadeline.engine.errors import InputError
-from spadeline.engine.heatmap import Heatmap, find_regions, ignored_distances, overlay
-from spadeline.engine.images import Placement, place
+from spadeline.engine.images.resizing import Placement, place
+from spadeline.engine.inspect.heatmap import Heatmap, find_regions, ignored_distances
+from spadeline.engine.inspect.overlay import overlay
+from spadeline.engine.match import reference
 from spadeline.engine.result import Region
 
 SAME = Placement(1.0, 1.0, 0.0, 0.0)

@@ -12,15 +12,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from spadeline.engine import Detector, InputError, Recipe, RecipeError, Settings
-from spadeline.engine import held as held_module
 from spadeline.engine import memory as memory_module
-from spadeline.engine import processors as processors_module
-from spadeline.engine import scoring as scoring_module
-from spadeline.engine.arrays import StoredArray
-from spadeline.engine.cli import main
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.memory import available_memory
-from spadeline.engine.recipe import add_images
+from spadeline.engine import resources as processors_module
+from spadeline.engine.cli.cli import main
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.inspect import scoring as scoring_module
+from spadeline.engine.recipe.arrays import StoredArray
+from spadeline.engine.recipe.changes import add_images
+from spadeline.engine.recipe.changes import held as held_module
+from spadeline.engine.resources import available_memory
 
 from .conftest import part
 from .recipes import create_small, edit_manifest, images, mask
@@ -217,7 +217,7 @@ def test_what_a_frame_would_take_is_known_before_it_is_asked_for(tmp_path, monke
 
 def test_an_extractor_that_contradicts_the_recipe_is_found_before_the_gallery_is_read(folder, monkeypatch):
     monkeypatch.setattr(Extractor, "_try_out", lambda _: (((8, 16, 16), (16, 8, 8), (32, 4, 4)), 24))
-    monkeypatch.setattr("spadeline.engine.opening.Scorer", None)
+    monkeypatch.setattr("spadeline.engine.inspect.opening.Scorer", None)
     with pytest.raises(RecipeError, match="expected input"):
         Detector.load(folder, device="cpu", threads=1)
 

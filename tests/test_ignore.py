@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from spadeline.engine.arrays import write_array
 from spadeline.engine.errors import InputError, RecipeError
-from spadeline.engine.ignore import check_ignore, open_ignore
+from spadeline.engine.recipe.arrays import write_array
+from spadeline.engine.recipe.ignore import check_ignore, open_ignore
 
 SIZE = (6, 8)
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from spadeline.engine.errors import InputError
-from spadeline.engine.images import Placement, any_under, as_rgb, place, prepare, read_image, read_mask
+from spadeline.engine.images.reading import read_image, read_mask
+from spadeline.engine.images.resizing import Placement, any_under, as_rgb, place, prepare
 
 
 def pixels(*shape, seed=0):

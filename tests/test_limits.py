@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 from spadeline.engine.errors import ExtractorError, InputError
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.session import reason
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.extract.session import reason
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -58,7 +58,7 @@ def test_work_that_goes_on(tmp_path, model, what):
     path = graphs.save(model, tmp_path / "x.onnx")
     code = f"""
 import os
-from spadeline.engine.extractor import Extractor
+from spadeline.engine.extract.extractor import Extractor
 try:
     Extractor({str(path)!r}, device="cpu", threads=1)
 except Exception as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from spadeline.engine.errors import InputError
-from spadeline.engine.listing import contents, list_images, named_images, walk
+from spadeline.engine.folders.listing import contents, list_images, named_images, walk
 
 
 def touch(root, *names):

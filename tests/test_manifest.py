@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spadeline.engine import manifest as manifest_module
 from spadeline.engine.calibration import threshold
-from spadeline.engine.codes import CODES_VERSION
 from spadeline.engine.errors import InputError, RecipeError
 from spadeline.engine.files import StoredFile
-from spadeline.engine.frame_facts import FrameFacts
-from spadeline.engine.gallery import Geometry
-from spadeline.engine.manifest import Manifest, from_json, to_json
-from spadeline.engine.settings import Calibration, ImageRecord, Settings
+from spadeline.engine.images.frame_facts import FrameFacts
+from spadeline.engine.match.codes import CODES_VERSION
+from spadeline.engine.recipe.changes import manifest as manifest_module
+from spadeline.engine.recipe.gallery import Geometry
+from spadeline.engine.recipe.manifest import Manifest, from_json, to_json
+from spadeline.engine.recipe.records import Calibration, ImageRecord
+from spadeline.engine.settings import Settings
 
 from .recipes import as_version_1, as_version_2, encoded, peak_memory
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from spadeline.engine.images import read_mask
-from spadeline.engine.masks import marked
+from spadeline.engine.images.masks import marked
+from spadeline.engine.images.reading import read_mask
 
 from .conftest import SHARED
 

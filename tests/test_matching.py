@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from spadeline.engine import Recipe, reference
-from spadeline.engine.cells import level_shifts
+from spadeline.engine import Recipe
 from spadeline.engine.errors import InputError
-from spadeline.engine.matching import INSTRUCTION_SET_VARIABLE, Matcher, instruction_sets
+from spadeline.engine.inspect.scoring import open_matcher
+from spadeline.engine.match import reference
+from spadeline.engine.match.cells import level_shifts
+from spadeline.engine.match.matcher import INSTRUCTION_SET_VARIABLE, Matcher, instruction_sets
 
 SIDES = [1, 2, 3, 4, 5, 7, 8, 9, 13, 15, 16, 17, 23]
 CHANNELS = [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 65]
@@ -294,7 +296,7 @@ def test_a_recipe_opens_like_its_arrays(recipe_folder):
     features = [recipe.features(i) for i in range(3)]
     arrays = [np.concatenate(levels) for levels in zip(*(f.levels for f in features), strict=True)]
     query = [level[0] for level in recipe.features(5).levels]
-    opened = Matcher.from_recipe(recipe, threads=2).match(query, [0, 1, 2], kappa=3)
+    opened = open_matcher(recipe, threads=2).match(query, [0, 1, 2], kappa=3)
     for a, b in zip(opened[:2], Matcher(arrays, threads=2).match(query, [0, 1, 2], kappa=3)[:2], strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -318,7 +320,7 @@ def test_a_fork_is_told_to_open_its_own_matcher():
     program = """
 import os
 import numpy as np
-from spadeline.engine.cells import level_shifts
+from spadeline.engine.match.cells import level_shifts
 from spadeline.engine import InputError, Matcher
 gallery = [np.ones((1, 2, 3, 3), np.float32)]
 matcher = Matcher(gallery, threads=2)

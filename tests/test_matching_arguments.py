@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 from spadeline.engine import InputError, Matcher, SpadelineError
-from spadeline.engine.cells import to_cells
-from spadeline.engine.codes import LevelCodes, encode_gallery
+from spadeline.engine.match.cells import to_cells
+from spadeline.engine.match.codes import LevelCodes, encode_gallery
 
 SIZES = ((4, 6), (2, 3))
 GALLERY = [np.zeros((2, 3, *SIZES[0]), np.float32), np.zeros((2, 5, *SIZES[1]), np.float32)]
@@ -155,7 +155,6 @@ def openings():
         yield f"cells: {kind}", "cells|gallery|levels", from_cells("cells", value)
         yield f"sizes: {kind}", "sizes|level", from_cells("sizes", value)
         yield f"size: {kind}", "sizes|level", from_cells("sizes", [SIZES[0], value])
-        yield f"recipe: {kind}", "recipe", lambda _, value=value: Matcher.from_recipe(value)
         if kind != "none":
             yield f"codes: {kind}", "codes", from_cells("codes", value)
         yield f"codes 1: {kind}", "codes", from_cells("codes", [CODES[0], value])

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
-from spadeline.engine import metrics
 from spadeline.engine.errors import InputError
-from spadeline.engine.metrics import (
+from spadeline.engine.evaluate import metrics
+from spadeline.engine.evaluate.metrics import (
     Confusion,
     Curve,
     confusion,

@@ -2,7 +2,7 @@
 
 import pytest
 from spadeline.engine.errors import InputError
-from spadeline.engine.normal_images import normal_images
+from spadeline.engine.folders.normal_images import normal_images
 
 
 def touch(root, *names):

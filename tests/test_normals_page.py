@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 from spadeline.engine import InputError, Settings, fit
-from spadeline.engine.cli import main
-from spadeline.engine.normal_images import normal_images
-from spadeline.engine.normals_page import write_normals_page
-from spadeline.engine.recipe import add_images, remove_images, set_calibration
+from spadeline.engine.cli.cli import main
+from spadeline.engine.fitting.fitting.normals_page import write_normals_page
+from spadeline.engine.folders.normal_images import normal_images
+from spadeline.engine.recipe.changes import add_images, remove_images, set_calibration
 
 from .test_report import HOSTILE, Page
 

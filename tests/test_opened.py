@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spadeline.engine import opened as opened_module
-from spadeline.engine.arrays import write_array
 from spadeline.engine.calibration import threshold
-from spadeline.engine.codes import CODES_VERSION
 from spadeline.engine.errors import InputError, RecipeError
-from spadeline.engine.recipe import Calibration, Recipe, add_images, set_calibration
+from spadeline.engine.match.codes import CODES_VERSION
+from spadeline.engine.recipe.arrays import write_array
+from spadeline.engine.recipe.changes import add_images, set_calibration
+from spadeline.engine.recipe.changes import recipe as opened_module
+from spadeline.engine.recipe.recipe import Recipe
+from spadeline.engine.recipe.records import Calibration
 
 from .recipes import (
     CODE_FILES,

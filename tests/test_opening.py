@@ -10,9 +10,10 @@ import faiss
 import numpy as np
 import pytest
 from spadeline.engine import Detector, InputError, RecipeError, Settings, calibrate, fit
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.recipe import Recipe, remove_images
-from spadeline.engine.scoring import Scorer
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.recipe.changes import remove_images
+from spadeline.engine.recipe.recipe import Recipe
 
 from .conftest import part
 from .recipes import edit_manifest

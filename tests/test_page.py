@@ -6,12 +6,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from spadeline.engine.bench_page import throughput_parts, write_bench_page
+from spadeline.engine.bench.bench_page import throughput_parts, write_bench_page
+from spadeline.engine.bench.takt import judge, verdict
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import DependencyError, InputError, OutputError
-from spadeline.engine.page import Chart, Section, Table, cell_text, markdown, plain, write_page
-from spadeline.engine.speed_charts import bar_chart
-from spadeline.engine.verdict import judge, verdict
+from spadeline.engine.pages.page import Chart, Section, Table, cell_text, markdown, plain, write_page
+from spadeline.engine.pages.speed_charts import bar_chart
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 VOID = {"meta", "br", "img", "path", "use", "rect"}

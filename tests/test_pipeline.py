@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from spadeline.engine.extractor import Extractor
+from spadeline.engine.extract.extractor import Extractor
 
 from page_parts import sections
 from pipeline_parts.energy import measure_energy

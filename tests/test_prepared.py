@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 from PIL import Image
-from spadeline.engine import prepared
 from spadeline.engine.errors import InputError
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.listing import named_images
-from spadeline.engine.prepared import PreparedImage, extract, prepare_images, with_free_names
-from spadeline.engine.settings import ImageRecord
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.fitting.fitting import prepared
+from spadeline.engine.fitting.fitting.prepared import PreparedImage, extract, prepare_images, with_free_names
+from spadeline.engine.folders.listing import named_images
+from spadeline.engine.recipe.records import ImageRecord
 
 from .conftest import SIZE, part
 

@@ -4,7 +4,8 @@ import os
 
 import numpy as np
 import pytest
-from spadeline.engine import Matcher, processors
+from spadeline.engine import Matcher
+from spadeline.engine import resources as processors
 
 ALLOWED = len(os.sched_getaffinity(0))
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from spadeline.engine import InputError, Matcher, instruction_sets, reference
-from spadeline.engine.cells import to_cells
-from spadeline.engine.codes import LevelCodes, can_encode, code_layout, encode, encode_gallery, make_basis
+from spadeline.engine import InputError, Matcher, instruction_sets
+from spadeline.engine.match import reference
+from spadeline.engine.match.cells import to_cells
+from spadeline.engine.match.codes import LevelCodes, can_encode, code_layout, encode, encode_gallery, make_basis
 
 SIZES = ((14, 10), (7, 5), (4, 3))
 CHANNELS = (20, 40, 70)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spadeline.engine.arguments import parse
-from spadeline.engine.cli import main
+from spadeline.engine.cli.arguments import parse
+from spadeline.engine.cli.cli import main
 from spadeline.engine.errors import DependencyError, ExportError, ExtractorError, InputError
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.images import place, read_image
-from spadeline.engine.listing import list_images
-from spadeline.engine.matching import instruction_sets
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.folders.listing import list_images
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import place
+from spadeline.engine.match.matcher import instruction_sets
 from spadeline.export import export_extractor, quantize_extractor
 
 onnx = pytest.importorskip("onnx")

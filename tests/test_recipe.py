@@ -5,19 +5,18 @@ import subprocess
 import numpy as np
 import pytest
 from spadeline.engine.calibration import threshold
-from spadeline.engine.codes import CODES_VERSION
 from spadeline.engine.errors import InputError, OutputError, RecipeError
-from spadeline.engine.recipe import (
-    Calibration,
-    ImageRecord,
-    Recipe,
-    Settings,
+from spadeline.engine.match.codes import CODES_VERSION
+from spadeline.engine.recipe.changes import (
     add_images,
     create_recipe,
     remove_images,
     set_calibration,
     update_codes,
 )
+from spadeline.engine.recipe.recipe import Recipe
+from spadeline.engine.recipe.records import Calibration, ImageRecord
+from spadeline.engine.settings import Settings
 
 from .recipes import (
     CODE_FILES,
@@ -269,7 +268,7 @@ def test_codes_of_another_version_survive_new_thresholds(create):
 
 
 def test_levels_of_too_many_channels_have_no_codes(create, monkeypatch):
-    monkeypatch.setattr("spadeline.engine.codes.MOST_CHANNELS", 255)
+    monkeypatch.setattr("spadeline.engine.match.codes.MOST_CHANNELS", 255)
     folder = create("a", "b").folder
     add_images(folder, images("c"), 1)
     recipe = remove_images(folder, ["a"])
@@ -489,7 +488,7 @@ def test_edited_content_is_found_by_verifying_and_never_rehashed(create, name):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(create, tmp_path, monkeypatch):
-    monkeypatch.setattr("spadeline.engine.codes.SAMPLE", 1 << 9)  # bounds that few images reach, too
+    monkeypatch.setattr("spadeline.engine.match.codes.SAMPLE", 1 << 9)  # bounds that few images reach, too
     monkeypatch.setattr("spadeline.engine.files.CHUNK", 1 << 16)
     shapes = ((16, 16, 16), (32, 8, 8))
     image = features_of("x", shapes)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spadeline.engine import reference
+from spadeline.engine.match import reference
 
 FINE = np.array([[[0.0, 1.0], [2.0, 3.0]]])  # (1, 2, 2)
 COARSE = np.array([[[10.0]], [[20.0]]])  # (2, 1, 1)

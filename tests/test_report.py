@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine.calibration import Threshold
-from spadeline.engine.dataset import Dataset, LabelledImage
 from spadeline.engine.errors import DependencyError, InputError, OutputError
-from spadeline.engine.evaluation import Evaluation, Outcome
-from spadeline.engine.report import write_report
-from spadeline.engine.settings import Calibration, ImageRecord, Settings
+from spadeline.engine.evaluate.evaluation import Evaluation, Outcome
+from spadeline.engine.evaluate.report import write_report
+from spadeline.engine.folders.dataset import Dataset, LabelledImage
+from spadeline.engine.recipe.records import Calibration, ImageRecord
+from spadeline.engine.settings import Settings
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 

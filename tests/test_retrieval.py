@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spadeline.engine.errors import DependencyError, InputError
-from spadeline.engine.gallery import largest_embedding
-from spadeline.engine.retrieval import Retrieval
+from spadeline.engine.inspect.retrieval import Retrieval
+from spadeline.engine.recipe.gallery import largest_embedding
 
 faiss = pytest.importorskip("faiss")
 

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from spadeline.engine.errors import DependencyError
-from spadeline.engine.speed_charts import (
+from spadeline.engine.pages.speed_charts import (
     _points_wide,
     _spread,
     bar_chart,
-    duration,
     growth_chart,
     knob_chart,
     latency_chart,
     stage_chart,
     tradeoff_chart,
 )
+from spadeline.engine.units import duration
 
 STAGES = {"map": 0.001, "extract": 0.010, "match": 0.015, "prepare": 0.0005, "retrieve": 0.0004}
 FIGURES = {"p50_s": 0.02, "p95_s": 0.03, "p99_s": 0.04, "p99.9_s": None, "max_s": 0.05, "mean_s": 0.02}

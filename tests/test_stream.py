@@ -16,12 +16,12 @@ import faiss
 import numpy as np
 import pytest
 from spadeline.engine import Detector, FrameError, InputError, SpadelineError
-from spadeline.engine import stream as stream_module
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.recipe import Recipe
-from spadeline.engine.scoring import Scorer
-from spadeline.engine.split import Team, frames_per_s
-from spadeline.engine.stream import DEEPEST, run_stream
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.inspect import stream as stream_module
+from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.inspect.stream import DEEPEST, run_stream
+from spadeline.engine.inspect.workers import Team, frames_per_s
+from spadeline.engine.recipe.recipe import Recipe
 
 from .conftest import part
 from .test_detector import assert_same
@@ -399,7 +399,7 @@ def test_the_fastest_number_of_workers_wins(recipe_folder, monkeypatch, fastest)
         tried.update({workers: [way(frame) for frame in frames] for workers, way in ways.items()})
         return {workers: float(workers == fastest) for workers in ways}
 
-    monkeypatch.setattr("spadeline.engine.split.frames_per_s", rates)
+    monkeypatch.setattr("spadeline.engine.inspect.workers.frames_per_s", rates)
     detector.warm_up(FRAMES[:1])
     assert list(tried) == [1, 2, 4]
     split = detector.info["split"]

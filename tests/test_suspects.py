@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 from spadeline.engine import Settings, fit
 from spadeline.engine.calibration import threshold
-from spadeline.engine.settings import Calibration, ImageRecord
-from spadeline.engine.suspects import (
+from spadeline.engine.fitting.fitting.suspects import (
     far_above,
     far_below,
     find_suspects,
@@ -19,6 +18,7 @@ from spadeline.engine.suspects import (
     removal_command,
     sentences,
 )
+from spadeline.engine.recipe.records import Calibration, ImageRecord
 
 from .conftest import SHARED
 
@@ -98,7 +98,7 @@ def test_a_large_gallery_is_compared_block_by_block(monkeypatch):
     features[41] = features[3]
     expected = near_copies(recipe_of([1.0] * 50, features=features))
     assert expected == [(41, 3)]
-    monkeypatch.setattr("spadeline.engine.suspects._BLOCK", 7)
+    monkeypatch.setattr("spadeline.engine.fitting.suspects._BLOCK", 7)
     assert near_copies(recipe_of([1.0] * 50, features=features)) == expected
 
 

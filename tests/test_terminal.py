@@ -6,9 +6,9 @@ import sys
 
 import pytest
 from spadeline.engine import DependencyError
-from spadeline.engine.cli import main
+from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.terminal import MOST_SAID, Results, escaped, say, shortened
 from spadeline.engine.optional import imported
-from spadeline.engine.terminal import MOST_SAID, Results, escaped, say, shortened
 
 
 @pytest.mark.parametrize(
