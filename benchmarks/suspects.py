@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from spadeline.engine import Recipe, Settings, fit
-from spadeline.engine.fitting.fitting.suspects import far_above, near_copies
+from spadeline.engine.fitting.suspects import far_above, near_copies
 from spadeline.engine.folders.dataset import find_dataset
 from spadeline.engine.inspect.heatmap import Heatmap
 from spadeline.engine.inspect.scoring import open_matcher

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from spadeline.engine import SpadelineError
-from spadeline.engine.fitting.fitting.fitting import calibrate
+from spadeline.engine.fitting.fitting import calibrate
 from spadeline.engine.recipe.changes import add_images, remove_images
 from spadeline.engine.recipe.generations import LOCK_NAME, MANIFEST_NAME
 from spadeline.engine.recipe.manifest import from_json, seal
