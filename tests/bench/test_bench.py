@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from spadeline.engine import Detector, InputError, Recipe, SpadelineError
+from spadeline.engine import Detector, InputError, Recipe, SpadelineError, units
 from spadeline.engine.bench import advice
 from spadeline.engine.bench import latency as timing
 from spadeline.engine.bench.advice import advise, measure_knobs
@@ -56,7 +56,7 @@ def test_latency_figures():
 @pytest.mark.parametrize(("runs", "missing"), [(1000, []), (999, [99.9]), (99, [99, 99.9]), (19, [95, 99, 99.9])])
 def test_a_percentile_that_no_run_lies_above_is_none(runs, missing):
     figures = latency([1.0] * runs)
-    assert [percent for percent in timing.PERCENTILES if figures[f"p{percent}_s"] is None] == missing
+    assert [percent for percent in units.PERCENTILES if figures[f"p{percent}_s"] is None] == missing
 
 
 def test_latency_of_no_runs():

@@ -58,8 +58,8 @@ def test_one_number_of_threads_governs_all(recipe_folder, monkeypatch):
     """None is resolved once: a container's quota is known to us, not to OpenCV and faiss."""
     before = cv2.getNumThreads(), faiss.omp_get_max_threads()
     try:
-        for module in ("opening", "detector", "scoring", "session", "matching"):
-            monkeypatch.setattr(f"spadeline.engine.{module}.processors", lambda: 1, raising=False)
+        for module in ("inspect.detector", "inspect.scoring", "extract.session", "match.matcher"):
+            monkeypatch.setattr(f"spadeline.engine.{module}.processors", lambda: 1)
         cv2.setNumThreads(2)
         faiss.omp_set_num_threads(2)
         Scorer(Recipe.load(recipe_folder))
