@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spadeline.engine.bench_page import (
+from spadeline.engine.bench.bench_page import (
     bench_sections,
     latency_parts,
     stage_parts,
@@ -13,9 +13,10 @@ from spadeline.engine.bench_page import (
     throughput_parts,
     way_name,
 )
-from spadeline.engine.page import Cell, Chart, Section, Table
-from spadeline.engine.speed_charts import duration, latency_chart, tradeoff_chart
-from spadeline.engine.verdict import verdict
+from spadeline.engine.bench.takt import verdict
+from spadeline.engine.pages.page import Cell, Chart, Section, Table
+from spadeline.engine.pages.speed_charts import latency_chart, tradeoff_chart
+from spadeline.engine.units import duration
 
 from page_parts.chapter import Chapter, left_out, side
 

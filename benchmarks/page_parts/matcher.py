@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spadeline.engine.page import Cell, Chart, Section, Table
-from spadeline.engine.speed_charts import bar_chart, duration, growth_chart
+from spadeline.engine.pages.page import Cell, Chart, Section, Table
+from spadeline.engine.pages.speed_charts import bar_chart, growth_chart
+from spadeline.engine.units import duration
 
 from page_parts.chapter import Chapter, left_out, times
 

@@ -18,7 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 from spadeline.engine import Settings, SpadelineError
-from spadeline.engine.arguments import command_parser
+from spadeline.engine.cli.arguments import command_parser
 
 WIDTH = 100  # characters of a line of usage
 _MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)

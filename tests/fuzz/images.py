@@ -12,8 +12,8 @@ import zlib
 
 import numpy as np
 from PIL import Image
-from spadeline.engine.decoding import file_digest, read_picture
-from spadeline.engine.masks import marked
+from spadeline.engine.images.decoding import file_digest, read_picture
+from spadeline.engine.images.masks import marked
 
 from .mutations import mutate_file
 
