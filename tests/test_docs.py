@@ -57,6 +57,10 @@ def test_links_lead_somewhere(path):
         assert not anchor or anchor in anchors(linked), f"{path}: {target}"
 
 
+def test_readme_is_read_in_minutes():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
 def test_every_page_is_in_the_navigation():
     listed = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     assert {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} <= listed

@@ -131,6 +131,7 @@ def _meaning(kind: type[Exception]) -> str:
 
 
 def _cell(text: str) -> str:
+    text = re.sub(r":\w+:`~?\.*([\w.]+)`", r"`\1`", text)  # a docstring's roles: see roles.py
     return " ".join(text.split()).replace("|", "\\|").replace("``", "`").replace("%%", "%")
 
 
