@@ -8,6 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import spadeline.engine
+import spadeline.export
 from spadeline.engine.calibration import Threshold
 from spadeline.engine.files import StoredFile
 from spadeline.engine.images.frame_facts import FrameFacts
@@ -64,6 +66,13 @@ def test_readme_is_read_in_minutes():
 def test_every_page_is_in_the_navigation():
     listed = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     assert {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} <= listed
+
+
+def test_every_public_name_is_in_the_reference():
+    shown = (DOCS / "reference" / "python.md").read_text("utf-8") + hook("generated").errors()
+    for module in (spadeline.engine, spadeline.export):
+        missing = [name for name in module.__all__ if f"`{name}`" not in shown and f".{name}\n" not in shown]
+        assert missing == []
 
 
 def test_the_recipe_format_has_every_field():
