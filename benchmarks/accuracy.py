@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from spadeline.engine.errors import InputError
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.processors import processors
-from spadeline.engine.session import Device
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.extract.session import Device
+from spadeline.engine.resources import processors
 from spadeline.engine.settings import Settings
 from tqdm import tqdm
 

@@ -20,12 +20,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from spadeline.engine.dataset import Dataset, find_dataset
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluation import true_regions
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.images import as_rgb, place, read_image
-from spadeline.engine.processors import processors
+from spadeline.engine.evaluate.evaluation import true_regions
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.folders.dataset import Dataset, find_dataset
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.resources import processors
 
 from detectors_parts import report
 from detectors_parts.contest import Contestant, DetectorContest

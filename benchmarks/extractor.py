@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from spadeline.engine.dataset import find_dataset
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.latency import latency
-from spadeline.engine.processors import processors
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.folders.dataset import find_dataset
+from spadeline.engine.resources import processors
+from spadeline.engine.units import latency
 from spadeline.export import Quantization, export_extractor, quantize_extractor
 
 from shared_parts import command

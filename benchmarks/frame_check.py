@@ -19,14 +19,15 @@ from typing import Any, get_args
 
 import numpy as np
 from spadeline.engine import Detector, fit
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.frame_check import FrameLimits, farthest_nearest
-from spadeline.engine.frame_facts import frame_facts
-from spadeline.engine.images import as_rgb, place, read_image
-from spadeline.engine.listing import list_images
-from spadeline.engine.processors import processors
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.folders.listing import list_images
+from spadeline.engine.images.frame_facts import frame_facts
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.inspect.frame_check import FrameLimits, farthest_nearest
+from spadeline.engine.inspect.retrieval import Retrieval
+from spadeline.engine.resources import processors
 from spadeline.engine.result import Reason
-from spadeline.engine.retrieval import Retrieval
 
 from frame_check_parts.spoiled import spoiled
 from shared_parts import command

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any, get_args
 
 import numpy as np
-from spadeline.engine.matching import Matcher, instruction_sets
-from spadeline.engine.processors import processors
+from spadeline.engine.match.matcher import Matcher, instruction_sets
+from spadeline.engine.resources import processors
 
 from gpu_parts import report
 from gpu_parts.chain import measure_chain

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from spadeline.engine.environment import memory_bytes
-from spadeline.engine.matching import instruction_sets
-from spadeline.engine.processors import processors
+from spadeline.engine.match.matcher import instruction_sets
+from spadeline.engine.resources import processors
 
 from matcher_parts import alone, peers, report
 from matcher_parts.contest import Contest

@@ -18,18 +18,20 @@ from typing import Any
 import cv2
 import numpy as np
 from spadeline.engine import Detector, Recipe, Settings, fit
-from spadeline.engine.arguments import size
-from spadeline.engine.bench import describe, prepared
-from spadeline.engine.detector import Frame
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.frame_facts import frame_facts
-from spadeline.engine.images import as_rgb, place, read_image
-from spadeline.engine.latency import BATCH, measure_latency, measure_throughput
-from spadeline.engine.listing import list_images
-from spadeline.engine.processors import processors
-from spadeline.engine.recipe import ImageRecord, add_images
-from spadeline.engine.start import measure_start
-from spadeline.engine.stream import DEEPEST
+from spadeline.engine.bench.bench import describe, prepared
+from spadeline.engine.bench.latency import BATCH, measure_latency, measure_throughput
+from spadeline.engine.bench.start import measure_start
+from spadeline.engine.cli.arguments import size
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.folders.listing import list_images
+from spadeline.engine.images.frame_facts import frame_facts
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.inspect.detector import Frame
+from spadeline.engine.inspect.stream import DEEPEST
+from spadeline.engine.recipe.changes import add_images
+from spadeline.engine.recipe.records import ImageRecord
+from spadeline.engine.resources import processors
 
 from pipeline_parts import report
 from pipeline_parts.energy import measure_energy

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from spadeline.engine import Detector, InputError, Settings, fit
-from spadeline.engine.arguments import size
-from spadeline.engine.images import as_rgb, read_image
-from spadeline.engine.listing import list_images
+from spadeline.engine.cli.arguments import size
+from spadeline.engine.folders.listing import list_images
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb
 
 from shared_parts import command
 from shared_parts.drawn import part, write_small_extractor

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from spadeline.engine import Matcher, Recipe, Settings, fit
-from spadeline.engine.dataset import find_dataset
-from spadeline.engine.heatmap import Heatmap
-from spadeline.engine.suspects import far_above, near_copies
+from spadeline.engine import Recipe, Settings, fit
+from spadeline.engine.fitting.suspects import far_above, near_copies
+from spadeline.engine.folders.dataset import find_dataset
+from spadeline.engine.inspect.heatmap import Heatmap
+from spadeline.engine.inspect.scoring import open_matcher
 
 HARM = 1.2  # times the threshold of the good images alone: what a contamination must raise it to, to count
 DRAWS = 30  # of good images alone, and of each number of defective ones
@@ -95,7 +96,7 @@ def _clean(scored: Scored) -> Iterator[NDArray[np.intp]]:
 def _distances(recipe: Recipe, threads: int | None) -> NDArray[np.float32]:
     """Return (n, n, h, w): each image's distances to each image alone."""
     count = len(recipe.images)
-    matcher = Matcher.from_recipe(recipe, threads=threads)
+    matcher = open_matcher(recipe, threads=threads)
     distances = np.zeros((count, count, *recipe.level_shapes[0][1:]), np.float32)
     for query in range(count):
         levels = [level[0] for level in recipe.features(query).levels]

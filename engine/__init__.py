@@ -2,7 +2,6 @@
 
 from . import privacy  # noqa: F401 - first: whatever comes next may import ONNX Runtime
 from .calibration import Threshold
-from .detector import Detector
 from .errors import (
     DependencyError,
     DeviceError,
@@ -14,12 +13,15 @@ from .errors import (
     RecipeError,
     SpadelineError,
 )
-from .fitting import add, calibrate, fit
-from .matching import Match, Matcher, instruction_sets
-from .recipe import Recipe, remove_images, update_codes
+from .fitting.fitting import add, calibrate, fit
+from .inspect.detector import Detector
+from .inspect.stream import FrameError
+from .match.matcher import Match, Matcher, instruction_sets
+from .recipe.changes import remove_images, update_codes
+from .recipe.recipe import Recipe
+from .recipe.records import Calibration
 from .result import Region, Result, Statistics
-from .settings import Calibration, Settings
-from .stream import FrameError
+from .settings import Settings
 
 __all__ = [
     "Calibration",

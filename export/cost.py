@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.dataset import Dataset
-from ..engine.detector import Detector
 from ..engine.errors import ExportError
-from ..engine.evaluation import evaluate
-from ..engine.fitting import fit
-from ..engine.images import Framing, read_image
-from ..engine.settings import Settings
-from ..engine.suspects import SuspectWarning
+from ..engine.evaluate.evaluation import evaluate
+from ..engine.fitting.fitting import fit
+from ..engine.fitting.suspects import SuspectWarning
+from ..engine.folders.dataset import Dataset
+from ..engine.images.reading import read_image
+from ..engine.inspect.detector import Detector
+from ..engine.settings import Framing, Settings
 
 # Two scores standardise to -1 and 1 whatever they are, and three to little else: they would show no shift.
 FEWEST_STANDARDISED = 4

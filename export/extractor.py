@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..engine.errors import InputError
-from ..engine.images import Framing
+from ..engine.settings import Framing
 from .choices import Precision, check_choices
 from .quantized import LEAST_CORRELATION, MOST_ROCAUC_LOSS, Quantization, plan, quantize_into
 from .target import replacing, require_packages, write_durably

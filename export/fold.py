@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ..engine.errors import ExportError
-from ..engine.session import reason
+from ..engine.extract.session import reason
 
 AFFINE_TOLERANCE = 1e-5  # of the largest value: some roundings of float32
 PIXELS, INPUT = "pixel_blocks", "first_input"  # the bytes that the first convolution reads, and the same as numbers

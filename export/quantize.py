@@ -28,7 +28,7 @@ from onnxruntime.quantization import (
 )
 
 from ..engine.errors import ExportError
-from ..engine.session import reason
+from ..engine.extract.session import reason
 from .fold import INPUT, PIXELS, fold_constants, fold_normalisation, prune
 
 QUANTIZED_OPERATORS = ("Conv", "Relu", "Add", "MaxPool")  # all that a ResNet has between pixels and levels

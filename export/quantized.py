@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.checks import check_choice, check_number
-from ..engine.dataset import Dataset, find_dataset
 from ..engine.errors import ExportError, InputError, SpadelineError
-from ..engine.extractor import Extractor
-from ..engine.images import Framing, as_rgb, place, read_image
-from ..engine.normal_images import normal_images
+from ..engine.extract.extractor import Extractor
+from ..engine.folders.dataset import Dataset, find_dataset
+from ..engine.folders.normal_images import normal_images
+from ..engine.images.reading import read_image
+from ..engine.images.resizing import as_rgb, place
+from ..engine.settings import Framing
 from .cost import Cost, measure_cost
 from .speed import float32_per_int8
 from .target import replacing, require_packages, write_durably

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.extractor import Extractor
+from ..engine.extract.extractor import Extractor
 
 WARM_UPS, RUNS = 2, 11  # of a noisy machine's times the median of eleven is the same within some percent
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.errors import ExportError
-from ..engine.session import reason
+from ..engine.extract.session import reason
 
 if TYPE_CHECKING:
     from .backbone import Backbone

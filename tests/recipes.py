@@ -4,12 +4,14 @@ import json
 import tracemalloc
 
 import numpy as np
-from spadeline.engine.cells import to_cells
-from spadeline.engine.codes import code_layout, encode
-from spadeline.engine.derived import CODE_KINDS
-from spadeline.engine.extractor import Features
-from spadeline.engine.manifest import seal
-from spadeline.engine.recipe import ImageRecord, Settings, create_recipe
+from spadeline.engine.features import Features
+from spadeline.engine.match.cells import to_cells
+from spadeline.engine.match.codes import code_layout, encode
+from spadeline.engine.recipe.changes import create_recipe
+from spadeline.engine.recipe.manifest import seal
+from spadeline.engine.recipe.records import ImageRecord
+from spadeline.engine.recipe.stored_codes import CODE_KINDS
+from spadeline.engine.settings import Settings
 
 # The middle level is wide enough for codes of fewer directions than channels.
 GEOMETRY = {

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import pytest
 from spadeline.engine import Detector, DeviceError, FrameError, InputError, Matcher, Settings, _native, fit
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.heatmap import Heatmap
-from spadeline.engine.images import place
-from spadeline.engine.inspector import Inspector, device_frame, receive
-from spadeline.engine.recipe import Recipe
-from spadeline.engine.scoring import Scorer
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.images.device_frames import device_frame
+from spadeline.engine.images.resizing import place
+from spadeline.engine.inspect.heatmap import Heatmap
+from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.match.gpu import Inspector
+from spadeline.engine.recipe.recipe import Recipe
 
 from .conftest import SIZE, part
 from .gpu import EMULATED, ON_GPU, WHY_NOT, needs_chain, needs_emulation, needs_gpu, pyramid, query_of, torch_on_gpu
@@ -32,7 +33,7 @@ def test_the_cpu_is_the_cpu(recipe_folder):
 
 @pytest.mark.skipif(not WHY_NOT, reason="there is a GPU")
 def test_without_a_gpu_auto_stays_on_the_cpu_and_cuda_is_an_error(recipe_folder, monkeypatch):
-    monkeypatch.setattr("spadeline.engine.opening.offers_cuda", lambda: True)
+    monkeypatch.setattr("spadeline.engine.inspect.opening.offers_cuda", lambda: True)
     info = Detector.load(recipe_folder, threads=1).info
     assert (info["matcher_device"], info["chain"]) == ("cpu", "host")
     with pytest.raises(DeviceError, match=r"^device: expected "):
@@ -57,7 +58,12 @@ def on_gpu(recipe):
     """Open the chain as Detector.load(device="cuda") does; an emulated device reads what the CPU's extractor wrote."""
     scorer = Scorer(recipe, threads=1, device="cuda")
     inspector = scorer.inspector if ON_GPU else None
-    extractor = Extractor(recipe.extractor_path, device="cuda" if ON_GPU else "cpu", threads=1, inspector=inspector)
+    extractor = Extractor(
+        recipe.extractor_path,
+        device="cuda" if ON_GPU else "cpu",
+        threads=1,
+        stream=None if inspector is None else inspector.stream,
+    )
     return Detector(recipe, extractor, scorer, on_device=True)
 
 
@@ -157,7 +163,7 @@ def test_inspectors_of_one_matcher_side_by_side_agree_with_the_cpu(resident):
         inspector = inspector_of(matcher)
         for seed in range(first, 40, 4):
             ids, query = np.random.default_rng(seed).permutation(9)[:3], query_of(seed)
-            with torch.cuda.stream(torch.cuda.ExternalStream(inspector.stream)):
+            with torch.cuda.stream(torch.cuda.ExternalStream(inspector.stream.address)):
                 levels = [torch.from_numpy(level).cuda() for level in query]
                 torch.cuda._sleep(10**6)
             got = inspector.inspect([level.data_ptr() for level in levels], ids, half=False)
@@ -179,7 +185,7 @@ def test_a_frame_of_torch_comes_to_the_host_once_it_is_written():
     with torch.cuda.stream(torch.cuda.Stream()):
         torch.cuda._sleep(10**8)
         padded.copy_(written)
-        frame = receive(padded, inspector)
+        frame = inspector.receive(padded)
     np.testing.assert_array_equal(inspector.fetch(frame), wanted.numpy())
 
 
@@ -213,7 +219,7 @@ def test_a_frame_on_the_device_is_read_where_it_lies(detectors):
     frame = part(301, scratched=True, size=SIZE)[0]
     wanted, got = (
         on_device.predict(frame),
-        on_device.predict(OnDevice(frame, stream=on_device._scorer.inspector.stream)),
+        on_device.predict(OnDevice(frame, stream=on_device._scorer.inspector.stream.address)),
     )
     np.testing.assert_array_equal(got.anomaly_map, wanted.anomaly_map)
     assert got.regions == wanted.regions
@@ -235,7 +241,7 @@ def test_any_other_frame_on_the_device_is_prepared_on_the_host(detectors, pixels
     padded[:, : pixels.shape[1]] = pixels
     wanted = on_device.predict(pixels, color=color)
     strides = (padded.strides[0], *pixels.strides[1:]) if pixels.ndim == 3 else (padded.strides[0], 1)
-    frame = OnDevice(padded, shape=pixels.shape, strides=strides, stream=on_device._scorer.inspector.stream)
+    frame = OnDevice(padded, shape=pixels.shape, strides=strides, stream=on_device._scorer.inspector.stream.address)
     got = on_device.predict(frame, color=color)
     np.testing.assert_array_equal(got.anomaly_map, wanted.anomaly_map)
     assert got.regions == wanted.regions

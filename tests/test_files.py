@@ -5,15 +5,7 @@ from pathlib import Path
 
 import pytest
 from spadeline.engine.errors import InputError, OutputError, RecipeError
-from spadeline.engine.files import (
-    CHUNK,
-    FileWriter,
-    OpenedFile,
-    StoredFile,
-    copy_file,
-    reading,
-    sync_folder,
-)
+from spadeline.engine.files import CHUNK, FileWriter, OpenedFile, StoredFile, copy_file, reading, sync_folder
 
 
 def test_writer_records_what_it_wrote(tmp_path):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, FrameError, Settings, fit
-from spadeline.engine.cli import main
+from spadeline.engine.cli.cli import main
 from spadeline.engine.errors import InputError
-from spadeline.engine.heatmap import LARGEST_DISTANCE, Heatmap
-from spadeline.engine.scoring import Scorer
+from spadeline.engine.inspect.heatmap import LARGEST_DISTANCE, Heatmap
+from spadeline.engine.inspect.scoring import Scorer
 
 pytest.importorskip("faiss")
 onnx = pytest.importorskip("onnx")
@@ -140,7 +140,9 @@ def test_a_map_that_is_not_finite_gives_no_verdict(recipe, monkeypatch, poisoned
 @pytest.mark.parametrize(("levels", "embedding"), [("undefined", "plain"), ("plain", "undefined")])
 def test_features_that_are_not_numbers_give_no_verdict(tmp_path, levels, embedding, monkeypatch):
     extractor = exploding(tmp_path / "undefined.onnx", levels=levels, embedding=embedding)
-    monkeypatch.setattr("spadeline.engine.extractor._check_outputs", lambda *_: None)  # whose noise is as bright
+    monkeypatch.setattr(
+        "spadeline.engine.extract.extractor._check_outputs", lambda *_: None
+    )  # whose noise is as bright
     (tmp_path / "good").mkdir()
     for seed in range(4):
         Image.fromarray(frame(seed)).save(tmp_path / f"good/{seed}.png")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from spadeline.engine.calibration import threshold
 from spadeline.engine.errors import InputError
-from spadeline.engine.settings import Calibration, ImageRecord, Settings
+from spadeline.engine.recipe.records import Calibration, ImageRecord
+from spadeline.engine.settings import Settings
 
 TAU = threshold([1.0, 2.0], false_alarm_rate=0.4)
 CALIBRATION = {

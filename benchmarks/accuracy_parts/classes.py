@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from spadeline.engine.dataset import PARTS, LabelledImage, find_dataset, has_layout
-from spadeline.engine.demo import write_cells
+from spadeline.engine.cli.demo import write_cells
 from spadeline.engine.errors import InputError
-from spadeline.engine.layout import look
-from spadeline.engine.listing import list_images
+from spadeline.engine.folders.dataset import PARTS, LabelledImage, find_dataset, has_layout
+from spadeline.engine.folders.layout import look
+from spadeline.engine.folders.listing import list_images
 
 Cells = Literal["mono", "poly"]
 CELLS: tuple[Cells, ...] = get_args(Cells)

@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from spadeline.engine.dataset import LabelledImage
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluation import PRO_LIMITS, true_regions
-from spadeline.engine.extractor import Extractor, Features
-from spadeline.engine.images import Framing, as_rgb, place, read_image
-from spadeline.engine.metrics import pixel_curves, roc
-from spadeline.engine.recipe import ImageRecord, Recipe, create_recipe
-from spadeline.engine.scoring import Scorer
-from spadeline.engine.settings import Settings, Storage
+from spadeline.engine.evaluate.evaluation import PRO_LIMITS, true_regions
+from spadeline.engine.evaluate.metrics import pixel_curves, roc
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.features import Features
+from spadeline.engine.folders.dataset import LabelledImage
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.recipe.changes import create_recipe
+from spadeline.engine.recipe.recipe import Recipe
+from spadeline.engine.recipe.records import ImageRecord
+from spadeline.engine.settings import Framing, Settings, Storage
 
 from accuracy_parts.classes import ImageClass
 

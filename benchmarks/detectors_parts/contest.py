@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import spadeline.engine
-from spadeline.engine.latency import latency
+from spadeline.engine.units import latency
 
 from detectors_parts.judging import Truth, accuracy, difference_of
 from detectors_parts.process import Answer, DetectorError, DetectorProcess, Job

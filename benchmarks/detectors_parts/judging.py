@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from spadeline.engine.metrics import pixel_curves, roc
+from spadeline.engine.evaluate.metrics import pixel_curves, roc
 
 from detectors_parts.process import Answer
 

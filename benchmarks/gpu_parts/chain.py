@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from spadeline.engine import Detector, Settings, calibrate, fit
 from spadeline.engine.errors import DependencyError, ExtractorError, SpadelineError
-from spadeline.engine.extractor import DeviceFeatures, Extractor, Features
-from spadeline.engine.images import as_rgb, place, read_image
-from spadeline.engine.listing import list_images
-from spadeline.engine.recipe import ImageRecord, create_recipe
-from spadeline.engine.scoring import Scorer
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.features import DeviceFeatures, Features
+from spadeline.engine.folders.listing import list_images
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.recipe.changes import create_recipe
+from spadeline.engine.recipe.records import ImageRecord
 
 from gpu_parts.contest import percentiles
 from matcher_parts.features import Source
@@ -112,7 +115,7 @@ class TorchExtractor:
 
 
 class OnDevice:
-    """A stand-in for :class:`spadeline.engine.extractor.DeviceExtraction`."""
+    """A stand-in for :class:`spadeline.engine.extract.extractor.DeviceExtraction`."""
 
     def __init__(self, extractor: TorchExtractor) -> None:
         self._extractor = extractor
@@ -172,7 +175,7 @@ def _open(
     fitted = calibrate(recipe, false_alarm_rate=FALSE_ALARMS)
     scorer = Scorer(fitted, device="cuda")
     if scorer.inspector is not None:
-        extractor.run_on(scorer.inspector.stream)
+        extractor.run_on(scorer.inspector.stream.address)
     return Detector(fitted, cast("Extractor", extractor), scorer, on_device=True)
 
 

@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from spadeline.engine.latency import latency
-from spadeline.engine.matching import Match
+from spadeline.engine.match.matcher import Match
+from spadeline.engine.units import latency
 
 from gpu_parts.contestants import YARDSTICK, OnGpu, OnTorch, device_seconds, wall_seconds
 from matcher_parts.contest import peer_fault

@@ -17,8 +17,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from spadeline.engine.inspector import Inspection, Inspector
-from spadeline.engine.matching import Match, Matcher
+from spadeline.engine.match.gpu import Inspection, Inspector
+from spadeline.engine.match.matcher import Match, Matcher
 
 from matcher_parts.features import Case, gallery_pixels, pixels
 from matcher_parts.ours import OurPath, Stored
@@ -82,7 +82,7 @@ class OnGpu:
 
     def stream(self, kappa: int) -> int | None:
         """Return the address of the CUDA stream of the device part."""
-        return self._inspector(kappa).stream
+        return self._inspector(kappa).stream.address
 
     def _inspector(self, kappa: int) -> Inspector:
         if kappa not in self._inspectors:

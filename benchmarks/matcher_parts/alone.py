@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from spadeline.engine.codes import LevelCodes
-from spadeline.engine.matching import Matcher
+from spadeline.engine.match.codes import LevelCodes
+from spadeline.engine.match.matcher import Matcher
 
 if TYPE_CHECKING:
     from matcher_parts.features import Levels

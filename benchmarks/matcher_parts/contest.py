@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from spadeline.engine.matching import Match
+from spadeline.engine.match.matcher import Match
 
 from matcher_parts.features import Case, Levels, pixels
 from matcher_parts.ours import Ours, check_same

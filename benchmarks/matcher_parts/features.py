@@ -15,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from spadeline.engine.cells import from_cells, level_shifts, to_cells
-from spadeline.engine.extractor import Extractor
-from spadeline.engine.images import as_rgb, place, read_image
-from spadeline.engine.listing import list_images
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.folders.listing import list_images
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.match.cells import from_cells, level_shifts, to_cells
 
 from shared_parts.again import as_if_taken_again
 from shared_parts.resized import resized_extractor

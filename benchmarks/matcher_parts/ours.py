@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from spadeline.engine.cells import from_cells, level_shifts
-from spadeline.engine.codes import LevelCodes, encode_gallery
-from spadeline.engine.matching import Match, Matcher
+from spadeline.engine.match.cells import from_cells, level_shifts
+from spadeline.engine.match.codes import LevelCodes, encode_gallery
+from spadeline.engine.match.matcher import Match, Matcher
 
 from matcher_parts.features import Case, Levels
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from spadeline.engine.matching import instruction_sets
+from spadeline.engine.match.matcher import instruction_sets
 
 Vectors = NDArray[np.float32]
 Search = Callable[[Vectors, int], NDArray[np.floating]]  # (queries, kappa) to (queries, kappa) squared distances

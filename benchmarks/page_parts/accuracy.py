@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spadeline.engine.page import Chart, Section, Table
-from spadeline.engine.speed_charts import knob_chart
+from spadeline.engine.pages.page import Chart, Section, Table
+from spadeline.engine.pages.speed_charts import knob_chart
 
 from accuracy_parts.knobs import label
 from page_parts.chapter import Chapter, side

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spadeline.engine.page import Section, Table
+from spadeline.engine.pages.page import Section, Table
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Chapter:
     section
         Charts and tables.
     tables
-        Those of its tables that README may take, by name.
+        Those of its tables that README and docs/ may take, by name.
     """
 
     finding: str

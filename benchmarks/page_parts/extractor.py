@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spadeline.engine.page import Chart, Section, Table
-from spadeline.engine.speed_charts import duration, latency_chart
+from spadeline.engine.pages.page import Chart, Section, Table
+from spadeline.engine.pages.speed_charts import latency_chart
+from spadeline.engine.units import duration
 
 from page_parts.chapter import Chapter, side, times
 

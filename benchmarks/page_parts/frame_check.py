@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spadeline.engine.page import Section, Table
+from spadeline.engine.pages.page import Section, Table
 
 from page_parts.chapter import Chapter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spadeline.engine.bench_page import way_name
+from spadeline.engine.bench.bench_page import way_name
 
 
 def print_head() -> None:

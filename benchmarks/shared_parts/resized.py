@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spadeline.engine.extractor import Extractor
+from spadeline.engine.extract.extractor import Extractor
 
 
 def resized_extractor(path: Path, size: tuple[int, int], folder: Path) -> Path:

@@ -97,7 +97,7 @@ def _change(rng, graph):
 
 
 def attempt(case):
-    from spadeline.engine.extractor import Extractor
+    from spadeline.engine.extract.extractor import Extractor
 
     os.environ.update(SPADELINE_EXTRACTOR_SECONDS=str(LIMIT_S), SPADELINE_EXTRACTOR_BYTES=str(LIMIT_BYTES))
     Extractor(case, device="cpu", threads=1)

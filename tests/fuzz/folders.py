@@ -8,11 +8,11 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from spadeline.engine.dataset import find_dataset
 from spadeline.engine.errors import SpadelineError
-from spadeline.engine.folder_roles import NEVER_NORMAL, WORDS, role_of_name
-from spadeline.engine.listing import SYSTEM_NAMES, list_images
-from spadeline.engine.normal_images import normal_images
+from spadeline.engine.folders.dataset import find_dataset
+from spadeline.engine.folders.listing import SYSTEM_NAMES, list_images
+from spadeline.engine.folders.normal_images import normal_images
+from spadeline.engine.folders.roles import NEVER_NORMAL, WORDS, role_of_name
 
 SECONDS = 3.0
 MEMORY_BYTES = 50_000_000

@@ -12,10 +12,11 @@ from functools import cache
 from pathlib import Path
 
 from spadeline.engine import SpadelineError
-from spadeline.engine.fitting import calibrate
-from spadeline.engine.generations import LOCK_NAME, MANIFEST_NAME
-from spadeline.engine.manifest import from_json, seal
-from spadeline.engine.recipe import Recipe, add_images, remove_images
+from spadeline.engine.fitting.fitting import calibrate
+from spadeline.engine.recipe.changes import add_images, remove_images
+from spadeline.engine.recipe.generations import LOCK_NAME, MANIFEST_NAME
+from spadeline.engine.recipe.manifest import from_json, seal
+from spadeline.engine.recipe.recipe import Recipe
 
 from ..recipes import GEOMETRY, as_version_1, as_version_2, create_small, images, mask
 from .mutations import mutate_bytes

@@ -1,0 +1,1 @@
+"""A recipe's speed on this machine: latency, throughput, start, the takt, and advice."""

@@ -1,0 +1,177 @@
+"""Time a detector's frames: single runs and their percentiles, and frames a second.
+
+Frames take turns, so that none is favoured by a warm cache; nothing is timed before it has warmed up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..inspect.detector import Detector, Frame
+from ..result import Result
+from ..units import latency
+
+BATCH = 8
+FEWEST_TURNS = 3  # of each frame, whatever the time allowed: a median of fewer is luck
+
+
+class Runs(NamedTuple):
+    """Times of a detector's frames, one after the other.
+
+    Attributes
+    ----------
+    seconds
+        Of each run.
+    frames
+        Which frame each run was of.
+    stages_s
+        Seconds by stage, each as long as ``seconds``.
+    results
+        The last result of each frame.
+    """
+
+    seconds: list[float]
+    frames: list[int]
+    stages_s: dict[str, list[float]]
+    results: list[Result]
+
+    def figures(self, what: str) -> dict[str, Any]:
+        """Return the latency from ``what`` on, by stage too, and the slowest frame by its median."""
+        medians = self.medians_s()
+        slowest = int(np.argmax(medians))
+        stages = {
+            stage: {"p50_s": statistics.median(taken), "mean_s": statistics.fmean(taken)}
+            for stage, taken in self.stages_s.items()
+        }
+        worst = {
+            "frame": slowest,
+            "p50_s": medians[slowest],
+            "match_statistics": asdict(self.results[slowest].match_statistics),
+        }
+        return {"from": what, **latency(self.seconds), "stages_s": stages, "slowest_frame": worst}
+
+    def medians_s(self) -> list[float]:
+        """Return each frame's median."""
+        taken: list[list[float]] = [[] for _ in self.results]
+        for frame, seconds in zip(self.frames, self.seconds, strict=True):
+            taken[frame].append(seconds)
+        return [statistics.median(times) for times in taken]
+
+
+def measure_latency(
+    detector: Detector,
+    frames: Sequence[Frame],
+    *,
+    runs: int,
+    warm_up: int,
+    seconds: float,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Runs:
+    """Inspect the frames in turns and time each call.
+
+    Parameters
+    ----------
+    runs, warm_up
+        How many times, after so many that don't count.
+    seconds
+        No run begins later than this, but that each frame has ``FEWEST_TURNS`` if ``runs`` allow; warming up ends after
+        a tenth of it.
+    on_progress
+        Called with runs done, and to do.
+
+    Raises
+    ------
+    InputError
+        A frame that can't be used.
+    """
+    for done in _until(warm_up, 0, seconds / 10):
+        detector.predict(frames[done % len(frames)])
+    measured = Runs([], [], {}, [])
+    for done in _until(max(runs, len(frames)), FEWEST_TURNS * len(frames), seconds):
+        index = done % len(frames)
+        start = time.perf_counter()
+        result = detector.predict(frames[index])
+        measured.seconds.append(time.perf_counter() - start)
+        measured.frames.append(index)
+        measured.results[index : index + 1] = [result]
+        for stage, taken in result.timings_s.items():
+            measured.stages_s.setdefault(stage, []).append(taken)
+        if on_progress is not None:
+            on_progress(done + 1, runs)
+    return measured
+
+
+def measure_throughput(
+    detector: Detector,
+    frames: Sequence[Frame],
+    alone: Runs,
+    *,
+    seconds: float,
+    batches: Sequence[int] = (BATCH,),
+    depths: Sequence[int | None] = (None,),
+) -> list[dict[str, Any]]:
+    """Measure frames a second of ``predict`` in a loop, ``predict_batch`` and ``stream``.
+
+    Parameters
+    ----------
+    frames
+        Taken in turns by each way, all of them: they differ in the time that they take. The detector warms up on them
+        first: see :meth:`.Detector.warm_up`.
+    alone
+        The loop, which has been timed before.
+    seconds
+        That one size of batches and one depth take together, about.
+    batches
+        Sizes of a batch.
+    depths
+        Of the stream: see :meth:`.Detector.stream`.
+
+    Returns
+    -------
+    list of dict
+        mode, batch, depth, split (the stream's, see :attr:`.Detector.info`), threads, frames_per_s.
+    """
+    detector.warm_up(frames)
+    ways: list[dict[str, Any]] = [
+        {"mode": "predict", "batch": None, "depth": None, "split": None}
+        | {"frames_per_s": len(alone.seconds) / sum(alone.seconds)}
+    ]
+    for batch in batches:
+        detector.predict_batch([frames[index % len(frames)] for index in range(batch)])
+        rate = _batched_per_s(detector, frames, batch, seconds / 2)
+        ways.append({"mode": "predict_batch", "batch": batch, "depth": None, "split": None, "frames_per_s": rate})
+    for depth in depths:
+        start = time.perf_counter()
+        turns = (frames[done % len(frames)] for done in _until(10**9, len(frames), seconds / 2))
+        rate = sum(1 for _ in detector.stream(turns, depth=depth)) / (time.perf_counter() - start)
+        split = detector.info["split"]
+        ways.append({"mode": "stream", "batch": None, "depth": depth, "split": split, "frames_per_s": rate})
+    return [way | {"threads": detector.info["threads"]} for way in ways]
+
+
+def _batched_per_s(detector: Detector, frames: Sequence[Frame], batch: int, seconds: float) -> float:
+    """Inspect batches that go round through all frames, once at the least."""
+    turns = itertools.cycle(frames)
+    start = time.perf_counter()
+    inspected = sum(
+        len(detector.predict_batch(list(itertools.islice(turns, batch))))
+        for _ in _until(10**9, math.ceil(len(frames) / batch), seconds)
+    )
+    return inspected / (time.perf_counter() - start)
+
+
+def _until(most: int, least: int, seconds: float) -> Iterator[int]:
+    """Count to ``most``, or to ``least`` if the time is over then."""
+    start = time.perf_counter()
+    for done in range(most):
+        if done >= least and time.perf_counter() - start >= seconds:
+            return
+        yield done

@@ -1,0 +1,122 @@
+"""What ``spadeline predict`` makes of image files: a record of each, in their order, and overlay pictures.
+
+Records are fit for JSON. What is printed of them, and the exit code, is :mod:`.cli`'s business.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..errors import InputError, OutputError
+from ..files import replace_file
+from ..images.reading import read_image
+from ..inspect.detector import Detector, Frame
+from ..inspect.stream import FrameError
+from ..recipe.records import ImageRecord
+from ..result import Result
+
+
+def inspect_files(
+    detector: Detector, paths: Sequence[Path], overlays: Mapping[Path, Path]
+) -> Generator[dict[str, Any], None, None]:
+    """Read and inspect images, the next one being read meanwhile; write the overlays of those that have one.
+
+    Yields
+    ------
+    dict
+        image; error, where the image can't be used: the others are still worth inspecting; else pred_label, reasons,
+        pred_score, image_score, map_score, regions, nearest_images (five names), match_statistics, timings_s;
+        overlay_error, where the overlay can't be written.
+
+    Raises
+    ------
+    SpadelineError
+        As :meth:`.Detector.predict`, but for what is wrong with an image.
+    """
+    read: deque[Frame | InputError] = deque()
+
+    def frames() -> Iterator[Any]:
+        for path in paths:
+            try:
+                read.append(read_image(path))
+            except InputError as error:
+                read.append(error)  # which the detector refuses, since it is no frame
+            yield read[-1]
+
+    for path, result in zip(paths, detector.stream(frames()), strict=True):
+        frame = read.popleft()
+        if isinstance(frame, InputError):
+            yield {"image": str(path), "error": str(frame)}
+        elif not isinstance(result, FrameError):
+            record = {"image": str(path)} | _record(result, detector.recipe.images)
+            if path in overlays:
+                record |= _draw(overlays[path], detector, frame, result)
+            yield record
+        elif isinstance(result.error, InputError):
+            yield {"image": str(path), "error": str(result.error)}
+        else:
+            raise result.error
+
+
+def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], folder: Path) -> dict[Path, Path]:
+    """Return where each image's overlay goes: by its name, below its folder's name.
+
+    Two images never share one, and none takes an image's place.
+
+    Parameters
+    ----------
+    sources
+        Folders and images, each with :func:`.listing.named_images` of it.
+
+    Raises
+    ------
+    InputError
+        Two images would share one, or one would replace an image.
+    """
+    overlays: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    for source, named in sources:
+        below = folder / source.resolve().name if source.is_dir() else folder
+        for name, path in named:
+            overlays[path] = (below / name).with_suffix(".png")
+            if (other := taken.setdefault(overlays[path], path)) != path:
+                raise InputError(
+                    f"overlays: expected a name for each image, got {overlays[path]} for {other} and {path}"
+                )
+    images = {path.resolve() for _, named in sources for _, path in named}
+    for path, overlay in overlays.items():
+        if overlay.resolve() in images:
+            raise InputError(f"overlays: expected another folder than the images', got {overlay} for {path}: an image")
+    return overlays
+
+
+def _record(result: Result, images: Sequence[ImageRecord]) -> dict[str, Any]:
+    return {
+        "pred_label": result.pred_label,
+        "reasons": list(result.reasons),
+        "pred_score": result.pred_score,
+        "image_score": result.image_score,
+        "map_score": result.map_score,
+        "regions": [asdict(region) for region in result.regions],
+        "nearest_images": [images[index].name for index in result.nearest_images[:5]],
+        "match_statistics": asdict(result.match_statistics),
+        "timings_s": dict(result.timings_s),
+    }
+
+
+def _draw(path: Path, detector: Detector, frame: Frame, result: Result) -> dict[str, str]:
+    """Write an overlay, all of it or none; return what kept it from being written, for the record: a verdict stands."""
+    content = io.BytesIO()
+    Image.fromarray(detector.overlay(frame, result)).save(content, "png")
+    try:
+        replace_file(path, content.getvalue())
+    except OutputError as error:
+        return {"overlay_error": str(error)}
+    return {}

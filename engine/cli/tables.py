@@ -1,0 +1,213 @@
+"""What the commands print on a terminal, as text. No figure is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..bench.bench_page import way_name
+from ..bench.takt import verdict
+from ..calibration import Threshold
+from ..fitting.suspects import highest_scores
+from ..folders.dataset import Dataset
+from ..folders.normal_images import NormalImages
+from ..images.frame_shape import sizes_text
+from ..match.matcher import instruction_sets
+from ..recipe.recipe import Recipe
+from ..recipe.stored_codes import can_have_codes
+from .terminal import escaped
+
+if TYPE_CHECKING:
+    from ...export import Quantization
+
+MOST_PARTS = 20  # folders in a line
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """Return an evaluation's main figures as text."""
+    rows = [
+        ("image ROCAUC by map maximum", summary["image_rocauc_by_map_score"]),
+        ("image ROCAUC by embedding", summary["image_rocauc_by_image_score"]),
+        ("pixel ROCAUC", summary["pixel_rocauc"]),
+        ("AU-PRO to 0.3", summary["aupro_0.3"]),
+        ("AU-PRO to 0.05", summary["aupro_0.05"]),
+    ]
+    lines = [f"{name:30} {'not defined here' if value is None else f'{value:.4f}'}" for name, value in rows]
+    counts = summary["confusion"]["pred_label"]
+    lines.append(
+        f"{'at the calibrated threshold':30} {counts['true_positives']} of "
+        f"{counts['true_positives'] + counts['false_negatives']} abnormal found, {counts['false_positives']} of "
+        f"{counts['false_positives'] + counts['true_negatives']} normal flagged"
+    )
+    flagged = {reason: sum(counts.values()) for reason, counts in summary["reasons"].items()}
+    if any(flagged.values()):
+        told = ", ".join(f"{reason} {count}" for reason, count in flagged.items() if count)
+        lines.append(f"{'flagged for':30} {told}")
+    total = summary["timings_s"]["total"]
+    lines.append(f"{'time per image':30} p50 {total['p50'] * 1e3:.1f} ms, max {total['max'] * 1e3:.1f} ms")
+    return "\n".join(lines)
+
+
+def images_line(images: NormalImages) -> str:
+    """Return in one line which normal images were taken of a folder, and what was left out."""
+    parts = [
+        f"{count} directly in it" if name == "." else f"{count} from {name}" for name, count in images.taken.items()
+    ]
+    left_out = f"; left out: {', '.join(images.left_out)}" if images.left_out else ""
+    return f"{images.source}: normal images: {_some(parts)}{left_out}"
+
+
+def dataset_line(dataset: Dataset) -> str:
+    """Return in one line which labelled images were taken of a data set."""
+    parts = [
+        f"{taken.images} {'abnormal' if taken.label else 'normal'} from {taken.folder}"
+        + (f" ({taken.with_mask} with masks)" if taken.with_mask else "")
+        for taken in dataset.taken
+    ]
+    return f"{dataset.folder}: test images: {_some(parts)}"
+
+
+def _some(parts: Sequence[str]) -> str:
+    more = f", and {len(parts) - MOST_PARTS} more folders" if len(parts) > MOST_PARTS else ""
+    return ", ".join(parts[:MOST_PARTS]) + more
+
+
+def bench_table(document: Mapping[str, Any]) -> str:
+    """Return a bench's figures as text: latency, stages, throughput, start, the takt's verdict and what to do next."""
+    return "\n".join(_bench_lines(document))
+
+
+def _bench_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    recipe, detector, machine = document["recipe"], document["detector"], document["environment"]
+    rows, columns = recipe["input_size"]
+    yield (
+        f"{escaped(recipe['name'])}: {recipe['images']} normal images, {recipe['backbone']} in {recipe['precision']}, "
+        f"{rows} x {columns}, k_gallery {recipe['settings']['k_gallery']}, kappa {recipe['settings']['kappa']}"
+    )
+    yield (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads; {detector['extractor']}; "
+        f"matcher {detector['matcher']} on {_matchers_device(detector)}"
+    )
+    yield f"{document['frames']['count']} frames, {document['frames']['source']}"
+    yield ""
+    percentiles = ("p50", "p95", "p99", "p99.9", "max")
+    yield f"{'latency in ms from':20}" + "".join(f"{name:>9}" for name in percentiles) + f"{'runs':>7}"
+    for figures in document["latency"]:
+        yield (
+            f"{'the ' + figures['from']:20}"
+            + "".join(f"{_milliseconds(figures[f'{name}_s']):>9}" for name in percentiles)
+            + f"{figures['runs']:7}"
+        )
+    stages = document["latency"][0]["stages_s"]
+    yield "stages, ms: " + ", ".join(f"{name} {_milliseconds(s['p50_s'])}" for name, s in stages.items())
+    yield "frames a second: " + "; ".join(
+        f"{way_name(way)} {way['frames_per_s']:.1f}" for way in document["throughput"]
+    )
+    start = document["start"]
+    yield (
+        f"start to first result: {start['process_to_first_result_s']:.2f} s (import {start['import_s']:.2f}, load "
+        f"{start['load_s']:.2f}, first frame {start['first_result_s']:.2f}); memory {start['peak_bytes'] / 1e6:.0f} MB"
+    )
+    yield ""
+    yield verdict(document)
+    for advice in document["advice"]:
+        share = "" if advice["share"] is None else f" {advice['share']:.0%}"
+        yield f"{advice['stage']}{share}: {advice['text']}"
+
+
+def _matchers_device(detector: Mapping[str, Any]) -> str:
+    on_gpu = detector["matcher_device"] == "cuda"
+    return f"the GPU ({detector['instruction_set']})" if on_gpu else f"the processor ({detector['instruction_set']})"
+
+
+def record_line(record: Mapping[str, Any]) -> str:
+    """Return an image's record as one line: verdict, score, regions, name, reasons; or what is wrong with the image."""
+    if "error" in record:
+        return escaped(str(record["error"]))
+    label = "ANOMALOUS" if record["pred_label"] else "normal"
+    reasons = f"  ({', '.join(record['reasons'])})" if record["reasons"] else ""
+    name = escaped(record["image"])
+    return f"{label:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {name}{reasons}"
+
+
+def recipe_table(recipe: Recipe) -> str:
+    """Return what a recipe holds as text: images, thresholds and what they can vouch for, what it lacks."""
+    lines = [f"{escaped(str(recipe.folder))}: {len(recipe.images)} normal images, generation {recipe.generation}"]
+    if not recipe.is_sealed:
+        lines.append(
+            f"  recipe.json is of version {recipe.version}, which holds no hash of itself: damage to it may pass; "
+            "any change, such as spadeline calibrate, writes one"
+        )
+    lines += _frame_lines(recipe)
+    if recipe.ignore is not None:
+        lines.append(f"  {recipe.ignore.mean():.1%} of the image is never scored")
+    if recipe.codes is None and can_have_codes(recipe.geometry):
+        lines.append(
+            "  no codes for the matcher, or of another version: it takes its slow path; spadeline codes makes them"
+        )
+    if recipe.calibration is None:
+        lines.append("  no thresholds yet: spadeline calibrate")
+    else:
+        highest = highest_scores(recipe.calibration)
+        for name, threshold, scores in (
+            ("tau", recipe.calibration.tau, highest["image_scores"]),
+            ("theta", recipe.calibration.theta, highest["map_scores"]),
+        ):
+            lines.append(f"  {name} {threshold.value:.6g}: {_vouched(threshold)} ({recipe.calibration.method})")
+            if scores:
+                lines.append("    highest scores: " + ", ".join(f"{image} {score:.4g}" for image, score in scores))
+        if recipe.settings.label_rule == "either":
+            lines.append(f"  either: {_vouched_together(recipe.calibration.tau, recipe.calibration.theta)}")
+    return "\n".join(lines)
+
+
+def _frame_lines(recipe: Recipe) -> Iterator[str]:
+    """Say which frames a recipe knows, and how it holds others against them."""
+    shape = {"error": "other proportions are an error", "warn": "of other proportions it warns", "any": "any is taken"}
+    if recipe.frame_sizes is None:
+        yield "  frames of unknown sizes, as in recipes of version 1 and 2: any is taken; fit anew to have them checked"
+    else:
+        yield f"  frames: {sizes_text(recipe.frame_sizes)}; {shape[recipe.settings.frame_shape]}"
+    if recipe.settings.frame_check == "off":
+        yield "  frame check off: a black, blurred or empty frame may pass as normal"
+    elif recipe.frame_facts is None:
+        yield "  no frame check: some images' facts are unknown, as in recipes of version 1 and 2; fit anew to have it"
+
+
+def _vouched(threshold: Threshold) -> str:
+    text = f"false-alarm rate {threshold.expected_rate:.2%} expected, below {threshold.bound:.2%} with "
+    text += f"{threshold.confidence:.0%} confidence, from {threshold.images} images"
+    if not threshold.supported:
+        text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for"
+    return text
+
+
+def _vouched_together(tau: Threshold, theta: Threshold) -> str:
+    """Add up what each vouches for: no more can be said without knowing how often both flag the same frame."""
+    confidence = max(0.0, tau.confidence + theta.confidence - 1)
+    text = f"false-alarm rate {tau.expected_rate + theta.expected_rate:.2%} expected at the most, below "
+    return text + f"{min(1.0, tau.bound + theta.bound):.2%} with {confidence:.0%} confidence"
+
+
+def quantization_table(quantization: Quantization) -> str:
+    """Return what integers save and cost as text."""
+    cost, before_mb, after_mb = quantization.cost, quantization.float32_bytes / 1e6, quantization.int8_bytes / 1e6
+    lines = [
+        f"{escaped(str(quantization.path))}: int8, calibrated on {quantization.calibrated} normal images",
+        f"  {before_mb:.1f} MB before, {after_mb:.1f} MB now",
+        f"  {quantization.float32_per_int8:.1f} x the speed of float32 on this machine{_without_vnni()}",
+        f"  {cost.held_out} other normal images: maps correlate with float32's by {cost.map_correlation:.4f} or more",
+    ]
+    if cost.score_shift is not None:
+        lines.append(f"  their maxima move by {cost.score_shift:.2f} of their standard deviation at most")
+    for name, (before, after) in cost.rocauc.items():
+        lines.append(f"  {name.replace('_', ' ')}: {before:.4f} at float32, {after:.4f} at int8")
+    return "\n".join(lines)
+
+
+def _without_vnni() -> str:
+    return "" if any("vnni" in name for name in instruction_sets()) else " (no VNNI here: exact 16-bit sums)"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1e3 * seconds:.1f}"

@@ -1,0 +1,1 @@
+"""A recipe's accuracy on labelled images: metrics, charts and the report."""

@@ -1,0 +1,1 @@
+"""Normal images to a recipe, and a recipe's thresholds."""

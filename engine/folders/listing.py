@@ -1,0 +1,147 @@
+"""Which files of a folder are images: by their names alone, in an order that is always the same.
+
+Nothing is opened, so that a pipe or a damaged file in the folder costs nothing here: reading refuses it by its name.
+What an operating system, a file server or an archive puts into folders is left out. Links are followed, each folder
+once; a link to nothing is an error, since the images that it stood for would be missed without a word.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checks import check_unique
+from ..errors import InputError
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
+# Folders and files of systems, in lower case. Whatever begins with a point is left out, too: .Trash-1000, ._image.png.
+SYSTEM_NAMES = frozenset((
+    "$recycle.bin", "recycler", "recycled", "system volume information", "found.000",  # Windows
+    "thumbs.db", "ehthumbs.db", "desktop.ini",
+    "__macosx", "network trash folder", "temporary items", "icon\r",  # macOS and its archives
+    "lost+found",  # Linux
+    "@eadir", "#recycle", "#snapshot", "@tmp", "@sharesnap",  # Synology: thumbnails, bin, snapshots
+    "@recycle", "@recently-snapshot", "@__thumb",  # QNAP
+    "~snapshot",  # NetApp
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies directly in a folder, sorted by name: folders, or links to them, and files named like images."""
+
+    folder: Path
+    folders: tuple[Path, ...]
+    images: tuple[Path, ...]
+
+
+def contents(folder: str | os.PathLike[str]) -> Contents:
+    """Look into one folder, not below.
+
+    Raises
+    ------
+    InputError
+        Not a folder that can be read, or a link to nothing in it that isn't named like an image.
+    """
+    root = Path(folder)
+    folders, images = [], []
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
+                    continue
+                if _is_folder(entry):
+                    folders.append(root / entry.name)
+                elif _named_like_an_image(entry.name):
+                    images.append(root / entry.name)
+    except OSError as error:
+        raise InputError(f"{error.filename or root}: expected a readable folder, got: {error.strerror}") from error
+    return Contents(root, tuple(sorted(folders)), tuple(sorted(images)))
+
+
+def walk(folder: str | os.PathLike[str]) -> Iterator[Contents]:
+    """Look into a folder and into each one below it, once, whatever links lead there.
+
+    A folder's own place goes before a link to it, and of several links the first by name counts.
+
+    Raises
+    ------
+    InputError
+        As :func:`contents` does.
+    """
+    # By real paths: some network file systems give two folders one inode number.
+    seen: set[Path] = set()
+    waiting, links = [(Path(folder), Path(os.path.realpath(folder)))], list[Path]()
+    while waiting or links:
+        if waiting:
+            current, real = waiting.pop()
+        else:
+            current = heapq.heappop(links)
+            real = Path(os.path.realpath(current))
+        if real in seen:
+            continue
+        seen.add(real)
+        found = contents(current)
+        for below in found.folders:
+            if below.is_symlink():
+                heapq.heappush(links, below)
+            else:
+                waiting.append((below, real / below.name))  # asking the disk costs a look at each folder above
+        yield found
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """Find image files by suffix, in the folder and below, sorted by relative path.
+
+    Raises
+    ------
+    InputError
+        Not a folder that can be read, no image in it, or a link to nothing below it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        came = "a file" if root.exists() else "no such path"
+        raise InputError(f"{root}: expected a folder of images, got {came}")
+    found = [path for place in walk(root) for path in place.images]
+    if not found:
+        raise InputError(f"{root}: expected at least one image ({', '.join(sorted(IMAGE_SUFFIXES))}), got none")
+    return sorted(found, key=lambda path: path.relative_to(root))
+
+
+def named_images(source: Source) -> list[tuple[str, Path]]:
+    """Return (name, path) of each image: names are relative to the folder, or the paths as given.
+
+    Raises
+    ------
+    InputError
+        No image, one path twice, or as :func:`list_images` does.
+    """
+    if isinstance(source, str | os.PathLike):
+        if Path(source).is_file():
+            return [(Path(source).name, Path(source))]
+        return [(path.relative_to(source).as_posix(), path) for path in list_images(source)]
+    paths = [Path(path) for path in source]
+    if not paths:
+        raise InputError("source: expected a folder or at least one image, got none")
+    named = [(path.as_posix(), path) for path in paths]
+    check_unique("source", (name for name, _ in named))
+    return named
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether it is a folder or a link to one. A link to nothing that is named like an image passes as a file."""
+    if not entry.is_symlink():
+        return entry.is_dir()
+    path = Path(entry.path)
+    if not (path.exists() or _named_like_an_image(entry.name)):
+        raise InputError(f"{path}: expected a link to a folder or a file, got one to nothing; mend or remove it")
+    return path.is_dir()
+
+
+def _named_like_an_image(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES

@@ -1,0 +1,75 @@
+"""What a recipe keeps of each normal image's picture, so that a frame can be held against it: three numbers.
+
+Which numbers a frame may have is :mod:`.frame_check`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_number
+
+MOST_SHARPNESS = 1e9  # a sum of steps hardly above what rounding makes may give any number
+# Variance of what rounding does to a gray level: 1/12 of its own, and about half of that of the colours' before. Left
+# in, it would make a picture sharper the more it is blurred, from a blur of some eight pixels on.
+ROUNDING = 1 / 8
+
+
+@dataclass(frozen=True)
+class FrameFacts:
+    """An image as the extractor's input shows it in gray, in three numbers.
+
+    Attributes
+    ----------
+    brightness
+        Mean gray level, 0 to 255.
+    contrast
+        Standard deviation of the gray levels.
+    sharpness
+        Mean squared Laplacian over the mean squared steps to the next pixel in y and in x, added, each without what
+        rounding makes of it: exposure and contrast cancel out. White noise has 5, a sharp picture about 2, a blurred
+        one less than 1, a constant one 0.
+    """
+
+    brightness: float
+    contrast: float
+    sharpness: float
+
+    def __post_init__(self) -> None:
+        check_number("brightness", self.brightness, low=0, high=255)
+        check_number("contrast", self.contrast, low=0, high=255)
+        check_number("sharpness", self.sharpness, low=0, high=MOST_SHARPNESS)
+
+
+def frame_facts(image: NDArray[np.uint8], ignore: NDArray[np.bool_] | None = None) -> FrameFacts:
+    """Return an image's facts, to six digits.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB, as the extractor takes it.
+    ignore
+        (H, W) bool: pixels that don't count; None: all do.
+    """
+    gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    laplacian = np.asarray(cv2.Laplacian(gray, cv2.CV_16S), np.int16)
+    counted, above, left, pixels = None, None, None, gray.size
+    if ignore is not None:
+        counted = np.where(ignore, np.uint8(0), np.uint8(1))
+        inner = np.asarray(cv2.erode(counted, np.ones((3, 3), np.uint8)), np.uint8)  # whose neighbours count, too
+        above, left, pixels = inner[1:], inner[:, 1:], max(cv2.countNonZero(inner), 1)
+        laplacian *= inner
+    mean, deviation = cv2.meanStdDev(gray, mask=counted)
+    steps = _squares(gray[1:], gray[:-1], above) + _squares(gray[:, 1:], gray[:, :-1], left)
+    # Weights of 1, 1, 1, 1 and -4: 20 times the variance of a gray level; two steps between two gray levels: 4 times.
+    curved, stepped = cv2.norm(laplacian, cv2.NORM_L2SQR) / pixels - 20 * ROUNDING, steps / pixels - 4 * ROUNDING
+    sharpness = min(curved / stepped, MOST_SHARPNESS) if curved > 0 and stepped > 0 else 0.0
+    return FrameFacts(*(float(f"{value:.6g}") for value in (mean[0, 0], deviation[0, 0], sharpness)))
+
+
+def _squares(a: NDArray[np.uint8], b: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> float:
+    return cv2.norm(a, b, cv2.NORM_L2SQR, mask)

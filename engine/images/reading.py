@@ -1,0 +1,55 @@
+"""Image files to pixels and to masks. Files are decoded in :mod:`.decoding`, frames are resized in :mod:`.resizing`."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .decoding import decode, read_file
+from .masks import marked
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read an image file's pixels as a viewer shows them.
+
+    An EXIF orientation is applied: masks are drawn on what a person sees. A camera's arrays have none, so they must
+    stand as its files are shown. Palettes are expanded, one bit becomes 0 or 255, and of a camera's multi-picture JPEG
+    the main picture is taken. No colour profile is applied.
+
+    Returns
+    -------
+    ndarray
+        (h, w) gray, (h, w, 3) RGB or (h, w, 4) RGBA.
+
+    Raises
+    ------
+    InputError
+        Not a regular file, or one of more than ``MAX_FILE_BYTES``; not a readable image of 8 bits per channel; several
+        pages or frames; beyond ``MIN_SIDE`` or ``MAX_PIXELS`` (half of it for WebP, a hundredth for plain PNM); or made
+        so that decoding would take longer than its pixels explain.
+    """
+    pixels, _ = decode(read_file(path), path)
+    return pixels
+
+
+def read_mask(path: str | os.PathLike[str], *, frame_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Read an image file as a mask: (h, w) bool, true where it is marked, as :func:`.masks.marked` tells.
+
+    Raises
+    ------
+    InputError
+        As for :func:`read_image`, or not of the (height, width) that its frame has.
+
+    Warns
+    -----
+    UserWarning
+        Nothing or everything is marked, or there are more than two populations of values.
+    """
+    picture = read_image(path)
+    if frame_size is not None and picture.shape[:2] != frame_size:
+        wanted, came = (f"{height} x {width}" for height, width in (frame_size, picture.shape[:2]))
+        raise InputError(f"{path}: expected a mask of its image's size {wanted}, got {came}")
+    return marked(picture, path)

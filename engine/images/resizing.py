@@ -1,0 +1,202 @@
+"""Camera frames and image files to the extractor's uint8 RGB input, and the way back to the frame's pixels.
+
+What a frame is gets decided by its declaration, dtype and shape, never by its content. Nothing is normalised
+here: that lies inside the extractor's graph. Files are decoded in :mod:`.decoding`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_choice
+from ..errors import InputError
+from ..settings import Framing
+from .decoding import MIN_SIDE
+
+Color = Literal["auto", "gray", "rgb", "bgr", "rgba", "bgra"]
+
+# Absorbs the rounding of a scale such as 1024 / 224, by which an edge that lies on a whole pixel may miss it.
+EDGE_ROUNDING = 1e-6
+# The paper's framing enlarges the longer side with the shorter one; beyond this ratio the crop shows next to nothing
+# of the frame, and a thin enough frame would ask for more memory than there is.
+MAX_PAPER_ASPECT = 16
+
+_CHANNELS = {"auto": (1, 3, 4), "gray": (1,), "rgb": (3,), "bgr": (3,), "rgba": (4,), "bgra": (4,)}
+_BY_CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
+_CONVERSIONS = {
+    "gray": cv2.COLOR_GRAY2RGB,
+    "bgr": cv2.COLOR_BGR2RGB,
+    "rgba": cv2.COLOR_RGBA2RGB,
+    "bgra": cv2.COLOR_BGRA2RGB,
+}
+
+
+def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uint8]:
+    """Bring a camera frame to RGB.
+
+    Parameters
+    ----------
+    frame
+        (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any strides.
+    color
+        What the channels are. "auto" goes by their number: gray, RGB or RGBA; BGR must be declared. Alpha is
+        ignored.
+
+    Returns
+    -------
+    ndarray
+        (h, w, 3) uint8, C-contiguous; the frame itself if it is that already.
+
+    Raises
+    ------
+    InputError
+        Another dtype, a shape that isn't the declared colour's, or a side below ``MIN_SIDE``.
+    """
+    return _converted(*_checked(frame, color))
+
+
+def prepare(
+    frame: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing, color: Color = "auto"
+) -> tuple[NDArray[np.uint8], Placement]:
+    """Bring a camera frame to the extractor's input: what :func:`place` makes of :func:`as_rgb`, to the last bit.
+
+    Gray is resized as one channel and then repeated, which saves two thirds of the work.
+    """
+    pixels, conversion = _checked(frame, color)
+    if conversion != cv2.COLOR_GRAY2RGB:
+        return place(_converted(pixels, conversion), size, framing=framing)
+    gray, placement = place(pixels, size, framing=framing)
+    return _converted(gray, conversion), placement
+
+
+def _checked(frame: NDArray[np.uint8], color: Color) -> tuple[NDArray[np.uint8], int | None]:
+    """Return a frame's pixels, C-contiguous, and OpenCV's conversion of them to RGB."""
+    check_choice("color", color, tuple(_CHANNELS))
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
+        came = frame.dtype if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise InputError(f"frame: expected a uint8 array, got {came}")
+    channels = 1 if frame.ndim == 2 else frame.shape[2] if frame.ndim == 3 else 0
+    if channels not in _CHANNELS[color]:
+        wanted = " or ".join("(h, w) or (h, w, 1)" if n == 1 else f"(h, w, {n})" for n in _CHANNELS[color])
+        raise InputError(f"frame: expected {wanted} for color {color!r:.100}, got {frame.shape}")
+    if min(frame.shape[:2]) < MIN_SIDE:
+        raise InputError(
+            f"frame: expected sides of at least {MIN_SIDE} pixels, got {frame.shape[0]} x {frame.shape[1]}"
+        )
+    pixels = np.ascontiguousarray(frame)
+    return pixels, _CONVERSIONS.get(_BY_CHANNELS[channels] if color == "auto" else color)
+
+
+def _converted(pixels: NDArray[np.uint8], conversion: int | None) -> NDArray[np.uint8]:
+    return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the extractor's input lies in the frame: ``frame = (input + 0.5) * scale + offset - 0.5``.
+
+    Coordinates are those of pixel centres: the first pixel spans -0.5 to 0.5.
+
+    Attributes
+    ----------
+    scale_y, scale_x
+        Frame pixels per input pixel.
+    top, left
+        The input's upper left corner in the frame, in frame pixels from the frame's own corner.
+    """
+
+    scale_y: float
+    scale_x: float
+    top: float
+    left: float
+
+    def to_frame(self, y: float, x: float) -> tuple[float, float]:
+        """Return where the input's point (y, x) lies in the frame."""
+        return (y + 0.5) * self.scale_y + self.top - 0.5, (x + 0.5) * self.scale_x + self.left - 0.5
+
+    def to_input(self, y: float, x: float) -> tuple[float, float]:
+        """Return where the frame's point (y, x) lies in the input."""
+        return (y + 0.5 - self.top) / self.scale_y - 0.5, (x + 0.5 - self.left) / self.scale_x - 0.5
+
+
+def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) -> tuple[NDArray[np.uint8], Placement]:
+    """Resize a frame to the extractor's input, antialiased.
+
+    A side that shrinks is averaged over area, one that grows is interpolated linearly.
+
+    Parameters
+    ----------
+    rgb
+        (h, w, 3) uint8, as :func:`as_rgb` returns it; or any number of channels, each on its own.
+    size
+        (H, W) of the extractor's input.
+    framing
+        "whole": the whole frame, each side scaled on its own. "paper": the frame's shape is kept, the
+        relatively shorter side becomes 8/7 of the input's, and the centre is cut out, rounded as in
+        torchvision's Resize(256) and CenterCrop(224); 23 % of a square frame, its border, isn't seen.
+
+    Raises
+    ------
+    InputError
+        A frame too long and thin for the paper's framing.
+    """
+    check_choice("framing", framing, ("whole", "paper"))
+    (height, width), (rows, columns) = rgb.shape[:2], size
+    if framing == "whole":
+        return _resize(rgb, rows, columns), Placement(height / rows, width / columns, 0.0, 0.0)
+    around = (round(rows * 8 / 7), round(columns * 8 / 7))
+    aspect = (height * around[1]) / (width * around[0])
+    if not 1 / MAX_PAPER_ASPECT <= aspect <= MAX_PAPER_ASPECT:
+        raise InputError(
+            f"frame: expected an aspect ratio within {MAX_PAPER_ASPECT} times that of the input's {rows} x {columns} "
+            f"for framing 'paper', got {height} x {width}"
+        )
+    # The shorter side's own term is the larger one, the longer side's is scaled along with the shorter.
+    resized = (max(around[0], around[1] * height // width), max(around[1], around[0] * width // height))
+    top, left = round((resized[0] - rows) / 2), round((resized[1] - columns) / 2)
+    scale_y, scale_x = height / resized[0], width / resized[1]
+    cut = _resize(rgb, *resized)[top : top + rows, left : left + columns]
+    return np.ascontiguousarray(cut), Placement(scale_y, scale_x, top * scale_y, left * scale_x)
+
+
+def any_under(mask: NDArray[np.bool_], size: tuple[int, int], placement: Placement) -> NDArray[np.bool_]:
+    """Bring a frame's mask to the input's geometry: true where any pixel under the input pixel is, be it in part.
+
+    Parameters
+    ----------
+    mask
+        (h, w) bool, of the frame's size.
+    size
+        (H, W) of the input.
+    placement
+        Where the input lies in the frame, as :func:`place` returns it.
+
+    Returns
+    -------
+    ndarray
+        (H, W) bool.
+    """
+    top, bottom = _edges(size[0], placement.scale_y, placement.top, mask.shape[0])
+    left, right = _edges(size[1], placement.scale_x, placement.left, mask.shape[1])
+    sums = np.asarray(cv2.integral(mask.astype(np.uint8)))  # (h + 1, w + 1): true pixels above and to the left
+    strips = sums[bottom] - sums[top]
+    return strips[:, right] > strips[:, left]
+
+
+def _edges(count: int, scale: float, offset: float, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each of ``count`` input pixels begins and ends along one side of a frame, in whole pixels outwards."""
+    edges = np.arange(count + 1) * scale + offset
+    first, last = np.floor(edges[:-1] + EDGE_ROUNDING), np.ceil(edges[1:] - EDGE_ROUNDING)
+    return first.clip(0, length).astype(np.intp), last.clip(0, length).astype(np.intp)
+
+
+def _resize(rgb: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+    # OpenCV's INTER_AREA stops averaging as soon as one side grows, so the sides that shrink go first, alone.
+    height, width = rgb.shape[:2]
+    shrunk = cv2.resize(rgb, (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -1,0 +1,412 @@
+"""One frame in, one verdict out: the chain that a line runs, opened from a recipe.
+
+Here the stages meet and thresholds become labels. How thresholds come about is :mod:`.fitting`'s business, how a
+stream's frames share the processors :mod:`.stream`'s and :mod:`.workers`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Self, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_choice
+from ..errors import InputError
+from ..extract.extractor import DeviceExtraction, Extractor
+from ..extract.session import Device
+from ..images.device_frames import DeviceFrame, device_frame
+from ..images.frame_facts import FrameFacts
+from ..images.resizing import Color, Placement, as_rgb, place, prepare
+from ..match.gpu import Inspector
+from ..recipe.held import GalleryPlace
+from ..recipe.recipe import Recipe
+from ..resources import processors
+from ..result import Result
+from .heatmap import find_regions
+from .opening import open_chain
+from .overlay import overlay
+from .scoring import Scorer, Scores, warn_of_clamping
+from .stream import FrameError, check_not_single, run_stream
+from .verdict import Judge
+from .workers import Predict, Split
+
+Frame = NDArray[np.uint8]
+
+# Frames of a batch that are extracted together: more gain nothing on a CPU, and memory stays bounded.
+EXTRACTED_TOGETHER = 8
+
+
+class Detector:
+    """A recipe ready to inspect frames. Open one with :meth:`load`; it may be called from several threads.
+
+    Attributes
+    ----------
+    recipe
+        The recipe as it was when opened.
+    extractor
+        The feature extractor.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        extractor: Extractor,
+        scorer: Scorer,
+        *,
+        on_device: bool = False,
+        workers: int | None = None,
+        judge: Judge | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.extractor = extractor
+        self._scorer = scorer
+        self._chain = (extractor.on_device(), scorer.inspector) if on_device and scorer.inspector else None
+        self._turn = threading.Lock()  # of the extraction's buffers
+        self._judge = judge or Judge(recipe, scorer)
+        threads = scorer.matcher.threads
+        if self._chain:  # takes one frame at a time; a second worker is on the host meanwhile
+            self._split = Split(threads=threads, most=2, given=workers, open_members=None)
+        else:
+            members = partial(_one_threaded, recipe, extractor, scorer, self._judge)
+            self._split = Split(threads=threads, most=threads, given=workers, open_members=members)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: Device = "auto",
+        threads: int | None = None,
+        memory_limit: int | None = None,
+        tensorrt_cache: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        gallery: GalleryPlace = "auto",
+        verify: bool = False,
+    ) -> Self:
+        """Open a recipe for inspection.
+
+        Parameters
+        ----------
+        folder
+            The recipe.
+        device
+            Where the extractor and the matcher run. ``"cuda"``: both on the GPU, or an error. ``"auto"``: what there is
+            of that; :attr:`info` says what it took. It is decided here, once.
+        threads
+            For ONNX Runtime, the matcher, faiss and OpenCV; None: the processors that this process may use. OpenCV has
+            but one setting for the whole process.
+        memory_limit
+            Bytes of the GPU's memory that the gallery may take: see :class:`.matcher.Matcher`.
+        tensorrt_cache
+            A folder for TensorRT's engine, which then runs the extractor: see :class:`.extractor.Extractor`.
+        workers
+            Frames that a :meth:`stream` has in work at once: 1 to ``threads``, on a GPU 1 or 2. None takes the most, or
+            what :meth:`warm_up` finds fastest.
+        gallery
+            ``"memory"``: the gallery is read into this process's memory, each file's SHA-256 compared on the way, and
+            nothing that happens to the files changes a result any more. ``"mapped"``: it stays in its files; that
+            starts sooner, and all processes that map them share them. They must never be written into: a copy over them
+            changes results in silence, and a file that is cut off ends the process. ``"auto"``: memory, where that is
+            half of what is available or less; else mapped, with a warning. The extractor is always held in memory.
+        verify
+            Also read every file through, mapped ones too: compare its SHA-256, and see that all features are finite and
+            that the thresholds are those that the stored scores give.
+
+        Raises
+        ------
+        InputError
+            An unknown device or gallery, threads or workers out of range, an option for a GPU beside device "cpu", or a
+            gallery for which memory has no room.
+        RecipeError
+            Not a recipe, a damaged one, one without thresholds, or one whose kappa can't be had.
+        ExtractorError
+            Its extractor can't run, or not on this device.
+        DeviceError
+            The matcher or the retrieval can't run on the GPU that was asked for.
+        OutputError
+            The folder for TensorRT's engine can't be made.
+        DependencyError
+            ONNX Runtime or faiss isn't installed.
+
+        Examples
+        --------
+        >>> detector = Detector.load("recipes/hazelnut")  # doctest: +SKIP
+        >>> result = detector.predict(frame)  # doctest: +SKIP
+        >>> result.pred_label, result.pred_score, result.regions  # doctest: +SKIP
+        """
+        recipe = Recipe.load(folder, verify=verify)
+        warn_of_clamping(recipe)
+        threads = processors() if threads is None else threads
+        extractor, scorer, on_device = open_chain(
+            recipe,
+            device=device,
+            threads=threads,
+            memory_limit=memory_limit,
+            tensorrt_cache=tensorrt_cache,
+            gallery=gallery,
+        )
+        cv2.setNumThreads(threads)
+        return cls(recipe, extractor, scorer, on_device=on_device, workers=workers)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What runs where: JSON-able."""
+        return {
+            "recipe": str(self.recipe.folder),
+            "generation": self.recipe.generation,
+            "images": len(self.recipe.images),
+            "gallery": self._scorer.gallery.place,
+            "extractor": self.extractor.provider,
+            "provider_times_s": self.extractor.provider_times_s,
+            "precision": self.extractor.precision,
+            "backbone": self.extractor.metadata.get("spadeline.backbone", "unknown"),
+            "weights": self.extractor.metadata.get("spadeline.weights", "unknown"),
+            "input_size": list(self.recipe.input_size),
+            "levels": {
+                name: list(shape) for name, shape in zip(self.recipe.level_names, self.recipe.level_shapes, strict=True)
+            },
+            "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
+            "frame_check": self._judge.info,
+            "chain": "device" if self._chain else "host",
+            "retrieval": self._scorer.retrieval_device,
+            "matcher": self._scorer.matcher.path,
+            "matcher_device": self._scorer.matcher.device,
+            "resident_images": self._scorer.matcher.resident_images,
+            "instruction_set": self._scorer.matcher.instruction_set,
+            "threads": self._scorer.matcher.threads,
+            "split": self._split.info,
+        }
+
+    def predict(self, frame: Frame, *, color: Color = "auto") -> Result:
+        """Inspect one frame.
+
+        Parameters
+        ----------
+        frame
+            (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any size. Where extractor and matcher are on the GPU also
+            a frame in its memory (``__cuda_array_interface__`` or DLPack: CuPy, Numba, torch). It is read where it lies
+            if it is RGB of the extractor's input size already, without gaps, and the recipe's framing is "whole"; any
+            other is copied to the host and resized there.
+        color
+            What the channels are: ``"auto"`` takes one, three or four of them as gray, RGB or RGBA; a camera that
+            delivers BGR must be declared.
+
+        Raises
+        ------
+        InputError
+            A frame of another dtype or shape, or too small; one of other proportions than the normal images', unless
+            the recipe's ``frame_shape`` allows it; one that no finite score can be given.
+        """
+        return self.predict_batch([frame], color=color)[0]
+
+    def predict_batch(self, frames: Sequence[Frame], *, color: Color = "auto") -> list[Result]:
+        """Inspect several frames; the results equal :meth:`predict`'s, and so do the errors.
+
+        Parameters
+        ----------
+        frames
+            Each as for :meth:`predict`, of any size; or one array of them, (n, h, w, channels).
+        color
+            As for :meth:`predict`.
+
+        Raises
+        ------
+        InputError
+            No sequence of frames, or one that :meth:`predict` refuses.
+        """
+        frames = _listed(frames)
+        results: list[Result] = []
+        for first in range(0, len(frames), EXTRACTED_TOGETHER):
+            results += self._inspect(frames[first : first + EXTRACTED_TOGETHER], color)
+        return results
+
+    def stream(
+        self, frames: Iterable[Frame], *, depth: int | None = None, color: Color = "auto"
+    ) -> Iterator[Result | FrameError]:
+        """Inspect frames as they come, several at once; yield a result for each, in order, equal to :meth:`predict`'s.
+
+        More frames a second than predict, but each takes longer: of several workers each has one thread. A frame that
+        can't be inspected yields a :class:`FrameError` in its place, and the next one follows.
+
+        Parameters
+        ----------
+        frames
+            Anything to iterate over, such as a camera's generator. A thread of its own asks for the next frame, never
+            more than ``depth`` ahead of the results. A frame must stay as it is until its result has come. What the
+            iterable raises is raised here, after the results of the frames before.
+        depth
+            1 to ``stream.DEEPEST``; None: twice the workers.
+        color
+            As for :meth:`predict`.
+
+        Yields
+        ------
+        Result or FrameError
+            Closing the stream ends its threads: what is in work is finished, and up to ``depth`` frames that were
+            pulled get no result. To get them all, let the iterable end instead. Closing waits for a frame that the
+            iterable was asked for, up to ``stream.LONGEST_PULL_S``.
+
+        Raises
+        ------
+        InputError
+            At the call: a depth or color that isn't one, frames that can't be iterated over, a single frame.
+
+        Examples
+        --------
+        >>> for result in detector.stream(camera):  # doctest: +SKIP
+        ...     if isinstance(result, FrameError):
+        ...         print(result.index, result.error)
+        ...     elif result.pred_label:
+        ...         reject(result.regions)
+        """
+        check_choice("color", color, get_args(Color))
+        workers, predict = self._split.workers(self.predict)
+        received = self._chain[1].receive if self._chain else None
+        return run_stream(partial(predict, color=color), frames, workers=workers, depth=depth, receive=received)
+
+    def warm_up(self, frames: Sequence[Frame], *, color: Color = "auto") -> None:
+        """Make every buffer, and find out how many workers are fastest for :meth:`stream`; it takes seconds.
+
+        :attr:`info` tells what was chosen, and each candidate's frames a second. If ``workers`` was given, it stays.
+
+        Parameters
+        ----------
+        frames
+            One or more that are typical: time depends on what they show.
+        color
+            As for :meth:`predict`.
+
+        Raises
+        ------
+        InputError
+            No sequence of frames, an empty one, or a frame that :meth:`predict` refuses.
+        """
+        frames = _listed(frames)
+        if not frames:
+            raise InputError("frames: expected at least one, got none")
+        for frame in frames:
+            self.predict(frame, color=color)
+        self._split.choose(self.predict, frames, color=color)
+
+    def overlay(self, frame: Frame, result: Result, *, color: Color = "auto") -> Frame:
+        """Draw a frame's anomaly map, mask and regions over it; colours are scaled by theta, so frames compare.
+
+        What the recipe ignores is dark and hatched.
+
+        Returns
+        -------
+        ndarray
+            (h, w, 3) uint8 RGB, the frame's size.
+        """
+        rgb = as_rgb(frame, color=color)
+        _, placement = place(rgb, self.recipe.input_size, framing=self.recipe.settings.framing)
+        return overlay(
+            rgb,
+            result.anomaly_map,
+            self._judge.theta,
+            placement=placement,
+            regions=result.regions,
+            ignore=self.recipe.ignore,
+        )
+
+    def _inspect(self, frames: Sequence[Frame], color: Color) -> Iterator[Result]:
+        if self._chain is not None:
+            for frame in frames:
+                yield self._inspect_on_device(frame, color, *self._chain)
+            return
+        settings = self.recipe.settings
+        start = time.perf_counter()
+        placed = [prepare(frame, self.recipe.input_size, framing=settings.framing, color=color) for frame in frames]
+        for frame in frames:
+            self._judge.shapes.check(frame.shape)
+        facts = [self._judge.facts(image) for image, _ in placed]
+        prepared = time.perf_counter()
+        features = self.extractor.extract(np.stack([image for image, _ in placed]))
+        timings_s = {
+            "prepare": (prepared - start) / len(frames),
+            "extract": (time.perf_counter() - prepared) / len(frames),
+        }
+        for index, (frame, (_, placement)) in enumerate(zip(frames, placed, strict=True)):
+            scores = self._scorer.score([level[index] for level in features.levels], features.embedding[index])
+            yield self._result(frame.shape[:2], placement, scores, facts[index], timings_s)
+
+    def _inspect_on_device(
+        self, frame: Any, color: Color, extraction: DeviceExtraction, inspector: Inspector
+    ) -> Result:
+        """Inspect one frame whose features never leave the device."""
+        start = time.perf_counter()
+        size = self.recipe.input_size
+        framing = self.recipe.settings.framing
+        here = frame if isinstance(frame, DeviceFrame) else device_frame(frame, inspector.stream.address)
+        image: NDArray[np.uint8] | int
+        if here is not None and here.is_input(size) and color in ("auto", "rgb") and framing == "whole":
+            image, placement, frame_size = here.address, Placement(1.0, 1.0, top=0.0, left=0.0), size
+            # The check alone takes a copy: it is small, and what it costs is nothing beside the extractor.
+            facts = None if self._judge.limits is None else self._judge.facts(inspector.fetch(here))
+        else:
+            pixels = frame if here is None else inspector.fetch(here)
+            here = None
+            image, placement = prepare(pixels, size, framing=framing, color=color)
+            frame_size = pixels.shape[:2]
+            self._judge.shapes.check(frame_size)
+            facts = self._judge.facts(image)
+        prepared = time.perf_counter()
+        with self._turn:
+            if here is not None and here.stream is not None:
+                inspector.wait_for(here.stream)
+            features = extraction.extract(image)
+            extracted = time.perf_counter()
+            scores = self._scorer.score_on_device(features)
+        timings_s = {"prepare": prepared - start, "extract": extracted - prepared}
+        return self._result(frame_size, placement, scores, facts, timings_s)
+
+    def _result(
+        self,
+        frame_size: tuple[int, int],
+        placement: Placement,
+        scores: Scores,
+        facts: FrameFacts | None,
+        timings_s: dict[str, float],
+    ) -> Result:
+        start = time.perf_counter()
+        mask, regions = find_regions(
+            scores.anomaly_map, self._judge.theta, placement=placement, frame_size=frame_size, mask=scores.mask
+        )
+        verdict = self._judge.verdict(scores, facts)
+        timings_s = timings_s | scores.timings_s
+        timings_s["map"] += time.perf_counter() - start
+        return Result(
+            pred_score=verdict.pred_score,
+            pred_label=bool(verdict.reasons),
+            image_score=scores.image_score,
+            map_score=scores.map_score,
+            anomaly_map=scores.anomaly_map,
+            pred_mask=mask,
+            regions=regions,
+            neighbours=scores.neighbours,
+            nearest_images=scores.nearest_images,
+            match_statistics=scores.match_statistics,
+            timings_s=timings_s,
+            reasons=verdict.reasons,
+        )
+
+
+def _listed(frames: Any) -> list[Frame]:
+    """Return the frames of any sequence, also of one that can't be sliced."""
+    check_not_single(frames)
+    if isinstance(frames, Mapping) or not (hasattr(frames, "__len__") and hasattr(frames, "__getitem__")):
+        raise InputError(f"frames: expected a sequence of frames, got {type(frames).__name__}")
+    return list(frames)
+
+
+def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, judge: Judge, count: int) -> list[Predict]:
+    """Open detectors that keep to their caller's thread and share one session, the index and the gallery."""
+    shared = extractor.on_one_thread()
+    return [Detector(recipe, shared, scorer.on_one_thread(), judge=judge).predict for _ in range(count)]

@@ -1,0 +1,197 @@
+"""From the matcher's distance map to what a person looks at: anomaly map, mask, regions and overlay picture.
+
+``anomaly_map = Gaussian(sigma) of the bilinearly enlarged distances``, over what isn't ignored. Nothing is rescaled by
+an image's own range: two frames' maps and pictures can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..images.resizing import EDGE_ROUNDING, Placement, any_under
+from ..result import Region
+
+# Half of float32's range: weighted means of such numbers can't round beyond it.
+LARGEST_DISTANCE = float(np.finfo(np.float32).max) / 2
+
+
+class Heatmap:
+    """Distance maps to anomaly maps: enlarged to the extractor's input size and smoothed, for one recipe's frames.
+
+    Bilinear between pixel centres, edges held. The Gaussian reaches ``int(4 * sigma + 0.5)`` pixels far and
+    mirrors the map at its border with the edge pixel repeated, which scipy calls ``reflect``.
+
+    With a mask both steps are weighted means over what is scored, so that nothing leaks out of what is ignored and
+    nothing is lost to it: a defect beside it keeps its strength. For a pixel that isn't ignored, with s = 1 at the
+    distance map's pixels that are scored and S = 1 at the input's::
+
+        enlarged = bilinear(s * distances) / bilinear(s)
+        map      = Gaussian(S * enlarged) / Gaussian(S)
+
+    Neither divisor can be 0: the pixel itself is part of Gaussian(S), and the distance map's pixel that covers it
+    is scored (see :func:`ignored_distances`) and weighs at least 1/4 in bilinear(s). Both are the same for all frames.
+
+    Parameters
+    ----------
+    distances_size
+        (h, w) of the distance maps, the finest level's.
+    size
+        (H, W) of the extractor's input, neither side smaller than theirs.
+    sigma
+        Standard deviation in pixels of the input; 0 leaves the enlarged map as it is.
+    ignore
+        (H, W) bool: pixels of the input that aren't scored; None: all are.
+
+    Attributes
+    ----------
+    ignored_distances
+        (h, w) bool, as :func:`ignored_distances` returns it; None: all are scored.
+    """
+
+    def __init__(
+        self,
+        distances_size: tuple[int, int],
+        size: tuple[int, int],
+        *,
+        sigma: float,
+        ignore: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self._size, self._sigma = size, sigma
+        self.ignored_distances: NDArray[np.bool_] | None = None
+        if ignore is not None:
+            self.ignored_distances = ignored_distances(ignore, distances_size)
+            self._inside = ~ignore
+            self._enlarged_weights = _enlarge((~self.ignored_distances).astype(np.float32), size)
+            self._smooth_weights = _smooth(self._inside.astype(np.float32), sigma)
+
+    def anomaly_map(self, distances: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return the (H, W) float32 map of (h, w) float32 or float64 distances; 0 where ignored.
+
+        Raises
+        ------
+        InputError
+            A distance that float32 can't hold, or that isn't a number: no map could be made of it, only one of NaN.
+        """
+        if not (largest := float(distances.max())) <= LARGEST_DISTANCE:  # NaN, too, fails this
+            raise InputError(
+                f"distances: expected numbers up to {LARGEST_DISTANCE:.3g}, which a map of float32 holds, "
+                f"got {largest:.3g}: the frame's features are beyond comparison with the normal images'"
+            )
+        values = distances.astype(np.float32)
+        if self.ignored_distances is None:
+            return _smooth(_enlarge(values, self._size), self._sigma)
+        values[self.ignored_distances] = 0
+        enlarged = _ratio(_enlarge(values, self._size), self._enlarged_weights, self._inside)
+        return _ratio(_smooth(enlarged, self._sigma), self._smooth_weights, self._inside)
+
+
+def ignored_distances(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which pixels of the distance map need no distance: those that cover nothing but ignored pixels.
+
+    So every pixel of the input that is scored has a distance under it.
+
+    Parameters
+    ----------
+    ignore
+        (H, W) bool, of the extractor's input size.
+    size
+        (h, w) of the distance map, the finest level's.
+
+    Returns
+    -------
+    ndarray
+        (h, w) bool.
+    """
+    scales = ignore.shape[0] / size[0], ignore.shape[1] / size[1]
+    return ~any_under(~ignore, size, Placement(*scales, top=0.0, left=0.0))
+
+
+def find_regions(
+    anomaly_map: NDArray[np.float32],
+    theta: float,
+    *,
+    placement: Placement,
+    frame_size: tuple[int, int],
+    mask: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
+    """Return the mask ``anomaly_map > theta`` and its 8-connected regions, highest score first.
+
+    Parameters
+    ----------
+    anomaly_map
+        (H, W) float32.
+    placement
+        Where the map lies in the frame.
+    frame_size
+        (height, width) of the frame: boxes are rounded outwards to its whole pixels and don't leave it.
+    mask
+        (H, W) bool, if it is known already.
+
+    Returns
+    -------
+    mask : ndarray
+        (H, W) bool.
+    regions : tuple of Region
+        Equal scores go by the peak's position, row by row; so do equal peaks within a region.
+    """
+    mask = anomaly_map > theta if mask is None else mask
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    inside = np.flatnonzero(mask)
+    scores, label = anomaly_map.ravel()[inside], np.asarray(labels, np.int32).ravel()[inside]
+    best = np.full(count, -np.inf, np.float32)
+    np.maximum.at(best, label, scores)
+    highest = scores == best[label]
+    peaks = np.empty(count, np.int64)
+    peaks[label[highest][::-1]] = inside[highest][::-1]  # backwards: the first of equals is written last
+    order = np.lexsort((peaks[1:], -best[1:])) + 1  # label 0 is what lies outside
+    width = anomaly_map.shape[1]
+    regions = tuple(
+        Region(
+            area=int(stats[i, cv2.CC_STAT_AREA]),
+            box=_frame_box(stats[i], placement, frame_size),
+            peak=_frame_pixel(divmod(int(peaks[i]), width), placement, frame_size),
+            score=float(best[i]),
+        )
+        for i in order
+    )
+    return mask, regions
+
+
+def _enlarge(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _smooth(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    if sigma == 0:
+        return values
+    side = 2 * int(4 * sigma + 0.5) + 1
+    return np.asarray(cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
+
+
+def _ratio(values: NDArray[np.float32], weights: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Divide inside; 0 elsewhere."""
+    return np.divide(values, weights, out=np.zeros_like(values), where=inside)
+
+
+def _frame_box(
+    stats: Sequence[int] | NDArray[np.int32], placement: Placement, frame_size: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """Turn (left, top, width, height, ...) in the map into (top, left, bottom, right) in the frame."""
+    left, top, width, height = (int(value) for value in stats[:4])
+    first = placement.to_frame(top - 0.5, left - 0.5)
+    last = placement.to_frame(top + height - 0.5, left + width - 0.5)
+    begin = [max(math.floor(centre + 0.5 + EDGE_ROUNDING), 0) for centre in first]
+    end = [math.ceil(centre + 0.5 - EDGE_ROUNDING) for centre in last]
+    return begin[0], begin[1], min(end[0], frame_size[0]), min(end[1], frame_size[1])
+
+
+def _frame_pixel(point: tuple[int, int], placement: Placement, frame_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the frame's pixel that holds the centre of the map's pixel (y, x)."""
+    y, x = (math.floor(value + 0.5) for value in placement.to_frame(*point))
+    return min(max(y, 0), frame_size[0] - 1), min(max(x, 0), frame_size[1] - 1)

@@ -1,0 +1,191 @@
+"""Nearest normal images by their embeddings, in faiss.
+
+faiss finds the candidates with whatever index the recipe names; their distances are then computed from the
+embeddings themselves, ``sum((e - q)**2)``, so that no index's compression gets into a score.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_instance, check_integer, described, is_array
+from ..errors import InputError
+from ..optional import RUNTIME, imported
+from ..recipe.gallery import largest_embedding
+from ..resources import MOST_THREADS
+from .gpu_index import MOST_FOUND, GpuIndex, offers_gpu, reason
+
+
+class Retrieval:
+    """An index over the normal images' embeddings; an image's id is its row.
+
+    Queries go to faiss one at a time: from 20 on it changes to an algorithm that rounds differently.
+
+    Parameters
+    ----------
+    embeddings
+        (n, d) float32, copied. An index other than "Flat" keeps them in another form, so they take memory twice.
+    factory
+        faiss ``index_factory`` description. "Flat" is exact; an index that needs training gets it from the
+        embeddings, and what it finds is approximate.
+    threads
+        Of faiss, which keeps a setting for each thread that calls it: set by every call. None leaves it as it is.
+    gpu
+        Search on the GPU for up to ``MOST_FOUND`` images, if the factory is "Flat" and this faiss offers a GPU: see
+        :class:`.gpu_index.GpuIndex` for what that costs. What is found is the same, in the same order.
+
+    Attributes
+    ----------
+    device : str
+        Where it searches: "cpu" or "gpu".
+
+    Raises
+    ------
+    InputError
+        Embeddings of another dtype or shape, none, or with a number beyond :func:`.gallery.largest_embedding`; a
+        factory that faiss can't make of them.
+    DeviceError
+        faiss offers a GPU, and the index can't be put there.
+    DependencyError
+        faiss is not installed.
+    """
+
+    def __init__(
+        self, embeddings: NDArray[np.float32], *, factory: str = "Flat", threads: int | None = None, gpu: bool = False
+    ) -> None:
+        if not is_array(embeddings) or embeddings.dtype != np.float32 or embeddings.ndim != 2 or 0 in embeddings.shape:
+            raise InputError(f"embeddings: expected float32 (n, d), got {described(embeddings)}")
+        check_instance("factory", factory, str)
+        self._largest = largest_embedding(embeddings.shape[1])
+        _check_range("embeddings", embeddings, self._largest)
+        if threads is not None:
+            check_integer("threads", threads, low=1, high=MOST_THREADS)
+        self._faiss = imported("faiss", RUNTIME)
+        self._threads = threads
+        self._set_threads()
+        self._index = _build(self._faiss, embeddings, factory)
+        self._embeddings = _in_memory(self._faiss, self._index, embeddings)
+        self._inverted = self._faiss.try_extract_index_ivf(self._index)  # None where there are no lists to probe
+        self._gpu: GpuIndex | None = None
+        if gpu and factory == "Flat" and offers_gpu(self._faiss):
+            self._gpu = GpuIndex(self._faiss, self._index)
+        self.device: Literal["cpu", "gpu"] = "cpu" if self._gpu is None else "gpu"
+
+    def on_one_thread(self) -> Self:
+        """Return the same index, searched by its caller's thread alone."""
+        other = copy.copy(self)
+        other._threads = 1  # noqa: SLF001 - our own
+        return other
+
+    def nearest(
+        self, embedding: NDArray[np.float32], k: int, *, exclude: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Find the k nearest images, equal distances by id.
+
+        Parameters
+        ----------
+        embedding
+            (d,) float32.
+        k
+            Clamped to the images that there are. Of an index with inverted lists so many are searched that it finds k;
+            HNSW may find fewer.
+        exclude
+            An image to leave out: a normal image must not find itself.
+
+        Returns
+        -------
+        ids : ndarray
+            (k,) int64, nearest first.
+        squared_distances : ndarray
+            (k,) float32, in squared units of the embedding.
+
+        Raises
+        ------
+        InputError
+            Another dtype or shape, or a number beyond :func:`.gallery.largest_embedding`.
+        DeviceError
+            The GPU fails.
+        """
+        size = self._embeddings.shape[1]
+        if not is_array(embedding) or embedding.dtype != np.float32 or embedding.shape != (size,):
+            raise InputError(f"embedding: expected float32 ({size},), got {described(embedding)}")
+        _check_range("embedding", embedding, self._largest)
+        check_integer("k", k, low=1, high=2**31 - 1)
+        if exclude is not None:
+            check_integer("exclude", exclude, low=0, high=2**63 - 1)
+        reach = min(k if exclude is None else k + 1, len(self._embeddings))
+        self._set_threads()
+        ids = self._candidates(np.ascontiguousarray(embedding)[None], reach)
+        if exclude is not None:
+            ids = ids[ids != exclude]
+        differences = self._embeddings.take(ids, axis=0)  # the one array that all steps use
+        differences -= embedding
+        squared: NDArray[np.float32] = np.square(differences, out=differences).sum(axis=1)
+        order = np.lexsort((ids, squared))[:k]
+        return ids[order], squared[order]
+
+    def _candidates(self, query: NDArray[np.float32], reach: int) -> NDArray[np.int64]:
+        """Return the ids of ``reach`` images or more, or of all that the index finds, of a query (1, d)."""
+        if self._gpu is not None and reach <= MOST_FOUND:
+            return _found(self._gpu.search(query, reach))
+        if self._inverted is None:
+            return _found(self._index.search(query, reach))
+        probes = 1
+        while True:
+            probing = params = self._faiss.SearchParametersIVF(nprobe=probes)
+            if isinstance(self._index, self._faiss.IndexPreTransform):
+                params = self._faiss.SearchParametersPreTransform(index_params=probing)
+            ids = _found(self._index.search(query, reach, params=params))
+            if len(ids) >= reach or probes >= self._inverted.nlist:
+                return ids
+            probes *= 2
+
+    def _set_threads(self) -> None:
+        if self._threads is not None:
+            self._faiss.omp_set_num_threads(self._threads)
+
+
+def _check_range(name: str, values: NDArray[np.float32], largest: float) -> None:
+    low, high = float(values.min()), float(values.max())
+    if not (-largest <= low and high <= largest):  # NaN, too, fails this
+        came = low if low < -largest else high
+        raise InputError(
+            f"{name}: expected numbers from {-largest:.3g} to {largest:.3g}, whose squared distances float32 holds, "
+            f"got {came:.3g}"
+        )
+
+
+def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:
+    lists = re.search(r"IVF(\d+)", factory)
+    if lists and int(lists[1]) > len(embeddings):  # faiss makes room for all of them before it looks
+        raise InputError(
+            f"factory: expected at most {len(embeddings)} lists for as many embeddings, got {factory!r:.100}"
+        )
+    try:
+        index = faiss.index_factory(embeddings.shape[1], factory, faiss.METRIC_L2)
+        index.train(embeddings)
+        index.add(embeddings)
+    except (RuntimeError, MemoryError) as error:
+        raise InputError(
+            f"factory: expected a faiss index for {len(embeddings)} embeddings of {embeddings.shape[1]} numbers, "
+            f"got {factory!r:.100}: {reason(error)}"
+        ) from error
+    return index
+
+
+def _in_memory(faiss: Any, index: Any, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the embeddings where they can be read at once: a flat index's own, else a copy."""
+    if isinstance(index, faiss.IndexFlat):
+        own: NDArray[np.float32] = faiss.rev_swig_ptr(index.get_xb(), embeddings.size)
+        return own.reshape(embeddings.shape)
+    return np.array(embeddings)
+
+
+def _found(answer: tuple[NDArray[np.float32], NDArray[np.int64]]) -> NDArray[np.int64]:
+    ids: NDArray[np.int64] = answer[1][0]
+    return ids[ids >= 0]  # faiss fills up with -1

@@ -1,0 +1,306 @@
+"""From one image's features to its scores: retrieval, matching, the anomaly map.
+
+The same for a frame on the line and for a normal image left out of its own retrieval in calibration, so that scores and
+thresholds can't drift apart. Thresholds, labels, frames and files are not known here.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, RecipeError
+from ..match.gpu import Inspector
+from ..match.matcher import Matcher
+from ..match.options import MatcherDevice
+from ..recipe.held import GalleryPlace
+from ..recipe.recipe import Recipe
+from ..resources import available_memory, processors
+from .gpu_index import MOST_FOUND
+from .heatmap import Heatmap
+from .retrieval import Retrieval
+
+if TYPE_CHECKING:
+    from ..features import DeviceFeatures
+    from ..result import Statistics
+
+# What a frame takes of memory at most, measured: of the matcher for a position of the finest level, of its results for
+# a position and neighbour, of the map and its steps for a pixel.
+MATCHER_BYTES, NEIGHBOUR_BYTES, MAP_BYTES = 24_000, 24, 32
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One image's scores, all of them finite.
+
+    Attributes
+    ----------
+    image_score
+        Mean squared distance to the k_score nearest normal embeddings, or its root if the recipe says so.
+    map_score
+        Maximum of the anomaly map, which is never negative: what is ignored doesn't count.
+    anomaly_map
+        (H, W) float32 at the extractor's input size, smoothed; 0 where the recipe ignores it.
+    neighbours
+        (h, w, kappa, 3) int32 as (image, y, x); -1 where nothing under the pixel is scored.
+    nearest_images
+        (k_gallery,) int64, nearest first.
+    nearest_distance
+        Squared distance of the embedding to the nearest normal image's.
+    match_statistics
+        The matcher's.
+    timings_s
+        Seconds by stage: retrieve, match, map.
+    mask
+        (H, W) bool, the map above the recipe's theta, where the GPU made it; None: not made.
+    """
+
+    image_score: float
+    map_score: float
+    anomaly_map: NDArray[np.float32]
+    neighbours: NDArray[np.int32]
+    nearest_images: NDArray[np.int64]
+    nearest_distance: float
+    match_statistics: Statistics
+    timings_s: dict[str, float]
+    mask: NDArray[np.bool_] | None = None
+
+
+def open_matcher(
+    recipe: Recipe, *, threads: int | None, device: MatcherDevice = "cpu", memory_limit: int | None = None
+) -> Matcher:
+    """Open a matcher over a recipe's gallery, as it is held, with the upsampling and weights of the recipe's settings.
+
+    For the options and what is raised see :class:`.matcher.Matcher`.
+    """
+    gallery = recipe.gallery.hold()
+    return Matcher.from_cells(
+        gallery.levels,
+        [(height, width) for _, height, width in recipe.level_shapes],
+        codes=gallery.codes,
+        weights=recipe.settings.level_weights,
+        upsampling=recipe.settings.upsampling,
+        threads=threads,
+        device=device,
+        memory_limit=memory_limit,
+    )
+
+
+def warn_of_clamping(recipe: Recipe) -> None:
+    """Warn, in the name of the caller's caller, where a recipe asks for more normal images than it has."""
+    settings, count = recipe.settings, len(recipe.images)
+    for name, k in (("k_score", settings.k_score), ("k_gallery", settings.k_gallery)):
+        if k > count:
+            text = f"{name}: expected at most the recipe's {count} normal images, got {k}; {count} are used"
+            warnings.warn(text, UserWarning, stacklevel=3)
+
+
+def _check_room(recipe: Recipe) -> None:
+    """Raise RecipeError where one frame would take more memory than there is, before any of it is asked for."""
+    (_, height, width), (input_height, input_width) = recipe.level_shapes[0], recipe.input_size
+    positions, pixels, kappa = height * width, input_height * input_width, recipe.settings.kappa
+    needed = positions * (MATCHER_BYTES + kappa * NEIGHBOUR_BYTES) + pixels * MAP_BYTES
+    if needed > (available := available_memory()):
+        raise RecipeError(
+            f"{recipe.folder}: expected levels and a kappa that {available / 1e6:.0f} MB of memory suffice for, got "
+            f"{height} x {width} positions, {input_height} x {input_width} pixels and kappa {kappa}, for which a frame "
+            f"takes {needed / 1e6:.0f} MB"
+        )
+
+
+class Scorer:
+    """A recipe's retrieval and matcher, opened once.
+
+    A k_score or k_gallery above the number of normal images is clamped to it: see :func:`warn_of_clamping`.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    gallery
+        Whether its gallery is held in memory or mapped: see :meth:`.held.StoredGallery.hold`.
+    threads
+        For faiss and the matcher; None: the processors that this process may use.
+    device, memory_limit
+        The matcher's: see :class:`.matcher.Matcher`. With "cuda" a flat retrieval is on the GPU, too, if this faiss
+        offers one: see :class:`.retrieval.Retrieval`.
+
+    Attributes
+    ----------
+    gallery
+        The gallery, held.
+    retrieval
+        The index over the normal images' embeddings.
+    matcher
+        The matcher.
+    inspector
+        On the GPU what takes features where they lie, else None.
+
+    Raises
+    ------
+    InputError
+        An index that faiss can't make of the embeddings, a gallery that memory has no room for, or an option out of
+        range.
+    RecipeError
+        A file that isn't as recorded, or embeddings that aren't finite.
+    DeviceError
+        The matcher or the retrieval can't run on the GPU.
+    DependencyError
+        faiss isn't installed.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        threads: int | None = None,
+        device: MatcherDevice = "cpu",
+        memory_limit: int | None = None,
+        gallery: GalleryPlace = "auto",
+    ) -> None:
+        settings, count = recipe.settings, len(recipe.images)
+        threads = processors() if threads is None else threads
+        self._recipe = recipe
+        self._settings = settings
+        if device == "cpu":
+            _check_room(recipe)
+        self.gallery = recipe.gallery.hold(gallery)
+        finest = recipe.level_shapes[0][1:]
+        self._heatmap = Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore)
+        embeddings = self.gallery.embeddings
+        if not np.isfinite((embeddings.min(), embeddings.max())).all():
+            raise RecipeError(f"{recipe.embeddings.file.path}: expected finite numbers, got NaN or infinity")
+        gpu = device == "cuda" and min(max(settings.k_score, settings.k_gallery), count) <= MOST_FOUND
+        self.retrieval = Retrieval(embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
+        self.matcher = open_matcher(recipe, threads=threads, device=device, memory_limit=memory_limit)
+        self.inspector: Inspector | None = None
+        if device == "cuda":
+            self.inspector = Inspector(
+                self.matcher,
+                images=min(settings.k_gallery, count),
+                kappa=settings.kappa,
+                window=settings.window,
+                size=recipe.input_size,
+                sigma=settings.sigma,
+                root=settings.distance == "root",
+                theta=np.inf if recipe.calibration is None else recipe.calibration.theta.value,
+                ignore=recipe.ignore,
+                ignored_distances=self._heatmap.ignored_distances,
+            )
+
+    @property
+    def retrieval_device(self) -> str:
+        """Where the retrieval searches: "cpu" or "gpu"."""
+        return self.retrieval.device
+
+    def on_one_thread(self) -> Self:
+        """Return one for another caller, who needs no other thread: the index and the gallery are shared."""
+        other = copy.copy(self)
+        other.retrieval = self.retrieval.on_one_thread()
+        other.matcher = open_matcher(self._recipe, threads=1)
+        return other
+
+    def score(
+        self,
+        levels: Sequence[NDArray[np.floating]],
+        embedding: NDArray[np.float32],
+        *,
+        exclude: int | None = None,
+    ) -> Scores:
+        """Score one image.
+
+        Parameters
+        ----------
+        levels
+            (c, h, w) each, finest first.
+        embedding
+            (d,).
+        exclude
+            A normal image to leave out: itself, in leave-one-out calibration.
+
+        Raises
+        ------
+        InputError
+            Features of the wrong shape or that aren't finite, ones so far from the normal images' that no finite score
+            comes of them, or kappa above the number of gallery pixels within reach.
+        """
+        settings = self._settings
+        start = time.perf_counter()
+        image_score, gallery, nearest_distance = self._retrieve(embedding, exclude)
+        retrieved = time.perf_counter()
+        match = self.matcher.match(
+            levels, gallery, kappa=settings.kappa, window=settings.window, ignore=self._heatmap.ignored_distances
+        )
+        distances = match.distances
+        matched = time.perf_counter()
+        if settings.distance == "root":
+            distances = np.sqrt(distances)
+        smooth = self._heatmap.anomaly_map(distances)
+        return Scores(
+            image_score=image_score,
+            map_score=_highest(smooth),
+            anomaly_map=smooth,
+            neighbours=match.neighbours,
+            nearest_images=gallery,
+            nearest_distance=nearest_distance,
+            match_statistics=match.statistics,
+            timings_s={
+                "retrieve": retrieved - start,
+                "match": matched - retrieved,
+                "map": time.perf_counter() - matched,
+            },
+        )
+
+    def score_on_device(self, features: DeviceFeatures) -> Scores:
+        """Score one image whose levels lie on the matcher's GPU; the map is made there.
+
+        Raises
+        ------
+        InputError
+            As :meth:`score`.
+        DeviceError
+            The GPU fails.
+        """
+        if self.inspector is None:
+            raise InputError("features: expected levels on the host for a matcher on the CPU, got addresses")
+        start = time.perf_counter()
+        image_score, gallery, nearest_distance = self._retrieve(features.embedding, None)
+        retrieved = time.perf_counter()
+        inspection = self.inspector.inspect(features.levels, gallery, half=features.half)
+        return Scores(
+            image_score=image_score,
+            map_score=_highest(inspection.anomaly_map),
+            anomaly_map=inspection.anomaly_map,
+            mask=inspection.mask,
+            neighbours=inspection.neighbours,
+            nearest_images=gallery,
+            nearest_distance=nearest_distance,
+            match_statistics=inspection.statistics,
+            timings_s={"retrieve": retrieved - start, "match": time.perf_counter() - retrieved, "map": 0.0},
+        )
+
+    def _retrieve(self, embedding: NDArray[np.float32], exclude: int | None) -> tuple[float, NDArray[np.int64], float]:
+        """Return the image's score, the ids of the images to match it with, the first one's squared distance."""
+        settings = self._settings
+        k = max(settings.k_score, settings.k_gallery)
+        nearest, squared = self.retrieval.nearest(embedding, k, exclude=exclude)
+        score = float(squared[: settings.k_score].mean(dtype=np.float64))
+        if settings.distance == "root":
+            score = math.sqrt(score)
+        return score, nearest[: settings.k_gallery], float(squared[0])
+
+
+def _highest(anomaly_map: NDArray[np.float32]) -> float:
+    """Return a map's maximum; InputError unless it is finite. NaN or infinity anywhere show in it."""
+    highest = float(anomaly_map.max())
+    if not math.isfinite(highest):
+        raise InputError(f"anomaly map: expected finite numbers, got {highest}: no verdict can be given")
+    return highest

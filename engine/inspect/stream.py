@@ -1,0 +1,151 @@
+"""Frames from a camera to results in their order, several in work at once.
+
+A thread of its own asks the camera for frames, so that no result waits for the next part to arrive; workers inspect
+them side by side. How many workers there are is :mod:`.workers`'s business, what happens to a frame :mod:`.detector`'s.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from ..checks import check_integer
+from ..errors import InputError
+from ..result import Result
+
+DEEPEST = 1024  # frames ahead: all of them lie in memory
+LONGEST_PULL_S = 5.0  # that closing waits for a camera
+
+Inspect = Callable[[Any], Result]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameError:
+    """Stands in a stream for the result of a frame that couldn't be inspected.
+
+    Attributes
+    ----------
+    index
+        The frame's place in the stream, from 0.
+    error
+        What :meth:`.Detector.predict` raised, without its traceback: that would keep the frame in memory.
+    """
+
+    index: int
+    error: Exception
+
+
+def run_stream(
+    inspect: Inspect,
+    frames: Iterable[Any],
+    *,
+    workers: int,
+    depth: int | None = None,
+    receive: Callable[[Any], Any] | None = None,
+) -> Iterator[Result | FrameError]:
+    """Inspect frames as they come and yield the results in their order: see :meth:`.Detector.stream`.
+
+    Parameters
+    ----------
+    inspect
+        Returns one frame's result; called from ``workers`` threads.
+    frames
+        Asked for the next frame from one thread, not the caller's.
+    workers
+        Frames in work at once.
+    depth
+        Frames pulled and not yielded yet; None: two a worker, so that none is idle while the caller looks at a result.
+    receive
+        Called with each frame in the thread that asked for it; what it returns is inspected. None: the frame itself.
+
+    Raises
+    ------
+    InputError
+        At the call: a depth that isn't from 1 to ``DEEPEST``; frames that can't be iterated over, or a single frame.
+    """
+    depth = 2 * workers if depth is None else depth
+    check_integer("depth", depth, low=1, high=DEEPEST)
+    check_not_single(frames)
+    try:
+        source = iter(frames)
+    except TypeError:
+        raise InputError(f"frames: expected something to iterate over, got {type(frames).__name__}") from None
+    if receive is not None:
+        source = map(partial(_received, receive), source)
+    return _run(inspect, source, workers, depth)
+
+
+def check_not_single(frames: object) -> None:
+    """Raise InputError for a single frame in place of several: its rows would pass for frames."""
+    shape = getattr(frames, "shape", None)
+    if shape is not None and len(shape) != 4:
+        raise InputError(f"frames: expected frames one after the other, got a single array {tuple(shape)}")
+
+
+class _Refused(NamedTuple):
+    """What became of a frame that couldn't be received."""
+
+    error: Exception
+
+
+def _received(receive: Callable[[Any], Any], frame: Any) -> Any:
+    try:
+        return receive(frame)
+    except Exception as error:  # noqa: BLE001 - whatever one frame does to us, the next is another part
+        return _Refused(error)
+
+
+def _without_traceback(error: Exception) -> Exception:
+    """Let go of what the steps that failed had in hand; the errors that led to this one hold on to it, too."""
+    link: BaseException | None = error
+    while link is not None:
+        link = link.with_traceback(None).__context__
+    return error
+
+
+def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> Iterator[Result | FrameError]:
+    def inspected(index: int, frame: Any) -> Result | FrameError:
+        if isinstance(frame, _Refused):
+            return FrameError(index, _without_traceback(frame.error))
+        try:
+            return inspect(frame)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return FrameError(index, _without_traceback(error))
+
+    def pull() -> None:
+        """Hand frames to the workers, and to the caller the promise of each result; at last, why there are no more."""
+        try:
+            for index in itertools.count():
+                room.acquire()
+                if closing.is_set():
+                    return
+                results.put(pool.submit(inspected, index, next(source)))
+        except StopIteration:
+            results.put(None)
+        except BaseException as error:  # noqa: BLE001 - the caller's to handle, after the results that came before
+            failure: Future[Result | FrameError] = Future()
+            failure.set_exception(error)
+            results.put(failure)
+
+    results: SimpleQueue[Future[Result | FrameError] | None] = SimpleQueue()
+    room, closing = threading.Semaphore(depth), threading.Event()
+    pool = ThreadPoolExecutor(workers, "spadeline-inspect")
+    puller = threading.Thread(target=pull, name="spadeline-pull", daemon=True)
+    puller.start()
+    try:
+        while (promise := results.get()) is not None:
+            result = promise.result()
+            room.release()
+            yield result
+    finally:
+        closing.set()
+        room.release()
+        pool.shutdown(wait=False, cancel_futures=True)  # what isn't begun by now won't be
+        puller.join(LONGEST_PULL_S)  # a camera that has gone silent must not hold up Ctrl-C for good
+        pool.shutdown()

@@ -1,0 +1,144 @@
+"""How a stream's frames share the processors: one at a time with all threads, or several with one thread each.
+
+One frame with N threads leaves some idle wherever a step is too small or has to wait for the others; N frames with one
+thread each don't, and need but one more session of ONNX Runtime, since one without threads of its own runs in its
+callers'. In between (two frames with N/2 threads each) every worker would need the weights once more, so that isn't
+offered. Extracting one frame while matching another has been measured slower than either.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Literal
+
+from ..checks import check_integer
+from ..images.resizing import Color
+from ..result import Result
+from .stream import FrameError, Inspect, run_stream
+
+ROUNDS, LEAST_ROUND_S = 3, 0.2  # of each candidate, in turns: whatever else runs disturbs all of them alike
+
+Predict = Callable[..., Result]  # Detector.predict, of some detector
+
+
+class Team:
+    """Detectors that take one frame at a time each; one that comes when all are busy waits for the first that is idle.
+
+    Streams share a team: all of them together don't take more processors than one.
+    """
+
+    def __init__(self, members: Sequence[Predict]) -> None:
+        self._idle: SimpleQueue[Predict] = SimpleQueue()
+        for member in members:
+            self._idle.put(member)
+
+    def predict(self, frame: Any, *, color: Color) -> Result:
+        """Let an idle member inspect a frame."""
+        member = self._idle.get()
+        try:
+            return member(frame, color=color)
+        finally:
+            self._idle.put(member)
+
+
+class Split:
+    """The number of workers of a detector's streams, and where it came from.
+
+    Parameters
+    ----------
+    threads
+        The detector's.
+    most
+        Workers that make sense.
+    given
+        What the user wants; None: ``most``, until :meth:`choose` finds better.
+    open_members
+        Opens so many detectors of one thread; None: the detector itself serves all workers.
+
+    Raises
+    ------
+    InputError
+        More workers than make sense, or fewer than one.
+    """
+
+    def __init__(
+        self, *, threads: int, most: int, given: int | None, open_members: Callable[[int], list[Predict]] | None
+    ) -> None:
+        if given is not None:
+            check_integer("workers", given, low=1, high=most)
+        self._workers = most if given is None else given
+        self._threads, self._most, self._open_members = threads, most, open_members
+        self._chosen: Literal["default", "given", "measured"] = "default" if given is None else "given"
+        self._measured: dict[int, float] = {}
+        self._team: Team | None = None
+        self._changing = threading.Lock()
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """JSON-able: workers, threads of each, how they were chosen, and what each candidate did if they were tried."""
+        measured = [self._describe(workers) | {"frames_per_s": rate} for workers, rate in self._measured.items()]
+        return self._describe(self._workers) | {"chosen": self._chosen, "measured": measured}
+
+    def workers(self, alone: Predict) -> tuple[int, Predict]:
+        """Return how many workers there are and what they call; opens what they need.
+
+        Parameters
+        ----------
+        alone
+            The detector's own predict.
+        """
+        with self._changing:
+            if self._workers > 1 and self._team is None and self._open_members is not None:
+                self._team = Team(self._open_members(self._workers))
+            return self._workers, alone if self._team is None else self._team.predict
+
+    def choose(self, alone: Predict, frames: Sequence[Any], *, color: Color) -> None:
+        """Measure the candidates on these frames and keep the fastest; if the number was given, measure that one."""
+        if self._chosen == "given":
+            workers, predict = self.workers(alone)
+            self._measured = frames_per_s({workers: partial(predict, color=color)}, frames)
+            return
+        # Half of them, because two threads of one core may be in each other's way.
+        candidates = sorted({1, max(1, self._most // 2), self._most})
+        members = self._open_members(self._most) if self._open_members and self._most > 1 else []
+        together = Team(members).predict if members else alone
+        ways = {workers: partial(alone if workers == 1 else together, color=color) for workers in candidates}
+        rates = frames_per_s(ways, frames)
+        fastest = max(rates, key=lambda workers: rates[workers])
+        with self._changing:
+            self._workers, self._chosen, self._measured = fastest, "measured", rates
+            self._team = Team(members[:fastest]) if members and fastest > 1 else None
+
+    def _describe(self, workers: int) -> dict[str, int]:
+        alone = workers == 1 or self._open_members is None
+        return {"workers": workers, "threads_each": self._threads if alone else 1}
+
+
+def frames_per_s(candidates: Mapping[int, Inspect], frames: Sequence[Any]) -> dict[int, float]:
+    """Return what each number of workers inspects a second: the best of some rounds, after one that doesn't count.
+
+    Raises
+    ------
+    SpadelineError
+        As :meth:`.Detector.predict`.
+    """
+    at_once = 2 * max(candidates)  # each candidate's workers get equally many, but for odd ones
+    frames = frames[:: -(-len(frames) // at_once)]  # evenly spread, the same for all
+    best = dict.fromkeys(candidates, 0.0)
+    for turn in range(1 + ROUNDS):
+        for workers, inspect in candidates.items():
+            count, start = 0, time.perf_counter()
+            while count == 0 or time.perf_counter() - start < LEAST_ROUND_S:
+                repeated = itertools.islice(itertools.cycle(frames), at_once)
+                for result in run_stream(inspect, repeated, workers=workers):
+                    if isinstance(result, FrameError):
+                        raise result.error
+                count += at_once
+            if turn:
+                best[workers] = max(best[workers], count / (time.perf_counter() - start))
+    return best

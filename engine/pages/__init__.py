@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: templates, charts and pictures that reports share."""

@@ -1,0 +1,312 @@
+"""Measurements of speed as SVG text: growth, stages, percentiles, throughput, and accuracy beside them.
+
+Drawn narrow, so that text stays legible where a telephone shows a chart as wide as its screen. Names and figures stand
+beside what they belong to: no chart needs its colours to be told apart. Nothing is measured or averaged here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..units import duration, three_digits
+from .drawing import FONT, FONT_SIZE, INK, MUTED, ON_SERIES, PANEL, SERIES, draw_svg, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STAGES = ("prepare", "extract", "retrieve", "match", "map")  # in a frame's order
+_STAGE_COLORS = dict(zip(STAGES, (SERIES[4], SERIES[0], SERIES[3], SERIES[1], SERIES[2]), strict=True))
+_PERCENTILES = {"p50_s": "o", "p95_s": "D", "p99_s": "s", "p99.9_s": "^", "max_s": "|"}  # each with its marker
+_WIDTH_INCHES = 4.1
+_ROW_INCHES = 0.52  # of a bar with its name above
+_LEGIBLE = 0.085  # share of the axis for each three letters within a bar
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = "osD^vP"
+_LOG_FROM = 20  # largest to smallest: from here on an even scale would hide the small ones
+_GAP = 0.075  # share of the axis between two names, one above the other
+_ROW_POINTS = 72 * (_WIDTH_INCHES - 0.2)  # width of rows' axes, which have nothing beside them
+_SCATTER_INCHES = 2.9  # height of a scatter with its axes' texts, without the legend
+_SCATTER_POINTS = (72 * (_WIDTH_INCHES - 0.9), 72 * (_SCATTER_INCHES - 0.7))  # of its axes, about
+_APART_POINTS = 11  # a number's centre from other numbers and from points
+
+
+def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, against: str) -> str:
+    """Draw seconds against a count, both logarithmic; the legend has the slopes and the order in which lines end.
+
+    Parameters
+    ----------
+    times_s
+        By name, seconds by count.
+    """
+    names = sorted(times_s, key=lambda name: -times_s[name][max(times_s[name])])
+
+    def draw(axes: Axes) -> None:
+        for name, (color, dash, marker) in zip(names, _looks(), strict=False):
+            counts = sorted(times_s[name])
+            seconds = [times_s[name][count] for count in counts]
+            text = printable(name) + _slope(counts, seconds)
+            axes.plot(counts, seconds, dash, color=color, marker=marker, markersize=5, label=text)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        ticks = sorted({count for by_count in times_s.values() for count in by_count})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_yticks(*_log_ticks(axes.get_ylim()))
+        axes.set_xlabel(against)
+        axes.grid(visible=True)
+
+    height = 3.0 + 0.19 * len(names)
+    return draw_svg(draw, label, size_inches=(_WIDTH_INCHES, height), columns=1)
+
+
+def stage_chart(stages_s: Mapping[str, Mapping[str, float]], *, label: str) -> str:
+    """Draw a bar for each name, made of its stages' seconds in the order of a frame."""
+    longest = max(sum(stages.values()) for stages in stages_s.values())
+
+    def draw(axes: Axes) -> None:
+        for row, (name, stages) in enumerate(stages_s.items()):
+            start = 0.0
+            for stage in (*(known for known in STAGES if known in stages), *(stages.keys() - set(STAGES))):
+                seconds, color = stages[stage], _STAGE_COLORS.get(stage, SERIES[5])
+                known = None if row else stage
+                axes.barh(row, seconds, 0.5, left=start, color=color, edgecolor=PANEL, linewidth=1, label=known)
+                text = three_digits(1e3 * seconds)
+                if seconds > _LEGIBLE * longest * len(text) / 3:
+                    axes.text(start + seconds / 2, row, text, ha="center", va="center", color=ON_SERIES)
+                start += seconds
+            _name_above(axes, row, name, f"{duration(start)}")
+        _rows(axes, len(stages_s), longest)
+        axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
+        axes.locator_params(axis="x", nbins=5)  # "400 ms" is wide
+
+    return draw_svg(draw, label, size_inches=_tall(len(stages_s), legend=2), columns=3)
+
+
+def latency_chart(percentiles_s: Mapping[str, Mapping[str, float | None]], *, label: str, takt_s: float | None) -> str:
+    """Draw each name's percentiles on one line, from the median to the longest, and the takt across it.
+
+    Parameters
+    ----------
+    percentiles_s
+        By name, :func:`.units.latency`'s figures; those that are None are left out.
+    """
+    values = [v for figures in percentiles_s.values() for key in _PERCENTILES if (v := figures.get(key)) is not None]
+    values += [] if takt_s is None else [takt_s]
+    highest, lowest = max(values), min(values)
+
+    def draw(axes: Axes) -> None:
+        for row, (name, figures) in enumerate(percentiles_s.items()):
+            known = {key: value for key in _PERCENTILES if (value := figures.get(key)) is not None}
+            axes.plot([min(known.values()), max(known.values())], [row, row], color=MUTED, linewidth=1.2)
+            for key, value in known.items():
+                color = SERIES[0] if key == "p50_s" else SERIES[1]
+                axes.plot(value, row, _PERCENTILES[key], color=color, markersize=10 if key == "max_s" else 6)
+            _name_above(axes, row, name, f"{duration(known['p50_s'])} to {duration(known['max_s'])}")
+        for key in dict.fromkeys(key for key in _PERCENTILES if any(f.get(key) for f in percentiles_s.values())):
+            color = SERIES[0] if key == "p50_s" else SERIES[1]
+            axes.plot([], [], _PERCENTILES[key], color=color, label=key.removesuffix("_s"))
+        if takt_s is not None:
+            rows = np.arange(len(percentiles_s))  # a line across all rows would cross what is written there
+            text = f"takt {duration(takt_s)}"
+            axes.vlines(np.full(rows.size, takt_s), rows - 0.22, rows + 0.22, color=INK, linewidth=2.2, label=text)
+        _rows(axes, len(percentiles_s), highest)
+        if highest > _LOG_FROM * lowest:
+            axes.set_xscale("log")
+            axes.set_xlim(lowest / 1.3, highest * 1.3)
+            axes.minorticks_off()
+            axes.set_xticks(*_log_ticks(axes.get_xlim()))
+        else:
+            axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
+            axes.locator_params(axis="x", nbins=5)
+
+    return draw_svg(draw, label, size_inches=_tall(len(percentiles_s), legend=2), columns=3)
+
+
+def bar_chart(values: Mapping[str, float], *, label: str, unit: str) -> str:
+    """Draw one bar for each name, its value above the end."""
+
+    def draw(axes: Axes) -> None:
+        for row, (name, value) in enumerate(values.items()):
+            axes.barh(row, value, 0.5, color=SERIES[0])
+            _name_above(axes, row, name, three_digits(value))
+        _rows(axes, len(values), max(values.values()))
+        axes.set_xlabel(unit)
+
+    return draw_svg(draw, label, size_inches=_tall(len(values), legend=0))
+
+
+def knob_chart(figures: Mapping[str, Mapping[str, float]], *, label: str, knob: str) -> str:
+    """Draw figures by name against a knob's values, evenly spaced, in the order given; names stand at the ends."""
+    values = list(dict.fromkeys(value for by_value in figures.values() for value in by_value))
+
+    def draw(axes: Axes) -> None:
+        ends = []
+        for (name, by_value), (color, dash, marker) in zip(figures.items(), _looks(), strict=False):
+            x = [values.index(value) for value in by_value]
+            axes.plot(x, list(by_value.values()), dash, color=color, marker=marker, markersize=5)
+            ends.append((list(by_value.values())[-1], name, color))
+        axes.set_xticks(range(len(values)), [printable(value) for value in values])
+        axes.margins(x=0.06, y=0.12)
+        low, high = axes.get_ylim()
+        ends.sort()
+        heights = _spread([end for end, _, _ in ends], _GAP * (high - low))
+        for height, (end, name, color) in zip(heights, ends, strict=True):
+            place = (len(values) - 1 + 0.04 * len(values), height)
+            axes.annotate(f"{printable(name)} {end:.3f}", place, color=color, va="center", annotation_clip=False)
+        axes.set_xlabel(printable(knob))
+        axes.grid(visible=True)
+
+    return draw_svg(draw, label, size_inches=(_WIDTH_INCHES, 2.8))
+
+
+def tradeoff_chart(
+    points: Mapping[str, tuple[float, float]], *, label: str, accuracy: str, ours: Sequence[str] = ()
+) -> str:
+    """Draw accuracy (y) against seconds (x, logarithmic), each point with its number; the legend has the names.
+
+    Up and left is better.
+
+    Parameters
+    ----------
+    points
+        By name, seconds and accuracy.
+    ours
+        Names to be marked as our own: filled, the others hollow.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.set_xscale("log")
+        for number, (name, (seconds, value)) in enumerate(points.items(), start=1):
+            own = name in ours
+            axes.plot(
+                seconds,
+                value,
+                "o",
+                markersize=7,
+                markeredgewidth=1.6,
+                markeredgecolor=SERIES[0 if own else 1],
+                markerfacecolor=SERIES[0] if own else PANEL,
+                label=f"{number} {printable(name)}",
+            )
+        axes.margins(x=0.12, y=0.14)
+        axes.minorticks_off()
+        axes.set_xticks(*_log_ticks(axes.get_xlim()))
+        axes.set_xlabel("time a frame")
+        axes.set_ylabel(accuracy)
+        axes.grid(visible=True)
+        _number_points(axes, list(points.values()))
+
+    return draw_svg(draw, label, size_inches=(_WIDTH_INCHES, _SCATTER_INCHES + 0.19 * len(points)), columns=1)
+
+
+def _looks() -> itertools.cycle[tuple[str, str, str]]:
+    """Return colours, dashes and markers that don't repeat together before 12 lines."""
+    return itertools.cycle([(SERIES[i % 6], _DASHES[i % 4], _MARKERS[i % 6]) for i in range(12)])
+
+
+def _slope(counts: Sequence[float], seconds: Sequence[float]) -> str:
+    if len(counts) < 2:
+        return ""
+    return f", slope {np.polyfit(np.log(counts), np.log(seconds), 1)[0]:.2f}"
+
+
+def _short(seconds: float) -> str:
+    """Return a tick's time: no more digits than it has."""
+    return f"{seconds:g} s" if seconds >= 1 else f"{1e3 * seconds:g} ms"
+
+
+def _tall(rows: int, *, legend: int) -> tuple[float, float]:
+    return _WIDTH_INCHES, 0.55 + _ROW_INCHES * rows + 0.2 * legend
+
+
+def _log_ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
+    """Return ticks of a logarithmic axis of seconds, two at the least whatever it spans, and what stands at them."""
+    low, high = limits
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for steps in ((1,), (1, 2, 5), (1, 2, 3, 5, 7)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(ticks) >= 2:
+            break
+    else:  # half a decade or less is all but even
+        from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - optional
+
+        ticks = [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    return ticks, [_short(tick) for tick in ticks]
+
+
+def _name_above(axes: Axes, row: int, name: str, value: str) -> None:
+    """Write a bar's name above its start, and its value above the axes' end; the name is shortened to leave room."""
+    name = _shortened(printable(name), _ROW_POINTS - _points_wide(value) - 8)
+    for x, text, side in ((0.0, name, "left"), (1.0, value, "right")):
+        box = {"facecolor": PANEL, "edgecolor": "none", "pad": 0.6}  # lines across all rows end at the text
+        axes.text(x, row - 0.34, text, transform=axes.get_yaxis_transform(), ha=side, va="bottom", bbox=box)
+
+
+def _shortened(text: str, points: float) -> str:
+    """Return a text that is no wider; what had to go is in its middle, since ends tell names apart."""
+    short = text
+    for kept in range(len(text) - 1, 1, -1):
+        if _points_wide(short) <= points:
+            break
+        short = f"{text[: -(-kept // 2)].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}"
+    return short
+
+
+def _points_wide(text: str) -> float:
+    from matplotlib.font_manager import FontProperties  # noqa: PLC0415 - optional
+    from matplotlib.textpath import TextPath  # noqa: PLC0415
+
+    return float(TextPath((0, 0), text, prop=FontProperties(family=FONT, size=FONT_SIZE)).get_extents().width)
+
+
+def _rows(axes: Axes, count: int, highest: float) -> None:
+    axes.set_xlim(0, highest * 1.02)
+    axes.set_ylim(count - 0.55, -0.85)  # the first on top
+    axes.set_yticks([])
+    axes.spines.left.set_visible(False)
+    axes.grid(visible=True, axis="x")
+
+
+def _spread(places: Sequence[float], gap: float) -> list[float]:
+    """Move ascending places apart until no two are nearer than the gap, about as far up as down."""
+    spread: list[float] = []
+    for place in places:
+        spread.append(max(place, spread[-1] + gap) if spread else place)
+    shift = float(np.mean(np.subtract(places, spread)))
+    return [place + shift for place in spread]
+
+
+def _number_points(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Write each point's number where it lies on no other number and on no point, with a line from one to the other."""
+    (low, high), (bottom, top) = np.log(axes.get_xlim()), axes.get_ylim()
+    width, height = _SCATTER_POINTS
+    marks = [
+        ((np.log(seconds) - low) / (high - low) * width, (value - bottom) / (top - bottom) * height)
+        for seconds, value in points
+    ]
+    taken = list(marks)
+    for number, ((x, y), point) in enumerate(zip(marks, points, strict=True), start=1):
+        places = [
+            (x + distance * math.cos(turn), y + distance * math.sin(turn))
+            for distance in (13.0, 19.0, 26.0, 34.0)
+            for turn in np.linspace(np.pi / 2, -1.5 * np.pi, 12, endpoint=False)
+        ]
+        inside = [(u, v) for u, v in places if 5 <= u <= width - 5 and 6 <= v <= height - 6]
+        free = [at for at in inside if min(math.dist(at, other) for other in taken) > _APART_POINTS]
+        chosen = (free or inside or places)[0]
+        taken.append(chosen)
+        axes.annotate(
+            str(number),
+            point,
+            xytext=(chosen[0] - x, chosen[1] - y),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4},
+        )

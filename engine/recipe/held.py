@@ -1,0 +1,139 @@
+"""The gallery as the matcher reads it: held in memory, verified as it is read, or mapped where its files lie.
+
+A mapped file is what it is at the moment: written over, it changes results in silence; cut off, it ends the process by
+a bus error. So memory is the rule, and mapping for those who choose it, or have no room. What a process holds is its
+own: several on one machine hold it several times, where mapped files are shared.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_choice
+from ..errors import InputError
+from ..match.codes import LevelCodes
+from ..resources import available_memory, processors
+from .arrays import StoredArray
+from .stored_codes import StoredCodes, read_basis
+
+GalleryPlace = Literal["auto", "memory", "mapped"]
+MOST_OF_AVAILABLE = 0.5  # that "auto" takes: the extractor, the frames and other processes need room, too
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldGallery:
+    """What the matcher and the retrieval read.
+
+    Attributes
+    ----------
+    place
+        "memory", or "mapped": levels and codes then are what their files are at the moment.
+    embeddings
+        (n, d) float32, read-only, in memory at any rate.
+    levels
+        (n, rows, columns, 4**depth, c) in the cell-blocked layout, float32 or float16, read-only; finest first.
+    codes
+        The matcher's codes of each level, finest first, read-only; None: there are none, or of another version.
+    """
+
+    place: Literal["memory", "mapped"]
+    embeddings: NDArray[np.float32]
+    levels: tuple[NDArray[np.floating], ...]
+    codes: tuple[LevelCodes, ...] | None
+
+
+class StoredGallery:
+    """The gallery's files, held open.
+
+    Attributes
+    ----------
+    embeddings, levels, codes
+        As in :class:`HeldGallery`, on the disk.
+    """
+
+    def __init__(
+        self, embeddings: StoredArray, levels: tuple[StoredArray, ...], codes: tuple[StoredCodes, ...] | None
+    ) -> None:
+        self.embeddings, self.levels, self.codes = embeddings, levels, codes
+        self._held: weakref.ref[HeldGallery] | None = None
+
+    def verify(self) -> None:
+        """Read all files through, side by side; RecipeError names one that isn't as recorded, or not finite."""
+        with ThreadPoolExecutor(processors()) as threads:
+            list(threads.map(StoredArray.verify, self._arrays()))
+        for codes in self.codes or ():
+            read_basis(codes)
+
+    def hold(self, place: GalleryPlace = "auto") -> HeldGallery:
+        """Return the gallery in memory, or mapped; what is held already is returned again.
+
+        Parameters
+        ----------
+        place
+            "memory": read, each file's SHA-256 compared on the way. "mapped": levels and codes stay where they lie,
+            unverified. "auto": memory, if that takes no more than half of what is available; else mapped, with a
+            warning.
+
+        Raises
+        ------
+        InputError
+            An unknown place, or a gallery that memory has no room for.
+        RecipeError
+            A file that isn't as recorded, or a basis of codes that isn't one.
+        """
+        check_choice("gallery", place, get_args(GalleryPlace))
+        held = self._held and self._held()
+        if held and place in ("auto", held.place):
+            return held
+        in_memory = place != "mapped" and self._has_room(place)
+        wanted = [array for array in self._arrays() if in_memory or array is self.embeddings]
+        wanted.sort(key=lambda array: -array.nbytes)  # so that no thread is left with the largest at the end
+        with ThreadPoolExecutor(processors()) as threads:
+            read = dict(zip(map(id, wanted), threads.map(StoredArray.in_memory, wanted), strict=True))
+
+        def ready(array: StoredArray) -> NDArray[Any]:
+            return read[id(array)] if id(array) in read else array.mapped()
+
+        def ready_codes(codes: StoredCodes) -> LevelCodes:
+            projected, rotated = (None if array is None else ready(array) for array in codes[1:])
+            return LevelCodes(read_basis(codes), projected, rotated)
+
+        gallery = HeldGallery(
+            place="memory" if in_memory else "mapped",
+            embeddings=ready(self.embeddings),
+            levels=tuple(map(ready, self.levels)),
+            codes=None if self.codes is None else tuple(map(ready_codes, self.codes)),
+        )
+        self._held = weakref.ref(gallery)
+        return gallery
+
+    def _arrays(self) -> Iterator[StoredArray]:
+        """Yield all but the bases, which are small and read with their checks."""
+        yield self.embeddings
+        yield from self.levels
+        for codes in self.codes or ():
+            yield from (array for array in codes[1:] if array is not None)
+
+    def _has_room(self, place: GalleryPlace) -> bool:
+        needed, available = sum(array.nbytes for array in self._arrays()), available_memory()
+        if place == "memory" and needed > available:
+            raise InputError(
+                f"gallery: expected one that fits into the {available / 1e6:.0f} MB of memory that are available, got "
+                f"{needed / 1e6:.0f} MB; take gallery 'mapped', and never write into its files"
+            )
+        if place == "auto" and needed > MOST_OF_AVAILABLE * available:
+            text = (
+                f"gallery: {needed / 1e6:.0f} MB are more than half of the {available / 1e6:.0f} MB of memory that are "
+                "available: its files are mapped, and must not be written into while it is in use"
+            )
+            warnings.warn(text, UserWarning, stacklevel=2)
+            return False
+        return True

@@ -1,0 +1,201 @@
+"""A recipe opened for reading: recipe.json and the files that it names, checked and held open.
+
+Arrays are read row by row from here; for inspecting, :mod:`.held` holds them in memory. Nothing is written here:
+:mod:`.changes` creates and changes recipes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import check_integer
+from ..errors import InputError, RecipeError
+from ..features import Features
+from ..files import HeldFile, OpenedFile
+from ..match.cells import from_cells
+from ..settings import Settings
+from .arrays import StoredArray
+from .gallery import EMBEDDINGS
+from .generations import MANIFEST_NAME, read_manifest
+from .held import StoredGallery
+from .ignore import IGNORE, open_ignore
+from .manifest import EXTRACTOR, Manifest, from_json
+from .stored_codes import StoredCodes, open_codes
+
+BUILT_IN = ("framing", "storage")  # the stored features depend on these settings
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recipe(Manifest):
+    """A recipe opened for reading: what recipe.json says, and the files that it named at that moment, held open.
+
+    They stay what they are even if a writer changes the recipe afterwards; load again to see that. A file that is
+    written over in place shows here, but not in a detector that holds the gallery in memory.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    gallery
+        Embeddings, levels and codes on the disk: see :class:`.held.StoredGallery`.
+    ignore
+        (H, W) bool, read-only: the pixels of the extractor's input that are not scored; None: all are.
+    extractor
+        The extractor's file.
+    """
+
+    folder: Path
+    gallery: StoredGallery = field(repr=False, compare=False)
+    ignore: NDArray[np.bool_] | None = field(repr=False)
+    extractor: OpenedFile = field(repr=False, compare=False)
+
+    @staticmethod
+    def load(folder: str | os.PathLike[str], *, verify: bool = False) -> Recipe:
+        """Open a recipe.
+
+        Sizes, shapes and number types of all files are always checked, before any memory is asked for. What is read of
+        the extractor and, into memory, of the gallery is held against its SHA-256 whenever it is read.
+
+        Parameters
+        ----------
+        folder
+            The recipe.
+        verify
+            Also read every file through: compare its SHA-256, and see that all features are finite and that the
+            thresholds are those that the stored scores give.
+
+        Raises
+        ------
+        RecipeError
+            Not a recipe, of another version, or damaged; the text names the file.
+        """
+        folder = Path(folder)
+        encoded = read_manifest(folder)
+        while True:
+            try:
+                return open_recipe(folder, from_json(encoded, folder / MANIFEST_NAME), verify=verify)
+            except RecipeError:
+                # A writer may have switched since recipe.json was read, and swept the files that it named.
+                current = read_manifest(folder)
+                if current == encoded:
+                    raise
+                encoded = current
+
+    @property
+    def embeddings(self) -> StoredArray:
+        """(n, d) float32, on the disk."""
+        return self.gallery.embeddings
+
+    @property
+    def levels(self) -> tuple[StoredArray, ...]:
+        """(n, rows, columns, 4**depth, c) in the cell-blocked layout, on the disk; finest first."""
+        return self.gallery.levels
+
+    @property
+    def codes(self) -> tuple[StoredCodes, ...] | None:
+        """The matcher's codes of each level, on the disk, finest first; None: there are none, or of another version."""
+        return self.gallery.codes
+
+    @cached_property
+    def extractor_file(self) -> HeldFile:
+        """The extractor's ONNX file, verified, in memory: nothing that happens to the file changes it any more."""
+        return self.extractor.held()
+
+    @property
+    def extractor_path(self) -> Path:
+        """The extractor's ONNX file."""
+        return self.folder / self.files[EXTRACTOR].name
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) of the extractor's input."""
+        return self.geometry.input_size
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """The levels' names, finest first."""
+        return self.geometry.level_names
+
+    @property
+    def level_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(c, h, w) of each level, finest first."""
+        return self.geometry.level_shapes
+
+    def with_settings(self, settings: Settings) -> Recipe:
+        """Return the recipe with other settings, in memory alone; its thresholds are those of the old ones.
+
+        Raises
+        ------
+        InputError
+            A change of framing or storage, which the stored features depend on.
+        """
+        for name in BUILT_IN:
+            own, new = getattr(self.settings, name), getattr(settings, name)
+            if new != own:
+                raise InputError(
+                    f"{name}: expected {own!r:.100}, which is built into the stored features, got {new!r:.100}"
+                )
+        return replace(self, settings=settings)
+
+    def features(self, index: int | np.integer) -> Features:
+        """Return what was stored of one image as float32: levels (1, c, h, w) and embedding (1, d).
+
+        Raises
+        ------
+        InputError
+            There is no image of that index.
+        """
+        index = int(index) if isinstance(index, np.integer) else index  # as in a Result's nearest_images
+        check_integer("index", index, low=0, high=len(self.images) - 1)
+        levels = (
+            from_cells(level[index][None].astype(np.float32), height, width)
+            for level, (_, height, width) in zip(self.levels, self.level_shapes, strict=True)
+        )
+        return Features(tuple(levels), self.embeddings[index][None])
+
+
+def open_recipe(folder: Path, manifest: Manifest, *, verify: bool, kept_in: Path | None = None) -> Recipe:
+    """Open the files that a manifest names, whether or not recipe.json already holds it.
+
+    Extractor and mask may lie elsewhere, in ``kept_in``: a further generation keeps them.
+    """
+    kept_in = folder if kept_in is None else kept_in
+    if verify:
+        _check_thresholds(folder / MANIFEST_NAME, manifest)
+    files, geometry, count = manifest.files, manifest.geometry, len(manifest.images)
+    layouts = geometry.arrays(count, manifest.settings.storage)
+    extractor = OpenedFile(kept_in / files[EXTRACTOR].name, files[EXTRACTOR])
+    arrays = {role: StoredArray(folder, files[role], layout) for role, layout in layouts.items()}
+    gallery = StoredGallery(
+        embeddings=arrays[EMBEDDINGS],
+        levels=tuple(arrays[name] for name in geometry.level_names),
+        codes=open_codes(folder, files, geometry, count) if manifest.has_codes else None,
+    )
+    if verify:
+        extractor.verify()
+        gallery.verify()
+    return Recipe(
+        **vars(manifest),
+        folder=folder,
+        gallery=gallery,
+        ignore=open_ignore(kept_in, files[IGNORE], geometry.input_size) if IGNORE in files else None,
+        extractor=extractor,
+    )
+
+
+def _check_thresholds(path: Path, manifest: Manifest) -> None:
+    """Raise RecipeError unless the stored scores give the thresholds; a recipe.json without its own hash needs it."""
+    made = manifest.calibration
+    if made is None:
+        return
+    for name, threshold, scores in (("tau", made.tau, made.image_scores), ("theta", made.theta, made.map_scores)):
+        try:
+            threshold.check_made_from(scores)
+        except InputError as error:
+            raise RecipeError(f"{path}: {name}: {error}; make the thresholds anew with: spadeline calibrate") from error

@@ -1,0 +1,115 @@
+"""What a recipe records beside its settings: the thresholds with their scores, and its normal images.
+
+Every value is checked when the object is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..calibration import Threshold
+from ..checks import (
+    check_choice,
+    check_digest,
+    check_instance,
+    check_instances,
+    check_integer,
+    check_number,
+    check_text,
+    check_unique,
+)
+from ..errors import InputError
+from ..images.frame_facts import FrameFacts
+from ..images.frame_shape import Size
+from ..images.structure import MAX_PIXELS
+
+Method = Literal["leave-one-out", "held-out"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The two thresholds and the scores of the normal images that they come from.
+
+    Attributes
+    ----------
+    tau
+        Threshold of the image score.
+    theta
+        Threshold of the anomaly map.
+    method
+        Each image left out of its own retrieval, or a fold of normal images that the gallery doesn't hold.
+    image_scores, map_scores
+        One score per image of the calibration, in the same order.
+    image_names
+        The images' names, in that order; None where an older version made the thresholds.
+    """
+
+    tau: Threshold
+    theta: Threshold
+    method: Method
+    image_scores: tuple[float, ...]
+    map_scores: tuple[float, ...]
+    image_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, get_args(Method))
+        for name, threshold, scores_name, scores in (
+            ("tau", self.tau, "image_scores", self.image_scores),
+            ("theta", self.theta, "map_scores", self.map_scores),
+        ):
+            check_instance(name, threshold, Threshold)
+            check_instances(scores_name, scores, float)
+            for index, score in enumerate(scores):
+                check_number(f"{scores_name}[{index}]", score)
+            if len(scores) != threshold.images:
+                raise InputError(f"{scores_name}: expected {name}'s {threshold.images} scores, got {len(scores)}")
+        if self.image_names is not None:
+            check_instances("image_names", self.image_names, str)
+            for index, name in enumerate(self.image_names):
+                check_text(f"image_names[{index}]", name)
+            check_unique("image_names", self.image_names)
+            if len(self.image_names) != len(self.map_scores):
+                raise InputError(
+                    f"image_names: expected one for each of {len(self.map_scores)} scores, got {len(self.image_names)}"
+                )
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One normal image of the gallery.
+
+    Attributes
+    ----------
+    name
+        Unique in its recipe; any text, and any POSIX file name.
+    sha256
+        Of the source file's bytes, in lower-case hex; None where there was no file.
+    pixels_sha256
+        Of the image's pixels, as :func:`.copies.pixels_digest` makes it: equal for copies in different formats. None
+        where an older version stored the image.
+    size
+        (height, width) of the frame as read; None: unknown, as in recipes of version 1 or 2.
+    facts
+        What the frame check needs of it; None: unknown, likewise.
+    """
+
+    name: str
+    sha256: str | None = None
+    pixels_sha256: str | None = None
+    size: Size | None = None
+    facts: FrameFacts | None = None
+
+    def __post_init__(self) -> None:
+        check_text("image name", self.name)
+        for field in ("sha256", "pixels_sha256"):
+            if (digest := getattr(self, field)) is not None:
+                check_digest(f"image {self.name!r:.100}: {field}", digest)
+        if self.size is not None:
+            check_instance(f"image {self.name!r:.100}: size", self.size, tuple)
+            if len(self.size) != 2:
+                raise InputError(f"image {self.name!r:.100}: size: expected height and width, got {self.size!r:.100}")
+            for side in self.size:
+                check_integer(f"image {self.name!r:.100}: size", side, low=1, high=MAX_PIXELS)
+        if self.facts is not None:
+            check_instance(f"image {self.name!r:.100}: facts", self.facts, FrameFacts)

@@ -1,0 +1,57 @@
+"""How many processors and how much memory this process may use: less than the machine has, in a container.
+
+``threads=None`` means these processors everywhere. More threads than processors get in each other's way, and a process
+that has used up its quota stands still until the quota's next period.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+MOST_THREADS = 1024
+
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUP = Path("/proc/self/cgroup")
+MACHINE = Path("/proc/meminfo")
+
+
+def processors() -> int:
+    """Return the processors that the process is let run on, or its control groups' quota where that is less."""
+    return math.ceil(min(len(os.sched_getaffinity(0)), _quota()))
+
+
+def control_groups() -> Iterator[Path]:
+    """Yield the folders of the process's control group, of version 2, and of each above it; none on other systems."""
+    try:
+        own = next(line[3:] for line in OWN_GROUP.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):  # another system, or version 1
+        return
+    group = CONTROL_GROUPS / own.lstrip("/")
+    yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(CONTROL_GROUPS))
+
+
+def _quota() -> float:
+    """Return the processors' worth of time that control groups grant: this one or any above it."""
+    granted = [math.inf]
+    for folder in control_groups():
+        if (limit := folder / "cpu.max").is_file():
+            quota, period = limit.read_text().split()  # in microseconds; "max" is none
+            granted.append(math.inf if quota == "max" else int(quota) / int(period))
+    return min(granted)
+
+
+def available_memory() -> int:
+    """Return the bytes that can be had without swapping, caches that give way included."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", MACHINE.read_text(encoding="ascii"), re.MULTILINE)
+    available = [1024 * int(found[1])] if found else [0]
+    for group in control_groups():
+        limit = group / "memory.max"
+        if limit.is_file() and (text := limit.read_text().strip()) != "max":
+            used = int((group / "memory.current").read_text())
+            cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
+            available.append(max(int(text) - used + (int(cached[1]) if cached else 0), 0))
+    return min(available)

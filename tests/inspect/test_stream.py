@@ -1,0 +1,453 @@
+"""Streams: predict's results in order, never far ahead, whatever the camera, a frame or the caller does."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import faiss
+import numpy as np
+import pytest
+from spadeline.engine import Detector, FrameError, InputError, SpadelineError
+from spadeline.engine.extract.extractor import Extractor
+from spadeline.engine.inspect import stream as stream_module
+from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.inspect.stream import DEEPEST, run_stream
+from spadeline.engine.inspect.workers import Team, frames_per_s
+from spadeline.engine.recipe.recipe import Recipe
+
+from ..conftest import part
+from .test_detector import assert_same
+
+FRAMES = [part(300)[0], part(301, scratched=True)[0], part(302, size=70)[0], part(303, scratched=True, size=128)[0]]
+BAD = np.zeros((32, 32, 3), np.float32)
+SOON_S = 10.0  # what must happen has happened by then, on the slowest machine
+
+
+@pytest.fixture(scope="module")
+def detector(recipe_folder):
+    return Detector.load(recipe_folder, device="cpu", threads=2)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    """Streams that ended or were closed leave none; the matchers' own teams aren't Python's."""
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("spadeline")] == []
+
+
+def until(condition):
+    end = time.monotonic() + SOON_S
+    while not condition():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.001)
+
+
+class Inspection:
+    """Stands for predict: passes frames on once each has been let go, and knows how many are in work."""
+
+    def __init__(self):
+        self.gates = {}
+        self.started = []
+        self.at_once = self.most_at_once = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, frame):
+        with self._lock:
+            self.started.append(frame)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        assert self.gates[frame].wait(SOON_S) if frame in self.gates else True
+        with self._lock:
+            self.at_once -= 1
+        return frame
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("depth", [None, 1, 2, 7])
+def test_it_yields_predicts_results_in_order(recipe_folder, workers, depth):
+    detector = Detector.load(recipe_folder, device="cpu", threads=2, workers=workers)
+    alone = [detector.predict(frame) for frame in FRAMES]
+    results = list(detector.stream(iter(FRAMES * 5), depth=depth))
+    assert len(results) == 20
+    for result, expected in zip(results, alone * 5, strict=True):
+        assert_same(result, expected)
+        assert set(result.timings_s) == {"prepare", "extract", "retrieve", "match", "map"}
+    assert list(detector.stream([])) == []
+
+
+def test_a_stack_of_frames_and_a_color_pass(detector):
+    stack = np.stack([FRAMES[0], FRAMES[1]])
+    for result, frame in zip(detector.stream(stack[..., ::-1], color="bgr"), stack, strict=True):
+        assert_same(result, detector.predict(frame))
+
+
+def test_a_slow_frame_is_not_overtaken():
+    inspection = Inspection()
+    inspection.gates[0] = threading.Event()
+    stream = run_stream(inspection, iter(range(4)), workers=2, depth=4)
+    with ThreadPoolExecutor(1) as caller:
+        first = caller.submit(next, stream)
+        until(lambda: len(inspection.started) == 4)
+        assert not first.done()
+        inspection.gates[0].set()
+        assert first.result(SOON_S) == 0
+    assert list(stream) == [1, 2, 3]
+    assert inspection.most_at_once == 2
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_no_more_than_depth_are_pulled_ahead(depth):
+    pulled = []
+
+    def camera():
+        for index in itertools.count():
+            pulled.append(index)
+            yield index
+
+    with closing(run_stream(lambda frame: frame, camera(), workers=2, depth=depth)) as stream:
+        assert pulled == []  # nothing before it is asked
+        for index in range(5):
+            assert next(stream) == index
+            ahead = index + 1 + depth
+            until(lambda: len(pulled) == ahead)  # noqa: B023 - called at once
+            time.sleep(0.02)
+            assert len(pulled) == ahead
+
+
+def test_results_do_not_wait_for_the_next_part():
+    arrived = threading.Semaphore(0)
+
+    def camera():
+        for index in range(3):
+            arrived.acquire()
+            yield index
+
+    stream = run_stream(lambda frame: frame, camera(), workers=2, depth=4)
+    for index in range(3):
+        arrived.release()
+        assert next(stream) == index  # it would hang here if the next one had to be there first
+    assert list(stream) == []
+
+
+def test_a_bad_frame_is_an_error_in_its_place(detector):
+    alone = [detector.predict(frame) for frame in FRAMES]
+    frames = [BAD, FRAMES[0], None, *FRAMES[1:], "frame", np.zeros((2, 2, 3), np.uint8)]
+    results = list(detector.stream(frames))
+    errors = {result.index: result.error for result in results if isinstance(result, FrameError)}
+    assert [str(errors[index]) for index in (0, 2, 6)] == [
+        "frame: expected a uint8 array, got float32",
+        "frame: expected a uint8 array, got NoneType",
+        "frame: expected a uint8 array, got str",
+    ]
+    assert str(errors.pop(7)) == "frame: expected sides of at least 8 pixels, got 2 x 2"
+    assert all(isinstance(error, InputError) for error in errors.values())
+    good = [result for result in results if not isinstance(result, FrameError)]
+    for result, expected in zip(good, alone, strict=True):
+        assert_same(result, expected)
+
+
+def test_whatever_a_frame_raises_stays_with_it():
+    first, bad, last = run_stream(lambda frame: 12 // frame, [3, 0, 4], workers=2)
+    assert (first, bad.index, last) == (4, 1, 3)
+    assert isinstance(bad.error, ZeroDivisionError)
+
+
+def _fail_with_a_cause(_frame):
+    try:
+        int("a cause")
+    except ValueError as error:
+        raise SpadelineError("effect") from error
+
+
+@pytest.mark.parametrize("where", ["predict", "receive", "detector"])
+def test_an_error_lets_go_of_its_frame(detector, where):
+    frame = np.zeros((100, 100, 2), np.uint8)
+    gone = weakref.ref(frame)
+    frames = iter([frame])
+    del frame
+    if where == "detector":
+        (failed,) = detector.stream(frames)
+    else:
+        receive = _fail_with_a_cause if where == "receive" else None
+        (failed,) = run_stream(_fail_with_a_cause, frames, workers=1, receive=receive)
+        assert isinstance(failed.error.__cause__, ValueError)
+    assert failed.error.__traceback__ is None
+    until(lambda: gone() is None)
+
+
+@pytest.mark.parametrize("error", [OSError("cable"), KeyboardInterrupt(), SystemExit(3)])
+def test_what_the_camera_raises_comes_after_the_results(error):
+    def camera():
+        yield from range(3)
+        raise error
+
+    stream = run_stream(lambda frame: frame, camera(), workers=2, depth=8)
+    assert [next(stream) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(type(error)) as caught:
+        next(stream)
+    assert caught.value is error
+    assert list(stream) == []
+
+
+def test_closing_early_finishes_what_is_in_work_and_begins_no_more():
+    inspection = Inspection()
+    inspection.gates = {index: threading.Event() for index in range(2, 8)}
+    pulled = []
+    stream = run_stream(inspection, (pulled.append(index) or index for index in range(100)), workers=2, depth=6)
+    assert [next(stream), next(stream)] == [0, 1]
+    until(lambda: len(inspection.started) == 4 and len(pulled) == 8)
+    with ThreadPoolExecutor(1) as caller:
+        closed = caller.submit(stream.close)
+        time.sleep(0.05)
+        assert not closed.done()  # frames 2 and 3 are in work
+        for gate in inspection.gates.values():
+            gate.set()
+        closed.result(SOON_S)
+    assert sorted(inspection.started) == [0, 1, 2, 3]
+    assert len(pulled) == 8  # 2 were yielded, 6 pulled ahead: no others are gone
+    assert list(stream) == []
+
+
+def test_a_stream_that_is_dropped_or_never_begun_leaves_nothing(detector):
+    frames = iter(FRAMES)
+    detector.stream(frames)
+    assert next(frames) is FRAMES[0]
+    for _ in detector.stream(itertools.cycle(FRAMES)):
+        break
+    stream = detector.stream(itertools.cycle(FRAMES))
+    next(stream)
+    del stream
+
+
+def test_closing_waits_for_the_frame_that_was_asked_for():
+    asked, arrived = threading.Event(), threading.Event()
+
+    def camera():
+        yield 0
+        asked.set()
+        assert arrived.wait(SOON_S)
+        yield 1
+
+    inspection = Inspection()
+    stream = run_stream(inspection, camera(), workers=1)
+    assert next(stream) == 0
+    assert asked.wait(SOON_S)
+    threading.Timer(0.1, arrived.set).start()
+    stream.close()
+    assert arrived.is_set()
+    assert inspection.started == [0]
+
+
+def test_closing_does_not_wait_for_a_silent_camera(monkeypatch):
+    monkeypatch.setattr(stream_module, "LONGEST_PULL_S", 0.05)
+    inspection = Inspection()
+    inspection.gates[1] = threading.Event()
+    silent, woken = threading.Event(), threading.Event()
+
+    def camera():
+        yield from range(3)
+        silent.set()
+        woken.wait(SOON_S)
+        yield 3
+
+    stream = run_stream(inspection, camera(), workers=1, depth=4)
+    assert next(stream) == 0
+    assert silent.wait(SOON_S)
+    until(lambda: inspection.started == [0, 1])
+    threading.Timer(0.2, inspection.gates[1].set).start()
+    start = time.monotonic()
+    stream.close()
+    assert time.monotonic() - start < SOON_S / 2
+    assert inspection.started == [0, 1]  # frame 2 was pulled, but not begun when the stream was closed
+    woken.set()  # the camera's next frame ends the thread that waited for it
+    until(lambda: not any(thread.name == "spadeline-pull" for thread in threading.enumerate()))
+
+
+def test_ctrl_c_ends_it(recipe_folder):
+    program = f"""
+import itertools, signal, threading
+import numpy as np
+from spadeline.engine import Detector
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in a shell's background begins without
+detector = Detector.load({str(recipe_folder)!r}, device="cpu", threads=2)
+frame = np.zeros((64, 64, 3), np.uint8)
+try:
+    for index, result in enumerate(detector.stream(itertools.repeat(frame))):
+        if index == 3:
+            print("running", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", [thread.name for thread in threading.enumerate() if thread.name.startswith("spadeline")])
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "running\n"
+            os.kill(process.pid, signal.SIGINT)
+            assert process.communicate(timeout=60)[0] == "interrupted []\n"
+            assert process.returncode == 0
+        finally:
+            process.kill()  # one that ran on would hold up the tests for good
+
+
+def test_several_streams_share_the_workers(detector):
+    alone = [detector.predict(frame) for frame in FRAMES]
+    streams = [detector.stream(iter(FRAMES * 3)) for _ in range(3)]
+    for results, expected in zip(zip(*streams, strict=True), alone * 3, strict=True):  # in turns, from one thread
+        for result in results:
+            assert_same(result, expected)
+    with ThreadPoolExecutor(3) as callers:
+        for results in callers.map(lambda _: list(detector.stream(FRAMES * 3)), range(3)):
+            for result, expected in zip(results, alone * 3, strict=True):
+                assert_same(result, expected)
+
+
+def test_a_team_takes_no_more_frames_at_once_than_it_has_members():
+    inspection = Inspection()
+    team = Team([lambda frame, color: inspection(frame)] * 2)
+    with ThreadPoolExecutor(8) as callers:
+        list(callers.map(lambda index: team.predict(index, color="auto"), range(50)))
+    assert inspection.most_at_once <= 2
+    failing = Team([lambda frame, color: 1 // 0])
+    for _ in range(2):  # a member that failed is idle again
+        with pytest.raises(ZeroDivisionError):
+            failing.predict(0, color="auto")
+
+
+def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
+    """Also of faiss, whose setting is each thread's own; the gallery's index is the same for all."""
+    seen = []
+    monkeypatch.setattr(
+        Detector, "predict", lambda self, frame, color: seen.append((self, faiss.omp_get_max_threads())) or
+        self.predict_batch([frame], color=color)[0]
+    )  # fmt: skip
+    detector = Detector.load(recipe_folder, device="cpu", threads=2)
+    list(detector.stream(FRAMES * 4))
+    members = {member for member, _ in seen}
+    assert detector not in members
+    assert 1 <= len(members) <= 2
+    assert {member.info["threads"] for member in members} == {1}
+    assert len({id(member.extractor) for member in members}) == 1
+    assert {member.extractor._session.get_session_options().intra_op_num_threads for member in members} == {1}
+    assert {id(member._scorer.retrieval._index) for member in members} == {id(detector._scorer.retrieval._index)}
+    assert {threads for _, threads in seen[-2:]} == {1}  # of a thread that has searched before
+    assert faiss.omp_get_max_threads() == 2
+
+
+def test_an_extractor_elsewhere_is_the_workers_too(recipe_folder, extractor_path, monkeypatch):
+    """A GPU's or OpenVINO's may round otherwise than the CPU's: all workers call the one that predict calls."""
+    extractor = Extractor(extractor_path, device="cpu", threads=2)
+    assert extractor.on_one_thread() is not extractor
+    monkeypatch.setattr(extractor, "provider", "OpenVINOExecutionProvider")
+    assert extractor.on_one_thread() is extractor
+    recipe = Recipe.load(recipe_folder)
+    detector = Detector(recipe, extractor, Scorer(recipe, threads=2))
+    for result, frame in zip(detector.stream(FRAMES), FRAMES, strict=True):
+        assert_same(result, detector.predict(frame))
+
+
+@pytest.mark.parametrize(
+    ("frames", "options", "text"),
+    [
+        (FRAMES, {"depth": 0}, f"depth: expected an integer from 1 to {DEEPEST}, got 0"),
+        (FRAMES, {"depth": DEEPEST + 1}, f"depth: expected an integer from 1 to {DEEPEST}, got {DEEPEST + 1}"),
+        (FRAMES, {"depth": True}, f"depth: expected an integer from 1 to {DEEPEST}, got True"),
+        (FRAMES, {"depth": 2.0}, f"depth: expected an integer from 1 to {DEEPEST}, got 2.0"),
+        (FRAMES, {"color": "hsv"}, "color: expected one of auto, gray, rgb, bgr, rgba, bgra, got 'hsv'"),
+        (7, {}, "frames: expected something to iterate over, got int"),
+        (FRAMES[0], {}, r"frames: expected frames one after the other, got a single array \(96, 96, 3\)"),
+        (FRAMES[0][..., 0], {}, r"frames: expected frames one after the other, got a single array \(96, 96\)"),
+    ],
+)
+def test_hostile_arguments_are_refused_at_the_call(detector, frames, options, text):
+    with pytest.raises(InputError, match=text):
+        detector.stream(frames, **options)
+
+
+def test_the_split_is_the_most_workers_until_it_is_measured(recipe_folder):
+    detector = Detector.load(recipe_folder, device="cpu", threads=2)
+    default = {"workers": 2, "threads_each": 1, "chosen": "default", "measured": []}
+    assert detector.info["split"] == default
+    list(detector.stream(FRAMES))
+    assert detector.info["split"] == default
+    alone = [detector.predict(frame) for frame in FRAMES]
+    detector.warm_up(FRAMES[:2])
+    split = json.loads(json.dumps(detector.info))["split"]
+    assert split["chosen"] == "measured"
+    assert [(way["workers"], way["threads_each"]) for way in split["measured"]] == [(1, 2), (2, 1)]
+    fastest = max(split["measured"], key=lambda way: way["frames_per_s"])
+    assert fastest["frames_per_s"] > 0
+    assert (split["workers"], split["threads_each"]) == (fastest["workers"], fastest["threads_each"])
+    for result, expected in zip(detector.stream(FRAMES), alone, strict=True):
+        assert_same(result, expected)
+    assert Detector.load(recipe_folder, device="cpu", threads=1).info["split"]["workers"] == 1
+
+
+@pytest.mark.parametrize("fastest", [1, 2, 4])
+def test_the_fastest_number_of_workers_wins(recipe_folder, monkeypatch, fastest):
+    """Whatever the clock says: each candidate is tried with so many workers, and the streams then have as many."""
+    detector = Detector.load(recipe_folder, device="cpu", threads=4)
+    tried = {}
+
+    def rates(ways, frames):
+        tried.update({workers: [way(frame) for frame in frames] for workers, way in ways.items()})
+        return {workers: float(workers == fastest) for workers in ways}
+
+    monkeypatch.setattr("spadeline.engine.inspect.workers.frames_per_s", rates)
+    detector.warm_up(FRAMES[:1])
+    assert list(tried) == [1, 2, 4]
+    split = detector.info["split"]
+    assert (split["workers"], split["threads_each"]) == (fastest, 4 if fastest == 1 else 1)
+    team = detector._split._team
+    assert (None if team is None else team._idle.qsize()) == (None if fastest == 1 else fastest)  # no others are kept
+    expected = detector.predict(FRAMES[0])
+    for results in (*tried.values(), detector.stream(FRAMES[:1])):
+        assert_same(next(iter(results)), expected)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_split_that_was_given_stays(recipe_folder, workers):
+    detector = Detector.load(recipe_folder, device="cpu", threads=2, workers=workers)
+    given = {"workers": workers, "threads_each": 3 - workers}
+    assert detector.info["split"] == {**given, "chosen": "given", "measured": []}
+    detector.warm_up(FRAMES[:1])
+    split = detector.info["split"]
+    (measured,) = split.pop("measured")
+    assert split == {**given, "chosen": "given"}
+    assert measured == {**given, "frames_per_s": measured["frames_per_s"]}
+
+
+@pytest.mark.parametrize("workers", [0, 3, True, 1.5])
+def test_workers_that_make_no_sense_are_refused(recipe_folder, workers):
+    with pytest.raises(InputError, match=f"workers: expected an integer from 1 to 2, got {workers}"):
+        Detector.load(recipe_folder, device="cpu", threads=2, workers=workers)
+
+
+def test_warming_up_needs_good_frames(detector):
+    with pytest.raises(InputError, match="frames: expected at least one, got none"):
+        detector.warm_up([])
+    with pytest.raises(InputError, match="frame: expected a uint8 array, got float32"):
+        detector.warm_up([FRAMES[0], BAD])
+
+
+def test_all_candidates_get_the_same_frames_from_all_over():
+    seen = {1: [], 2: []}
+    rates = frames_per_s({workers: seen[workers].append for workers in seen}, range(100))
+    assert set(rates) == {1, 2}
+    for taken in seen.values():
+        assert sorted(set(taken)) == [0, 25, 50, 75]
+        assert taken.count(0) == taken.count(75)
+
+
+def test_a_frame_that_fails_while_it_is_measured_ends_the_measurement():
+    def fail(frame):
+        raise SpadelineError(f"frame {frame}")
+
+    with pytest.raises(SpadelineError, match="frame 5"):
+        frames_per_s({1: fail}, [5])

@@ -1,0 +1,474 @@
+"""Every path and instruction set against the float64 reference."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+from spadeline.engine import Recipe
+from spadeline.engine.errors import InputError
+from spadeline.engine.inspect.scoring import open_matcher
+from spadeline.engine.match import reference
+from spadeline.engine.match.cells import level_shifts
+from spadeline.engine.match.matcher import INSTRUCTION_SET_VARIABLE, Matcher, instruction_sets
+
+SIDES = [1, 2, 3, 4, 5, 7, 8, 9, 13, 15, 16, 17, 23]
+CHANNELS = [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 65]
+VALUES = [
+    "normal",
+    "ties",
+    "offset",
+    "mixed scales",
+    "constant",
+    "tiny",
+    "huge",
+    "brink",
+    "vanishing",
+    "own gallery",
+    "opposite",
+]
+
+
+# Of standard normal numbers, in float32 and in float16.
+FACTORS = {"tiny": (1e-20, 1e-7), "huge": (1e20, 1e4)}
+
+
+def spread(rng, noise, values):
+    """Each position of its own size: squares around float32's largest number, between zeros, or its smallest ones."""
+    plane = noise.shape[-2:]
+    if values == "brink":
+        return noise * 2.0 ** rng.integers(60, 67, plane) * (rng.random(plane) < 0.3)
+    return noise * 2.0 ** rng.integers(-140, -55, plane)
+
+
+def pyramid(rng, *, sizes, channels, images, values, dtype):
+    """A gallery and a query, (n, c, h, w) and (c, h, w), finest level first."""
+
+    def draw(*shape):
+        noise = rng.standard_normal(shape)
+        match values:
+            case "ties":
+                noise = rng.integers(0, 2, shape)
+            case "offset":
+                noise = noise + 100
+            case "mixed scales":
+                noise = noise * 10.0 ** rng.integers(-3, 4, shape)
+            case "constant":
+                noise = np.ones(shape)
+            case "tiny" | "huge":
+                noise = noise * FACTORS[values][dtype == np.float16]
+            case "brink" | "vanishing" if dtype == np.float32:
+                noise = spread(rng, noise, values)
+        return noise.astype(dtype)
+
+    gallery = [draw(images, c, *size) for c, size in zip(channels, sizes, strict=True)]
+    if values == "own gallery":
+        return gallery, [level[-1].copy() for level in gallery]
+    if values in ("opposite", "brink"):
+        return gallery, [-level[-1] for level in gallery]
+    return gallery, [draw(c, *size) for c, size in zip(channels, sizes, strict=True)]
+
+
+def sizes_of(height, width, shifts):
+    return [(-(-height >> s), -(-width >> s)) for s in shifts]
+
+
+def check(matcher, gallery, query, ids, **options):
+    """Compare with the reference; on failure show the worst pixel, both values and the bound."""
+    distances, neighbours, _ = matcher.match(query, ids, **options)
+    options |= {"upsampling": matcher.upsampling, "weights": matcher.weights}
+    expected, expected_neighbours = reference.match(query, gallery, ids, **options)
+    bound = float64_slack(expected, gallery, query, matcher, neighbours.shape[2])
+    worst = np.unravel_index(np.argmax(np.abs(distances - expected) - bound), expected.shape)
+    assert (np.abs(distances - expected) <= bound).all(), (
+        f"at {worst}: got {distances[worst]!r}, reference {expected[worst]!r}, bound {bound[worst]!r}"
+    )
+    different = np.argwhere((neighbours != expected_neighbours).any(axis=-1))
+    for y, x, k in different:  # allowed only where float64 can't tell the two apart
+        pair = [
+            reference.match([level[:, y : y + 1, x : x + 1] for level in _upsampled(query, matcher)],
+                            [level[i : i + 1, :, r : r + 1, c : c + 1] for level in _upsampled_gallery(gallery, matcher)],
+                            [0], weights=matcher.weights)[0][0, 0]
+            for i, r, c in (neighbours[y, x, k], expected_neighbours[y, x, k])
+        ]  # fmt: skip
+        assert abs(pair[0] - pair[1]) <= 2 * bound[y, x], f"neighbour {k} of {(y, x)}: {pair}"
+
+
+def float64_slack(expected, gallery, query, matcher, kappa):
+    """How far two float64 evaluations of the same distances may be apart: csrc/README.md, Decision."""
+    unit = 2.0**-53
+    interpolated = 0
+    if matcher.upsampling == "bilinear":
+        squares = [
+            weight * ((g.astype(np.float64) ** 2).sum(axis=1).max() + (q.astype(np.float64) ** 2).sum(axis=0).max())
+            for weight, g, q in zip(matcher.weights, gallery, query, strict=True)
+        ]
+        interpolated = 7 * unit * np.sqrt(2 * sum(squares))
+    channels = sum(level.shape[1] for level in gallery)
+    root = np.sqrt(expected)
+    apart = (channels + kappa + 4) * unit * root + 3 * interpolated  # of roots: both sides, and what `root` is off by
+    return apart * (2 * root + apart)
+
+
+def _upsampled_gallery(levels, matcher):
+    shifts = level_shifts(matcher.sizes)
+    size = matcher.sizes[0]
+    return [
+        reference._upsample(level.astype(np.float64), size, shift, matcher.upsampling)
+        for level, shift in zip(levels, shifts, strict=True)
+    ]
+
+
+def _upsampled(levels, matcher):
+    return [level[0] for level in _upsampled_gallery([level[None] for level in levels], matcher)]
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+@seed(20)
+@settings(deadline=None, max_examples=60, print_blob=True)
+@given(data=st.data())
+def test_any_pyramid_agrees_with_the_reference(instruction_set, upsampling, data):
+    height, width = data.draw(st.sampled_from(SIDES)), data.draw(st.sampled_from(SIDES))
+    shifts = data.draw(st.sampled_from([(0,), (0, 1), (0, 2), (0, 1, 2), (0, 1, 3), (0, 1, 2, 3), (0, 3)]))
+    sizes = sizes_of(height, width, shifts)
+    images = data.draw(st.integers(1, 3))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    gallery, query = pyramid(
+        rng,
+        sizes=sizes,
+        channels=[data.draw(st.sampled_from(CHANNELS)) for _ in shifts],
+        images=images,
+        values=data.draw(st.sampled_from(VALUES)),
+        dtype=data.draw(st.sampled_from([np.float32, np.float16])),
+    )
+    ids = rng.permutation(images)[: data.draw(st.integers(1, images))]
+    window = data.draw(st.sampled_from([None, None, 0, 1, 2]))
+    matcher = Matcher(
+        gallery,
+        threads=data.draw(st.sampled_from([1, 2, 5])),
+        path=data.draw(st.sampled_from(["auto", "dense"])),
+        upsampling=upsampling,
+        weights=data.draw(st.sampled_from([None, [2.0, 1e-6, 1e6, 0.3][: len(shifts)]])),
+        instruction_set=instruction_set,
+    )
+    ignore = data.draw(st.sampled_from([None, rng.random((height, width)) < 0.7]))
+    reachable = len(ids) * matcher.reachable(window)
+    kappa = min(data.draw(st.sampled_from([1, 2, 5, 32, 10**6])), reachable, 200)
+    check(matcher, gallery, query, ids, kappa=kappa, window=window, ignore=ignore)
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_a_coarse_product_that_overflows_rules_nothing_out(instruction_set):
+    large = np.float32(2.0**63.9)  # its square, doubled, is infinite; at [4, 4] it weighs 1 / 256
+    gallery = [np.full((1, 1, 16, 16), 2.0**58, np.float32), np.zeros((1, 1, 2, 2), np.float32)]
+    query = [np.zeros((1, 16, 16), np.float32), np.zeros((1, 2, 2), np.float32)]
+    gallery[0][0, 0, 4, 4], gallery[1][0, 0, 1, 1], query[1][0, 1, 1] = 0, -large, large
+    matcher = Matcher(gallery, threads=1, upsampling="bilinear", instruction_set=instruction_set)
+    assert matcher.match(query, [0]).neighbours[4, 4, 0].tolist() == [0, 4, 4]
+    check(matcher, gallery, query, [0], kappa=256)
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+@pytest.mark.parametrize("when", ["always", "afterwards"])
+def test_denormals_count_whatever_the_caller_does_with_them(upsampling, when):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    gallery, query = pyramid(
+        rng, sizes=[(9, 9), (5, 5)], channels=[16, 32], images=2, values="normal", dtype=np.float32
+    )
+    gallery, query = [g * np.float32(1e-40) for g in gallery], [q * np.float32(1e-40) for q in query]
+    options = {"threads": 2, "upsampling": upsampling}
+    expected = Matcher(gallery, **options).match(query, [0, 1], kappa=3)
+    assert (expected.distances > 0).all()
+    early = Matcher(gallery, **options)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("torch can't flush denormals on this processor")
+    try:
+        matcher = Matcher(gallery, **options) if when == "always" else early
+        match = matcher.match(query, [0, 1], kappa=3)
+        batch = matcher.match_batch([query] * 3, [[0, 1]] * 3, kappa=3)
+        flushed = np.float32(1e-40) * np.float32(1) == 0  # the caller's own arithmetic is as it was
+    finally:
+        torch.set_flush_denormal(False)
+    assert flushed
+    for result in (match, *batch):
+        np.testing.assert_array_equal(result.distances, expected.distances)
+        np.testing.assert_array_equal(result.neighbours, expected.neighbours)
+
+
+def test_bilinear_under_cancellation_keeps_what_float64_keeps():
+    """Taps of very different sizes, and a query that differs in its last bits: float64's own digits end near 1e-9."""
+    rng = np.random.default_rng(0)
+    coarse = (rng.standard_normal((1, 32, 3, 3)) * 10.0 ** rng.integers(-4, 9, (3, 3))).astype(np.float32)
+    gallery = [np.zeros((1, 4, 24, 24), np.float32), coarse]
+    query = [gallery[0][0], coarse[0] * np.float32(1 + 2.0**-22)]
+    expected, _ = reference.match(query, gallery, [0], upsampling="bilinear")
+    for instruction_set in instruction_sets():
+        matcher = Matcher(gallery, threads=1, upsampling="bilinear", instruction_set=instruction_set)
+        check(matcher, gallery, query, [0])
+        apart = np.abs(matcher.match(query, [0]).distances - expected) / expected
+        assert 1e-12 < apart.max() < 1e-8
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_resnet_channels_across_several_chunks(instruction_set):
+    rng = np.random.default_rng(7)
+    gallery, query = pyramid(
+        rng, sizes=[(24, 40), (12, 20), (6, 10)], channels=[256, 512, 1024], images=2, values="normal", dtype=np.float32
+    )  # fmt: skip
+    matcher = Matcher(gallery, threads=2, instruction_set=instruction_set)
+    assert matcher.instruction_set == instruction_set
+    check(matcher, gallery, query, [0, 1], kappa=3)
+
+
+def test_every_instruction_set_and_thread_count_gives_the_same_neighbours():
+    rng = np.random.default_rng(3)
+    gallery, query = pyramid(rng, sizes=[(17, 9), (9, 5)], channels=[33, 65], images=3, values="ties", dtype=np.float32)
+    results = [
+        Matcher(gallery, threads=threads, instruction_set=name).match(query, [2, 0, 1], kappa=7)
+        for name in instruction_sets()
+        for threads in (1, 2, 3)
+    ]
+    for distances, neighbours, _ in results[1:]:
+        np.testing.assert_array_equal(distances, results[0][0])
+        np.testing.assert_array_equal(neighbours, results[0][1])
+
+
+def test_ties_go_to_the_smaller_image_y_x():
+    gallery = [np.zeros((3, 4, 5, 6), np.float32)]
+    neighbours = Matcher(gallery, threads=2).match([np.zeros((4, 5, 6), np.float32)], [2, 1], kappa=8).neighbours
+    assert neighbours[4, 5].tolist() == [[1, 0, x] for x in range(6)] + [[1, 1, 0], [1, 1, 1]]
+
+
+def test_kappa_may_be_every_pixel_and_its_limit_is_named():
+    rng = np.random.default_rng(5)
+    gallery, query = pyramid(rng, sizes=[(3, 2)], channels=[4], images=2, values="normal", dtype=np.float32)
+    matcher = Matcher(gallery, threads=1)
+    check(matcher, gallery, query, [0, 1], kappa=12)
+    for path in ("auto", "reference"):
+        with pytest.raises(InputError, match=r"kappa: expected .*got 13"):
+            Matcher(gallery, threads=1, path=path).match(query, [0, 1], kappa=13)
+    with pytest.raises(InputError, match="kappa: expected an integer from 1 to 1000, got 0"):
+        matcher.match(query, [0], kappa=0)
+
+
+def test_a_window_limits_kappa_to_the_corner_cell():
+    gallery = [np.zeros((2, 1, 5, 5), np.float32), np.zeros((2, 1, 3, 3), np.float32)]
+    matcher = Matcher(gallery, threads=1)
+    assert [matcher.reachable(window) for window in (0, 1, 2, None)] == [1, 9, 25, 25]
+    query = [level[0] for level in gallery]
+    with pytest.raises(InputError, match="kappa: expected 1 to 2, the pixels within reach, got 3"):
+        matcher.match(query, [0, 1], kappa=3, window=0)
+
+
+def test_out_is_filled_and_returned():
+    gallery = [np.ones((1, 2, 3, 3), np.float32)]
+    out = np.full((3, 3), np.nan), np.full((3, 3, 2, 3), -1, np.int32)
+    distances, neighbours, _ = Matcher(gallery, threads=1).match(
+        [np.zeros((2, 3, 3), np.float32)], [0], kappa=2, out=out
+    )
+    assert distances is out[0]
+    assert neighbours is out[1]
+    np.testing.assert_array_equal(distances, 2.0)
+    assert (neighbours >= 0).all()
+
+
+def test_reference_path_gives_the_same_through_the_same_door():
+    rng = np.random.default_rng(11)
+    gallery, query = pyramid(rng, sizes=[(5, 7), (3, 4)], channels=[3, 4], images=3, values="normal", dtype=np.float32)
+    slow = Matcher(gallery, threads=1, path="reference")
+    fast = Matcher(gallery, threads=1)
+    assert (slow.path, fast.path) == ("reference", "pruned")
+    for a, b in zip(
+        slow.match(query, [2, 0], kappa=2, window=1)[:2],
+        fast.match(query, [2, 0], kappa=2, window=1)[:2],
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_a_recipe_opens_like_its_arrays(recipe_folder):
+    recipe = Recipe.load(recipe_folder)
+    features = [recipe.features(i) for i in range(3)]
+    arrays = [np.concatenate(levels) for levels in zip(*(f.levels for f in features), strict=True)]
+    query = [level[0] for level in recipe.features(5).levels]
+    opened = open_matcher(recipe, threads=2).match(query, [0, 1, 2], kappa=3)
+    for a, b in zip(opened[:2], Matcher(arrays, threads=2).match(query, [0, 1, 2], kappa=3)[:2], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_calls_from_several_threads_take_turns():
+    from concurrent.futures import ThreadPoolExecutor
+
+    rng = np.random.default_rng(13)
+    gallery, _ = pyramid(rng, sizes=[(16, 16), (8, 8)], channels=[16, 32], images=3, values="normal", dtype=np.float32)
+    queries = [pyramid(rng, sizes=[(16, 16), (8, 8)], channels=[16, 32], images=1, values="normal", dtype=np.float32)[1]
+               for _ in range(8)]  # fmt: skip
+    matcher = Matcher(gallery, threads=2)
+    alone = [matcher.match(query, [0, 1, 2], kappa=2)[0] for query in queries]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda query: matcher.match(query, [0, 1, 2], kappa=2)[0], queries * 4))
+    for index, distances in enumerate(together):
+        np.testing.assert_array_equal(distances, alone[index % len(alone)])
+
+
+def test_a_fork_is_told_to_open_its_own_matcher():
+    program = """
+import os
+import numpy as np
+from spadeline.engine.match.cells import level_shifts
+from spadeline.engine import InputError, Matcher
+gallery = [np.ones((1, 2, 3, 3), np.float32)]
+matcher = Matcher(gallery, threads=2)
+matcher.match([gallery[0][0]], [0])
+child = os.fork()
+if child == 0:  # only drops it
+    del matcher
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+child = os.fork()
+if child == 0:
+    try:
+        matcher.match([gallery[0][0]], [0])
+    except InputError as error:
+        print(error)
+        del matcher
+        Matcher(gallery, threads=2).match([gallery[0][0]], [0])
+        print("opened anew", flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+matcher.match([gallery[0][0]], [0])
+print("and the parent goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "matcher: expected the process that opened it, got a fork: open it there anew",
+        "opened anew",
+        "and the parent goes on",
+    ]
+    assert done.stderr == ""
+
+
+def test_a_fork_amid_a_match_is_told_so():
+    program = """
+import os, threading
+import numpy as np
+from spadeline.engine import InputError, Matcher
+rng = np.random.default_rng(0)
+gallery = [rng.normal(size=(20, 64, 48, 48)).astype(np.float32)]
+matcher = Matcher(gallery, threads=2, path="dense")
+query = [gallery[0][0]]
+matching = threading.Thread(target=lambda: [matcher.match(query, range(20)) for _ in range(3)])
+matching.start()
+child = os.fork()
+if child == 0:
+    try:
+        matcher.match(query, [0])
+    except InputError as error:
+        print(error, flush=True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+matching.join()
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program]  # Python warns of forks beside threads
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "matcher: expected the process that opened it, got a fork: open it there anew",
+        "0",
+    ]
+
+
+def test_numbers_in_another_byte_order_are_refused():
+    gallery = [np.ones((2, 3, 4, 4), np.float32)]
+    for dtype in (">f4", ">f2"):
+        with pytest.raises(InputError, match=rf"query level 0: expected .* float32 or float16 .*, got {dtype} "):
+            Matcher(gallery, threads=1).match([np.ones((3, 4, 4), dtype)], [0])
+
+
+def test_the_environment_forces_an_instruction_set(monkeypatch):
+    gallery = [np.zeros((1, 1, 1, 1), np.float32)]
+    monkeypatch.setenv(INSTRUCTION_SET_VARIABLE, "scalar")
+    assert Matcher(gallery, threads=1).instruction_set == "scalar"
+    monkeypatch.setenv(INSTRUCTION_SET_VARIABLE, "mmx")
+    with pytest.raises(
+        InputError,
+        match=r"instruction_set: expected one that this machine runs \(auto, .*scalar\), got 'mmx'",
+    ):
+        Matcher(gallery, threads=1)
+
+
+GALLERY = [np.zeros((2, 3, 4, 4), np.float32), np.zeros((2, 5, 2, 2), np.float32)]
+QUERY = [level[0] for level in GALLERY]
+
+
+@pytest.mark.parametrize(
+    ("levels", "options", "text"),
+    [
+        ([], {}, "levels: expected at least one, got none"),
+        ([[[0.0]]], {}, r"levels: expected arrays \(n, c, h, w\), got list at level 0"),
+        ([np.zeros((2, 3, 4, 4))], {}, r"levels: expected \(n, c, h, w\) arrays, all float32 or all float16, got float64"),
+        ([GALLERY[0], GALLERY[1].astype(np.float16)], {}, "all float32 or all float16, got float16"),
+        ([GALLERY[0], GALLERY[1][:1]], {}, "levels: expected 2 images at every level"),
+        ([GALLERY[0][:0]], {}, "levels: expected 0 images at every level, at least one"),
+        ([GALLERY[0], GALLERY[0]], {}, r"level 1: expected the size of level 0 \(4 x 4\) halved once or more"),
+        (GALLERY, {"threads": 0}, "threads: expected an integer from 1 to 1024, got 0"),
+        (GALLERY, {"path": "fast"}, "path: expected one of auto, pruned, dense, reference, got 'fast'"),
+        (GALLERY, {"upsampling": "cubic"}, "upsampling: expected one of nearest, bilinear, got 'cubic'"),
+        ([np.full((1, 2, 3, 3), np.nan, np.float32)], {}, r"level 0: expected finite features, got nan at .* = \(0, 0, 0, 0\)"),
+    ],
+)  # fmt: skip
+def test_a_bad_gallery_is_refused(levels, options, text):
+    with pytest.raises(InputError, match=text):
+        Matcher(levels, **({"threads": 1} | options))
+
+
+@pytest.mark.parametrize(
+    ("query", "ids", "options", "text"),
+    [
+        (QUERY[:1], [0], {}, "query_levels: expected 2 levels, got 1"),
+        ([QUERY[0][:2], QUERY[1]], [0], {}, r"query level 0: expected C-contiguous float32 or float16 \(3, 4, 4\), got float32 \(2, 4, 4\)"),
+        ([QUERY[0].astype(np.float64), QUERY[1]], [0], {}, "query level 0: .*got float64"),
+        (QUERY, [0, 2], {}, r"image_ids: expected distinct ids from 0 to 1, at least one, got \(0, 2\)"),
+        (QUERY, [1, 1], {}, "image_ids: expected distinct ids"),
+        (QUERY, [-1], {}, "image_ids: expected distinct ids"),
+        (QUERY, [], {}, "image_ids: expected distinct ids"),
+        (QUERY, [0.5], {}, r"image_ids: expected integers \(k,\), got float64 \(1,\)"),
+        (QUERY, [[0]], {}, r"image_ids: expected integers \(k,\), got int64 \(1, 1\)"),
+        (QUERY, [0], {"kappa": 1.5}, "kappa: expected an integer from 1 to 1000, got 1.5"),
+        (QUERY, [0], {"window": -1}, "window: expected an integer from 0 to 2147483647, got -1"),
+        (QUERY, [0], {"out": (np.zeros((4, 4), np.float32), np.zeros((4, 4, 1, 3), np.int32))}, "distances: expected C-contiguous writeable float64"),
+        (QUERY, [0], {"out": (np.zeros((4, 4)), np.zeros((4, 4, 2, 3), np.int32))}, r"neighbours: expected .*\(4, 4, 1, 3\)"),
+    ],
+)  # fmt: skip
+def test_a_bad_query_is_refused(query, ids, options, text):
+    with pytest.raises(InputError, match=text):
+        Matcher(GALLERY, threads=1).match(query, ids, **options)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_bad_feature_is_named(bad, dtype):
+    query = [level.astype(dtype) for level in QUERY]
+    query[1][4, 1, 0] = bad
+    with pytest.raises(InputError, match=r"query level 1: expected finite features, got NaN or infinity at \(channel, y, x\) = \(4, 1, 0\)"):  # fmt: skip
+        Matcher(GALLERY, threads=2).match(query, [0])
+
+
+def test_a_stored_gallery_with_nan_is_reported_not_matched():
+    cells = np.full((1, 2, 2, 1, 3), np.nan, np.float32)
+    matcher = Matcher.from_cells([cells], [(2, 2)], threads=1)
+    with pytest.raises(InputError, match="gallery: expected finite features, got NaN or infinity"):
+        matcher.match([np.zeros((3, 2, 2), np.float32)], [0])
+
+
+def test_from_cells_refuses_other_layouts():
+    with pytest.raises(
+        InputError,
+        match=r"gallery level 0: expected \(n, rows, columns, block, channels\), got float32 \(1, 2, 2\)",
+    ):
+        Matcher.from_cells([np.zeros((1, 2, 2), np.float32)], [(2, 2)], threads=1)
+    with pytest.raises(InputError, match=r"gallery level 0: expected C-contiguous float32 \(1, 2, 2, 1, 3\)"):
+        Matcher.from_cells([np.zeros((1, 3, 2, 1, 3), np.float32)], [(2, 2)], threads=1)

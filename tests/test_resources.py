@@ -1,0 +1,54 @@
+"""What ``threads=None`` takes: the processors that the process may use, not those that the machine has."""
+
+import os
+
+import numpy as np
+import pytest
+from spadeline.engine import Matcher, resources
+
+ALLOWED = len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """Control groups a/b/c of version 2, c the process's own; a call sets the quota of one, in processors."""
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "own").write_text("4:memory:/elsewhere\n0::/a/b/c\n")
+    monkeypatch.setattr(resources, "CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(resources, "OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+    def grant(folder, quota):
+        granted = "max" if quota is None else str(int(100_000 * quota))
+        (tmp_path / folder / "cpu.max").write_text(f"{granted} 100000\n")
+
+    return grant
+
+
+def test_a_control_groups_quota_counts_wherever_it_is_set(groups):
+    assert resources.processors() == 8  # files of none
+    groups("a/b/c", None)
+    assert resources.processors() == 8
+    groups("a/b/c", 16)
+    assert resources.processors() == 8
+    groups("a/b/c", 2.5)
+    assert resources.processors() == 3
+    groups("a", 2)
+    assert resources.processors() == 2
+    groups(".", 0.25)  # a container's own groups begin there
+    assert resources.processors() == 1
+
+
+@pytest.mark.parametrize("own", [None, "", "4:memory:/a\n", "0::/\n", "0::/gone\n", "0::/../../outside\n"])
+def test_without_a_quota_it_is_the_affinity(groups, tmp_path, own):
+    groups("a/b/c", 1)
+    (tmp_path / "own").unlink() if own is None else (tmp_path / "own").write_text(own)
+    assert resources.processors() == 8
+
+
+def test_threads_default_to_it(monkeypatch):
+    gallery = [np.zeros((1, 4, 4, 4), np.float32)]
+    assert Matcher(gallery).threads == resources.processors() <= ALLOWED
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5})
+    monkeypatch.setattr(resources, "_quota", lambda: 64.0)
+    assert Matcher(gallery).threads == 3
