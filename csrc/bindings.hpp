@@ -121,7 +121,7 @@ class PyGallery {
     static std::vector<GalleryCodes> check_codes(const std::vector<PyCodes>& codes, const PyramidShape& shape,
                                                  int64_t images) {
         if (codes.size() != shape.levels().size())
-            throw py::value_error("codes: expected those of " + std::to_string(shape.levels().size()) +
+            throw py::value_error("codes: expected one for each of " + std::to_string(shape.levels().size()) +
                                   " levels, got " + std::to_string(codes.size()));
         std::vector<GalleryCodes> checked;
         for (size_t l = 0; l < codes.size(); ++l) {
@@ -135,7 +135,8 @@ class PyGallery {
             const auto records = [&](const std::optional<py::array>& array, const std::string& kind, bool wanted,
                                      int64_t kept) -> const uint8_t* {
                 if (array.has_value() != wanted)
-                    throw py::value_error(name + ": expected " + (wanted ? "" : "no ") + kind + " ones");
+                    throw py::value_error(name + ": expected " + (wanted ? "" : "no ") + kind + " codes, got " +
+                                          (wanted ? "none" : "some"));
                 if (!wanted) return nullptr;
                 expect(*array, name + ", " + kind, is_bytes(*array), "uint8",
                        {images, groups, record_bytes(dims_of(channels, kept), group)});

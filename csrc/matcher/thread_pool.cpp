@@ -37,7 +37,7 @@ void ThreadPool::stop() {
 
 void ThreadPool::check_process() const {
     if (forked())
-        throw std::runtime_error("matcher: expected the process that opened it, got a fork: open it there anew");
+        throw std::runtime_error("matcher: expected the process that opened it, got a fork of it: open a matcher there");
 }
 
 void ThreadPool::run(const std::function<void(int)>& task) {

@@ -42,8 +42,8 @@ void check_too_few() {
         place(table, {1, 2, 3}, uploads);
         expect(false, "three images in two slots");
     } catch (const TooFewSlots& error) {
-        expect(error.what() == std::string("gallery: expected at most 2 images a query, which is what the device "
-                                           "holds, got 3"),
+        expect(error.what() == std::string("gallery: expected at most 2 images for a query, as many as fit the "
+                                           "device, got 3"),
                error.what());
     }
     expect(place(table, {1, 2}, uploads) == std::vector<int32_t>{0, 1} && uploads.empty(), "a refusal changes nothing");

@@ -345,7 +345,7 @@ print("and the parent goes on")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == [
-        "matcher: expected the process that opened it, got a fork: open it there anew",
+        "matcher: expected the process that opened it, got a fork of it: open a matcher there",
         "opened anew",
         "and the parent goes on",
     ]
@@ -376,7 +376,7 @@ matching.join()
     command = [sys.executable, "-W", "ignore", "-c", program]  # Python warns of forks beside threads
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == [
-        "matcher: expected the process that opened it, got a fork: open it there anew",
+        "matcher: expected the process that opened it, got a fork of it: open a matcher there",
         "0",
     ]
 

@@ -147,9 +147,9 @@ def changed(level, **parts):
 @pytest.mark.parametrize(
     ("codes", "text"),
     [
-        (CODES[:2], "codes: expected those of 3 levels, got 2"),
-        (changed(1, projected=None), "codes of level 1: expected projected ones"),
-        (changed(2, rotated=CODES[1].rotated), "codes of level 2: expected no rotated ones"),
+        (CODES[:2], "codes: expected one for each of 3 levels, got 2"),
+        (changed(1, projected=None), "codes of level 1: expected projected codes, got none"),
+        (changed(2, rotated=CODES[1].rotated), "codes of level 2: expected no rotated codes, got some"),
         (
             changed(0, rotated=CODES[0].rotated[:2]),
             "codes of level 0, rotated: expected C-contiguous uint8 (4, 48, 192)",

@@ -125,7 +125,7 @@ void CudaSearch::begin(const CudaRequest& request) {
     const auto images = static_cast<int64_t>(request.image_ids.size());
     if (images < 1 || images > most_.images || request.kappa < 1 || request.kappa > most_.kappa)
         throw std::invalid_argument("query: expected at most " + std::to_string(most_.images) + " images and kappa " +
-                                    std::to_string(most_.kappa) + ", which the workspace is for, got " +
+                                    std::to_string(most_.kappa) + ", for which its workspace is made, got " +
                                     std::to_string(images) + " and " + std::to_string(request.kappa));
     std::copy(request.image_ids.begin(), request.image_ids.end(), image_ids_);
     task_.image_count = static_cast<int32_t>(images);

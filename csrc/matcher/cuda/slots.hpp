@@ -16,7 +16,7 @@ namespace spadeline::cuda {
 struct TooFewSlots : std::runtime_error {
     TooFewSlots(int64_t wanted, int64_t slots)
         : std::runtime_error("gallery: expected at most " + std::to_string(slots) +
-                             " images a query, which is what the device holds, got " + std::to_string(wanted)) {}
+                             " images for a query, as many as fit the device, got " + std::to_string(wanted)) {}
 };
 
 struct Upload {
