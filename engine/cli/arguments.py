@@ -1,16 +1,19 @@
-"""What the command line accepts: commands, options, defaults. What they do is :mod:`.cli`'s business."""
+"""What the command line accepts: commands, options, defaults. What each command does stands in :mod:`.commands`.
+
+The options of settings are made from the fields of :class:`.Settings`.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ..extract.session import Device
 from ..fitting.thresholds import DEFAULT_RATE
 from ..recipe.held import GalleryPlace
-from ..settings import Distance, FrameCheck, FrameShape, Framing, LabelRule, Settings, Storage, Upsampling
+from ..settings import Framing, all_settings
 from .terminal import escaped, shortened
 
 if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no parameter when it runs
@@ -19,13 +22,18 @@ if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no p
 
 def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespace:
     """Return the options; ``.command`` names the command. Exits with code 2 where they make no sense."""
+    return command_parser(version=version).parse_args(arguments)
+
+
+def command_parser(*, version: str) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, which the reference page is made from, too."""
     parser = _Parser(prog="spadeline", description="Exact SPADE anomaly detection, from normal images alone.")
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _making(commands)
     _keeping(commands)
     _using(commands)
-    return parser.parse_args(arguments)
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,14 +60,13 @@ def _making(commands: Commands) -> None:
         help="share of the images to take thresholds from; 0: leave-one-out",
     )
     fit_.add_argument("--overwrite", action="store_true", help="replace the recipe that is there")
-    fit_.add_argument("--framing", choices=get_args(Framing), help="whole frame, or the paper's resize and centre crop")
     fit_.add_argument(
         "--ignore", type=Path, metavar="MASK", help="an image of what is never scored, such as a fixture; black: scored"
     )
     fit_.add_argument("--html", type=Path, metavar="FILE", help="write a page of the images that set the thresholds")
-    fit_.add_argument("--storage", choices=get_args(Storage), help="number type of the stored gallery")
-    _score_options(fit_, rate=DEFAULT_RATE, rate_default="0.01")
+    _rate_option(fit_, default=DEFAULT_RATE, default_text="0.01")
     _run_options(fit_, device=True)
+    _setting_options(fit_, "Their defaults stand in brackets.", all_of_them=True)
 
 
 def _export(commands: Commands) -> None:
@@ -101,8 +108,13 @@ def _keeping(commands: Commands) -> None:
         "calibrate", help="change settings and make the thresholds anew, from the stored features"
     )
     calibrate_.add_argument("recipe", type=Path)
-    _score_options(calibrate_, rate=None, rate_default="as its thresholds were made")
+    _rate_option(calibrate_, default=None, default_text="as its thresholds were made")
     _run_options(calibrate_, device=False)
+    _setting_options(
+        calibrate_,
+        "A setting that isn't given stays as the recipe has it; the defaults in brackets are those of fit.",
+        all_of_them=False,
+    )
 
     add_ = commands.add_parser("add", help="add normal images, to end a false alarm without a refit")
     add_.add_argument("recipe", type=Path)
@@ -173,40 +185,27 @@ def _using(commands: Commands) -> None:
     _run_options(demo, device=False)
 
 
-def _score_options(parser: argparse.ArgumentParser, *, rate: float | None, rate_default: str) -> None:
-    defaults = Settings()
-    text = f"wanted share of normal images called anomalous ({rate_default})"
-    parser.add_argument("--false-alarm-rate", type=float, default=rate, metavar="RATE", help=text)
-    parser.add_argument("--k-score", type=int, help=f"images averaged into the image score ({defaults.k_score})")
-    parser.add_argument("--k-gallery", type=int, help=f"images whose pixels are searched ({defaults.k_gallery})")
-    parser.add_argument("--kappa", type=int, help=f"pixels averaged into a pixel's score ({defaults.kappa})")
-    parser.add_argument("--window", type=int, help="search radius in pixels of the coarsest level (whole image)")
-    parser.add_argument(
-        "--level-weights",
-        type=float,
-        nargs="+",
-        metavar="W",
-        help="factors of the levels' squared distances, finest first (all 1)",
-    )
-    parser.add_argument("--upsampling", choices=get_args(Upsampling), help="of coarse levels (nearest)")
-    parser.add_argument("--distance", choices=get_args(Distance), help="squared, as in the paper, or its root")
-    parser.add_argument("--sigma", type=float, help=f"Gaussian smoothing in pixels of the input ({defaults.sigma})")
-    parser.add_argument("--index-factory", help="faiss index of the embeddings (Flat)")
-    parser.add_argument(
-        "--label-rule",
-        choices=get_args(LabelRule),
-        help=f"what makes a frame anomalous ({defaults.label_rule})",
-    )
-    parser.add_argument(
-        "--frame-check",
-        choices=get_args(FrameCheck),
-        help="also flag a frame that is dark, glaring, flat or blurred beside all normal images, or like none (on)",
-    )
-    parser.add_argument(
-        "--frame-shape",
-        choices=get_args(FrameShape),
-        help="what to make of a frame of other proportions than the normal images' (error)",
-    )
+def _rate_option(parser: argparse.ArgumentParser, *, default: float | None, default_text: str) -> None:
+    text = f"wanted share of normal images called anomalous ({default_text})"
+    parser.add_argument("--false-alarm-rate", type=float, default=default, metavar="RATE", help=text)
+
+
+def _setting_options(parser: argparse.ArgumentParser, description: str, *, all_of_them: bool) -> None:
+    """Add an option for each setting, or for each that the stored features don't depend on.
+
+    An option that isn't given is None, so that a command can tell what it has been given.
+    """
+    group = parser.add_argument_group("settings", description)
+    for setting in all_settings():
+        if setting.built_in and not all_of_them:
+            continue
+        form: dict[str, Any] = {"type": setting.kind, "metavar": setting.metavar}
+        if setting.choices:
+            form = {"choices": setting.choices}
+        elif setting.most:
+            form["nargs"] = "+"
+        text = f"{setting.phrase} ({setting.default_text})".replace("%", "%%")
+        group.add_argument(setting.option, help=text, **form)
 
 
 def _run_options(parser: argparse.ArgumentParser, *, device: bool) -> None:

@@ -19,7 +19,7 @@ from ..errors import InputError, RecipeError
 from ..features import Features
 from ..files import HeldFile, OpenedFile
 from ..match.cells import from_cells
-from ..settings import Settings
+from ..settings import Settings, all_settings
 from .arrays import StoredArray
 from .gallery import EMBEDDINGS
 from .generations import MANIFEST_NAME, read_manifest
@@ -28,7 +28,7 @@ from .ignore import IGNORE, open_ignore
 from .manifest import EXTRACTOR, Manifest, from_json
 from .stored_codes import StoredCodes, open_codes
 
-BUILT_IN = ("framing", "storage")  # the stored features depend on these settings
+BUILT_IN = tuple(setting.name for setting in all_settings() if setting.built_in)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
