@@ -30,7 +30,7 @@ def main() -> NoReturn:
 
 def _code() -> int:
     try:
-        from spadeline.engine.cli.cli import main as run  # noqa: PLC0415 - may fail: no memory, a broken library
+        from spadeline.engine.cli.main import main as run  # noqa: PLC0415 - may fail: no memory, a broken library
 
         return run()
     except KeyboardInterrupt:

@@ -142,12 +142,12 @@ def test_an_interrupt_while_loading(tmp_path):
     "fault", ["1 / 0", "exec('def f(): f()\\nf()')", "raise MemoryError", "sys.exit(1)", "raise OSError"]
 )
 def test_a_fault_inside_is_a_failure(fault):
-    code = f"import sys; from spadeline.engine import cli\ndef fail(_):\n    {fault}\ncli.COMMANDS['info'] = fail\n"
+    code = f"import sys; from spadeline.engine.cli.commands import COMMANDS\ndef fail(_):\n    {fault}\nCOMMANDS['info'] = fail\n"
     assert command("info", "r", code=code + "from spadeline.command import main; main()").returncode == 2
 
 
 def test_an_end_by_signal_is_one():
-    code = "import os, signal; from spadeline.engine import cli; cli.COMMANDS['info'] = lambda _: os.kill(os.getpid(), 11)\n"
+    code = "import os, signal; from spadeline.engine.cli.commands import COMMANDS; COMMANDS['info'] = lambda _: os.kill(os.getpid(), 11)\n"
     done = command("info", "r", code=code + "from spadeline.command import main; main()")
     assert done.returncode in (-signal.SIGSEGV, 128 + signal.SIGSEGV)
 

@@ -55,7 +55,7 @@ def test_what_the_promises_are_tested_by_is_there():
 
 
 def test_the_readmes_commands_exist():
-    from spadeline.engine.cli.cli import COMMANDS
+    from spadeline.engine.cli.commands import COMMANDS
 
     used = set(re.findall(r"spadeline (\w+) ", README.read_text()))
     assert used & set(COMMANDS) >= {"export", "fit", "predict", "eval"}

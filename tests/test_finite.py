@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, FrameError, Settings, fit
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.errors import InputError
 from spadeline.engine.inspect.heatmap import LARGEST_DISTANCE, Heatmap
 from spadeline.engine.inspect.scoring import Scorer

@@ -7,9 +7,12 @@ delivered don't end a run, since overlays may be what somebody waits for; they e
 
 from __future__ import annotations
 
+import json
 import sys
 import unicodedata
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from tqdm import tqdm
 
@@ -75,6 +78,14 @@ class Results:
             if not self.lost:
                 say(f"standard output: can't be written: {getattr(error, 'strerror', None) or error}")
             self.lost = True
+
+
+RESULTS = Results()
+
+
+def print_json(value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
+    """Print one JSON document as a command's result; ``default`` turns what JSON lacks into what it has."""
+    RESULTS.print(json.dumps(value, indent=2, allow_nan=False, default=default))
 
 
 def _write(stream: object, text: str) -> None:

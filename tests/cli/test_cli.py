@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, ExtractorError, Recipe
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.commands import COMMANDS
+from spadeline.engine.cli.main import main
 from spadeline.engine.images.reading import read_image
 
 from ..recipes import as_version_2, edit_manifest, without_codes
@@ -392,15 +393,13 @@ def test_version(capsys):
 
 
 def test_interrupts_and_closed_pipes_end_quietly(monkeypatch, recipe_folder, capsys):
-    from spadeline.engine.cli import cli
-
     for error, code in ((KeyboardInterrupt, 130), (BrokenPipeError, 2)):
         monkeypatch.setattr(sys, "stderr", io.StringIO())
 
         def fail(_options, error=error):
             raise error
 
-        monkeypatch.setitem(cli.COMMANDS, "info", fail)
+        monkeypatch.setitem(COMMANDS, "info", fail)
         assert main(["info", str(recipe_folder)]) == code
 
 
@@ -411,12 +410,10 @@ def test_a_name_too_long_for_any_file_is_one_sentence(run, recipe_folder):
 
 
 def test_a_fault_never_looks_like_an_anomalous_image(monkeypatch, recipe_folder, capsys):
-    from spadeline.engine.cli import cli
-
     def fail(_options):
         raise ZeroDivisionError
 
-    monkeypatch.setitem(cli.COMMANDS, "info", fail)
+    monkeypatch.setitem(COMMANDS, "info", fail)
     assert main(["info", str(recipe_folder)]) == 2
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -425,7 +422,7 @@ def test_a_fault_never_looks_like_an_anomalous_image(monkeypatch, recipe_folder,
 def test_names_that_the_terminal_cannot_show(recipe_folder, parts, tmp_path, json_):
     name = tmp_path / os.fsdecode(b"x\xff.png")
     shutil.copy(parts / "test" / "good" / "100.png", name)
-    code = "import sys; from spadeline.engine.cli.cli import main; sys.exit(main())"
+    code = "import sys; from spadeline.engine.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "predict", str(recipe_folder), str(name), "--device", "cpu", *json_]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

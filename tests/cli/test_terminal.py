@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from spadeline.engine import DependencyError
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.cli.terminal import MOST_SAID, Results, escaped, say, shortened
 from spadeline.engine.optional import imported
 

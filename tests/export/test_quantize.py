@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from spadeline.engine.cli.arguments import parse
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.errors import DependencyError, ExportError, ExtractorError, InputError
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.folders.listing import list_images

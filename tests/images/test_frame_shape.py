@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from spadeline.engine import Detector, FrameError, Settings, add, calibrate, fit
 from spadeline.engine.bench.bench import bench
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.errors import InputError
 from spadeline.engine.images.frame_shape import FrameShapes, mixed_proportions, same_proportions, sizes_text
 from spadeline.engine.images.resizing import place

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, Settings, add, calibrate, fit, remove_images
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.images.frame_facts import FrameFacts, frame_facts
 from spadeline.engine.images.reading import read_image

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from spadeline.engine import Detector, InputError, Recipe, RecipeError, Settings, resources
 from spadeline.engine import resources as processors_module
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.inspect import scoring as scoring_module
 from spadeline.engine.recipe import held as held_module
