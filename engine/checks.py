@@ -86,6 +86,14 @@ def check_instance(name: str, value: object, kind: type) -> None:
         raise InputError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")
 
 
+def check_shape(name: str, value: object, **limits: int) -> None:
+    """Raise InputError unless ``value`` is a tuple of one size for each axis named, from 1 to the limit given."""
+    if not isinstance(value, tuple) or len(value) != len(limits):
+        raise InputError(f"{name}: expected ({', '.join(limits)}), got {value!r:.100}")
+    for (axis, limit), size in zip(limits.items(), value, strict=True):
+        check_integer(f"{name}: {axis}", size, low=1, high=limit)
+
+
 def check_instances(name: str, values: object, kind: type) -> None:
     """Raise InputError unless ``values`` is a tuple that holds nothing but ``kind``."""
     check_instance(name, values, tuple)

@@ -8,9 +8,11 @@ here.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import stat
 import weakref
 from collections.abc import Iterable, Iterator
@@ -19,10 +21,10 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from .checks import check_digest, check_integer, check_text
-from .errors import InputError, OutputError, RecipeError
+from .errors import InputError, OutputError, RecipeError, SpadelineError
 
 CHUNK = 1 << 20  # bytes copied or hashed at once
 
@@ -72,8 +74,7 @@ class FileWriter:
         self._hash.update(rest)
         self._size += len(rest)
         with writing(self._path):
-            while rest:
-                rest = rest[os.write(self._file.fileno(), rest) :]
+            _write_all(self._file.fileno(), rest)
 
     def finish(self) -> StoredFile:
         """Make the content durable and say what was written."""
@@ -108,9 +109,7 @@ def hold(path: Path, chunks: Iterable[bytes | memoryview]) -> HeldFile:
     held = HeldFile(path, descriptor)
     with writing(path.parent / f"{path.name}, held in memory"):
         for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            _write_all(descriptor, memoryview(chunk))
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
     return held
@@ -203,53 +202,64 @@ def replace_file(path: Path, content: bytes) -> None:
 
     OutputError when it can't be written; what was there is then as before.
     """
-    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with replacing(path) as partial, writing(path):
+        partial.write_bytes(content)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Reserve a hidden file beside ``target``. It is renamed to ``target`` on success and deleted on any failure.
+
+    The file is reserved at once, so that a folder that can't be written is known before anything is computed.
+    """
+    with writing(target):
+        if target.is_dir():  # also "." and "", which have no name to put another beside
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        partial.touch(exist_ok=False)
+    try:
+        yield partial
+        with writing(target):
+            partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def copy_file(source: Path, target: Path) -> StoredFile:
-    """Copy a file into a new one; InputError when it can't be read, OutputError as from FileWriter."""
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise InputError(f"{source}: can't be read: {error.strerror}") from error
-    with file, FileWriter(target) as writer:
-        while chunk := _read_chunk(file, source):
+    """Copy an ordinary file into a new one; InputError when it can't be read, OutputError as from FileWriter."""
+    with reading(source, refusal=InputError) as file, FileWriter(target) as writer:
+        while chunk := file.read(CHUNK):
             writer.write(chunk)
         return writer.finish()
 
 
-def _read_chunk(file: BinaryIO, path: Path) -> bytes:
-    try:
-        return file.read(CHUNK)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read: {error.strerror}") from error
-
-
 @contextmanager
-def reading(path: Path) -> Iterator[BufferedReader]:
-    """Open an ordinary file, or a link to one; RecipeError when there is none, or when its content can't be read."""
+def reading(path: Path, *, refusal: type[SpadelineError] = RecipeError) -> Iterator[BufferedReader]:
+    """Open an ordinary file, or a link to one; raise ``refusal`` when there is none, or it can't be read."""
     try:
         # O_NONBLOCK: a pipe that nobody writes to would hold the open for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise RecipeError(f"{path}: is missing") from None
+        raise refusal(f"{path}: is missing") from None
     except OSError as error:
-        raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
+        raise refusal(f"{path}: can't be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise RecipeError(f"{path}: expected an ordinary file, got a folder or a device")
+        raise refusal(f"{path}: expected an ordinary file, got a folder or a device")
     with os.fdopen(descriptor, "rb") as file:
         try:
             yield file
+        except SpadelineError:  # such as an OutputError, an OSError of ours, for the file that a copy is written to
+            raise
         except OSError as error:
-            raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
+            raise refusal(f"{path}: can't be read: {error.strerror}") from error
+
+
+def _write_all(descriptor: int, rest: memoryview) -> None:
+    while rest:  # the system may write a part of it
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from spadeline.engine.features import Features
 from spadeline.engine.match.cells import to_cells
 from spadeline.engine.match.codes import code_layout, encode
 from spadeline.engine.recipe.changes import create_recipe
-from spadeline.engine.recipe.manifest import seal
+from spadeline.engine.recipe.manifest_json import seal
 from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.recipe.stored_codes import CODE_KINDS
 from spadeline.engine.settings import Settings

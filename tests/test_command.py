@@ -172,7 +172,7 @@ def test_an_overlay_that_cannot_be_written_swallows_no_verdict(recipe_folder, go
     assert done.returncode == 2
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ANOMALOUS", "normal", "normal"]
     first, second = done.stderr.splitlines()
-    assert first == f"spadeline: {folder / '200.png'}: can't be written: Is a directory"
+    assert first == f"spadeline: {folder / '200.png'}: can't be written: it is a folder"
     assert second.endswith("can't be written: File name too long")
     done = command("predict", recipe_folder, *images, "--overlays", folder, "--json")
     records = [json.loads(line) for line in done.stdout.splitlines()]

@@ -14,6 +14,7 @@ from typing import Literal
 
 from ..errors import InputError
 from .layout import Place, abnormal_below, check_spellings, has_images, look, names, normal_below, training
+from .listing import check_folder
 from .mask_names import find_masks
 from .roles import Role, understood
 
@@ -101,9 +102,7 @@ def find_dataset(folder: str | os.PathLike[str]) -> Dataset:
         Not a folder, neither layout, a part of it is missing, or it can't be told what a folder is; the text names it.
     """
     root = Path(folder)
-    if not root.is_dir():
-        came = "a file" if root.exists() else "no such path"
-        raise InputError(f"{root}: expected a data set's folder, got {came}")
+    check_folder(root, "a data set's folder")
     place = look(root)
     if place.all("train") or place.all("test"):
         return _mvtec(place)

@@ -104,13 +104,17 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         Not a folder that can be read, no image in it, or a link to nothing below it.
     """
     root = Path(folder)
-    if not root.is_dir():
-        came = "a file" if root.exists() else "no such path"
-        raise InputError(f"{root}: expected a folder of images, got {came}")
+    check_folder(root, "a folder of images")
     found = [path for place in walk(root) for path in place.images]
     if not found:
         raise InputError(f"{root}: expected at least one image ({', '.join(sorted(IMAGE_SUFFIXES))}), got none")
     return sorted(found, key=lambda path: path.relative_to(root))
+
+
+def check_folder(path: Path, expected: str) -> None:
+    """Raise InputError unless there is a folder at a path."""
+    if not path.is_dir():
+        raise InputError(f"{path}: expected {expected}, got {'a file' if path.exists() else 'no such path'}")
 
 
 def named_images(source: Source) -> list[tuple[str, Path]]:

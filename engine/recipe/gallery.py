@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_instances, check_integer, check_unique
+from ..checks import check_instances, check_integer, check_shape, check_unique
 from ..errors import InputError
 from ..features import LEVEL_NAME, Features
 from ..files import StoredFile
@@ -55,7 +55,7 @@ class Geometry:
     embedding_size: int
 
     def __post_init__(self) -> None:
-        _check_shape("input_size", self.input_size, H=LARGEST_SIDE, W=LARGEST_SIDE)
+        check_shape("input_size", self.input_size, H=LARGEST_SIDE, W=LARGEST_SIDE)
         height, width = self.input_size
         if height * width > MAX_PIXELS:
             raise InputError(f"input_size: expected at most {MAX_PIXELS} pixels, got {height} x {width}")
@@ -70,7 +70,7 @@ class Geometry:
         for name, shape in zip(self.level_names, self.level_shapes, strict=True):
             if not re.fullmatch(LEVEL_NAME, name):
                 raise InputError(f"level_names: expected 'layer' and a number from 1 to 99, got {name!r:.100}")
-            _check_shape(f"shape of {name}", shape, c=MOST_CHANNELS, h=height, w=width)
+            check_shape(f"shape of {name}", shape, c=MOST_CHANNELS, h=height, w=width)
         _, *finest = self.level_shapes[0]
         if height > LARGEST_STRIDE * finest[0] or width > LARGEST_STRIDE * finest[1]:
             raise InputError(
@@ -104,13 +104,6 @@ class Geometry:
         for name, shape in zip(self.level_names, self.cell_shapes, strict=True):
             layouts[name] = ((count, *shape), np.dtype(storage).newbyteorder("<"))
         return layouts
-
-
-def _check_shape(name: str, shape: object, **limits: int) -> None:
-    if not isinstance(shape, tuple) or len(shape) != len(limits):
-        raise InputError(f"{name}: expected ({', '.join(limits)}), got {shape!r:.100}")
-    for (axis, limit), size in zip(limits.items(), shape, strict=True):
-        check_integer(f"{name}: {axis}", size, low=1, high=limit)
 
 
 def largest_embedding(size: int) -> float:

@@ -23,7 +23,8 @@ from filelock import FileLock, Timeout
 
 from ..errors import OutputError, RecipeError
 from ..files import FileWriter, reading, sync_folder, writing
-from .manifest import LARGEST_MANIFEST, LAST_GENERATION, NUMBERED, Manifest, from_json, to_json
+from .manifest import LAST_GENERATION, NUMBERED, Manifest
+from .manifest_json import LARGEST_MANIFEST, from_json, to_json
 
 MANIFEST_NAME = "recipe.json"
 LOCK_NAME = ".lock"

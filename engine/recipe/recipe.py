@@ -25,7 +25,8 @@ from .gallery import EMBEDDINGS
 from .generations import MANIFEST_NAME, read_manifest
 from .held import StoredGallery
 from .ignore import IGNORE, open_ignore
-from .manifest import EXTRACTOR, Manifest, from_json
+from .manifest import EXTRACTOR, Manifest
+from .manifest_json import from_json
 from .stored_codes import StoredCodes, open_codes
 
 BUILT_IN = tuple(setting.name for setting in all_settings() if setting.built_in)

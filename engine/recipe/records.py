@@ -14,8 +14,8 @@ from ..checks import (
     check_digest,
     check_instance,
     check_instances,
-    check_integer,
     check_number,
+    check_shape,
     check_text,
     check_unique,
 )
@@ -106,10 +106,6 @@ class ImageRecord:
             if (digest := getattr(self, field)) is not None:
                 check_digest(f"image {self.name!r:.100}: {field}", digest)
         if self.size is not None:
-            check_instance(f"image {self.name!r:.100}: size", self.size, tuple)
-            if len(self.size) != 2:
-                raise InputError(f"image {self.name!r:.100}: size: expected height and width, got {self.size!r:.100}")
-            for side in self.size:
-                check_integer(f"image {self.name!r:.100}: size", side, low=1, high=MAX_PIXELS)
+            check_shape(f"image {self.name!r:.100}: size", self.size, height=MAX_PIXELS, width=MAX_PIXELS)
         if self.facts is not None:
             check_instance(f"image {self.name!r:.100}: facts", self.facts, FrameFacts)

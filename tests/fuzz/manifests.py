@@ -15,7 +15,7 @@ from spadeline.engine import SpadelineError
 from spadeline.engine.fitting.fitting import calibrate
 from spadeline.engine.recipe.changes import add_images, remove_images
 from spadeline.engine.recipe.generations import LOCK_NAME, MANIFEST_NAME
-from spadeline.engine.recipe.manifest import from_json, seal
+from spadeline.engine.recipe.manifest_json import from_json, seal
 from spadeline.engine.recipe.recipe import Recipe
 
 from ..recipes import GEOMETRY, as_version_1, as_version_2, create_small, images, mask

@@ -21,8 +21,7 @@ import pytest
 from spadeline.engine.errors import InputError, OutputError, RecipeError
 from spadeline.engine.features import Features
 from spadeline.engine.match.codes import CODES_VERSION, code_layout, encode
-from spadeline.engine.recipe import changes as recipe_module
-from spadeline.engine.recipe import manifest as manifest_module
+from spadeline.engine.recipe import change_steps, manifest
 from spadeline.engine.recipe.changes import (
     add_images,
     create_recipe,
@@ -30,7 +29,7 @@ from spadeline.engine.recipe.changes import (
     set_calibration,
     update_codes,
 )
-from spadeline.engine.recipe.manifest import seal
+from spadeline.engine.recipe.manifest_json import seal
 from spadeline.engine.recipe.recipe import Recipe
 from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.settings import Settings
@@ -104,7 +103,7 @@ def renew_codes(folder):
     """Update the codes as a spadeline of the next version of codes would: to this one, they are none then."""
     newer = CODES_VERSION + 1
     with contextlib.ExitStack() as stack:
-        for module in (recipe_module, manifest_module):
+        for module in (change_steps, manifest):
             stack.enter_context(mock.patch.object(module, "CODES_VERSION", newer))
         update_codes(folder)
 

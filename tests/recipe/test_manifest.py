@@ -11,9 +11,10 @@ from spadeline.engine.errors import InputError, RecipeError
 from spadeline.engine.files import StoredFile
 from spadeline.engine.images.frame_facts import FrameFacts
 from spadeline.engine.match.codes import CODES_VERSION
-from spadeline.engine.recipe import manifest as manifest_module
+from spadeline.engine.recipe import manifest_json
 from spadeline.engine.recipe.gallery import Geometry
-from spadeline.engine.recipe.manifest import Manifest, from_json, to_json
+from spadeline.engine.recipe.manifest import Manifest
+from spadeline.engine.recipe.manifest_json import from_json, to_json
 from spadeline.engine.recipe.records import Calibration, ImageRecord
 from spadeline.engine.settings import Settings
 
@@ -341,9 +342,13 @@ def test_refuses_what_is_not_a_recipe(raw, text):
             "image 'a': pixels_sha256: expected 64 hexadecimal digits, got 'ab'",
         ),
         ("images", [image("\ud800")], "expected text without lone surrogates"),
-        ("images", [image("a", size=[256])], "image 'a': size: expected height and width, got (256,)"),
-        ("images", [image("a", size=[256, 0])], "image 'a': size: expected an integer from 1 to 100000000, got 0"),
-        ("images", [image("a", size=256)], "image 'a': size: expected tuple, got int"),
+        ("images", [image("a", size=[256])], "image 'a': size: expected (height, width), got (256,)"),
+        (
+            "images",
+            [image("a", size=[256, 0])],
+            "image 'a': size: width: expected an integer from 1 to 100000000, got 0",
+        ),
+        ("images", [image("a", size=256)], "image 'a': size: expected (height, width), got 256"),
         ("images", [image("a", facts={"brightness": 1.0})], "images: image 0: facts: contrast is missing"),
         ("images", [image("a", facts=FACTS | {"contrast": None})], "facts: contrast: expected a finite number"),
         ("settings.frame_check", True, "settings: frame_check: expected one of on, off, got True"),
@@ -427,7 +432,7 @@ def test_refuses_to_become_what_could_not_be_read_back(changes, text):
 
 
 def test_refuses_to_write_more_than_a_reader_takes(monkeypatch):
-    monkeypatch.setattr(manifest_module, "LARGEST_MANIFEST", 1000)
+    monkeypatch.setattr(manifest_json, "LARGEST_MANIFEST", 1000)
     with pytest.raises(InputError, match=r"recipe\.json of 1000 bytes, got 2, which take"):
         to_json(EXAMPLE)
 

@@ -21,7 +21,6 @@ from ..recipes import (
     as_version_2,
     assert_features,
     assert_holds,
-    create_small,
     edit_manifest,
     features_of,
     images,
@@ -29,21 +28,6 @@ from ..recipes import (
     peak_memory,
     without_codes,
 )
-
-
-@pytest.fixture
-def extractor(tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"onnx" * 1000)
-    return path
-
-
-@pytest.fixture
-def create(tmp_path, extractor):
-    def create(*names, folder=tmp_path / "recipe", **options):
-        return create_small(folder, *names, extractor_path=extractor, **options)
-
-    return create
 
 
 @pytest.mark.parametrize("index", [-1, 2, 0.0])
