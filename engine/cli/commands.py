@@ -1,4 +1,7 @@
-"""What each command does, ``spadeline export`` apart: it reads its options, calls the library and prints what comes."""
+"""What each command does: it reads its options, calls the library and prints the result.
+
+``spadeline export`` stands in :mod:`.export_command`.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +188,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _normal_images(source: Path) -> NormalImages:
-    """Find the normal images and say where they come from. This comes before any work, to show a wrong folder early."""
+    """Find the normal images and print where they come from, before any work, so that a wrong folder shows early."""
     images = normal_images(source)
     if images.taken:
         say(images_line(images))

@@ -1,6 +1,6 @@
 """Exit codes of the command ``spadeline``."""
 
-NORMAL = 0  # done; of predict: no image is anomalous
-ANOMALOUS = 1  # predict found an anomalous image; nothing else ends with this code
-FAILED = 2  # an error, told in one sentence, or a fault of spadeline's own, told by a traceback
-INTERRUPTED = 130  # by Ctrl-C: the code that shells give to a command that SIGINT has ended
+NORMAL = 0  # the command is done; after predict: no image is anomalous
+ANOMALOUS = 1  # predict found an anomalous image; no other outcome has this code
+FAILED = 2  # an error, which is printed in one sentence, or a fault of spadeline itself, which prints a traceback
+INTERRUPTED = 130  # Ctrl-C: the code that shells give to a command that SIGINT has ended

@@ -1,4 +1,4 @@
-"""``spadeline export``: turn a network into an extractor, with integers if that is asked for."""
+"""``spadeline export``: turn a network into an extractor, in integers on demand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write an extractor and say how it was verified."""
+    """Write an extractor and print how it was verified."""
     from ...export import export_extractor, quantize_extractor  # noqa: PLC0415 - no other command needs it
 
     network = _network(options)
@@ -46,7 +46,7 @@ def export(options: argparse.Namespace) -> int:
 
 
 def _network(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what is given of the network to export, and check that the options go together."""
+    """Return the options given for the network to export, and check that all options fit together."""
     if options.source is not None and options.precision != "int8":
         raise InputError(f"--from: expected --precision int8 with it, got {options.precision}")
     if (options.precision == "int8") != (options.calibrate is not None):
@@ -60,7 +60,7 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM do as Ctrl-C does, so that the file that an export has begun is removed."""
+    """Handle SIGTERM like Ctrl-C, so that the file that an export has begun is removed."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -25,14 +25,16 @@ from .terminal import RESULTS, say, say_lines
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a file may have a name that the terminal's encoding lacks
+        if isinstance(
+            stream, TextIOWrapper
+        ):  # the name of a file may have characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     options = parse(arguments, version=metadata.version("spadeline"))
     options.typed = shlex.join(["spadeline", *(sys.argv[1:] if arguments is None else arguments)])
     RESULTS.lost = False
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("default", UserWarning)  # each text once
+            warnings.simplefilter("default", UserWarning)  # each text is shown once
             warnings.showwarning = _show_warning
             code = COMMANDS[options.command](options)
     except SpadelineError as error:
@@ -40,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+    except BrokenPipeError:  # the reader of our output has ended, as `| head` does
         pass
     except OSError as error:  # such as a name that is too long for any file
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except Exception:  # noqa: BLE001 - uncaught it would exit with 1, which means that an image is anomalous
+    except Exception:  # noqa: BLE001 - not caught, it would exit with 1, which means that an image is anomalous
         say_lines(traceback.format_exc())
     else:
         return FAILED if RESULTS.lost else code
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show_warning(
     message: Warning | str,
-    category: type[Warning],  # noqa: ARG001 - the hook's signature, as is the rest
+    category: type[Warning],  # noqa: ARG001 - all of these belong to the hook's signature
     filename: str,  # noqa: ARG001
     lineno: int,  # noqa: ARG001
     file: TextIO | None = None,  # noqa: ARG001

@@ -39,7 +39,7 @@ class Progress:
 
 
 def _on_terminal() -> bool:
-    """Whether somebody sees standard error, which may be closed."""
+    """Whether standard error is a terminal. It may be closed."""
     try:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):

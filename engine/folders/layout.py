@@ -1,6 +1,7 @@
-"""What the folders at one place are, by their names' roles, and whether what lies below them agrees.
+"""The roles of the folders at one place, by their names, and whether the folders below agree with them.
 
-Only names are looked at. What can't be told is an error that names the folders: a guess would make defects normal.
+Only names are read. A role that isn't clear is an error that names the folders, since a guess might take defects for
+normal images.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from .listing import contents, list_images, walk
 from .mask_names import beside
 from .roles import NEVER_NORMAL, Role, folded, role_of, understood
 
-MOST_NAMED = 5  # folders in an error
+MOST_NAMED = 5  # folders in an error text
 
 
 @dataclass(frozen=True)
 class Place:
-    """The folders at one place, those in a container (``Data/Images``) counted among them.
+    """The folders at one place. Those in a container, such as ``Data/Images``, count as if they lay at the place.
 
     Attributes
     ----------
     folder
         The place.
     by_role
-        Folders whose names say what is in them, sorted.
+        Folders whose names say what is in them, sorted, by their roles.
     others
         The other folders, sorted.
     images
@@ -49,7 +50,7 @@ class Place:
         return self.by_role.get(role, ())
 
     def one(self, role: Role) -> Path | None:
-        """Return the one folder of a role, None without any, InputError where there are several."""
+        """Return the folder of a role, or None if there is none. InputError if there are several."""
         found = self.all(role)
         if len(found) > 1:
             raise InputError(f"{self.folder}: expected one folder that means {role}, got {names(found)}")
@@ -67,7 +68,7 @@ def look(folder: Path) -> Place:
     by_role: dict[Role, list[Path]] = {}
     others: list[Path] = []
     images: list[Path] = []
-    seen: set[str] = set()  # a link in a container may lead back
+    seen: set[str] = set()  # a link in a container may lead back to the place
     waiting = [folder]
     while waiting:
         found = contents(waiting.pop())
@@ -88,7 +89,7 @@ def look(folder: Path) -> Place:
 
 
 def check_spellings(folder: Path, paths: Iterable[Path]) -> None:
-    """Raise InputError where two folders of one place differ in case or separators alone: one may be a leftover."""
+    """Raise InputError if two folders differ in case or separators alone, since one of them may be a leftover."""
     seen: dict[str, Path] = {}
     for path in paths:
         if other := seen.get(folded(path.name)):
@@ -107,7 +108,8 @@ def training(place: Place) -> tuple[Path, tuple[Path, ...], list[Path]]:
     Raises
     ------
     InputError
-        Several folders of training images, none of normal ones in it, or it can't be told which images are meant.
+        There are several folders of training images, or none of normal images in it, or it isn't clear which images
+        are meant.
     """
     train = place.one("train")
     if train is None:
@@ -136,7 +138,7 @@ def normal_below(folder: Path) -> list[Path]:
     Raises
     ------
     InputError
-        Below it a folder means anything else, or folders of normal images lie beside what may not be normal, or a mask
+        A folder below has another role, or folders of normal images lie beside images that may not be normal, or a mask
         lies beside its image.
     """
     images = list_images(folder)
@@ -172,7 +174,7 @@ def abnormal_below(folder: Path) -> list[Path]:
     Raises
     ------
     InputError
-        Below it a folder means anything else.
+        A folder below has another role.
     """
     images = list_images(folder)
     for _, folders, _ in _places(folder, images):
@@ -186,7 +188,7 @@ def abnormal_below(folder: Path) -> list[Path]:
 
 
 def _places(folder: Path, images: Iterable[Path]) -> Iterator[tuple[Path, dict[Path, Path], Path | None]]:
-    """Yield each folder on the way to an image, with those in it, an image below each, and one that lies in it."""
+    """Yield each folder on the way to an image, with an image of each folder in it and an image that lies in it."""
     below: dict[Path, dict[Path, Path]] = {}
     loose: dict[Path, Path] = {}
     for image in images:
@@ -200,10 +202,10 @@ def _places(folder: Path, images: Iterable[Path]) -> Iterator[tuple[Path, dict[P
 
 
 def has_images(folder: Path) -> bool:
-    """Tell whether there is an image in a folder or below."""
+    """Whether there is an image in a folder or below it."""
     return any(place.images for place in walk(folder))
 
 
 def names(paths: Sequence[Path]) -> str:
-    """Return folders' names as text, the first few of many."""
+    """Return the names of folders as text, the first ones if there are many."""
     return ", ".join(path.name for path in paths[:MOST_NAMED]) + (", …" if len(paths) > MOST_NAMED else "")

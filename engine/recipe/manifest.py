@@ -38,32 +38,32 @@ def extractor_name(generation: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What recipe.json says.
+    """Everything that a recipe says about itself.
 
     Attributes
     ----------
     spadeline_version
-        Of the spadeline that created the recipe.
+        Version of the spadeline that created the recipe.
     created
         When it was created: UTC, ISO 8601. Adding and removing images keeps it.
     generation
-        Counts up whenever the stored features change.
+        A number that grows whenever the stored features change.
     settings
         Every setting that changes a score.
     geometry
         The shapes of the extractor's input and outputs.
     files
-        The recipe's other files: ``"extractor"``, ``"embeddings"``, each level by its name; ``"ignore"`` if there is
-        a mask, and the codes, such as ``"rotated-layer1"``, if there are any. Each name holds the generation that
-        wrote it.
+        The recipe's other files by their roles: ``"extractor"``, ``"embeddings"``, and each level by its name;
+        ``"ignore"`` if there is a mask, and the codes, such as ``"rotated-layer1"``, if there are any. Each file's name
+        holds the generation that wrote it.
     codes_version
-        Of the matcher's codes; None: there are none.
+        Version of the matcher's codes. None: there are none.
     calibration
-        tau and theta and how they came about; None before the recipe was calibrated.
+        The thresholds tau and theta, and how they were made. None: the recipe isn't calibrated.
     images
-        The normal images, in the gallery's order: an image's id is its index here.
+        The normal images, in the gallery's order. The id of an image is its index.
     version
-        Of the format that it was read from; written is always the newest.
+        Version of the format that it was read from. The newest version is always the one that is written.
     """
 
     spadeline_version: str
@@ -96,28 +96,28 @@ class Manifest:
 
     @property
     def is_sealed(self) -> bool:
-        """Whether recipe.json held its own hash, which was checked: damage to it can't have passed."""
+        """Whether recipe.json held its own hash. The hash was checked, so recipe.json has no damage."""
         return self.version >= FIRST_SEALED
 
     @property
     def frame_sizes(self) -> tuple[tuple[int, int], ...] | None:
-        """(height, width) of each image's frame; None: not all of them are known."""
+        """(height, width) of each image's frame. None: not all of them are known."""
         known = tuple(image.size for image in self.images if image.size is not None)
         return known if len(known) == len(self.images) else None
 
     @property
     def frame_facts(self) -> tuple[FrameFacts, ...] | None:
-        """What the frame check needs of each image; None: not all of them are known."""
+        """The facts of each image that the frame check needs. None: not all of them are known."""
         known = tuple(image.facts for image in self.images if image.facts is not None)
         return known if len(known) == len(self.images) else None
 
     @property
     def has_codes(self) -> bool:
-        """Whether there are codes, and of the version that is used here."""
+        """Whether there are codes of the version that this spadeline uses."""
         return self.codes_version == CODES_VERSION
 
     def _check_files(self) -> None:
-        """Names are compared with the only ones they may be, so none can lead out of the folder."""
+        """Raise InputError unless each file has the only name that it may have, which can't lead out of the folder."""
         features = (EMBEDDINGS, *self.geometry.level_names)
         required, optional = [EXTRACTOR, *features], [IGNORE]
         if self.has_codes:
@@ -133,19 +133,19 @@ class Manifest:
                 f"got {', '.join(self.files):.1000}"
             )
         for role, file in self.files.items():
-            # Features are of this generation; the other files may be older or, codes made later, newer.
+            # Features are of this generation. The other files may be older, and codes that were made later are newer.
             generation = self.generation if role in features else "<generation>"
             expected = f"{role}-{generation}.{'onnx' if role == EXTRACTOR else 'npy'}"
             if not re.fullmatch(expected.replace(".", r"\.").replace("<generation>", GENERATION), file.name):
                 raise InputError(f"files: {role}: expected the name {expected}, got {file.name!r:.100}")
 
     def changed(self, **changes: Any) -> Manifest:
-        """Return a manifest with some fields replaced, never one of a derived class."""
+        """Return a manifest with some fields replaced. It is never of a derived class."""
         return Manifest(**{each.name: getattr(self, each.name) for each in fields(Manifest)} | changes)
 
 
 def check_level_weights(settings: Settings, geometry: Geometry) -> None:
-    """Raise InputError unless the settings weigh each of the geometry's levels, or none."""
+    """Raise InputError unless the settings give a weight to each level of the geometry, or to none."""
     weights, names = settings.level_weights, geometry.level_names
     if weights is not None and len(weights) != len(names):
         raise InputError(

@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 def to_json(manifest: Manifest) -> bytes:
-    """Return the content of recipe.json; InputError when it would be longer than any reader takes."""
+    """Return the content of recipe.json. InputError if it would be longer than a reader takes."""
     encoded = seal({"format": FORMAT, "version": VERSION} | asdict(manifest) | {"version": VERSION})
     if len(encoded) > LARGEST_MANIFEST or _marks(encoded) > MOST_MARKS:
         raise InputError(
@@ -61,12 +61,12 @@ def to_json(manifest: Manifest) -> bytes:
 
 
 def _marks(encoded: bytes) -> int:
-    """Count the marks, those in texts included: few names have many."""
+    """Count the marks. Those in texts count, too: few names have many."""
     return sum(encoded.count(mark) for mark in MARKS)
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
-    """Encode a recipe.json's fields, and its own hash behind them."""
+    """Encode the fields of a recipe.json, and append its own hash."""
     body = json.dumps(content, indent=2, allow_nan=False).removesuffix("\n}").encode("ascii") + b",\n"
     return body + _seal_of(body)
 
@@ -76,7 +76,7 @@ def _seal_of(body: bytes) -> bytes:
 
 
 def from_json(encoded: bytes, path: Path) -> Manifest:
-    """Read the content of the recipe.json at ``path``; RecipeError naming the path and the field."""
+    """Read the content of the recipe.json at ``path``. RecipeError names the path and the field."""
     if (marks := _marks(encoded)) > MOST_MARKS:
         raise RecipeError(f"{path}: expected at most {MOST_MARKS} brackets, commas and colons, got {marks}")
     try:
@@ -151,7 +151,19 @@ def _calibration(content: object, later: Collection[str]) -> Calibration:
 
 
 def _build(kind: type[T], content: object, later: Collection[str] = (), **parts: Callable[[object], object]) -> T:
-    """Make a dataclass of a JSON object that has exactly its fields, without later ones, some converted first."""
+    """Make a dataclass from a JSON object that has exactly its fields.
+
+    Parameters
+    ----------
+    kind
+        The dataclass.
+    content
+        The JSON object.
+    later
+        Fields that came after the version of the format, and must be missing.
+    parts
+        How fields are converted that JSON doesn't have as they are.
+    """
     names = {each.name for each in fields(kind)} - set(later)  # type: ignore[arg-type]
     if not isinstance(content, dict):
         raise InputError(f"expected an object, got {content!r:.100}")
