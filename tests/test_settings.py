@@ -62,7 +62,7 @@ def test_settings_take(changes):
         ("sigma", "4", "got '4'"),
         ("index_factory", "", "expected text of 1 to 4096 characters, got ''"),
         ("index_factory", None, "got None"),
-        # What ends the process, takes all of its memory, or fails at each search; and what is more of the like.
+        # Descriptions that end the process, take all of its memory, or fail at each search; and similar ones.
         *(
             (
                 "index_factory",

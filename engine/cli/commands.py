@@ -124,15 +124,15 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _show_record(record: dict[str, Any], *, as_json: bool) -> int:
     """Print an image's verdict, and what went wrong with it. Return the exit code for this image alone."""
-    wrong = [record[name] for name in ("error", "overlay_error") if name in record]
+    errors = [record[name] for name in ("error", "overlay_error") if name in record]
     if as_json:
         RESULTS.print(json.dumps(record, allow_nan=False))
     else:
         if "error" not in record:
             RESULTS.print(record_line(record))
-        for text in wrong:
+        for text in errors:
             say(text)
-    return FAILED if wrong else ANOMALOUS if record["pred_label"] else NORMAL
+    return FAILED if errors else ANOMALOUS if record["pred_label"] else NORMAL
 
 
 def _eval(options: argparse.Namespace) -> int:

@@ -126,9 +126,9 @@ def write_cells(folder: Path, *, kind: Literal["mono", "poly"] = "mono") -> None
     package = imported("elpv_dataset.utils", "pip install 'spadeline[cpu,demo]'")
     images, defect_probability, kinds = package.load_dataset()
     rng = np.random.default_rng(0)
-    alike = kinds == kind
-    functional = rng.permutation(np.flatnonzero(alike & (defect_probability == 0)))[: FIT + TEST]
-    defective = rng.permutation(np.flatnonzero(alike & (defect_probability == 1)))[:TEST]
+    of_kind = kinds == kind
+    functional = rng.permutation(np.flatnonzero(of_kind & (defect_probability == 0)))[: FIT + TEST]
+    defective = rng.permutation(np.flatnonzero(of_kind & (defect_probability == 1)))[:TEST]
     for name, chosen in (
         ("train/good", functional[:FIT]),
         ("test/good", functional[FIT:]),

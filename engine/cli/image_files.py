@@ -81,9 +81,9 @@ def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], fo
     overlays: dict[Path, Path] = {}
     taken: dict[Path, Path] = {}
     for source, named in sources:
-        below = folder / source.resolve().name if source.is_dir() else folder
+        overlay_folder = folder / source.resolve().name if source.is_dir() else folder
         for name, path in named:
-            overlays[path] = (below / name).with_suffix(".png")
+            overlays[path] = (overlay_folder / name).with_suffix(".png")
             if (other := taken.setdefault(overlays[path], path)) != path:
                 raise InputError(
                     f"overlays: expected a name for each image, got {overlays[path]} for {other} and {path}"

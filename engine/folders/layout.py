@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .listing import contents, list_images, walk
-from .mask_names import beside
+from .mask_names import masks_beside_images
 from .roles import NEVER_NORMAL, Role, folded, role_of, understood
 
 MOST_NAMED = 5  # folders in an error text
@@ -116,19 +116,19 @@ def training(place: Place) -> tuple[Path, tuple[Path, ...], list[Path]]:
         raise InputError(f"{place.folder}: expected a folder of training images, got none")
     if labelled := (*place.all("normal"), *place.all("abnormal")):
         raise InputError(f"{place.folder}: expected one layout, got {train.name} and {names(labelled)}; keep one there")
-    inside = look(train)
-    normal = inside.all("normal")
+    train_place = look(train)
+    normal = train_place.all("normal")
     if not normal:
         raise InputError(
             f"{train}: expected a folder of normal images in it ({understood('normal')}), got "
-            f"{names(inside.folders) or 'none'}; give {train} itself if all of its images are normal"
+            f"{names(train_place.folders) or 'none'}; give {train} itself if all of its images are normal"
         )
-    if inside.images:
+    if train_place.images:
         raise InputError(
-            f"{train}: expected its images in folders alone, got {inside.images[0].name} beside {names(normal)}; give "
-            f"{normal[0]} if it holds what is meant"
+            f"{train}: expected its images in folders alone, got {train_place.images[0].name} beside {names(normal)}; "
+            f"give {normal[0]} if it holds what is meant"
         )
-    left_out = [path for path in (*place.folders, *inside.folders) if path not in (train, *normal)]
+    left_out = [path for path in (*place.folders, *train_place.folders) if path not in (train, *normal)]
     return normal[0] if len(normal) == 1 else train, normal, left_out
 
 
@@ -151,16 +151,16 @@ def normal_below(folder: Path) -> list[Path]:
                     f"{folder}: expected normal images only, got a folder with {path.name} ({example}); give the "
                     f"folder that holds normal images alone, such as {better}"
                 )
-    for place, folders, loose in places:
+    for place, folders, image in places:
         normal = [path for path in folders if role_of(path) in ("normal", "train")]
         others = [path for path in folders if path not in normal]
-        if normal and (others or loose):
-            came = names(others) if others else f"images such as {loose.name}" if loose else ""
+        if normal and (others or image):
+            came = names(others) if others else f"images such as {image.name}" if image else ""
             raise InputError(
                 f"{folder}: expected normal images only, got {names(normal)} beside {came} in {place}, which may not "
                 f"be normal; give {normal[0]} if it holds what is meant"
             )
-    for mask, image in beside(images).items():
+    for mask, image in masks_beside_images(images).items():
         raise InputError(
             f"{folder}: expected normal images only, got {mask}, by its name the mask of {image.name}; move masks into "
             "a folder of their own"
@@ -189,16 +189,16 @@ def abnormal_below(folder: Path) -> list[Path]:
 
 def _places(folder: Path, images: Iterable[Path]) -> Iterator[tuple[Path, dict[Path, Path], Path | None]]:
     """Yield each folder on the way to an image, with an image of each folder in it and an image that lies in it."""
-    below: dict[Path, dict[Path, Path]] = {}
-    loose: dict[Path, Path] = {}
+    folders_in: dict[Path, dict[Path, Path]] = {}
+    image_in: dict[Path, Path] = {}
     for image in images:
-        loose.setdefault(image.parent, image)
+        image_in.setdefault(image.parent, image)
         inner = image.parent
-        while inner != folder and inner not in below.setdefault(inner.parent, {}):
-            below[inner.parent][inner] = image
+        while inner != folder and inner not in folders_in.setdefault(inner.parent, {}):
+            folders_in[inner.parent][inner] = image
             inner = inner.parent
-    for place in sorted({*below, *loose}):
-        yield place, below.get(place, {}), loose.get(place)
+    for place in sorted({*folders_in, *image_in}):
+        yield place, folders_in.get(place, {}), image_in.get(place)
 
 
 def has_images(folder: Path) -> bool:

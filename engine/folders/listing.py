@@ -87,12 +87,12 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[Contents]:
             continue
         seen.add(real)
         found = contents(current)
-        for below in found.folders:
-            if below.is_symlink():
-                heapq.heappush(links, below)
+        for subfolder in found.folders:
+            if subfolder.is_symlink():
+                heapq.heappush(links, subfolder)
             else:
                 # This saves realpath, which asks the disk for each folder above.
-                waiting.append((below, real / below.name))
+                waiting.append((subfolder, real / subfolder.name))
         yield found
 
 

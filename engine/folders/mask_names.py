@@ -46,15 +46,15 @@ def find_masks(
         of a mask, or two images that differ in the suffix alone, since one may be the other's mask.
     """
     masks: dict[Path, tuple[Path, ...]] = {}
-    inside: dict[Path, Path] = {}
+    image_beside: dict[Path, Path] = {}
     for files in kinds.values():
-        found = beside(files)
-        inside |= found
+        found = masks_beside_images(files)
+        image_beside |= found
         images = [path for path in files if path not in found]
         _check_stems(images)
         masks |= dict.fromkeys(images, ())
     unused = set() if folder is None else _match(folder, kinds, masks)
-    for mask, image in inside.items():
+    for mask, image in image_beside.items():
         if masks.get(image):
             raise InputError(f"{image}: expected one mask, got {masks[image][0]} and {mask}")
         masks[image] = (mask,)
@@ -67,7 +67,7 @@ def find_masks(
     return masks
 
 
-def beside(paths: Iterable[Path]) -> dict[Path, Path]:
+def masks_beside_images(paths: Iterable[Path]) -> dict[Path, Path]:
     """Return the files that have another file's name with an ending, and so are its masks: mask to image."""
     paths = list(paths)
     by_stem: dict[tuple[Path, str | None], Path] = {(path.parent, path.stem): path for path in paths}
@@ -78,16 +78,16 @@ def beside(paths: Iterable[Path]) -> dict[Path, Path]:
 def _match(folder: Path, kinds: Mapping[Path, Sequence[Path]], masks: dict[Path, tuple[Path, ...]]) -> set[Path]:
     """Give each image its masks in a folder. Return the masks that fit no image, apart from those of normal images."""
     named = {folded(kind.name) for kind in kinds}
-    inside: dict[str, list[Path]] = {}  # by the name of the kind; "" for masks directly in the folder
+    masks_of_kind: dict[str, list[Path]] = {}  # by the name of the kind; "" for masks directly in the folder
     for path in (path for place in walk(folder) for path in place.images):
         first = path.relative_to(folder).parts[0]
         key = folded(first) if path.parent != folder and folded(first) in named else ""
         if path.parent == folder or key or role_of_name(first) != "normal":
-            inside.setdefault(key, []).append(path)
+            masks_of_kind.setdefault(key, []).append(path)
     image_of: dict[Path, Path] = {}
     for kind, files in kinds.items():
-        key = folded(kind.name) if folded(kind.name) in inside else ""
-        candidates = _by_image(inside.get(key, ()), folder, skip=1 if key else 0)
+        key = folded(kind.name) if folded(kind.name) in masks_of_kind else ""
+        candidates = _by_image(masks_of_kind.get(key, ()), folder, skip=1 if key else 0)
         for image in (path for path in files if path in masks):
             found = candidates.get((image.relative_to(kind).parent, image.stem), {})
             if len(found) > 1:
@@ -97,7 +97,7 @@ def _match(folder: Path, kinds: Mapping[Path, Sequence[Path]], masks: dict[Path,
                     raise InputError(f"{mask}: expected the mask of one image, got {other} and {image}")
                 image_of[mask] = image
                 masks[image] = (*masks[image], mask)
-    return {path for paths in inside.values() for path in paths} - image_of.keys()
+    return {path for paths in masks_of_kind.values() for path in paths} - image_of.keys()
 
 
 def _by_image(files: Iterable[Path], folder: Path, *, skip: int) -> dict[tuple[Path, str], dict[Path, list[Path]]]:

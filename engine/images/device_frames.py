@@ -73,9 +73,9 @@ def device_frame(frame: Any, stream: int) -> DeviceFrame | None:
     if kind != "u1" or len(shape) not in (2, 3) or 0 in shape:
         raise InputError(f"frame: expected u1 (h, w) or (h, w, channels) on the GPU, got {kind} {shape}")
     row_bytes = math.prod(shape[1:])
-    within = (shape[2], 1) if len(shape) == 3 else (1,)
-    pitch, *steps = (row_bytes, *within) if strides is None else strides
-    if pitch < row_bytes or tuple(steps) != within:
+    row_strides = (shape[2], 1) if len(shape) == 3 else (1,)
+    pitch, *steps = (row_bytes, *row_strides) if strides is None else strides
+    if pitch < row_bytes or tuple(steps) != row_strides:
         raise InputError(f"frame: expected rows without gaps on the GPU, got u1 {shape} with strides {tuple(strides)}")
     return DeviceFrame(address, shape, pitch, waits_for, owner)
 

@@ -57,16 +57,16 @@ def frame_facts(image: NDArray[np.uint8], ignore: NDArray[np.bool_] | None = Non
     """
     gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     laplacian = np.asarray(cv2.Laplacian(gray, cv2.CV_16S), np.int16)
-    counted, above, left, pixels = None, None, None, gray.size
+    counted, mask_y, mask_x, pixels = None, None, None, gray.size
     if ignore is not None:
         counted = np.where(ignore, np.uint8(0), np.uint8(1))
         inner = np.asarray(
             cv2.erode(counted, np.ones((3, 3), np.uint8)), np.uint8
         )  # pixels all of whose neighbours count
-        above, left, pixels = inner[1:], inner[:, 1:], max(cv2.countNonZero(inner), 1)
+        mask_y, mask_x, pixels = inner[1:], inner[:, 1:], max(cv2.countNonZero(inner), 1)
         laplacian *= inner
     mean, deviation = cv2.meanStdDev(gray, mask=counted)
-    steps = _squares(gray[1:], gray[:-1], above) + _squares(gray[:, 1:], gray[:, :-1], left)
+    steps = _squares(gray[1:], gray[:-1], mask_y) + _squares(gray[:, 1:], gray[:, :-1], mask_x)
     # The Laplacian's weights are 1, 1, 1, 1 and -4, so rounding adds 20 times its variance to it. The two steps, each
     # between two gray levels, get 4 times the variance.
     curved, stepped = cv2.norm(laplacian, cv2.NORM_L2SQR) / pixels - 20 * ROUNDING, steps / pixels - 4 * ROUNDING

@@ -89,8 +89,8 @@ def _unexplained(plane: NDArray[np.uint8], background: int, mark: int) -> NDArra
         for source, reach in ((plane >= mark - spread, EDGE_REACH), (plane > background + spread, RIPPLE_REACH))
     )
     between = (plane > background + spread) & (plane < mark - spread) & ~edges
-    beside = (plane != background) & (plane <= background + spread) & ~ripples
-    return np.asarray(between | beside)
+    near_background = (plane != background) & (plane <= background + spread) & ~ripples
+    return np.asarray(between | near_background)
 
 
 def _regions_with(seeds: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -149,15 +149,15 @@ def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) ->
     (height, width), (rows, columns) = rgb.shape[:2], size
     if framing == "whole":
         return _resize(rgb, rows, columns), Placement(height / rows, width / columns, 0.0, 0.0)
-    around = (round(rows * 8 / 7), round(columns * 8 / 7))
-    aspect = (height * around[1]) / (width * around[0])
+    enlarged = (round(rows * 8 / 7), round(columns * 8 / 7))
+    aspect = (height * enlarged[1]) / (width * enlarged[0])
     if not 1 / MAX_PAPER_ASPECT <= aspect <= MAX_PAPER_ASPECT:
         raise InputError(
             f"frame: expected an aspect ratio within {MAX_PAPER_ASPECT} times that of the input's {rows} x {columns} "
             f"for framing 'paper', got {height} x {width}"
         )
     # Of the two terms, the larger one scales the shorter side to 8/7 of the input's and the longer side along with it.
-    resized = (max(around[0], around[1] * height // width), max(around[1], around[0] * width // height))
+    resized = (max(enlarged[0], enlarged[1] * height // width), max(enlarged[1], enlarged[0] * width // height))
     top, left = round((resized[0] - rows) / 2), round((resized[1] - columns) / 2)
     scale_y, scale_x = height / resized[0], width / resized[1]
     cut = _resize(rgb, *resized)[top : top + rows, left : left + columns]

@@ -102,11 +102,11 @@ def next_generation(folder: Path) -> int:
     """Return a number that no file in the folder has: above the live ones, or the first free one if those run out."""
     with writing(folder):
         taken = _numbers(path.name for path in folder.iterdir())
-    above = max(_numbers(_live_files(folder) or ()), default=0) + 1
-    while above in taken:
-        above += 1
-    if above <= LAST_GENERATION:
-        return above
+    number = max(_numbers(_live_files(folder) or ()), default=0) + 1
+    while number in taken:
+        number += 1
+    if number <= LAST_GENERATION:
+        return number
     free = 1
     while free in taken:
         free += 1

@@ -1,4 +1,4 @@
-"""The command line from outside: what it prints, which code it exits with, and that nothing ends in a traceback."""
+"""What the command line prints, its exit codes, and that no error ends in a traceback."""
 
 import io
 import json
@@ -118,7 +118,7 @@ def test_predict_keeps_the_order_whatever_is_wrong_with_an_image(run, recipe_fol
     images = [good, tmp_path / "bad.png", scratched, tmp_path / "long.png", good]
     recipe = tmp_path / "recipe"
     shutil.copytree(recipe_folder, recipe)
-    # The framing refuses so long a frame, not the file.
+    # The paper's framing refuses such a long frame; the file itself is accepted.
     edit_manifest(recipe, lambda content: content["settings"].update(framing="paper"))
     code, out, err = run("predict", recipe, *images, "--json", "--overlays", tmp_path / "pictures")
     assert (code, err) == (2, "")
@@ -131,7 +131,7 @@ def test_predict_keeps_the_order_whatever_is_wrong_with_an_image(run, recipe_fol
 
 
 def test_predict_ends_where_the_detector_fails(run, recipe_folder, parts, monkeypatch):
-    """Not the image's fault: no other image would fare better."""
+    """The error isn't of the image, so the other images would fail, too."""
 
     def fail(*_, **__):
         raise ExtractorError("the graph: out of memory")
@@ -226,7 +226,7 @@ def test_remove_and_calibrate_and_add_under_another_name(run, recipe, parts, tmp
     code, out, _ = run("remove", recipe, "003.png", "--calibrate", "--json")
     record = json.loads(out)
     assert (code, record["images"], record["calibration"]["theta"]["images"], record["generation"]) == (0, 11, 11, 2)
-    assert record["calibration"]["theta"]["false_alarm_rate"] == 0.1  # the recipe's
+    assert record["calibration"]["theta"]["false_alarm_rate"] == 0.1  # the recipe's rate
     calibration = Recipe.load(recipe).calibration
     name, score = record["calibration"]["highest"]["map_scores"][0]
     assert calibration.map_scores[calibration.image_names.index(name)] == score == max(calibration.map_scores)
@@ -245,7 +245,7 @@ def test_calibrate_keeps_the_rate_unless_told_another(run, recipe):
         record = json.loads(run("calibrate", recipe, "--json", *arguments)[1])
         return record["calibration"]["theta"]["false_alarm_rate"]
 
-    assert rate("--kappa", 1) == 0.1  # the recipe's
+    assert rate("--kappa", 1) == 0.1  # the recipe's rate
     assert rate("--false-alarm-rate", 0.3) == 0.3
     assert rate("--label-rule", "either") == 0.15
     out = run("info", recipe)[1]
@@ -502,7 +502,7 @@ def test_the_demo_runs_on_few_cells(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", ["predict", "eval", "bench"])
 @pytest.mark.parametrize(("option", "value"), [("memory_limit", "1000000"), ("tensorrt_cache", "engines")])
 def test_a_gpus_options_reach_it(run, recipe_folder, parts, command, option, value):
-    """On the processor they are an error that names them."""
+    """Without a GPU, the option is an error that names it."""
     flag = "--" + option.replace("_", "-")
     images = parts if command == "eval" else parts / "test"
     code, _, err = run(command, recipe_folder, images, "--device", "cpu", flag, value)

@@ -1,4 +1,4 @@
-"""What is printed commands no terminal, and is of bounded length."""
+"""Printed text has no control characters for a terminal, and messages have a bounded length."""
 
 import io
 import shutil
@@ -23,7 +23,7 @@ from spadeline.engine.optional import imported
         ("نمی\u200cخواهم", "نمی\u200cخواهم"),
     ],
 )
-def test_names_are_shown_as_they_are_unless_they_command(text, shown):
+def test_control_characters_of_names_are_escaped(text, shown):
     assert escaped(text) == shown
     assert escaped(text, keep=text) == text
 

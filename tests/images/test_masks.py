@@ -1,4 +1,4 @@
-"""Masks as programs, cameras and resampling leave them, against the mask that was meant."""
+"""Masks that programs, cameras and resampling have changed are read as the mask that was drawn."""
 
 import io
 import warnings
@@ -84,7 +84,7 @@ def test_enlarging(method, scale):
     wanted = cv2.resize(painted(meant(), 0, 255), size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
     read = marked(picture, "mask")
     assert regions(read) == 3
-    assert np.count_nonzero(read ^ wanted) <= 0.15 * wanted.sum()  # half a pixel along the edges
+    assert np.count_nonzero(read ^ wanted) <= 0.15 * wanted.sum()  # the edges may differ by half a pixel
 
 
 def test_a_map_of_labels_is_marked_wherever_it_is_not_background_and_said():
@@ -102,7 +102,7 @@ def test_a_map_of_labels_is_marked_wherever_it_is_not_background_and_said():
 def test_a_third_population_is_marked_and_said(low, high):
     picture = painted(meant(), 0, high)
     picture[70:90, 100:130] = low
-    if low > 0.75 * high:  # as near to the mark as JPEG leaves it
+    if low > 0.75 * high:  # the values that JPEG makes lie as near to the mark
         np.testing.assert_array_equal(marked(picture, "mask"), meant())
         return
     with pytest.warns(UserWarning, match="expected two populations") as caught:

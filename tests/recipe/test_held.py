@@ -1,4 +1,4 @@
-"""What happens to a recipe's files under a running detector, and where its gallery is held."""
+"""Changes of a recipe's files under a running detector, and the place of its gallery."""
 
 import hashlib
 import json
@@ -70,7 +70,7 @@ def test_files_that_are_written_over_or_cut_off_change_nothing_in_a_running_dete
     np.save(tmp_path / "frame.npy", FRAME)
     command = [sys.executable, "-c", RUNNING, str(folder), str(tmp_path / "frame.npy")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr  # negative: a signal, such as a bus error
+    assert done.returncode == 0, done.stderr  # a negative code is a signal, such as a bus error
     assert json.loads(done.stdout) == {"overwritten": [True] * 4, "cut off": [True] * 4}
 
 
@@ -88,7 +88,7 @@ def test_the_gallery_is_held_where_it_was_asked_for(folder, place):
 def test_what_is_held_is_read_only_and_aligned(small, place):
     gallery = small.gallery.hold(place)
     assert gallery.place == place
-    assert small.gallery.hold() is gallery  # held once, for all scorers of a recipe
+    assert small.gallery.hold() is gallery  # it is held once for all scorers of a recipe
     arrays = [
         gallery.embeddings,
         *gallery.levels,
@@ -173,7 +173,7 @@ def test_a_basis_that_is_none_is_named_though_its_hash_fits(small, value, text, 
 
 @pytest.mark.parametrize("command", [("info", "--verify"), ("calibrate",), ("remove", "000.png"), ("codes",)])
 def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(folder, command, monkeypatch, capsys):
-    """Not a bus error: nothing that is read for this is mapped."""
+    """There is no bus error, since no file is mapped to be read."""
 
     def cut_off_before(read):
         def cut_off_and_read(array):
@@ -199,7 +199,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(folder, command, mo
     ],
 )
 def test_what_a_frame_would_take_is_known_before_it_is_asked_for(tmp_path, monkeypatch, changes, text):
-    """Also where the files are as large as they should be, which a disk may hold in few bytes."""
+    """This also holds for files of the right size, which may take hardly any room on the disk."""
     shapes = changes["level_shapes"]
     size = shapes[0][1:]
     recipe = SimpleNamespace(

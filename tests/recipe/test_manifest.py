@@ -28,7 +28,7 @@ NAMES = {
     "layer1": "layer1-2.npy",
     "layer2": "layer2-2.npy",
 }
-CODES = {  # made later than the features, by update_codes
+CODES = {  # update_codes made them, later than the features
     "basis-layer1": "basis-layer1-3.npy",
     "rotated-layer1": "rotated-layer1-3.npy",
     "basis-layer2": "basis-layer2-3.npy",
@@ -49,7 +49,7 @@ EXAMPLE = Manifest(
     ),
     files={role: StoredFile(name, 1000, DIGEST) for role, name in NAMES.items()},
     calibration=Calibration(TAU, TAU, "leave-one-out", SCORES, SCORES),
-    images=(ImageRecord("a.png", DIGEST), ImageRecord("b.png")),  # of unknown size and facts, as in older versions
+    images=(ImageRecord("a.png", DIGEST), ImageRecord("b.png")),  # size and facts are unknown, as in older versions
 )
 
 
@@ -57,7 +57,7 @@ FACTS = {"brightness": 101.5, "contrast": 30.25, "sharpness": 1.75}
 
 
 def image(name, **changes):
-    """One image's record as JSON."""
+    """Return an image's record as JSON."""
     return {"name": name, "sha256": None, "pixels_sha256": None, "size": None, "facts": None} | changes
 
 
@@ -83,13 +83,13 @@ def content(manifest=EXAMPLE):
 
 
 def version_2():
-    """What version 2 wrote of EXAMPLE."""
+    """Return EXAMPLE as version 2 wrote it."""
     as_version_2(old := content())
     return old
 
 
 def version_1():
-    """What version 1 wrote of EXAMPLE."""
+    """Return EXAMPLE as version 1 wrote it."""
     as_version_1(old := content())
     return old
 
