@@ -50,7 +50,9 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
     if options.source is not None and options.precision != "int8":
         raise InputError(f"--from: expected --precision int8 with it, got {options.precision}")
     if (options.precision == "int8") != (options.calibrate is not None):
-        raise InputError(f"--calibrate: expected it with --precision int8, and only then, got {options.precision}")
+        raise InputError(
+            f"--calibrate: expected normal images with int8, and none without, got --precision {options.precision}"
+        )
     names = ("backbone", "levels", "input_size", "weights", "embedding")
     network = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.source is not None and network:

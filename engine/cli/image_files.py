@@ -91,7 +91,9 @@ def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], fo
     images = {path.resolve() for _, named in sources for _, path in named}
     for path, overlay in overlays.items():
         if overlay.resolve() in images:
-            raise InputError(f"overlays: expected another folder than the images', got {overlay} for {path}: an image")
+            raise InputError(
+                f"overlays: expected another folder than the images', got {overlay} for {path}, which is an image"
+            )
     return overlays
 
 

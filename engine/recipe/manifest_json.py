@@ -94,8 +94,7 @@ def _manifest(content: object, encoded: bytes) -> Manifest:
         raise InputError(f"expected an object of format {FORMAT!r}")
     version = content.get("version")
     if type(version) is not int or version not in LATER:
-        known = ", ".join(map(str, LATER))
-        raise InputError(f"expected version {known} of the format, those read here, got {version!r:.100}")
+        raise InputError(f"expected version 1 to {VERSION} of the format, got {version!r:.100}")
     if version >= FIRST_SEALED:
         _check_seal(encoded)
         del content["sha256"]

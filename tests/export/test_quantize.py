@@ -394,8 +394,14 @@ def test_command_line(float32, parts, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--precision", "int8"], "--calibrate: expected it with --precision int8, and only then, got int8"),
-        (["--calibrate", "x"], "--calibrate: expected it with --precision int8, and only then, got float32"),
+        (
+            ["--precision", "int8"],
+            "--calibrate: expected normal images with int8, and none without, got --precision int8",
+        ),
+        (
+            ["--calibrate", "x"],
+            "--calibrate: expected normal images with int8, and none without, got --precision float32",
+        ),
         (["--from", "x.onnx"], "--from: expected --precision int8 with it, got float32"),
         *(
             (

@@ -259,7 +259,7 @@ def test_refuses_what_is_not_a_recipe(raw, text):
     ("keys", "value", "text"),
     [
         ("format", "other", "expected an object of format 'spadeline-recipe'"),
-        ("version", 4, "expected version 1, 2, 3 of the format, those read here, got 4"),
+        ("version", 4, "expected version 1 to 3 of the format, got 4"),
         ("version", 0, "got 0"),
         ("version", 2.0, "got 2.0"),
         ("version", True, "got True"),
