@@ -147,14 +147,14 @@ class Settings:
         metadata=about(
             "whether a frame is also anomalous if it is far darker, brighter, flatter or less sharp than all normal "
             "images, or like none of them",
-            details="See :mod:`.frame_check`.",
+            details="Its limits stand in :mod:`.frame_check`.",
         ),
     )
     frame_shape: FrameShape = field(
         default="error",
         metadata=about(
             "what happens to a frame whose proportions, height to width, differ from those of all normal images",
-            details='``"error"``: it is refused. ``"warn"``: a warning comes with its result. ``"any"``: nothing.',
+            details='``"error"``: it is refused. ``"warn"``: a warning comes with its result. ``"any"``: it is accepted.',
         ),
     )
 

@@ -30,7 +30,7 @@ CODE_FILES = (
     "rotated-layer1-1.npy",
     "rotated-layer2-1.npy",
 )
-FILES = ("extractor-1.onnx", "ignore-1.npy", *FEATURE_FILES, *CODE_FILES)  # of the first generation, with a mask
+FILES = ("extractor-1.onnx", "ignore-1.npy", *FEATURE_FILES, *CODE_FILES)  # the files of a first generation with a mask
 
 
 def features_of(name, shapes=GEOMETRY["level_shapes"]):

@@ -23,11 +23,11 @@ from .ignore import IGNORE
 from .records import Calibration, ImageRecord
 from .stored_codes import can_have_codes, code_arrays, code_roles
 
-VERSION = 3  # of the format that is written
+VERSION = 3  # the version of the format that is written
 FIRST_SEALED = 3  # the first version of recipe.json that holds its own hash
 EXTRACTOR = "extractor"
 LAST_GENERATION = 10**18 - 1
-GENERATION = "[1-9][0-9]{0,17}"  # as it stands in file names
+GENERATION = "[1-9][0-9]{0,17}"  # a generation in file names
 NUMBERED = rf"-({GENERATION})\.(onnx|npy)$"  # how the name of a recipe's file ends
 
 

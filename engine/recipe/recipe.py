@@ -152,7 +152,9 @@ class Recipe(Manifest):
         InputError
             There is no image of that index.
         """
-        index = int(index) if isinstance(index, np.integer) else index  # as in a Result's nearest_images
+        index = (
+            int(index) if isinstance(index, np.integer) else index
+        )  # nearest_images of a Result holds NumPy's integers
         check_integer("index", index, low=0, high=len(self.images) - 1)
         levels = (
             from_cells(level[index][None].astype(np.float32), height, width)

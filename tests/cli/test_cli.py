@@ -62,7 +62,7 @@ def test_fit_takes_a_data_sets_good_images_and_settings(run, parts, extractor_pa
     assert "too few for the 1.00% asked for" in run("info", tmp_path / "r")[1]
 
 
-def test_predict_says_what_it_found_by_its_exit_code(run, recipe_folder, parts):
+def test_the_exit_code_of_predict_tells_its_verdict(run, recipe_folder, parts):
     good, scratched = parts / "test" / "good", parts / "test" / "scratch"
     code, out, err = run("predict", recipe_folder, good, "--threads", 1)
     assert (code, err) == (0, "")
@@ -351,7 +351,7 @@ def test_add_says_which_folders_it_took(run, recipe, parts, tmp_path):
     assert json.loads(out)["taken"]["images"] == {".": 1, "camera1": 4}
 
 
-def test_eval_writes_figures_that_no_test_set_defines_as_such(run, recipe_folder, parts, tmp_path):
+def test_eval_says_which_figures_are_not_defined(run, recipe_folder, parts, tmp_path):
     shutil.copytree(parts / "test" / "good", tmp_path / "set" / "test" / "good")
     code, out, _ = run("eval", recipe_folder, tmp_path / "set")
     assert code == 0
@@ -501,7 +501,7 @@ def test_the_demo_runs_on_few_cells(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", ["predict", "eval", "bench"])
 @pytest.mark.parametrize(("option", "value"), [("memory_limit", "1000000"), ("tensorrt_cache", "engines")])
-def test_a_gpus_options_reach_it(run, recipe_folder, parts, command, option, value):
+def test_options_of_the_gpu_reach_it(run, recipe_folder, parts, command, option, value):
     """Without a GPU, the option is an error that names it."""
     flag = "--" + option.replace("_", "-")
     images = parts if command == "eval" else parts / "test"

@@ -37,7 +37,7 @@ def test_messages_are_short():
 
 
 @pytest.mark.parametrize("stream", [None, object()])
-def test_nobody_listens(monkeypatch, stream):
+def test_messages_without_standard_error_are_dropped(monkeypatch, stream):
     monkeypatch.setattr(sys, "stderr", stream)
     say("unheard")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spadeline.engine import SpadelineError
 
-LONGEST_TEXT = 10_000  # of an error, which may name two paths of 4,096 bytes each, but must not quote a file's content
+LONGEST_TEXT = 10_000  # an error may name two paths of 4,096 bytes each, but must not quote a file's content
 
 
 def memory():

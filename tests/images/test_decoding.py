@@ -138,7 +138,7 @@ def test_orientation_is_applied_as_pillow_does(tmp_path, name, orientation):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
-def test_an_orientation_that_is_none_is_ignored(tmp_path, orientation):
+def test_an_invalid_orientation_is_ignored(tmp_path, orientation):
     path = written(tmp_path, "a.jpg", seeds.encoded(seeds.noise(10, 20), "JPEG", exif=seeds.exif(orientation)))
     assert read_image(path).shape == (10, 20)
 

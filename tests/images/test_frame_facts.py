@@ -32,7 +32,7 @@ def by_definition(gray, counted):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_are_what_they_are_defined_as(masked):
+def test_facts_follow_their_definitions(masked):
     image = picture()
     ignore = None
     if masked:

@@ -73,7 +73,7 @@ def test_the_rule_decides():
         FrameShapes([(256, 256), (256, 192)], rule="error", prepared=None).check((512, 384))
 
 
-def test_sizes_are_told_with_their_numbers():
+def test_sizes_come_with_their_numbers():
     sizes = [(256, 192), *[(256, 256)] * 3]
     assert sizes_text(sizes) == "3 of 256 x 256, 1 of 256 x 192"
     assert mixed_proportions(sizes)

@@ -87,7 +87,7 @@ def test_enlarging(method, scale):
     assert np.count_nonzero(read ^ wanted) <= 0.15 * wanted.sum()  # the edges may differ by half a pixel
 
 
-def test_a_map_of_labels_is_marked_wherever_it_is_not_background_and_said():
+def test_a_map_of_labels_is_marked_wherever_it_is_not_background_with_a_warning():
     labels = meant().astype(np.uint8)
     labels[70:90, 100:130] = 2
     labels[20:44, 30:71] = 9
@@ -99,7 +99,7 @@ def test_a_map_of_labels_is_marked_wherever_it_is_not_background_and_said():
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 255), (60, 255), (127, 255), (200, 255)])
-def test_a_third_population_is_marked_and_said(low, high):
+def test_a_third_population_is_marked_with_a_warning(low, high):
     picture = painted(meant(), 0, high)
     picture[70:90, 100:130] = low
     if low > 0.75 * high:  # the values that JPEG makes lie as near to the mark
@@ -112,7 +112,7 @@ def test_a_third_population_is_marked_and_said(low, high):
 
 
 @pytest.mark.parametrize(("value", "what"), [(0, "nothing"), (255, "everything"), (3, "everything"), (1, "everything")])
-def test_one_value_is_never_inverted_and_always_said(value, what):
+def test_one_value_is_never_inverted_and_always_warned_of(value, what):
     with pytest.warns(UserWarning, match=f"{what} is marked") as caught:
         read = marked(np.full((10, 12), value, np.uint8), "one.png")
     assert read.all() == read.any() == (value > 0)

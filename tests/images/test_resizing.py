@@ -430,7 +430,7 @@ def test_the_papers_framing_keeps_the_shape_for_inputs_that_are_not_square():
 
 
 @pytest.mark.parametrize("shape", [(8, 129), (129, 8)])
-def test_the_papers_framing_refuses_what_is_all_length(shape):
+def test_the_papers_framing_refuses_long_thin_frames(shape):
     with pytest.raises(InputError) as caught:
         place(pixels(*shape, 3), (64, 64), framing="paper")
     expected = "an aspect ratio within 16 times that of the input's 64 x 64 for framing 'paper'"

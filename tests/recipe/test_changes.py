@@ -276,7 +276,7 @@ def test_levels_of_too_many_channels_have_no_codes(create, monkeypatch):
     assert Recipe.load(folder) == recipe
 
 
-def test_create_never_replaces_a_recipe_unasked(create):
+def test_create_replaces_a_recipe_only_on_demand(create):
     first = create("a")
     with pytest.raises(RecipeError, match=re.escape(f"{first.folder}: expected no recipe, got one; overwrite it")):
         create("b")

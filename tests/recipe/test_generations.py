@@ -526,7 +526,7 @@ def test_the_last_generation_is_followed_by_the_first_free_one(folder):
     assert held(folder) == (*BEFORE, "e", "f")
 
 
-def test_a_lock_that_is_a_link_empties_nobodys_file(folder, tmp_path):
+def test_a_lock_that_is_a_link_does_not_empty_its_target(folder, tmp_path):
     (tmp_path / "theirs.txt").write_text("not ours")
     (folder / ".lock").unlink()
     (folder / ".lock").symlink_to(tmp_path / "theirs.txt")

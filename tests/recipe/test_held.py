@@ -153,7 +153,7 @@ def test_garbage_in_a_file_is_named_when_the_recipe_is_opened(folder, name):
     ("value", "text"),
     [(np.nan, "basis: expected finite numbers, got NaN or infinity"), (0.5, "basis: expected orthonormal directions")],
 )
-def test_a_basis_that_is_none_is_named_though_its_hash_fits(small, value, text, place):
+def test_an_invalid_basis_is_named_although_its_hash_fits(small, value, text, place):
     path = small.folder / "basis-layer2-1.npy"
     content = bytearray(path.read_bytes())
     content[-4 * 256 :] = np.full(256, value, np.float32).tobytes()
@@ -198,7 +198,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(folder, command, mo
         ({"level_shapes": ((1, 1000, 1000),), "kappa": 1000}, "1000 x 1000 positions"),
     ],
 )
-def test_what_a_frame_would_take_is_known_before_it_is_asked_for(tmp_path, monkeypatch, changes, text):
+def test_the_memory_of_a_frame_is_checked_before_it_is_allocated(tmp_path, monkeypatch, changes, text):
     """This also holds for files of the right size, which may take hardly any room on the disk."""
     shapes = changes["level_shapes"]
     size = shapes[0][1:]

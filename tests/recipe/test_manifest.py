@@ -426,7 +426,7 @@ def test_overflowing_numbers_are_refused():
         ({"images": ("a",)}, r"images\[0\]: expected ImageRecord, got str"),
     ],
 )
-def test_refuses_to_become_what_could_not_be_read_back(changes, text):
+def test_refuses_values_that_could_not_be_read_back(changes, text):
     with pytest.raises(InputError, match=text):
         EXAMPLE.changed(**changes)
 
@@ -438,7 +438,7 @@ def test_refuses_to_write_more_than_a_reader_takes(monkeypatch):
 
 
 @pytest.mark.parametrize("filler", [b"[],", b"{},", b'{"a":0},', b'"a":[],'])
-def test_a_file_full_of_nothing_takes_no_memory_to_refuse(filler):
+def test_a_file_full_of_empty_values_is_refused_in_little_memory(filler):
     raw = b'{"format": "spadeline-recipe", "version": 2, "images": [' + filler * ((60 << 20) // len(filler)) + b"0]}"
 
     def refused():

@@ -31,12 +31,12 @@ from ..recipes import (
 
 
 @pytest.mark.parametrize("index", [-1, 2, 0.0])
-def test_features_of_no_image(create, index):
+def test_an_unknown_image_has_no_features(create, index):
     with pytest.raises(InputError, match=f"index: expected an integer from 0 to 1, got {index}"):
         create("a", "b").features(index)
 
 
-def test_load_follows_a_switch_under_its_hands(create, monkeypatch):
+def test_load_follows_a_switch_that_comes_while_it_reads(create, monkeypatch):
     folder = create("a", "b").folder
     opened_file, switched = opened_module.OpenedFile, []
 
