@@ -154,7 +154,7 @@ class Settings:
         default="error",
         metadata=about(
             "what happens to a frame whose proportions, height to width, differ from those of all normal images",
-            details='``"error"``: it is refused. ``"warn"``: a warning comes with its result. ``"any"``: it is accepted.',
+            details='``"error"``: it is refused. ``"warn"``: it is accepted with a warning. ``"any"``: it is accepted.',
         ),
     )
 
