@@ -32,7 +32,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         ("AU-PRO to 0.3", summary["aupro_0.3"]),
         ("AU-PRO to 0.05", summary["aupro_0.05"]),
     ]
-    lines = [f"{name:30} {'not defined here' if value is None else f'{value:.4f}'}" for name, value in rows]
+    lines = [f"{name:30} {'not defined' if value is None else f'{value:.4f}'}" for name, value in rows]
     counts = summary["confusion"]["pred_label"]
     lines.append(
         f"{'at the calibrated threshold':30} {counts['true_positives']} of "
@@ -162,10 +162,14 @@ def recipe_table(recipe: Recipe) -> str:
 
 
 def _frame_lines(recipe: Recipe) -> Iterator[str]:
-    """Say which frames a recipe knows, and how it holds others against them."""
-    shape = {"error": "other proportions are an error", "warn": "of other proportions it warns", "any": "any is taken"}
+    """Yield lines about the frames of a recipe, and about what happens to other frames."""
+    shape = {
+        "error": "other proportions are an error",
+        "warn": "other proportions get a warning",
+        "any": "any is accepted",
+    }
     if recipe.frame_sizes is None:
-        yield "  frames of unknown sizes, as in recipes of version 1 and 2: any is taken; fit anew to have them checked"
+        yield "  frames of unknown sizes, as in recipes of version 1 and 2: any is accepted; fit anew to have them checked"
     else:
         yield f"  frames: {sizes_text(recipe.frame_sizes)}; {shape[recipe.settings.frame_shape]}"
     if recipe.settings.frame_check == "off":
@@ -206,7 +210,7 @@ def quantization_table(quantization: Quantization) -> str:
 
 
 def _without_vnni() -> str:
-    return "" if any("vnni" in name for name in instruction_sets()) else " (no VNNI here: exact 16-bit sums)"
+    return "" if any("vnni" in name for name in instruction_sets()) else " (it has no VNNI: exact 16-bit sums)"
 
 
 def _milliseconds(seconds: float | None) -> str:

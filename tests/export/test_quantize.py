@@ -379,7 +379,7 @@ def test_command_line(float32, parts, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "int8, calibrated on 9 normal images" in printed
     vnni = any("vnni" in name for name in instruction_sets())
-    assert ("x the speed of float32 on this machine (no VNNI here: exact 16-bit sums)\n" in printed) != vnni
+    assert ("x the speed of float32 on this machine (it has no VNNI: exact 16-bit sums)\n" in printed) != vnni
     assert " x the speed of float32 on this machine" in printed
     assert "their maxima" not in printed
     assert "3 other normal images: maps correlate with float32's by 0.9" in printed

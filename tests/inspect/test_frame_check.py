@@ -215,7 +215,7 @@ def test_an_older_recipe_has_no_check_and_says_so(own, change, capsys):
     capsys.readouterr()
     assert main(["info", str(own)]) == 0
     printed = capsys.readouterr().out
-    assert "frames of unknown sizes, as in recipes of version 1 and 2: any is taken" in printed
+    assert "frames of unknown sizes, as in recipes of version 1 and 2: any is accepted" in printed
     assert "no frame check: some images' facts are unknown" in printed
 
 
