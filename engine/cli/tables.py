@@ -169,7 +169,7 @@ def _frame_lines(recipe: Recipe) -> Iterator[str]:
         "any": "any is accepted",
     }
     if recipe.frame_sizes is None:
-        yield "  frames of unknown sizes, as in recipes of version 1 and 2: any is accepted; fit anew to have them checked"
+        yield "  frames of unknown sizes, as in recipes of version 1 and 2: any is accepted; fit anew to check them"
     else:
         yield f"  frames: {sizes_text(recipe.frame_sizes)}; {shape[recipe.settings.frame_shape]}"
     if recipe.settings.frame_check == "off":
