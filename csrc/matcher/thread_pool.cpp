@@ -37,7 +37,8 @@ void ThreadPool::stop() {
 
 void ThreadPool::check_process() const {
     if (forked())
-        throw std::runtime_error("matcher: expected the process that opened it, got a fork of it: open a matcher there");
+        throw std::runtime_error(
+            "matcher: expected the process that opened it, got a fork of it: open a matcher there");
 }
 
 void ThreadPool::run(const std::function<void(int)>& task) {
