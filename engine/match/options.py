@@ -10,7 +10,7 @@ from ..checks import check_choice, check_instance, check_integer
 from ..errors import InputError
 from ..resources import MOST_THREADS
 from ..settings import Upsampling
-from .validation import Path
+from .validation import MatcherPath
 
 MatcherDevice = Literal["cpu", "cuda"]
 
@@ -53,14 +53,14 @@ class MatcherOptions:
 
     weights: Sequence[float] | None = None
     threads: int | None = None
-    path: Path = "auto"
+    path: MatcherPath = "auto"
     upsampling: Upsampling = "nearest"
     instruction_set: str = "auto"
     device: MatcherDevice = "cpu"
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice("path", self.path, get_args(Path))
+        check_choice("path", self.path, get_args(MatcherPath))
         check_choice("upsampling", self.upsampling, get_args(Upsampling))
         check_choice("device", self.device, get_args(MatcherDevice))
         check_instance("instruction_set", self.instruction_set, str)
@@ -77,7 +77,7 @@ class MatcherKeywords(TypedDict, total=False):
 
     weights: Sequence[float] | None
     threads: int | None
-    path: Path
+    path: MatcherPath
     upsampling: Upsampling
     instruction_set: str
     device: MatcherDevice

@@ -14,7 +14,7 @@ from ..errors import DeviceError, InputError
 from ..settings import LARGEST_WEIGHT, SMALLEST_WEIGHT, Upsampling
 from .codes import LevelCodes
 
-Path = Literal["auto", "pruned", "dense", "reference"]
+MatcherPath = Literal["auto", "pruned", "dense", "reference"]
 
 
 def checked_weights(weights: Sequence[float] | None, count: int) -> list[float]:
@@ -145,7 +145,7 @@ def check_gallery(levels: Sequence[NDArray[np.floating]]) -> None:
 
 
 def resolved_path(
-    path: Path, upsampling: Upsampling, codes: Sequence[LevelCodes] | None
+    path: MatcherPath, upsampling: Upsampling, codes: Sequence[LevelCodes] | None
 ) -> Literal["pruned", "dense", "reference"]:
     """Return the path to take, from facts that no query changes."""
     possible = upsampling == "nearest" and codes is not None

@@ -7,10 +7,10 @@
 #include <thread>
 #include <vector>
 
-#include "arithmetic.hpp"
-#include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
-#include "naive.hpp"
+#include "support/arithmetic.hpp"
+#include "support/expect.hpp"
+#include "support/naive.hpp"
 
 using namespace spadeline;
 

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "cases.hpp"
-#include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
+#include "support/cases.hpp"
+#include "support/expect.hpp"
 
 using namespace spadeline;
 

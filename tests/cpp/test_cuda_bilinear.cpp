@@ -12,14 +12,14 @@
 #include <utility>
 #include <vector>
 
-#include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
-#include "matcher/cuda/bilinear.cuh"
-#include "matcher/cuda/dense.hpp"
+#include "matcher/cuda/dense/bilinear.cuh"
+#include "matcher/cuda/dense/dense.hpp"
 #include "matcher/cuda/matcher.hpp"
 #include "matcher/taps.hpp"
-#include "naive.hpp"
-#include "on_device.hpp"
+#include "support/expect.hpp"
+#include "support/naive.hpp"
+#include "support/on_device.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;

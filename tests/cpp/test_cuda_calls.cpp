@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
 #include "matcher/cuda/inspector.hpp"
-#include "naive.hpp"
+#include "support/expect.hpp"
+#include "support/naive.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;

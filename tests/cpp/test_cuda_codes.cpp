@@ -11,13 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "cases.hpp"
-#include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
-#include "matcher/cuda/coarse.cuh"
-#include "matcher/cuda/encode.cuh"
 #include "matcher/cuda/memory.hpp"
-#include "on_device.hpp"
+#include "matcher/cuda/pruned/coarse.cuh"
+#include "matcher/cuda/pruned/encode.cuh"
+#include "support/cases.hpp"
+#include "support/expect.hpp"
+#include "support/on_device.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;

@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "expect.hpp"
-#include "matcher/cuda/dense.cuh"
-#include "naive.hpp"
+#include "matcher/cuda/dense/dense.cuh"
+#include "support/expect.hpp"
+#include "support/naive.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;

@@ -13,10 +13,10 @@
 #include <string>
 #include <vector>
 
-#include "expect.hpp"
-#include "features.hpp"
 #include "matcher/cuda/heatmap.hpp"
-#include "on_device.hpp"
+#include "support/expect.hpp"
+#include "support/features.hpp"
+#include "support/on_device.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;

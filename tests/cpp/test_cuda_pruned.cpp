@@ -12,11 +12,11 @@
 #include <string>
 #include <vector>
 
-#include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
 #include "matcher/cuda/search.hpp"
-#include "naive.hpp"
-#include "on_device.hpp"
+#include "support/expect.hpp"
+#include "support/naive.hpp"
+#include "support/on_device.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "expect.hpp"
 #include "matcher/cuda/device.cuh"
+#include "support/expect.hpp"
 
 namespace {
 

@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include "expect.hpp"
 #include "matcher/cuda/device.cuh"
+#include "support/expect.hpp"
 
 namespace {
 

@@ -8,9 +8,9 @@
 #include <limits>
 #include <string>
 
-#include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
-#include "naive.hpp"
+#include "support/expect.hpp"
+#include "support/naive.hpp"
 
 using namespace spadeline;
 

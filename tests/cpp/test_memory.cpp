@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "expect.hpp"
 #include "matcher/cpu/kernels.hpp"
-#include "naive.hpp"
+#include "support/expect.hpp"
+#include "support/naive.hpp"
 
 namespace {
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "expect.hpp"
-#include "features.hpp"
 #include "matcher/cuda/slots.hpp"
+#include "support/expect.hpp"
+#include "support/features.hpp"
 
 using namespace spadeline;
 using namespace spadeline::cuda;

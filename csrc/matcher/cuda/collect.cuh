@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "matcher/cuda/lists.cuh"
+#include "matcher/cuda/pruned/lists.cuh"
 #include "matcher/cuda/task.cuh"
 #include "matcher/cuda/warp.cuh"
 

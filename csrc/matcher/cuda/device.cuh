@@ -1,5 +1,5 @@
 // The only file that includes CUDA: nvcc's headers, or the tests' emulation of them, with which the same sources run on
-// a CPU. Kernels may use what tests/cpp/emulated_cuda.hpp declares, and nothing else.
+// a CPU. Kernels may use what tests/cpp/emulation/cuda.hpp declares, and nothing else.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 #include "matcher/sizes.hpp"
 
 #ifdef SPADELINE_EMULATED_CUDA
-#include "emulated_cuda.hpp"
+#include "emulation/cuda.hpp"
 #else
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>

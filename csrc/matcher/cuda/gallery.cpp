@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "matcher/cpu/kernels.hpp"
-#include "matcher/cuda/dense.hpp"
+#include "matcher/cuda/dense/dense.hpp"
 #include "matcher/encoder.hpp"
 #include "matcher/taps.hpp"
 

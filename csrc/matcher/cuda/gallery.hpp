@@ -11,8 +11,8 @@
 #include <span>
 #include <vector>
 
+#include "matcher/cuda/dense/plan.hpp"
 #include "matcher/cuda/memory.hpp"
-#include "matcher/cuda/plan.hpp"
 #include "matcher/cuda/slots.hpp"
 #include "matcher/cuda/task.cuh"
 #include "matcher/matcher.hpp"

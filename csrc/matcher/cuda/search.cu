@@ -6,11 +6,11 @@
 #include <stdexcept>
 #include <string>
 
-#include "matcher/cuda/coarse.cuh"
 #include "matcher/cuda/collect.cuh"
-#include "matcher/cuda/dense.hpp"
-#include "matcher/cuda/encode.cuh"
-#include "matcher/cuda/refine.cuh"
+#include "matcher/cuda/dense/dense.hpp"
+#include "matcher/cuda/pruned/coarse.cuh"
+#include "matcher/cuda/pruned/encode.cuh"
+#include "matcher/cuda/pruned/refine.cuh"
 
 namespace spadeline::cuda {
 namespace {

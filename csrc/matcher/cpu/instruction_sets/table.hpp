@@ -1,0 +1,27 @@
+// One instruction set's entry in the table of kernels.
+#pragma once
+
+#include "matcher/cpu/coarse.hpp"
+#include "matcher/cpu/dense.hpp"
+#include "matcher/cpu/encode.hpp"
+#include "matcher/cpu/instruction_sets/instruction_set.hpp"
+#include "matcher/cpu/refine.hpp"
+
+namespace spadeline {
+
+template <InstructionSet Op>
+constexpr Kernels kernels_of(const char* name, bool (*supported)()) {
+    return {name,
+            supported,
+            Dense<Op>::share_floats,
+            Dense<Op>::match,
+            Encoder<Op>::projection_floats,
+            Encoder<Op>::pack_projection,
+            Encoder<Op>::workspace_floats,
+            Encoder<Op>::encode,
+            Coarse<Op>::bound_panel,
+            Refine<Op>::workspace_floats,
+            Refine<Op>::match};
+}
+
+}  // namespace spadeline
