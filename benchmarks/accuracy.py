@@ -30,6 +30,7 @@ from accuracy_parts.classes import CELLS, DataSet, ImageClass, digest, open_data
 from accuracy_parts.knobs import PROTOCOLS, Point, as_json, default_knobs, parse_knob, points
 from accuracy_parts.records import Records, code_digest
 from accuracy_parts.scored import ScoredClass
+from page_parts.accuracy import accuracy as chapter
 from shared_parts import command
 
 
@@ -56,7 +57,7 @@ def main() -> None:
         "means": report.means(results),
         "paper": report.PAPER,
     }
-    report.print_document(document)
+    print(chapter(document).text())
     command.write(document, options.json)
     if options.csv is not None:
         report.write_csv(document, options.csv)

@@ -28,10 +28,10 @@ from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
 from spadeline.engine.resources import processors
 
-from detectors_parts import report
 from detectors_parts.contest import Contestant, DetectorContest
 from detectors_parts.judging import Truth
 from detectors_parts.process import DetectorError, DetectorProcess, Job
+from page_parts.frames import detectors as chapter
 from shared_parts import command
 
 ANOMALIB = "detectors_parts.by_anomalib"
@@ -60,8 +60,9 @@ def main() -> None:
         contest = DetectorContest(_contestants(options, extractor), job, truth, models, on_progress=_progress)
         rows = contest.hold(contest.fit(), seconds=options.seconds)
     result = about | {"peers": _versions(options.peers), "rows": rows, "left_out": contest.left_out}
-    report.print_result(result)
-    command.write(document | {"results": [result]}, options.json)
+    document |= {"results": [result]}
+    print(chapter(document).text())
+    command.write(document, options.json)
 
 
 def _prepare(

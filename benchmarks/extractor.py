@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.folders.dataset import find_dataset
+from spadeline.engine.json_data import to_json
 from spadeline.engine.resources import processors
 from spadeline.engine.units import latency
 from spadeline.export import Quantization, export_extractor, quantize_extractor
 
+from page_parts.extractor import extractor as chapter
 from shared_parts import command
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -47,7 +49,7 @@ def main() -> None:
             for threads in options.threads:
                 results += _measure(str(network), files, quantization, threads, options.runs)
                 command.write(document | {"results": results}, options.json)  # a run may be cut short
-    _print(results)
+    print(chapter(document | {"results": results}).text())
 
 
 def _files(
@@ -92,7 +94,7 @@ def _measure(
         {
             "network": network, "precision": precision, "threads": threads, "input_size": size,
             "provider": extractors[precision].provider, "provider_times_s": extractors[precision].provider_times_s,
-            "file_bytes": path.stat().st_size, "latency": latency(seconds[precision]),
+            "file_bytes": path.stat().st_size, "latency": to_json(latency(seconds[precision])),
             "float32_per_this": yardstick / float(np.median(seconds[precision])),
             **(_cost(quantization) if precision == "int8" else {}),
         }
@@ -108,26 +110,6 @@ def _cost(quantization: Quantization) -> dict[str, Any]:
         "score_shift": cost.score_shift,
         "rocauc": {name: dict(zip(("float32", "int8"), pair, strict=True)) for name, pair in cost.rocauc.items()},
     }
-
-
-def _print(results: list[dict[str, Any]]) -> None:
-    print(f"{'network':24}{'precision':11}{'threads':>7}{'p50 ms':>9}{'p95 ms':>9}{'ratio':>8}{'MB':>8}  provider")
-    for row in results:
-        times = "".join(_milliseconds(row["latency"][name]) for name in ("p50_s", "p95_s"))
-        print(
-            f"{Path(row['network']).name:24}{row['precision']:11}{row['threads']:7}{times}"
-            f"{row['float32_per_this']:7.2f}x{row['file_bytes'] / 1e6:8.1f}  {row['provider']}"
-        )
-        if row["provider_times_s"]:
-            print("  at load, ms: " + ", ".join(f"{k} {1e3 * v:.2f}" for k, v in row["provider_times_s"].items()))
-    for row in {row["network"]: row for row in results if row["precision"] == "int8"}.values():
-        print(f"{Path(row['network']).name}: int8 maps correlate by {row['map_correlation']:.4f} or more", end="")
-        pairs = (f"{k.replace('_', ' ')} {v['float32']:.4f} -> {v['int8']:.4f}" for k, v in row["rocauc"].items())
-        print("".join(f"; {pair}" for pair in pairs))
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return f"{'-':>9}" if seconds is None else f"{1e3 * seconds:9.2f}"  # None: too few runs for this percentile
 
 
 def _drawn(folder: Path) -> Path:

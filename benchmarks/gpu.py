@@ -17,9 +17,9 @@ from typing import Any, get_args
 
 import numpy as np
 from spadeline.engine.match.matcher import Matcher, instruction_sets
+from spadeline.engine.pages.terminal_text import table_text
 from spadeline.engine.resources import processors
 
-from gpu_parts import report
 from gpu_parts.chain import measure_chain
 from gpu_parts.contest import GpuContest
 from gpu_parts.contestants import OnGpu, OnTorch, TorchGallery, TorchSearch, measure_rates
@@ -27,6 +27,8 @@ from matcher_parts.features import Case, make_case
 from matcher_parts.options import add_features, check
 from matcher_parts.ours import BATCH, OurPath, Ours, Storage, store
 from matcher_parts.peers import PeerError
+from page_parts.gpu import gpu as chapter
+from page_parts.gpu import gpu_times
 from shared_parts import command
 
 
@@ -39,13 +41,12 @@ def main() -> None:
     seen = {"without_torch": why_not} if torch is None else _facts(torch, options.torch_device)
     gpu: dict[str, Any] = {"architecture": matcher.instruction_set} | seen
     document = command.begin("gpu", options.threads) | {"gpu": gpu, "results": []}
-    report.print_gpu(gpu)
 
     for size, kind in itertools.product(options.size, options.features):
         case = make_case(kind, size, max(options.K), options.source)
         for images in options.K:
             for result in _measure(case, images, torch, gpu.get("rates", {}), options):
-                report.print_gpu_result(result)
+                print(f"\n{table_text(gpu_times([result]))}", flush=True)
                 document["results"].append(result)
                 command.write(document, options.json)  # after each setting: a run may be cut short
             if torch is not None:
@@ -53,7 +54,7 @@ def main() -> None:
     document["chain"] = measure_chain(
         options.source, torch, options.torch_device, images=max(options.K), size=options.size[0], runs=options.runs
     )
-    report.print_chain(document["chain"])
+    print(chapter(document).text())
     command.write(document, options.json)
 
 

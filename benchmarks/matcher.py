@@ -21,14 +21,17 @@ from typing import Any, get_args
 
 from spadeline.engine.environment import memory_bytes
 from spadeline.engine.match.matcher import instruction_sets
+from spadeline.engine.pages.terminal_text import table_text
 from spadeline.engine.resources import processors
 
-from matcher_parts import alone, peers, report
+from matcher_parts import alone, growth, peers
 from matcher_parts.contest import Contest
 from matcher_parts.features import Case, make_case, write_pixels
 from matcher_parts.options import add_features, check
 from matcher_parts.ours import OurPath, Ours, Storage, store
 from matcher_parts.peers import Peer, PeerError
+from page_parts.matcher import matcher as chapter
+from page_parts.matcher_details import runs_table
 from shared_parts import command
 
 COUNTED_IMAGES = 5  # callgrind is 50 times slower than the processor
@@ -47,12 +50,12 @@ def main() -> None:
             results += _sweep(case, options, Path(folder))
             if options.instructions:
                 counts += _count(case, options, Path(folder))
-    lines = report.growth(results)
-    report.print_growth(lines)
-    report.print_counts(counts)
+    lines = growth.growth(results)
+    document |= {"results": results, "growth": lines, "instructions": counts}
+    print(chapter(document).text())
     if options.plot is not None:
-        report.plot(lines, options.plot)
-    command.write(document | {"results": results, "growth": lines, "instructions": counts}, options.json)
+        growth.plot(lines, options.plot)
+    command.write(document, options.json)
 
 
 def _sweep(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -112,7 +115,7 @@ def _measure(
             result["batch"] = best.batch(list(case.queries.values()), kappa, options.repeats)
         if kappa in memory:
             result["memory"] = memory[kappa]
-        report.print_result(result)
+        print(f"\n{table_text(runs_table([result]))}", flush=True)
         results.append(result)
     return results
 

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from spadeline.engine.errors import InputError
-from spadeline.engine.pages.page import Section, Table, markdown, write_page
+from spadeline.engine.pages.markdown import markdown
+from spadeline.engine.pages.page import write_page
+from spadeline.engine.pages.sections import Section, Table
 
 from page_parts.chapter import Chapter
 from page_parts.sections import KINDS, chapter

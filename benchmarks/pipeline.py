@@ -29,11 +29,12 @@ from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
 from spadeline.engine.inspect.detector import Frame
 from spadeline.engine.inspect.stream import DEEPEST
+from spadeline.engine.json_data import to_json
 from spadeline.engine.recipe.changes import add_images
 from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.resources import processors
 
-from pipeline_parts import report
+from page_parts.frames import pipeline as chapter
 from pipeline_parts.energy import measure_energy
 from shared_parts import command
 from shared_parts.again import as_if_taken_again
@@ -56,10 +57,9 @@ class Setting:
 
 
 def main() -> None:
-    """Measure every setting, print a line for each, and write the report after each."""
+    """Measure every setting, say in a sentence what each took, write the report after each, and print it all."""
     options = _options()
     document = command.begin("pipeline", options.threads[0]) | {"results": []}
-    report.print_head()
     for setting in _settings(options):
         # The other batches and depths are the base's: they would multiply the time of every setting.
         ways = {"batches": options.batch[:1], "depths": options.depth[:1]}
@@ -67,9 +67,10 @@ def main() -> None:
             ways = {"batches": options.batch, "depths": options.depth}
         with tempfile.TemporaryDirectory(prefix="spadeline-pipeline-") as folder:
             result = _measure(setting, options, Path(folder), ways)
-        report.print_result(result)
+        print(chapter(document | {"results": [result]}).finding, flush=True)
         document["results"].append(result)
         command.write(document, options.json)  # after each setting: a run may be cut short
+    print(chapter(document).text())
 
 
 def _settings(options: argparse.Namespace) -> Iterator[Setting]:
@@ -106,10 +107,10 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path, ways: 
             "gallery_images": len(recipe.images),
             "threads": setting.threads,
         },
-        "recipe": describe(detector),
-        "latency": [runs.figures(what) for what, runs in measured.items()],
-        "throughput": measure_throughput(detector, frames, alone, seconds=sum(alone.seconds) / 2, **ways),
-        "start": measure_start(recipe, frames[0], {"device": options.device, "threads": setting.threads}),
+        "recipe": {name: value for name, value in to_json(describe(detector)).items() if name != "extractor"},
+        "latency": [to_json(runs.figures(begins_at)) for begins_at, runs in measured.items()],
+        "throughput": to_json(measure_throughput(detector, frames, alone, seconds=sum(alone.seconds) / 2, **ways)),
+        "start": to_json(measure_start(recipe, frames[0], {"device": options.device, "threads": setting.threads})),
         "memory": {
             "gallery_bytes": sum(level.nbytes for level in recipe.levels),
             "recipe_bytes": sum(path.stat().st_size for path in recipe.folder.iterdir()),

@@ -25,9 +25,9 @@ from spadeline.engine.folders.listing import list_images
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb
 
+from page_parts.soak import soak as chapter
 from shared_parts import command
 from shared_parts.drawn import part, write_small_extractor
-from soak_parts import report
 from soak_parts.changes import STATES, Changes, names
 from soak_parts.frames import expected, pool, resized
 from soak_parts.lines import Run
@@ -47,8 +47,9 @@ def main() -> None:
     document = command.begin("soak", options.threads)
     with tempfile.TemporaryDirectory(prefix="spadeline-soak-") as folder:
         result = _soak(options, Path(folder))
-    report.print_result(result)
-    command.write(document | {"results": [result]}, options.json)
+    document |= {"results": [result]}
+    print(chapter(document).text())
+    command.write(document, options.json)
     raise SystemExit(result["faults"]["count"] > 0)
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import spadeline.engine
+from spadeline.engine.json_data import to_json
+from spadeline.engine.resources import process_memory
 from spadeline.engine.units import latency
 
 from detectors_parts.judging import Truth, accuracy, difference_of
@@ -235,13 +237,15 @@ class DetectorContest:
                 self.left_out[entry.contestant.name] = str(error)
 
     def _row(self, entry: _Entry) -> dict[str, Any]:
+        memory = process_memory(entry.process.ask("process_id"))
         return {
             "name": entry.contestant.name,
             "precision": entry.precision,
             **accuracy(entry.answers, self._truth),
             "difference_to_spadeline": entry.difference,
-            "latency": latency(entry.seconds),
+            "latency": to_json(latency(entry.seconds)),
             "frames_per_s": len(entry.seconds) / entry.all_s,
             "model_bytes": entry.model_bytes,
-            **entry.process.ask("memory"),
+            "resident_bytes": memory.resident_bytes,
+            "peak_bytes": memory.peak_bytes,
         }

@@ -22,7 +22,7 @@ from matcher_parts.ours import Ours, check_same
 from matcher_parts.peers import PeerError
 
 ROUNDS = 5  # of all contestants in turns: what slows the GPU down for a while then doesn't meet one of them alone
-PERCENTILES = (50, 95, 99)
+PERCENTILES = ("p50", "p95", "p99")
 
 
 class GpuContest:
@@ -148,8 +148,8 @@ class GpuContest:
 
 def percentiles(seconds: list[float]) -> dict[str, Any]:
     """Return p50, p95 and p99; None for what takes more runs."""
-    figures = latency(seconds)
-    return {f"p{percentile}": figures[f"p{percentile}_s"] for percentile in PERCENTILES}
+    found = latency(seconds).percentiles_s()
+    return {name: found[name] for name in PERCENTILES}
 
 
 def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

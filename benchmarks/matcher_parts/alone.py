@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from spadeline.engine.match.codes import LevelCodes
 from spadeline.engine.match.matcher import Matcher
+from spadeline.engine.resources import process_memory
 
 if TYPE_CHECKING:
     from matcher_parts.features import Levels
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--kappa", type=int, required=True)
     parser.add_argument("--matches", type=int, required=True)
     options = parser.parse_args()
-    stages = {"imported": _resident()}
+    stages = {"imported": process_memory()._asdict()}
     sizes = [tuple(size) for size in json.loads((options.folder / "sizes.json").read_text())]
     cells = [np.load(options.folder / f"cells-{level}.npy", mmap_mode="r") for level in range(len(sizes))]
     matcher = Matcher.from_cells(
@@ -55,20 +56,13 @@ def main() -> None:
         [np.load(options.folder / f"query-{i}-{level}.npy") for level in range(len(sizes))] for i in range(count)
     ]
     out = (np.empty(sizes[0]), np.empty((*sizes[0], options.kappa, 3), np.int32))
-    stages["opened"] = _resident()
+    stages["opened"] = process_memory()._asdict()
     for index in range(options.matches):
         matcher.match(queries[index % count], range(len(cells[0])), kappa=options.kappa, out=out)
         if index == 0:
-            stages["matched_once"] = _resident()
-    stages["matched"] = _resident()
+            stages["matched_once"] = process_memory()._asdict()
+    stages["matched"] = process_memory()._asdict()
     print(json.dumps(stages))
-
-
-def _resident() -> dict[str, int]:
-    # getrusage's peak would start from that of the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    figures = {key: int(re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)[1]) for key in ("VmHWM", "RssAnon")}  # type: ignore[index]
-    return {"peak_bytes": figures["VmHWM"] * 1024, "own_bytes": figures["RssAnon"] * 1024}
 
 
 def _load_codes(folder: Path, level: int) -> LevelCodes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spadeline.engine.pages.page import Chart, Section, Table
+from spadeline.engine.pages.sections import Chart, Section, Table
 from spadeline.engine.pages.speed_charts import knob_chart
 
 from accuracy_parts.knobs import label
@@ -29,13 +30,32 @@ def accuracy(document: Mapping[str, Any]) -> Chapter:
     for mean in means:
         if mean["knob"] is not None:
             turned.setdefault((mean["data"], mean["extractor"], mean["knob"]), []).append(mean)
-    charts = [chart for point, members in turned.items() for chart in _knob(*point, members)]
+    knobs = [part for point, members in turned.items() for part in _knob(*point, members)]
     text = (
         f"ROCAUC of images, by the embedding's distance and by the map's maximum, and of pixels; AU-PRO to 0.3. "
         f"{' '.join(_extractor(facts) for facts in document['extractors'])} The paper's figures are those of "
         f"{document['paper']['source']}, {document['paper']['extractor']}."
     )
-    return Chapter(_finding(plain), Section("Accuracy", text, document["command"], [*tables.values(), *charts]), tables)
+    text = "\n\n".join([text, *_remarks(document)])
+    return Chapter(_finding(plain), Section("Accuracy", text, document["command"], [*tables.values(), *knobs]), tables)
+
+
+def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
+    """Say which classes are missing, what else lies in the folders, and where there are too few normal images."""
+    for data in document["data"]:
+        if data["missing"]:
+            yield f"{data['name']}: the paper's means are over 15 classes; missing are {', '.join(data['missing'])}."
+        for name, reason in data["left_out"].items():
+            yield f"{data['name']}: {name} is no class: {reason}."
+        for name, counts in data["classes"].items():
+            rows = [row for row in document["results"] if row["data"] == data["name"] and row["class"] == name]
+            for setting in ("k_score", "k_gallery"):
+                most = max((row["settings"][setting] for row in rows), default=0)
+                if most > counts["train"]:
+                    yield (
+                        f"{name}: {counts['train']} normal images; where {setting} is up to {most}, all of them are "
+                        "taken."
+                    )
 
 
 def _finding(means: Sequence[Mapping[str, Any]]) -> str:
@@ -62,7 +82,7 @@ def _key(mean: Mapping[str, Any], document: Mapping[str, Any]) -> str:
 def _extractor(facts: Mapping[str, Any]) -> str:
     return (
         f"{facts['file']}: {facts['backbone']}, weights {facts['weights']}, {facts['precision']}, "
-        f"{side(facts['input_size'])}."
+        f"{side(facts['input_size'])}, by {facts['provider']}."
     )
 
 
@@ -95,15 +115,18 @@ def _figure(value: float | None) -> str | None:
     return None if value is None else f"{value:.4f}"
 
 
-def _knob(data: str, extractor: str, knob: str, members: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Draw the figures against one knob's values; nothing where there is no figure, or but one value."""
+def _knob(data: str, extractor: str, knob: str, members: Sequence[Mapping[str, Any]]) -> list[Table | Chart]:
+    """Return the means at each value of one knob, and a chart of those that are defined at several values."""
     lines = {}
     for key, name in FIGURES.items():
         figures = {_label(mean["value"]): mean["figures"][key] for mean in members}
         lines[name] = {value: figure for value, figure in figures.items() if figure is not None}
     drawn = {name: values for name, values in lines.items() if len(values) > 1}
     title = f"{knob}: {data}, {extractor}"
-    return [Chart(title, knob_chart(drawn, label=title, knob=knob))] if drawn else []
+    charts = [Chart(title, partial(knob_chart, drawn, label=title, knob=knob))] if drawn else []
+    rows = [(_label(mean["value"]), *_figures(mean)) for mean in members]
+    caption = f"{title}, protocol {members[0]['protocol']} except for {knob}; means"
+    return [*charts, Table(caption, (knob, *FIGURES.values()), rows)]
 
 
 def _label(value: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spadeline.engine.pages.page import Section, Table
+from spadeline.engine.pages.sections import Section, Table
+from spadeline.engine.pages.terminal_text import terminal_text
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Chapter:
     finding: str
     section: Section
     tables: Mapping[str, Table] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """Return finding and section as text for a terminal."""
+        return "\n\n".join(filter(None, ["", self.finding, terminal_text([self.section])]))
 
 
 def times(ratio: float) -> str:

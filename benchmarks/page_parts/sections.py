@@ -15,7 +15,8 @@ from page_parts.chapter import Chapter
 from page_parts.extractor import extractor
 from page_parts.frame_check import frame_check
 from page_parts.frames import bench, detectors, pipeline
-from page_parts.matcher import gpu, matcher
+from page_parts.gpu import gpu
+from page_parts.matcher import matcher
 from page_parts.soak import soak
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's order

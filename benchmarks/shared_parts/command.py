@@ -13,6 +13,7 @@ from typing import Any
 
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import SpadelineError
+from spadeline.engine.json_data import to_json
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
@@ -32,7 +33,7 @@ def check_files(parser: argparse.ArgumentParser, *files: Path | None) -> None:
 
 def begin(benchmark: str, threads: int) -> dict[str, Any]:
     """Print the machine and the versions; return what a report starts with: benchmark, command, environment."""
-    facts = environment(threads)
+    facts = to_json(environment(threads))
     print("{processor}, {cores} cores, {threads} threads, {date}".format(**facts))
     print(", ".join(f"{name} {version}" for name, version in facts["versions"].items()))
     return {"benchmark": benchmark, "command": shlex.join(["python", *sys.argv]), "environment": facts}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from spadeline.engine.resources import process_memory
 
 TENTHS = 10
 FEWEST_TO_JUDGE = 20_000  # frames: in fewer, caches that fill look like a drift
@@ -32,12 +32,11 @@ class Vitals(NamedTuple):
 
 def look(frames: int) -> Vitals:
     """Read them, and time the yardstick: a sort, whose time moves with the machine's mood alone."""
-    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     start = time.perf_counter()
     np.sort(YARDSTICK)
     taken = time.perf_counter() - start
     files, threads = (sum(1 for _ in Path("/proc/self", kind).iterdir()) for kind in ("fd", "task"))
-    return Vitals(frames, resident, files, threads, taken)
+    return Vitals(frames, process_memory().resident_bytes, files, threads, taken)
 
 
 def look_at_rest(frames: int) -> Vitals:

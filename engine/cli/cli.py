@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from tqdm import tqdm
 
 from ..bench.bench import bench
-from ..bench.bench_page import write_bench_page
+from ..bench.bench_report import bench_text, write_bench_page
 from ..errors import InputError, SpadelineError
 from ..evaluate.evaluation import evaluate
 from ..evaluate.report import write_report
@@ -38,13 +38,14 @@ from ..folders.dataset import find_dataset
 from ..folders.listing import named_images
 from ..folders.normal_images import NormalImages, normal_images
 from ..inspect.detector import Detector
+from ..json_data import to_json
 from ..recipe.changes import remove_images, update_codes
 from ..recipe.recipe import Recipe
 from ..settings import Settings
 from .arguments import parse
 from .demo import run_demo
 from .image_files import inspect_files, overlay_paths
-from .tables import bench_table, dataset_line, images_line, quantization_table, recipe_table, record_line, summary_table
+from .tables import dataset_line, images_line, quantization_table, recipe_table, record_line, summary_table
 from .terminal import Results, escaped, say, say_lines
 
 if TYPE_CHECKING:
@@ -271,13 +272,13 @@ def _bench(options: argparse.Namespace) -> int:
             warm_up=options.warm_up,
             seconds=options.seconds,
             takt_s=options.takt,
+            command=options.typed,
             on_progress=progress.show,
         )
-    document = {"benchmark": "bench", "command": options.typed} | document
     if options.json:
-        _print_json(document)
+        _print_json(to_json(document))
     else:
-        RESULTS.print(bench_table(document))
+        RESULTS.print(bench_text(document))
     if options.html:
         write_bench_page(options.html, document)
     return NORMAL

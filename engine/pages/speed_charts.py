@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STAGES = ("prepare", "extract", "retrieve", "match", "map")  # in a frame's order
 _STAGE_COLORS = dict(zip(STAGES, (SERIES[4], SERIES[0], SERIES[3], SERIES[1], SERIES[2]), strict=True))
-_PERCENTILES = {"p50_s": "o", "p95_s": "D", "p99_s": "s", "p99.9_s": "^", "max_s": "|"}  # each with its marker
+_PERCENTILES = {"p50": "o", "p95": "D", "p99": "s", "p99.9": "^", "max": "|"}  # each with its marker
 _WIDTH_INCHES = 4.1
 _ROW_INCHES = 0.52  # of a bar with its name above
 _LEGIBLE = 0.085  # share of the axis for each three letters within a bar
@@ -87,34 +87,37 @@ def stage_chart(stages_s: Mapping[str, Mapping[str, float]], *, label: str) -> s
     return draw_svg(draw, label, size_inches=_tall(len(stages_s), legend=2), columns=3)
 
 
-def latency_chart(percentiles_s: Mapping[str, Mapping[str, float | None]], *, label: str, takt_s: float | None) -> str:
-    """Draw each name's percentiles on one line, from the median to the longest, and the takt across it.
+def latency_chart(
+    percentiles_s: Mapping[str, Mapping[str, float | None]], *, label: str, takt_s: float | None = None
+) -> str:
+    """Draw each name's percentiles on one line, from the median to the maximum, and the takt across it.
 
     Parameters
     ----------
     percentiles_s
-        By name, :func:`.units.latency`'s figures; those that are None are left out.
+        By name, what :meth:`.Latency.percentiles_s` returns; those that are None are left out.
     """
-    values = [v for figures in percentiles_s.values() for key in _PERCENTILES if (v := figures.get(key)) is not None]
+    known = {
+        name: {key: value for key, value in percentiles.items() if value is not None}
+        for name, percentiles in percentiles_s.items()
+    }
+    values = [value for percentiles in known.values() for value in percentiles.values()]
     values += [] if takt_s is None else [takt_s]
     highest, lowest = max(values), min(values)
 
     def draw(axes: Axes) -> None:
-        for row, (name, figures) in enumerate(percentiles_s.items()):
-            known = {key: value for key in _PERCENTILES if (value := figures.get(key)) is not None}
-            axes.plot([min(known.values()), max(known.values())], [row, row], color=MUTED, linewidth=1.2)
-            for key, value in known.items():
-                color = SERIES[0] if key == "p50_s" else SERIES[1]
-                axes.plot(value, row, _PERCENTILES[key], color=color, markersize=10 if key == "max_s" else 6)
-            _name_above(axes, row, name, f"{duration(known['p50_s'])} to {duration(known['max_s'])}")
-        for key in dict.fromkeys(key for key in _PERCENTILES if any(f.get(key) for f in percentiles_s.values())):
-            color = SERIES[0] if key == "p50_s" else SERIES[1]
-            axes.plot([], [], _PERCENTILES[key], color=color, label=key.removesuffix("_s"))
+        for row, (name, percentiles) in enumerate(known.items()):
+            axes.plot([min(percentiles.values()), max(percentiles.values())], [row, row], color=MUTED, linewidth=1.2)
+            for key, value in percentiles.items():
+                axes.plot(value, row, **_look(key), markersize=10 if key == "max" else 6)
+            _name_above(axes, row, name, f"{duration(percentiles['p50'])} to {duration(percentiles['max'])}")
+        for key in dict.fromkeys(key for key in _PERCENTILES if any(key in row for row in known.values())):
+            axes.plot([], [], **_look(key), label=key)
         if takt_s is not None:
-            rows = np.arange(len(percentiles_s))  # a line across all rows would cross what is written there
+            rows = np.arange(len(known))  # a line across all rows would cross what is written there
             text = f"takt {duration(takt_s)}"
             axes.vlines(np.full(rows.size, takt_s), rows - 0.22, rows + 0.22, color=INK, linewidth=2.2, label=text)
-        _rows(axes, len(percentiles_s), highest)
+        _rows(axes, len(known), highest)
         if highest > _LOG_FROM * lowest:
             axes.set_xscale("log")
             axes.set_xlim(lowest / 1.3, highest * 1.3)
@@ -124,7 +127,11 @@ def latency_chart(percentiles_s: Mapping[str, Mapping[str, float | None]], *, la
             axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
             axes.locator_params(axis="x", nbins=5)
 
-    return draw_svg(draw, label, size_inches=_tall(len(percentiles_s), legend=2), columns=3)
+    return draw_svg(draw, label, size_inches=_tall(len(known), legend=2), columns=3)
+
+
+def _look(percentile: str) -> dict[str, Any]:
+    return {"marker": _PERCENTILES[percentile], "linestyle": "", "color": SERIES[0 if percentile == "p50" else 1]}
 
 
 def bar_chart(values: Mapping[str, float], *, label: str, unit: str) -> str:

@@ -38,7 +38,7 @@ def open_detector(job, folder, runtime):
     if job.method == "foreign":
         import no_such_package
     if job.method == "late":
-        process._Served.memory = lambda served: os._exit(4)
+        process._Served.process_id = lambda served: os._exit(4)
     return lambda frame: inspect(job.method, frame), "bfloat16"
 
 def inspect(method, frame):
