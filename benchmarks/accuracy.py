@@ -57,7 +57,7 @@ def main() -> None:
         "means": report.means(results),
         "paper": report.PAPER,
     }
-    print(chapter(document).text())
+    command.show(chapter, document)
     command.write(document, options.json)
     if options.csv is not None:
         report.write_csv(document, options.csv)

@@ -61,7 +61,7 @@ def main() -> None:
         rows = contest.hold(contest.fit(), seconds=options.seconds)
     result = about | {"peers": _versions(options.peers), "rows": rows, "left_out": contest.left_out}
     document |= {"results": [result]}
-    print(chapter(document).text())
+    command.show(chapter, document)
     command.write(document, options.json)
 
 

@@ -49,7 +49,7 @@ def main() -> None:
             for threads in options.threads:
                 results += _measure(str(network), files, quantization, threads, options.runs)
                 command.write(document | {"results": results}, options.json)  # a run may be cut short
-    print(chapter(document | {"results": results}).text())
+    command.show(chapter, document | {"results": results})
 
 
 def _files(

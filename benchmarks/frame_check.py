@@ -51,7 +51,7 @@ def main() -> None:
                     document["found"].append(of | row)
             print(f"{images.name}, {extractor.stem}: done", flush=True)
             command.write(document, options.json)  # after each: a run may be cut short
-    print(chapter(document).text())
+    command.show(chapter, document)
 
 
 def _found(images: Path, extractor: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -54,7 +54,7 @@ def main() -> None:
     document["chain"] = measure_chain(
         options.source, torch, options.torch_device, images=max(options.K), size=options.size[0], runs=options.runs
     )
-    print(chapter(document).text())
+    command.show(chapter, document)
     command.write(document, options.json)
 
 

@@ -52,7 +52,7 @@ def main() -> None:
                 counts += _count(case, options, Path(folder))
     lines = growth.growth(results)
     document |= {"results": results, "growth": lines, "instructions": counts}
-    print(chapter(document).text())
+    command.show(chapter, document)
     if options.plot is not None:
         growth.plot(lines, options.plot)
     command.write(document, options.json)

@@ -70,7 +70,7 @@ def main() -> None:
         print(chapter(document | {"results": [result]}).finding, flush=True)
         document["results"].append(result)
         command.write(document, options.json)  # after each setting: a run may be cut short
-    print(chapter(document).text())
+    command.show(chapter, document)
 
 
 def _settings(options: argparse.Namespace) -> Iterator[Setting]:
@@ -98,19 +98,19 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path, ways: 
     }
     alone = measured["camera frame"]
     again = how | {"warm_up": 0, "seconds": min(options.seconds, MOST_ENERGY_S)}
-    return {
+    result = {
         "setting": {
             "extractor": setting.extractor.stem,
             "precision": detector.extractor.precision,
-            "input_size": list(recipe.input_size),
+            "input_size": recipe.input_size,
             "frame_sizes": sorted({frame.shape[:2] for frame in frames}),
             "gallery_images": len(recipe.images),
             "threads": setting.threads,
         },
-        "recipe": {name: value for name, value in to_json(describe(detector)).items() if name != "extractor"},
-        "latency": [to_json(runs.figures(begins_at)) for begins_at, runs in measured.items()],
-        "throughput": to_json(measure_throughput(detector, frames, alone, seconds=sum(alone.seconds) / 2, **ways)),
-        "start": to_json(measure_start(recipe, frames[0], {"device": options.device, "threads": setting.threads})),
+        "recipe": {name: value for name, value in vars(describe(detector)).items() if name != "extractor"},
+        "latency": [runs.figures(begins_at) for begins_at, runs in measured.items()],
+        "throughput": measure_throughput(detector, frames, alone, seconds=sum(alone.seconds) / 2, **ways),
+        "start": measure_start(recipe, frames[0], {"device": options.device, "threads": setting.threads}),
         "memory": {
             "gallery_bytes": sum(level.nbytes for level in recipe.levels),
             "recipe_bytes": sum(path.stat().st_size for path in recipe.folder.iterdir()),
@@ -118,6 +118,7 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path, ways: 
         "energy": measure_energy(lambda: len(measure_latency(detector, frames, **again).seconds)),
         "detector": {name: value for name, value in detector.info.items() if name != "recipe"},
     }
+    return {key: to_json(value) for key, value in result.items()}
 
 
 def _fit(setting: Setting, extractor: Path, options: argparse.Namespace, folder: Path) -> Recipe:

@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="spadeline-soak-") as folder:
         result = _soak(options, Path(folder))
     document |= {"results": [result]}
-    print(chapter(document).text())
+    command.show(chapter, document)
     command.write(document, options.json)
     raise SystemExit(result["faults"]["count"] > 0)
 

@@ -7,13 +7,16 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import SpadelineError
 from spadeline.engine.json_data import to_json
+
+if TYPE_CHECKING:
+    from page_parts.chapter import Chapter
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
@@ -43,6 +46,11 @@ def write(document: dict[str, Any], path: Path | None) -> None:
     """Write a report as JSON, if a file was asked for."""
     if path is not None:
         path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def show(chapter: Callable[[Mapping[str, Any]], Chapter], document: Mapping[str, Any]) -> None:
+    """Print a report as its chapter of the page says it; the chapter gets it as its file would hold it."""
+    print(chapter(to_json(document)).text())
 
 
 def run(main: Callable[[], None]) -> None:
