@@ -19,13 +19,18 @@ if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no p
 
 def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespace:
     """Return the options; ``.command`` names the command. Exits with code 2 where they make no sense."""
+    return command_parser(version=version).parse_args(arguments)
+
+
+def command_parser(*, version: str) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, which the reference page is made from, too."""
     parser = _Parser(prog="spadeline", description="Exact SPADE anomaly detection, from normal images alone.")
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _making(commands)
     _keeping(commands)
     _using(commands)
-    return parser.parse_args(arguments)
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,7 +4,7 @@ An image that scores far above the others may show a defect: it raises the thres
 defect normal. One that scores far below them, or nearly equals another, finds its like where it is left out itself:
 many of those lower the thresholds. Thresholds stay what the images say until somebody takes images out.
 
-``benchmarks/README.md`` has the figures that the rules were chosen by.
+``docs/benchmarks/robustness.md`` has the figures that the rules were chosen by.
 """
 
 from __future__ import annotations

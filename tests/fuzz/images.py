@@ -17,7 +17,7 @@ from spadeline.engine.images.masks import marked
 
 from .mutations import mutate_file
 
-# The most that a picture of MAX_PIXELS may take, on a busy machine; see "Limits" in README for the figures.
+# The most that a picture of MAX_PIXELS may take, on a busy machine; see docs/reference/limits.md for the figures.
 SECONDS = 30.0
 MEMORY_BYTES = 1_300_000_000
 LARGEST_MASK = 4_000_000  # pixels

@@ -226,7 +226,7 @@ def test_tiff_compressions_of_unbounded_memory_are_refused(tmp_path):
         read_image(path)
 
 
-# Bytes for each pixel, beside twice the file: the bound that README gives is 10, and 20 for WebP.
+# Bytes for each pixel, beside twice the file: the bound that docs/reference/limits.md gives is 10, and 20 for WebP.
 @pytest.mark.parametrize(
     ("name", "mode", "options", "most"),
     [
