@@ -13,7 +13,7 @@ from typing import Any
 POWERCAP = Path("/sys/class/powercap")
 
 
-def measure_energy(work: Callable[[], int], *, powercap: Path = POWERCAP) -> dict[str, Any]:
+def measure_energy(work: Callable[[], int]) -> dict[str, Any]:
     """Run ``work``, which returns how many frames it inspected, and takes no longer than a counter's round.
 
     Returns
@@ -22,9 +22,9 @@ def measure_energy(work: Callable[[], int], *, powercap: Path = POWERCAP) -> dic
         joules_per_frame and watts, of all packages together, what idles in them included; or not_measured: why not.
     """
     try:
-        packages = _packages(powercap)
+        packages = _packages()
         if not packages:
-            return {"not_measured": f"{powercap} has no intel-rapl counters of packages"}
+            return {"not_measured": f"{POWERCAP} has no intel-rapl counters of packages"}
         limits = [_read(folder / "max_energy_range_uj") for folder in packages]
         before, start = [_read(folder / "energy_uj") for folder in packages], time.perf_counter()
         frames = work()
@@ -37,9 +37,9 @@ def measure_energy(work: Callable[[], int], *, powercap: Path = POWERCAP) -> dic
     return {"joules_per_frame": joules / frames, "watts": joules / seconds}
 
 
-def _packages(powercap: Path) -> list[Path]:
+def _packages() -> list[Path]:
     """Return the processors' counters: no part of one, and not the whole platform's, which holds them once more."""
-    counters = sorted(powercap.glob("intel-rapl:[0-9]*"))
+    counters = sorted(POWERCAP.glob("intel-rapl:[0-9]*"))
     return [folder for folder in counters if (folder / "name").read_text().startswith("package")]
 
 

@@ -78,7 +78,7 @@ def write_normals_page(
     names = {image.name for image in recipe.images}
     page = render(
         "normals.html",
-        filters={"number": _number, "plain": plain, "settings": lambda settings: asdict(settings).items()},
+        filters={"number": _number, "plain": plain, "settings": asdict},
         title=f"Normal images of {recipe.folder.resolve().name}",
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         recipe=recipe,

@@ -7,6 +7,7 @@ import pytest
 from spadeline.engine.extract.extractor import Extractor
 
 from page_parts import sections
+from pipeline_parts import energy as energy_counters
 from pipeline_parts.energy import measure_energy
 from shared_parts.resized import resized_extractor
 
@@ -108,6 +109,13 @@ def test_an_extractor_for_another_size(tmp_path, extractor_path):
     assert resized_extractor(path, (96, 128), tmp_path) == path
 
 
+@pytest.fixture
+def powercap(tmp_path, monkeypatch):
+    """A folder in place of the system's counters."""
+    monkeypatch.setattr(energy_counters, "POWERCAP", tmp_path)
+    return tmp_path
+
+
 def counter(powercap, folder, name, before, limit=1_000_000):
     folder = powercap / folder
     folder.mkdir(parents=True)
@@ -117,10 +125,10 @@ def counter(powercap, folder, name, before, limit=1_000_000):
     return folder / "energy_uj"
 
 
-def test_energy_of_all_packages_over_a_counters_end(tmp_path):
-    first = counter(tmp_path, "intel-rapl:0", "package-0", 100)
-    second = counter(tmp_path, "intel-rapl:1", "package-1", 900_000)
-    others = [counter(tmp_path, "intel-rapl:0:0", "core", 5), counter(tmp_path, "intel-rapl:2", "psys", 5)]
+def test_energy_of_all_packages_over_a_counters_end(powercap):
+    first = counter(powercap, "intel-rapl:0", "package-0", 100)
+    second = counter(powercap, "intel-rapl:1", "package-1", 900_000)
+    others = [counter(powercap, "intel-rapl:0:0", "core", 5), counter(powercap, "intel-rapl:2", "psys", 5)]
 
     def work():
         first.write_text(str(300_100))
@@ -129,23 +137,23 @@ def test_energy_of_all_packages_over_a_counters_end(tmp_path):
             other.write_text(str(900_000))
         return 5
 
-    energy = measure_energy(work, powercap=tmp_path)
+    energy = measure_energy(work)
     assert energy["joules_per_frame"] == pytest.approx(0.5 / 5)
     assert energy["watts"] > 0
 
 
-def test_energy_that_cannot_be_read(tmp_path):
-    none = {"not_measured": f"{tmp_path} has no intel-rapl counters of packages"}
-    assert measure_energy(lambda: 1, powercap=tmp_path) == none
-    counter(tmp_path, "intel-rapl:1", "psys", 1)
-    assert measure_energy(lambda: 1, powercap=tmp_path) == none
-    path = counter(tmp_path, "intel-rapl:0", "package-0", 1)
+def test_energy_that_cannot_be_read(powercap):
+    none = {"not_measured": f"{powercap} has no intel-rapl counters of packages"}
+    assert measure_energy(lambda: 1) == none
+    counter(powercap, "intel-rapl:1", "psys", 1)
+    assert measure_energy(lambda: 1) == none
+    path = counter(powercap, "intel-rapl:0", "package-0", 1)
     path.unlink()
-    assert measure_energy(lambda: 1, powercap=tmp_path) == {"not_measured": f"{path}: No such file or directory"}
+    assert measure_energy(lambda: 1) == {"not_measured": f"{path}: No such file or directory"}
 
 
-def test_energy_that_only_root_may_read(tmp_path, monkeypatch):
-    path = counter(tmp_path, "intel-rapl:0", "package-0", 1)
+def test_energy_that_only_root_may_read(powercap, monkeypatch):
+    path = counter(powercap, "intel-rapl:0", "package-0", 1)
     read_text = Path.read_text
 
     def denied(self):  # whoever runs the tests may be root
@@ -154,4 +162,4 @@ def test_energy_that_only_root_may_read(tmp_path, monkeypatch):
         return read_text(self)
 
     monkeypatch.setattr(Path, "read_text", denied)
-    assert measure_energy(lambda: 1, powercap=tmp_path) == {"not_measured": f"{path}: Permission denied"}
+    assert measure_energy(lambda: 1) == {"not_measured": f"{path}: Permission denied"}
