@@ -2,9 +2,9 @@
 
     python benchmarks/frame_check.py --images hazelnut screw --extractor resnet50_thin.onnx --json frame_check.json
 
-Each data set, in MVTec AD's layout, is fitted with default settings; good test frames are then spoiled: black, dim,
-blurred, empty. False alarms are counted on all normal images, split at random into those to learn from and the rest,
-many times; --only-false-alarms does no more than that, for folders with train/good alone.
+Each data set, in MVTec AD's layout, is fitted with default settings. Good test frames are then spoiled: black, dim,
+blurred, empty. False alarms are counted on all normal images: many times they are split at random into those to learn
+from and the rest. --only-false-alarms counts false alarms alone, for folders that have only train/good.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
                 for row in _found(images, extractor, options):
                     document["found"].append(of | row)
             print(f"{images.name}, {extractor.stem}: done", flush=True)
-            command.write(document, options.json)  # after each: a run may be cut short
+            command.write(document, options.json)  # after each data set: a run may be cut short
     command.show(chapter, document)
 
 
@@ -72,7 +72,7 @@ def _found(images: Path, extractor: Path, options: argparse.Namespace) -> Iterat
 
 
 def _flagged(detector: Detector, frames: Sequence[Any]) -> dict[str, Any]:
-    """Count the frames above theta, above theta or tau, and flagged by the check, for each of its reasons, too."""
+    """Count the frames above theta, above theta or tau, and flagged by the check, in all and for each reason."""
     results = [detector.predict(frame) for frame in frames]
     calibration = detector.recipe.calibration
     above = [result.map_score > calibration.theta.value for result in results]
@@ -88,7 +88,7 @@ def _flagged(detector: Detector, frames: Sequence[Any]) -> dict[str, Any]:
 
 
 def _false_alarms(images: Path, extractor: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the share of normal images that the check flags, by how many others it learnt from."""
+    """Yield the share of normal images that the check flags after it has learnt from so many others."""
     opened = Extractor(extractor, device="cpu", threads=options.threads)
     folders = [images / part / "good" for part in ("train", "test") if (images / part / "good").is_dir()]
     inputs = [

@@ -1,4 +1,4 @@
-"""Durations and figures as text, and the summary of many durations: what pages, tables and benchmarks share."""
+"""Durations and figures as text, and the summary of many durations."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def three_digits(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time with three digits and the unit that suits it."""
-    if seconds >= 0.9995:  # what three digits make a second
+    """Return a time in seconds or milliseconds, with three digits."""
+    if seconds >= 0.9995:  # three digits round it to 1.00 s
         return f"{three_digits(seconds)} s"
     return f"{three_digits(1e3 * seconds)} ms"

@@ -1,6 +1,6 @@
-"""What accuracy.py makes of its results: means, one CSV of everything, and a plot of the sweep; the paper's figures.
+"""Means of what accuracy.py measured, one CSV of everything, and a plot of the sweep; the paper's own figures.
 
-A mean is over a data set's classes that define the figure; how many those are stands beside it.
+A mean is over those classes of a data set that define the figure; the document says how many they are.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
     }
     rows = [math.ceil(len(members) / PANELS_A_ROW) for members in panels.values()]
     columns = min(PANELS_A_ROW, max(len(members) for members in panels.values()))
-    width = max(3.6 * columns, 7.2)  # the legend needs as much
+    width = max(3.6 * columns, 7.2)  # the legend needs this width
     figure = Figure(figsize=(width, 3.0 * sum(rows) + 0.6), layout="constrained")
     blocks = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=rows)[:, 0]
     for block, (name, members), count in zip(blocks, panels.items(), rows, strict=True):
@@ -125,7 +125,7 @@ def _draw_block(block: SubFigure, panels: dict[str, list[tuple[str, dict[str, An
     for axis, (knob, values) in zip(axes, panels.items(), strict=False):
         for figure, head in HEADS.items():
             heights = [row["figures"][figure] for _, row in values]
-            if None not in heights:  # a class's missing masks are missing at every value
+            if None not in heights:  # without masks a figure is missing at every value
                 axis.plot(range(len(values)), heights, marker="o", markersize=4, label=head)
         slanted: dict[str, Any] = (
             {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if knob == "extractor" else {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-SWEPT = ("features", "size", "kappa")  # what a line of the plot holds fixed, besides the contestant
+SWEPT = ("features", "size", "kappa")  # fixed in a line of the plot, like the contestant
 
 
 def growth(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The chapter of accuracy: classes beside the paper's figures, and what turning a knob does (accuracy.py)."""
+"""The chapter of accuracy: classes beside the paper's figures, and the effect of each knob (accuracy.py)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIGURES = {
 
 
 def accuracy(document: Mapping[str, Any]) -> Chapter:
-    """Return a table of classes for each data set, beside the paper's, and what turning each knob did."""
+    """Return a table of classes for each data set, beside the paper's figures, and the effect of each knob."""
     means, results = document["means"], document["results"]
     plain = [mean for mean in means if mean["knob"] is None]
     tables = {_key(mean, document): _classes(mean, results, document) for mean in plain}
@@ -41,7 +41,7 @@ def accuracy(document: Mapping[str, Any]) -> Chapter:
 
 
 def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
-    """Say which classes are missing, what else lies in the folders, and where there are too few normal images."""
+    """Yield sentences about missing classes, folders that are no classes, and classes of few normal images."""
     for data in document["data"]:
         if data["missing"]:
             yield f"{data['name']}: the paper's means are over 15 classes; missing are {', '.join(data['missing'])}."
@@ -72,7 +72,7 @@ def _finding(means: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _key(mean: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """Name a table: by data set and protocol, and by the extractor where there are several, by its path at need."""
+    """Name a table by data set and protocol, with the extractor's name or path if there are several extractors."""
     path = Path(mean["extractor"])
     stems = [Path(facts["file"]).stem for facts in document["extractors"]]
     extractor = [] if len(stems) == 1 else [path.stem if stems.count(path.stem) == 1 else str(path.with_suffix(""))]

@@ -1,4 +1,4 @@
-"""What a benchmark's document becomes, and the few ways in which all of them write figures."""
+"""A chapter of the page, made from a benchmark's document, and how all chapters write figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Chapter:
     Attributes
     ----------
     finding
-        Its outcome in one sentence, for the page's first lines; empty: none.
+        Its outcome in one sentence, for the page's first lines; empty if there is none.
     section
         Charts and tables.
     tables
@@ -33,12 +33,12 @@ class Chapter:
 
 
 def times(ratio: float) -> str:
-    """Return a ratio: three digits, no more."""
+    """Return a ratio with two digits, or with all of those before the point."""
     return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:#.2g}".rstrip(".") + " ×"
 
 
 def left_out(reasons: Mapping[str, str]) -> str:
-    """Say who isn't in a table, and why."""
+    """Say which contestants are missing in a table, and why."""
     return " ".join(f"{name}: left out, {reason.rstrip('.')}." for name, reason in reasons.items())
 
 

@@ -38,7 +38,7 @@ def _percentiles_s(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _chosen(row: Mapping[str, Any]) -> str:
-    """Say what the providers took when the extractor was loaded, from which the faster one was chosen."""
+    """Say how long each provider took at load: the fastest one was chosen."""
     taken = ", ".join(f"{provider} {duration(seconds)}" for provider, seconds in row["provider_times_s"].items())
     return f"{_name(row)}: at load an image took {taken}."
 

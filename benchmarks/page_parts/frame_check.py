@@ -18,7 +18,8 @@ def frame_check(document: Mapping[str, Any]) -> Chapter:
     if document["found"]:
         tables = {"found": _found(document["found"])} | tables
     text = (
-        "Good frames, spoiled, under default settings; and normal images, split at random into learnt ones and others."
+        "Good frames were spoiled and inspected with default settings. Normal images were split at random into those "
+        "to learn from and the others, which were then checked."
     )
     details = [
         table for table in (_each_product(document["found"]), _each_reason(document["false_alarms"])) if table.rows

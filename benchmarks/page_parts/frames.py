@@ -26,7 +26,7 @@ from page_parts.chapter import Chapter, left_out, side
 
 
 def bench(document: Mapping[str, Any]) -> Chapter:
-    """Return one recipe's own answer, in one section."""
+    """Return the report of one recipe, in one section."""
     read = from_json(BenchDocument, document)
     sections = [*bench_sections(read), facts_section(read)]
     text = "\n\n".join(section.text for section in sections if section.text)
@@ -60,8 +60,8 @@ def pipeline(document: Mapping[str, Any]) -> Chapter:
         f"({names[0]})."
     )
     text = (
-        f"The first setting is {_described(results[0]['setting'])}; the others differ in what they are named by. "
-        "Charts are from the camera's frame on. Frames a second are of the first setting, where they are drawn."
+        f"The first setting is {_described(results[0]['setting'])}; each other setting is named by what "
+        "differs. Charts show times from the camera's frame on; the chart of frames a second shows the first setting."
     )
     return Chapter(finding, Section("The whole chain", text, document["command"], [*charts, *tables.values()]), tables)
 
@@ -193,7 +193,7 @@ def _detectors(result: Mapping[str, Any]) -> Table:
 
 
 def _brief(result: Mapping[str, Any]) -> Table:
-    """Return README's few columns."""
+    """Return the few columns that README shows."""
     keys = ("image_rocauc", "pixel_rocauc", "aupro_0.3")
     rows = [
         (
@@ -208,6 +208,6 @@ def _brief(result: Mapping[str, Any]) -> Table:
 
 
 def _precisions(result: Mapping[str, Any]) -> str:
-    """Say who computes in another number type than float32."""
+    """Say which detectors compute in another number type than float32."""
     other = [row for row in result["rows"] if row.get("precision", "float32") != "float32"]
     return "".join(f"{row['name']} computes in {row['precision']}. " for row in other)

@@ -14,7 +14,7 @@ from spadeline.engine.units import duration
 from page_parts.chapter import Chapter, left_out, times
 from page_parts.matcher_details import matcher_details
 
-SWEPT = ("features", "size", "kappa")  # what a chart holds fixed
+SWEPT = ("features", "size", "kappa")  # fixed in one chart
 
 
 def matcher(document: Mapping[str, Any]) -> Chapter:
@@ -30,8 +30,8 @@ def matcher(document: Mapping[str, Any]) -> Chapter:
         tables["memory"] = _memory(results)
     charts = _growth(document["growth"]) or _bars(results)
     text = (
-        "For each pixel of a query the kappa nearest of all pixels of K images, squared L2. All results were checked "
-        f"to be equal first. {_drawn(results)}"
+        "Each pixel of a query is compared with all pixels of K images, and the kappa nearest by squared L2 are found. "
+        f"All results were first checked to be equal. {_drawn(results)}"
     )
     shown = [table for name, table in tables.items() if name != "brief"]
     section = Section("The matcher", text, document["command"], [*charts, *shown, *matcher_details(document)])
@@ -39,7 +39,7 @@ def matcher(document: Mapping[str, Any]) -> Chapter:
 
 
 def _finding(results: Sequence[Mapping[str, Any]]) -> str:
-    """Say how the fastest of ours does at the largest gallery that the yardstick searched, on real features."""
+    """Say how fast our fastest matcher is on real features, at the largest gallery that the yardstick searched."""
     fitting = [result for result in results if "yardstick" in result and result["features"] == "real"]
     if not fitting:
         return ""
@@ -52,7 +52,7 @@ def _finding(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _times(results: Sequence[Mapping[str, Any]]) -> Table:
-    """One column a setting, one row a contestant; the pruned ones' slowest query below their median."""
+    """Return a column for each setting, a row for each contestant, and a row for a pruned one's slowest query."""
     names = list(dict.fromkeys(row["name"] for result in results for row in result["rows"]))
     varying = [key for key in ("features", "size") if len({result[key] for result in results}) > 1]
     head = ["", *(", ".join(_setting(result, varying)) for result in results)]
@@ -72,7 +72,7 @@ def _times(results: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _brief(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Return README's few rows: the best of each path beside the yardstick, on real features at kappa = 1."""
+    """Return the few rows that README shows: the best of each path and the yardstick, on real features, kappa = 1."""
     shown = [
         result for result in results if "yardstick" in result and result["features"] == "real" and result["kappa"] == 1
     ]
@@ -143,7 +143,7 @@ def _memory(results: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _growth(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """One chart for each kind of features, size and kappa that has several K."""
+    """Return a chart for each kind of features, size and kappa that has several K."""
     charts = []
     ordered = sorted(lines, key=lambda line: tuple(line[key] for key in SWEPT))
     for fixed, members in itertools.groupby(ordered, key=lambda line: tuple(line[key] for key in SWEPT)):
@@ -160,7 +160,7 @@ def _growth(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
 
 
 def _bars(results: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """One chart a setting, where none has several K."""
+    """Return a chart for each setting."""
     charts = []
     for result in results:
         title = "K = {images}, kappa = {kappa}, {features} features, input {size}".format(**result)
@@ -173,4 +173,4 @@ def _drawn(results: Sequence[Mapping[str, Any]]) -> str:
     made = max(result["images"] - result["real_images"] for result in results)
     if all(result["real_images"] == 0 for result in results):
         return "The features are drawn."
-    return f"Up to {made} images are others taken again: shifted, turned, dimmed." if made else ""
+    return f"Up to {made} images are other images shifted, turned and dimmed, as if taken again." if made else ""

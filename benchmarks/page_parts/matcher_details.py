@@ -15,7 +15,7 @@ SETTING = ("features", "input", "K", "kappa")
 
 
 def matcher_details(document: Mapping[str, Any]) -> list[Table]:
-    """Return those of the tables that have rows."""
+    """Return the tables that have rows."""
     results = document["results"]
     made = (
         runs_table(results),

@@ -11,7 +11,7 @@ from page_parts.chapter import Chapter, side
 
 
 def soak(document: Mapping[str, Any]) -> Chapter:
-    """Return the counts, and the beginning beside the end."""
+    """Return the counts, and a table of the beginning beside the end."""
     (result,) = document["results"]
     setting, frames, faults = result["setting"], result["frames"], result["faults"]
     memory, latency = result["memory"], result["latency"]

@@ -1,7 +1,7 @@
 """Measurements of speed as SVG text: growth, stages, percentiles, throughput, and accuracy beside them.
 
-Drawn narrow, so that text stays legible where a telephone shows a chart as wide as its screen. Names and figures stand
-beside what they belong to: no chart needs its colours to be told apart. Nothing is measured or averaged here.
+Charts are narrow, so that text stays legible on a telephone's screen. Names and figures stand beside what they belong
+to, so a chart can be read without its colours. Nothing is measured or averaged here.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ STAGES = ("prepare", "extract", "retrieve", "match", "map")  # in a frame's orde
 _STAGE_COLORS = dict(zip(STAGES, (SERIES[4], SERIES[0], SERIES[3], SERIES[1], SERIES[2]), strict=True))
 _PERCENTILES = {"p50": "o", "p95": "D", "p99": "s", "p99.9": "^", "max": "|"}  # each with its marker
 _WIDTH_INCHES = 4.1
-_ROW_INCHES = 0.52  # of a bar with its name above
-_LEGIBLE = 0.085  # share of the axis for each three letters within a bar
+_ROW_INCHES = 0.52  # height of a bar with its name above it
+_LEGIBLE = 0.085  # share of the axis that three letters within a bar need
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = "osD^vP"
-_LOG_FROM = 20  # largest to smallest: from here on an even scale would hide the small ones
-_GAP = 0.075  # share of the axis between two names, one above the other
-_ROW_POINTS = 72 * (_WIDTH_INCHES - 0.2)  # width of rows' axes, which have nothing beside them
+_LOG_FROM = 20  # ratio of largest to smallest: above it a linear scale would hide the small ones
+_GAP = 0.075  # share of the axis between two names above one another
+_ROW_POINTS = 72 * (_WIDTH_INCHES - 0.2)  # width of the axes of charts with rows
 _SCATTER_INCHES = 2.9  # height of a scatter with its axes' texts, without the legend
-_SCATTER_POINTS = (72 * (_WIDTH_INCHES - 0.9), 72 * (_SCATTER_INCHES - 0.7))  # of its axes, about
-_APART_POINTS = 11  # a number's centre from other numbers and from points
+_SCATTER_POINTS = (72 * (_WIDTH_INCHES - 0.9), 72 * (_SCATTER_INCHES - 0.7))  # about the size of its axes
+_APART_POINTS = 11  # distance of a number's centre from other numbers and from points
 
 
 def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, against: str) -> str:
@@ -65,7 +65,7 @@ def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, ag
 
 
 def stage_chart(stages_s: Mapping[str, Mapping[str, float]], *, label: str) -> str:
-    """Draw a bar for each name, made of its stages' seconds in the order of a frame."""
+    """Draw a bar for each name: its stages' seconds one after the other, in a frame's order."""
     longest = max(sum(stages.values()) for stages in stages_s.values())
 
     def draw(axes: Axes) -> None:
@@ -114,7 +114,7 @@ def latency_chart(
         for key in dict.fromkeys(key for key in _PERCENTILES if any(key in row for row in known.values())):
             axes.plot([], [], **_look(key), label=key)
         if takt_s is not None:
-            rows = np.arange(len(known))  # a line across all rows would cross what is written there
+            rows = np.arange(len(known))  # a line across all rows would cross the texts
             text = f"takt {duration(takt_s)}"
             axes.vlines(np.full(rows.size, takt_s), rows - 0.22, rows + 0.22, color=INK, linewidth=2.2, label=text)
         _rows(axes, len(known), highest)
@@ -135,7 +135,7 @@ def _look(percentile: str) -> dict[str, Any]:
 
 
 def bar_chart(values: Mapping[str, float], *, label: str, unit: str) -> str:
-    """Draw one bar for each name, its value above the end."""
+    """Draw one bar for each name, with its value above the bar's end."""
 
     def draw(axes: Axes) -> None:
         for row, (name, value) in enumerate(values.items()):
@@ -148,7 +148,7 @@ def bar_chart(values: Mapping[str, float], *, label: str, unit: str) -> str:
 
 
 def knob_chart(figures: Mapping[str, Mapping[str, float]], *, label: str, knob: str) -> str:
-    """Draw figures by name against a knob's values, evenly spaced, in the order given; names stand at the ends."""
+    """Draw figures by name against a knob's values, evenly spaced in the order given; names stand at the ends."""
     values = list(dict.fromkeys(value for by_value in figures.values() for value in by_value))
 
     def draw(axes: Axes) -> None:
@@ -183,7 +183,7 @@ def tradeoff_chart(
     points
         By name, seconds and accuracy.
     ours
-        Names to be marked as our own: filled, the others hollow.
+        Names of our own points, which are filled; the others are hollow.
     """
 
     def draw(axes: Axes) -> None:
@@ -212,7 +212,7 @@ def tradeoff_chart(
 
 
 def _looks() -> itertools.cycle[tuple[str, str, str]]:
-    """Return colours, dashes and markers that don't repeat together before 12 lines."""
+    """Return colours, dashes and markers; the same combination returns after 12 lines."""
     return itertools.cycle([(SERIES[i % 6], _DASHES[i % 4], _MARKERS[i % 6]) for i in range(12)])
 
 
@@ -248,15 +248,19 @@ def _log_ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
 
 
 def _name_above(axes: Axes, row: int, name: str, value: str) -> None:
-    """Write a bar's name above its start, and its value above the axes' end; the name is shortened to leave room."""
+    """Write a name above the row's start, and a value above its end; a long name is shortened."""
     name = _shortened(printable(name), _ROW_POINTS - _points_wide(value) - 8)
     for x, text, side in ((0.0, name, "left"), (1.0, value, "right")):
-        box = {"facecolor": PANEL, "edgecolor": "none", "pad": 0.6}  # lines across all rows end at the text
+        box = {
+            "facecolor": PANEL,
+            "edgecolor": "none",
+            "pad": 0.6,
+        }  # the panel's colour behind the text hides lines there
         axes.text(x, row - 0.34, text, transform=axes.get_yaxis_transform(), ha=side, va="bottom", bbox=box)
 
 
 def _shortened(text: str, points: float) -> str:
-    """Return a text that is no wider; what had to go is in its middle, since ends tell names apart."""
+    """Return a text that is at most so wide; its middle is cut out, since names differ at their ends."""
     short = text
     for kept in range(len(text) - 1, 1, -1):
         if _points_wide(short) <= points:
@@ -281,7 +285,7 @@ def _rows(axes: Axes, count: int, highest: float) -> None:
 
 
 def _spread(places: Sequence[float], gap: float) -> list[float]:
-    """Move ascending places apart until no two are nearer than the gap, about as far up as down."""
+    """Move ascending places apart until no two are nearer than the gap; their mean stays the same."""
     spread: list[float] = []
     for place in places:
         spread.append(max(place, spread[-1] + gap) if spread else place)
@@ -290,7 +294,7 @@ def _spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _number_points(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    """Write each point's number where it lies on no other number and on no point, with a line from one to the other."""
+    """Write each point's number beside it, away from other numbers and points, with a line to the point."""
     (low, high), (bottom, top) = np.log(axes.get_xlim()), axes.get_ylim()
     width, height = _SCATTER_POINTS
     marks = [
