@@ -160,13 +160,13 @@ def _fill(
     path = job.candidate.path
     extractor = Extractor(path, device=options.device, threads=options.threads)
     for framing in sorted({settings.framing for settings in pending}):
-        here = [settings for settings in pending if settings.framing == framing]
-        storages = {settings.storage for settings in here}
+        framed = [settings for settings in pending if settings.framing == framing]
+        storages = {settings.storage for settings in framed}
         with records.scratch() as folder:
             scored = ScoredClass(
                 folder, job.image_class, extractor, path, framing=framing, storages=tuple(storages), advance=advance
             )
-            for settings in here:
+            for settings in framed:
                 records.write(job.keys[settings], scored.figures(settings, threads=options.threads, advance=advance))
 
 

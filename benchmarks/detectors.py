@@ -96,11 +96,11 @@ def _prepare(
 
 
 def _contestants(options: argparse.Namespace, extractor: Path) -> list[Contestant]:
-    here = Path(sys.executable)
-    found = [Contestant("spadeline", "detectors_parts.by_spadeline", "spadeline", "", here, extractor)]
+    own_python = Path(sys.executable)
+    found = [Contestant("spadeline", "detectors_parts.by_spadeline", "spadeline", "", own_python, extractor)]
     if options.quantized is not None:
         name = f"spadeline, {options.quantized.stem}"
-        found.append(Contestant(name, "detectors_parts.by_spadeline", "spadeline", "", here, options.quantized))
+        found.append(Contestant(name, "detectors_parts.by_spadeline", "spadeline", "", own_python, options.quantized))
     for key in options.peer_detectors:
         name, module, method, runtime = PEERS[key]
         found.append(Contestant(name, module, method, runtime, options.peers, extractor, same_as_ours=key == "spade"))

@@ -57,8 +57,8 @@ def difference_of(answers: Sequence[Answer], ours: Sequence[Answer]) -> float:
     distances may be tiny.
     """
     shares = [
-        np.abs(np.subtract(here, there)).max() / np.max(there)
-        for here, there in (
+        np.abs(np.subtract(found, expected)).max() / np.max(expected)
+        for found, expected in (
             ([answer.anomaly_map for answer in answers], [answer.anomaly_map for answer in ours]),
             ([answer.score for answer in answers], [answer.score for answer in ours]),
             *_embedding_scores(answers, ours),

@@ -116,7 +116,7 @@ class DetectorProcess:
     """
 
     def __init__(self, python: Path, module: str, threads: int) -> None:
-        self._pipe, there = Pipe()
+        self._pipe, child_pipe = Pipe()
         # Some libraries write caches into the folder where they run.
         self._scratch = tempfile.TemporaryDirectory(prefix="spadeline-detector-")
         self._said = Path(self._scratch.name) / "stderr"
@@ -129,17 +129,17 @@ class DetectorProcess:
             "TRUST_REMOTE_CODE": "1",
             **QUIET,
         }
-        command = [str(python), "-m", "detectors_parts.process", str(there.fileno()), module]
+        command = [str(python), "-m", "detectors_parts.process", str(child_pipe.fileno()), module]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._scratch.name,
-                pass_fds=[there.fileno()],
+                pass_fds=[child_pipe.fileno()],
                 stdout=subprocess.DEVNULL,
                 stderr=said,
                 env=os.environ | settings,
             )
-        there.close()
+        child_pipe.close()
 
     def ask(self, what: str, *arguments: object) -> Any:
         """Call a method on the other side and return its answer; raises DetectorError."""

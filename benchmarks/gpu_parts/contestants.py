@@ -207,10 +207,10 @@ def device_seconds(torch: ModuleType, call: Callable[[], object], stream: int | 
     if not torch.cuda.is_available():
         return wall_seconds(call)
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    there = torch.cuda.current_stream() if stream is None else torch.cuda.ExternalStream(stream)
-    start.record(there)
+    measured_stream = torch.cuda.current_stream() if stream is None else torch.cuda.ExternalStream(stream)
+    start.record(measured_stream)
     call()
-    end.record(there)
+    end.record(measured_stream)
     end.synchronize()
     return float(start.elapsed_time(end)) / 1e3
 

@@ -108,7 +108,7 @@ def check_same(name: str, match: Match, truth: Match, stored: Stored, query: Lev
     if not worst <= SAME:  # true for NaN, which is no result
         raise SystemExit(f"{name}: distances differ by {worst:.2e}, allowed {SAME:.0e}; no time is worth reporting")
     for y, x, rank in np.argwhere((match.neighbours != truth.neighbours).any(axis=-1)):
-        here, there = (m.neighbours[y, x, rank].tolist() for m in (match, truth))
-        one, other = (stored.distance(query, (y, x), neighbour) for neighbour in (here, there))
+        found, expected = (m.neighbours[y, x, rank].tolist() for m in (match, truth))
+        one, other = (stored.distance(query, (y, x), neighbour) for neighbour in (found, expected))
         if abs(one - other) > SAME * max(one, other):
-            raise SystemExit(f"{name}: neighbour {rank} of {(int(y), int(x))} is {here}, expected {there}")
+            raise SystemExit(f"{name}: neighbour {rank} of {(int(y), int(x))} is {found}, expected {expected}")

@@ -134,13 +134,13 @@ class Peer:
 
     def __init__(self, name: str, gallery: Path, queries: Path, threads: int) -> None:
         self.name = name
-        self._pipe, there = multiprocessing.Pipe()
+        self._pipe, child_pipe = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        arguments = (there, name, gallery, queries, threads)
+        arguments = (child_pipe, name, gallery, queries, threads)
         with _environment(_KINDS[name].environment | {"OMP_NUM_THREADS": str(threads)}), _interrupts_wait():
             self._process = context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
-        there.close()
+        child_pipe.close()
 
     def open(self, images: int) -> None:
         """Prepare the search of the gallery's first images; raises PeerError."""

@@ -45,7 +45,7 @@ def soak(document: Mapping[str, Any]) -> Chapter:
     text = (
         f"{setting['lines']} lines of {setting['threads']} threads, frames of {side(setting['frame_size'])}, "
         f"{setting['gallery_images']} normal images, {100 * setting['bad_share']:g} % bad frames; every "
-        f"{setting['change_every']} frames another process changed the recipe, and each line opened it anew. Every "
+        f"{setting['change_every']} frames another process changed the recipe, and each line opened it again. Every "
         "outcome was compared with the frame's own, bit by bit."
     )
     text += (

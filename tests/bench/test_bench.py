@@ -31,7 +31,7 @@ def document(recipe_folder, parts):
 
 
 class FakeDetector:
-    """Remembers which frames it saw; a frame takes as many ticks of a clock as its value says."""
+    """It remembers the frames; a frame's value is the number of seconds that it takes by a false clock."""
 
     def __init__(self, monkeypatch):
         self.clock = 0.0
@@ -86,16 +86,18 @@ def test_frames_take_turns_after_a_warm_up(monkeypatch):
 def test_time_ends_a_measurement_but_each_frame_has_its_turns(monkeypatch):
     detector = FakeDetector(monkeypatch)
     runs = measure_latency(detector, [5, 5], runs=1000, warm_up=1000, seconds=60)
-    assert len(detector.seen) - len(runs.seconds) == 2  # a tenth of the time
+    assert len(detector.seen) - len(runs.seconds) == 2  # as many as fit into a tenth of the time
     assert len(runs.seconds) == 12
     assert len(measure_latency(detector, [5, 5], runs=1000, warm_up=0, seconds=0).seconds) == 2 * timing.FEWEST_TURNS
     assert len(measure_latency(detector, [5, 5], runs=1, warm_up=0, seconds=0).seconds) == 2
 
 
 def keys(value):
-    """Return the keys of JSON, with those of its parts; of a list's parts those of the last one."""
+    """Return the keys of a JSON value and of all its parts; a list stands for its last part."""
     if isinstance(value, dict):
-        return {key: keys(part) for key, part in value.items() if key != "versions"}  # of whatever is installed
+        return {
+            key: keys(part) for key, part in value.items() if key != "versions"
+        }  # keys of versions are the installed packages
     return keys(value[-1]) if isinstance(value, list) and value else None
 
 
@@ -170,7 +172,7 @@ def test_knobs_match_what_they_say(recipe_folder):
 
 
 def test_a_knob_that_the_other_settings_rule_out_is_left_out(recipe_folder):
-    """Half of two images, or what lies in a window, has fewer pixels than kappa asks for."""
+    """Half of two images, or a window, has fewer pixels than kappa."""
     recipe = Recipe.load(recipe_folder)
     pixels = recipe.level_shapes[0][1] * recipe.level_shapes[0][2]
     detector = Detector.load(recipe_folder, device="cpu", threads=1)

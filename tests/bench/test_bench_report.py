@@ -21,7 +21,7 @@ def test_a_document_is_the_json_that_was_stored_in_keys_and_values():
 
 
 def test_documents_of_other_versions_are_read():
-    """A key with a default may be missing, and keys that nobody knows are passed over."""
+    """A key with a default may be missing, and unknown keys are passed over."""
     earlier = STORED | {"later": 1, "throughput": [{k: v for k, v in STORED["throughput"][0].items() if k != "depth"}]}
     del earlier["command"]
     document = from_json(BenchDocument, earlier)

@@ -1,4 +1,4 @@
-"""benchmarks/accuracy.py: its figures are those of ``spadeline eval``; what is on record is reused, and nothing else."""
+"""benchmarks/accuracy.py: its figures are those of ``spadeline eval``, and it reuses the records that fit, no others."""
 
 import csv
 import json
@@ -83,7 +83,9 @@ def test_the_figures_are_those_of_eval(tmp_path, run, parts, extractor_path):
             assert value == summary[figure], (point, figure)
         assert rows[point]["images"] == {"train": 12, "normal": 4, "abnormal": 4, "abnormal_with_mask": 4}
         assert all(f"{rows[point]['figures'][figure]:.4f}" in printed for figure in accuracy_report.HEADS)
-    assert len({json.dumps(row["figures"]) for row in rows.values()}) >= 3  # else any mixture would pass
+    assert (
+        len({json.dumps(row["figures"]) for row in rows.values()}) >= 3
+    )  # otherwise settings that were mixed up would pass
     assert document["command"].startswith("python accuracy.py ")
     assert document["environment"]["versions"]["numpy"] == np.__version__
 
@@ -118,7 +120,7 @@ def test_only_what_changed_is_measured_anew(run, own_parts, extractor_path, tmp_
     again, _ = run(own_parts.rename(tmp_path / "moved"), "--threads", 2)
     assert on_record() == once
     assert [row["figures"] for row in again["results"]] == [row["figures"] for row in first["results"]]
-    run(tmp_path / "moved", "--knob", "kappa=1,2")  # of these the first is the protocol's own
+    run(tmp_path / "moved", "--knob", "kappa=1,2")  # 1 is the protocol's own value
     assert len(on_record()) == 3
     model = onnx.load(extractor_path)
     model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.float32(1 / 16), "scale"))
@@ -164,7 +166,7 @@ def test_a_set_of_classes_beside_the_papers_figures(run, parts, tmp_path):
     assert (mean["classes"]["image_rocauc_by_map_score"], mean["classes"]["pixel_rocauc"]) == (2, 1)
     (line,) = [line for line in printed.splitlines() if line.startswith("  hazelnut  ")]
     assert line.endswith("0.9910")
-    assert "mean, paper" not in printed  # over other classes, it doesn't compare
+    assert "mean, paper" not in printed  # its mean is over other classes
     assert "hazelnut: 12 normal images; where k_gallery is up to 50, all of them are taken." in printed
     table = sections.chapter(document, "accuracy").tables["set-paper"]
     assert [row[0] for row in table.rows] == ["hazelnut", "wood", "mean"]
@@ -223,7 +225,7 @@ def test_a_sweep_as_table_and_plot(run, parts, extractor_path, tmp_path):
         assert f"<!-- {text} -->" in drawn
     parts_drawn = sections.chapter(document, "accuracy").section.parts
     charts = {part.title.split(":")[0]: part.draw() for part in parts_drawn if isinstance(part, Chart)}
-    assert charts.keys() == knobs.SWEPT.keys() - {"kappa"}  # which has one value
+    assert charts.keys() == knobs.SWEPT.keys() - {"kappa"}  # of which only one value was measured
     assert "4:1:1" in charts["level_weights"]
 
 

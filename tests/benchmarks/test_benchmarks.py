@@ -307,7 +307,7 @@ def test_gpu_with_drawn_features(tmp_path):
             assert 1 <= row["runs"] <= 10
             for clock in ("wall_s", "device_s"):
                 assert row[clock]["p50"] > 0
-                assert (row[clock]["p95"], row[clock]["p99"]) == (None, None)  # of so few runs
+                assert (row[clock]["p95"], row[clock]["p99"]) == (None, None)  # ten runs are too few for them
             assert row["memory_share"] > 0
             assert ("tensor_share" in row) == (row["name"] in ("dense", "torch fp16"))
         ratio = rows["torch fp16"]["wall_s"]["p50"] / rows["dense"]["wall_s"]["p50"]
@@ -337,7 +337,7 @@ def test_gpu_with_the_chain(tmp_path, parts, extractor_path):
 
 
 class NoGpu:
-    """What a matcher on a GPU does, by the CPU's; or a wrong one."""
+    """It does what a matcher on a GPU does, by the CPU's matcher; with a factor its distances are wrong."""
 
     name = "pruned"
 
@@ -440,7 +440,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing_behind(tmp_path, how):
         stdout=subprocess.DEVNULL,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path)},
-        # A job in a shell's background begins without it.
+        # A shell starts background jobs with SIGINT ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     try:
@@ -452,7 +452,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing_behind(tmp_path, how):
         assert (process.returncode, said) == (1, "matcher.py: interrupted\n")
         assert not list(tmp_path.iterdir())
     finally:
-        process.kill()  # one that ran on would hold up the tests for good
+        process.kill()  # a process that goes on would block the tests for ever
         process.wait()
 
 

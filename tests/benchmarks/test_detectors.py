@@ -18,9 +18,9 @@ from page_parts import sections
 from page_parts.frames import detectors
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-HERE = Path(sys.executable)
+OWN_PYTHON = Path(sys.executable)
 
-# A detector whose map is the frame's red channel. What it is told by its method it does wrong.
+# A detector whose map is the frame's red channel. The method's name says what it does wrong.
 FAKE = """
 import os, sys, time
 from detectors_parts import process
@@ -80,7 +80,7 @@ def fakes(tmp_path, monkeypatch):
     return job, Truth(masks.any((1, 2)), list(masks), (16, 16))
 
 
-def contestant(job, method, *, python=HERE, same=False):
+def contestant(job, method, *, python=OWN_PYTHON, same=False):
     return Contestant(method, "fake", method, "any", python, job.extractor, same_as_ours=same)
 
 
@@ -94,7 +94,7 @@ def contest_of(fakes, contestants, folder, *, seconds=0.05):
 
 @pytest.fixture(autouse=True)
 def fake_code(tmp_path, monkeypatch):
-    # A model lies under the digest of its code, which is looked for beside the contest.
+    # A model's folder is named by a digest of its code, which the contest looks for beside itself.
     monkeypatch.setattr(detector_contest, "CODE", tmp_path)
     monkeypatch.setattr(detector_contest, "OWN_CODE", tmp_path / "own")
     (tmp_path / "own").mkdir()
@@ -330,7 +330,7 @@ def run(*arguments):
 
 @pytest.fixture
 def peers(tmp_path):
-    """An environment as set_up_peers.sh makes one, but with this one's packages: torch, and no anomalib."""
+    """An environment like that of set_up_peers.sh, but with the packages of the tests: torch, and no anomalib."""
     (tmp_path / "peers" / "bin").mkdir(parents=True)
     python = tmp_path / "peers" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')

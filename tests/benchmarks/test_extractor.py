@@ -1,4 +1,4 @@
-"""benchmarks/extractor.py: a tiny network, few runs; what its document says, and what it can't do."""
+"""benchmarks/extractor.py with a tiny network and few runs: its document, and its errors."""
 
 import json
 import sys

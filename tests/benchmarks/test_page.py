@@ -385,6 +385,6 @@ def test_the_commands_of_the_projects_documents_are_still_understood(path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [script, *options])
     benchmark = importlib.import_module(Path(script).stem)
-    if hasattr(benchmark, "instruction_sets"):  # those of the machine that measured
+    if hasattr(benchmark, "instruction_sets"):  # as on the machine that measured
         monkeypatch.setattr(benchmark, "instruction_sets", lambda: ("avx512vnni", "avx512", "avx2", "scalar"))
     assert benchmark._options().json == Path(options[options.index("--json") + 1])

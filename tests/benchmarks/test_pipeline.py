@@ -132,7 +132,7 @@ def test_energy_of_all_packages_over_a_counters_end(powercap):
 
     def work():
         first.write_text(str(300_100))
-        second.write_text(str(99_999))  # 100 to the limit, one to 0
+        second.write_text(str(99_999))  # 100 up to the limit, and one to restart at 0
         for other in others:  # a part of the first, and the whole platform
             other.write_text(str(900_000))
         return 5
@@ -156,7 +156,7 @@ def test_energy_that_only_root_may_read(powercap, monkeypatch):
     path = counter(powercap, "intel-rapl:0", "package-0", 1)
     read_text = Path.read_text
 
-    def denied(self):  # whoever runs the tests may be root
+    def denied(self):  # root could read a file without permissions
         if self == path:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
         return read_text(self)

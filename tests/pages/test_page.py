@@ -21,7 +21,7 @@ VOID = {"meta", "br", "img", "path", "use", "rect"}
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, the text, and what isn't closed."""
+    """What a browser would see: tags with their attributes, the text, and tags that are still open."""
 
     def __init__(self, path):
         super().__init__()
@@ -105,7 +105,7 @@ def test_a_page_says_what_it_is_given_in_order(tmp_path):
 def test_a_page_can_be_walked_with_keys_and_heard(tmp_path):
     page = written(tmp_path, a_section("Latency"), a_section("Memory"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))  # both charts are one drawing
+    assert len(ids) == len(set(ids))  # though both charts are the same drawing
     links = [link["href"].removeprefix("#") for link in page.all("a")]
     assert links == ["section-1", "section-2", "environment"]
     assert set(links) <= set(ids)
@@ -282,7 +282,7 @@ def test_without_jinja2(tmp_path, monkeypatch):
 
 
 def test_a_processors_name_on_arm_is_the_boards_or_the_architectures(monkeypatch):
-    """Linux has no name for it there."""
+    """On Arm, Linux has no name for the processor."""
     files = {"/proc/cpuinfo": "processor\t: 0\nCPU part\t: 0xd42\n", "/proc/device-tree/model": "Jetson Orin\0"}
 
     def read_text(self, **_):

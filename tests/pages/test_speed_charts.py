@@ -43,7 +43,7 @@ def texts(svg):
 
 
 def places(svg):
-    """Where each text lies, by what it says."""
+    """Return each text's place."""
     found = {}
     for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"):  # noqa: S314 - our own
         move = re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", text.get("transform") or "")
