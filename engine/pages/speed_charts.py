@@ -18,6 +18,7 @@ from .drawing import FONT, FONT_SIZE, INK, MUTED, ON_SERIES, PANEL, SERIES, draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 STAGES = ("prepare", "extract", "retrieve", "match", "map")  # in a frame's order
 _STAGE_COLORS = dict(zip(STAGES, (SERIES[4], SERIES[0], SERIES[3], SERIES[1], SERIES[2]), strict=True))
@@ -56,7 +57,7 @@ def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, ag
         ticks = sorted({count for by_count in times_s.values() for count in by_count})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        axes.set_yticks(*_log_ticks(axes.get_ylim()))
+        _label_seconds(axes.yaxis)
         axes.set_xlabel(against)
         axes.grid(visible=True)
 
@@ -81,8 +82,7 @@ def stage_chart(stages_s: Mapping[str, Mapping[str, float]], *, label: str) -> s
                 start += seconds
             _name_above(axes, row, name, f"{duration(start)}")
         _rows(axes, len(stages_s), longest)
-        axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
-        axes.locator_params(axis="x", nbins=5)  # "400 ms" is wide
+        _label_seconds(axes.xaxis)
 
     return draw_svg(draw, label, size_inches=_tall(len(stages_s), legend=2), columns=3)
 
@@ -121,11 +121,7 @@ def latency_chart(
         if highest > _LOG_FROM * lowest:
             axes.set_xscale("log")
             axes.set_xlim(lowest / 1.3, highest * 1.3)
-            axes.minorticks_off()
-            axes.set_xticks(*_log_ticks(axes.get_xlim()))
-        else:
-            axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
-            axes.locator_params(axis="x", nbins=5)
+        _label_seconds(axes.xaxis)
 
     return draw_svg(draw, label, size_inches=_tall(len(known), legend=2), columns=3)
 
@@ -201,8 +197,7 @@ def tradeoff_chart(
                 label=f"{number} {printable(name)}",
             )
         axes.margins(x=0.12, y=0.14)
-        axes.minorticks_off()
-        axes.set_xticks(*_log_ticks(axes.get_xlim()))
+        _label_seconds(axes.xaxis)
         axes.set_xlabel("time a frame")
         axes.set_ylabel(accuracy)
         axes.grid(visible=True)
@@ -222,29 +217,22 @@ def _slope(counts: Sequence[float], seconds: Sequence[float]) -> str:
     return f", slope {np.polyfit(np.log(counts), np.log(seconds), 1)[0]:.2f}"
 
 
-def _short(seconds: float) -> str:
-    """Return a tick's time: no more digits than it has."""
-    return f"{seconds:g} s" if seconds >= 1 else f"{1e3 * seconds:g} ms"
-
-
 def _tall(rows: int, *, legend: int) -> tuple[float, float]:
     return _WIDTH_INCHES, 0.55 + _ROW_INCHES * rows + 0.2 * legend
 
 
-def _log_ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
-    """Return ticks of a logarithmic axis of seconds, two at the least whatever it spans, and what stands at them."""
-    low, high = limits
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks: list[float] = []
-    for steps in ((1,), (1, 2, 5), (1, 2, 3, 5, 7)):
-        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
-        if len(ticks) >= 2:
-            break
-    else:  # half a decade or less is all but even
-        from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - optional
+def _label_seconds(axis: Axis) -> None:
+    """Label an axis of seconds in s, ms or µs. A logarithmic one has ticks at powers of ten, or at 1, 2 and 5 times."""
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator  # noqa: PLC0415 - optional
 
-        ticks = [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
-    return ticks, [_short(tick) for tick in ticks]
+    axis.set_major_formatter(EngFormatter("s"))
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        # Where 1, 2 and 5 give fewer than two ticks, the locator spaces them evenly.
+        axis.set_major_locator(LogLocator(subs=(1,) if high >= 100 * low else (1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(MaxNLocator(5))  # a label such as "400 ms" is wide
 
 
 def _name_above(axes: Axes, row: int, name: str, value: str) -> None:

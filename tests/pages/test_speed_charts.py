@@ -130,7 +130,7 @@ def test_a_tradeoff_has_ticks_of_time(seconds):
 def test_ticks_of_latency_keep_apart():
     for slowest in (0.15, 0.8, 4.0, 90.0):
         svg = latency_chart({"a": FIGURES, "b": FIGURES | {"max": slowest}}, label="x")
-        ticks = [(x, text) for text, (x, _) in places(svg).items() if re.fullmatch(r"0|\d+ m?s", text)]
+        ticks = [(x, text) for text, (x, _) in places(svg).items() if re.fullmatch(r"\d+ m?s", text)]
         assert 2 <= len(ticks) <= 7
         gaps = [b - a for (a, _), (b, _) in itertools.pairwise(sorted(ticks))]
         assert min(gaps) > 33  # as wide as "500 ms", in points
