@@ -72,7 +72,7 @@ def _times(results: Sequence[Mapping[str, Any]]) -> Table:
         )
         for row in results
     ]
-    return Table("Time an image", head, rows, "Ratio: so many times as fast as float32, by medians.")
+    return Table("Time an image", head, rows, "Ratio: speed relative to float32, by medians.")
 
 
 def _cost(results: Sequence[Mapping[str, Any]]) -> Table:

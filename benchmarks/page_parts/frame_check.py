@@ -35,7 +35,7 @@ def _found(found: Sequence[Mapping[str, Any]]) -> Table:
         rows.append((kind, frames, *(sum(row[rule] for row in of_kind) for rule in RULES)))
     head = ("a good frame, …", "frames", "above theta", "above theta or tau", "by the frame check")
     sets, networks = (len({row[of] for row in found}) for of in ("images", "extractor"))
-    return Table("Frames that are flagged", head, rows, f"Of {sets} products, with {networks} networks, added.")
+    return Table("Frames that are flagged", head, rows, f"Sums over products ({sets}) and networks ({networks}).")
 
 
 def _false_alarms(alarms: Sequence[Mapping[str, Any]]) -> Table:

@@ -65,7 +65,7 @@ def _times(results: Sequence[Mapping[str, Any]]) -> Table:
                 (f"{name}, slowest query", *(_time(by_name.get(name), slowest=True) for by_name in contestants))
             )
     yardsticks = {result["yardstick"] for result in results if "yardstick" in result}
-    note = f"×: so many times as fast as {' or '.join(sorted(yardsticks))}. " if yardsticks else ""
+    note = f"×: speed relative to {' or '.join(sorted(yardsticks))}. " if yardsticks else ""
     reasons = {name: why for result in results for name, why in result["left_out"].items()}
     note += f"Medians over {results[0]['queries']} queries. {left_out(reasons)}"
     return Table("Time a query", head, rows, note.strip())

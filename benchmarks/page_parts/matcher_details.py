@@ -45,7 +45,7 @@ def runs_table(results: Sequence[Mapping[str, Any]]) -> Table:
     ]
     head = (*SETTING, "matcher", "median", "smallest", "largest", "runs", "ratio", "slowest query", "", "ratio")
     yardsticks = sorted({result["yardstick"] for result in results if "yardstick" in result})
-    note = f"Ratio: so many times as fast as {' or '.join(yardsticks)}. " if yardsticks else ""
+    note = f"Ratio: speed relative to {' or '.join(yardsticks)}. " if yardsticks else ""
     queries = sorted({result["queries"] for result in results})
     note += f"{' or '.join(map(str, queries))} queries. "
     if taken := max(result["real_images"] for result in results):

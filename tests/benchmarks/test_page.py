@@ -119,7 +119,7 @@ def test_the_matchers_table_has_medians_ratios_and_slowest_queries():
         "| pruned avx2, slowest query | 36.8 ms, 146 × |",
         "| faiss | 5.36 s, 1.0 × |",
         "",
-        "×: so many times as fast as faiss. Medians over 10 queries. torch: left out, it ran out of memory.",
+        "×: speed relative to faiss. Medians over 10 queries. torch: left out, it ran out of memory.",
     ]
     assert found.tables["brief"].rows == [("spadeline, pruned path", "18.4 ms, 292 ×"), ("faiss", "5.36 s, 1.0 ×")]
     assert found.finding == (
@@ -233,7 +233,7 @@ def test_the_frame_check_s_finds_are_added_and_its_false_alarms_are_shares():
     }  # fmt: skip
     tables = sections.chapter(document, "f").tables
     assert tables["found"].rows == [("black", 4, 1, 3, 4)]
-    assert tables["found"].note == "Of 2 products, with 1 networks, added."
+    assert tables["found"].note == "Sums over products (2) and networks (1)."
     assert tables["false_alarms"].head[1:] == ("learnt from 10", "learnt from 40")
     assert tables["false_alarms"].rows == [("nuts, resnet18", "1.25%", "0.00%")]
     assert set(sections.chapter(document | {"found": []}, "f").tables) == {"false_alarms"}
