@@ -1,6 +1,7 @@
 """What ``threads=None`` takes: the processors that the process may use, not those that the machine has."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
