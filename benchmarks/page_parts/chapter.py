@@ -29,7 +29,7 @@ class Chapter:
 
     def text(self) -> str:
         """Return finding and section as text for a terminal."""
-        return "\n\n".join(filter(None, ["", self.finding, terminal_text([self.section])]))
+        return "\n\n".join(filter(None, [self.finding, terminal_text([self.section])]))
 
 
 def times(ratio: float) -> str:

@@ -50,7 +50,7 @@ def write(document: dict[str, Any], path: Path | None) -> None:
 
 def show(chapter: Callable[[Mapping[str, Any]], Chapter], document: Mapping[str, Any]) -> None:
     """Print a report's chapter of the page, made from the report as its file holds it."""
-    print(chapter(to_json(document)).text())
+    print(f"\n{chapter(to_json(document)).text()}")
 
 
 def run(main: Callable[[], None]) -> None:
