@@ -1,9 +1,9 @@
-"""A threshold from the scores of normal images alone, and what so many images can vouch for.
+"""A threshold from the scores of normal images alone, and the false-alarm rate that so many images can support.
 
-The threshold is one of the scores: an order statistic. Nothing is assumed about how scores are distributed,
-only that the normal images are drawn alike and independently of those to come; shots of one part within a
-second are not, and make the bound too good. No anomalous image is ever asked for. How the scores come about
-(leave-one-out, held out) is not decided here.
+The threshold is one of the scores: an order statistic. No distribution of the scores is assumed. The only assumption is
+that normal images and the frames to come are drawn alike and independently. Several shots of one part within a second
+aren't independent, and make the bound too good. No anomalous image is needed. How the scores are made (leave-one-out,
+held out) is not decided here.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .errors import InputError
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score above which a frame is called anomalous, and how far that can be trusted.
+    """A score above which a frame is called anomalous, and how reliable it is.
 
     Attributes
     ----------
     value
         A frame is anomalous when its score is strictly greater.
     false_alarm_rate
-        The rate that was wanted, per normal frame, between 0 and 1.
+        The wanted share of normal frames that are called anomalous, between 0 and 1.
     images
         Normal images that it was made from.
     bound
@@ -123,7 +123,7 @@ def threshold(
 
 
 def _wanted_rank(images: int, false_alarm_rate: float) -> int:
-    # A billionth of an image forgives the rounding of decimals: 100 * 0.29 comes out below 29.
+    # A billionth of an image makes up for the rounding of decimals: 100 * 0.29 comes out below 29.
     return images + 1 - math.floor((images + 1) * false_alarm_rate + 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""The machine and the versions behind a measurement: without them a figure of time means nothing."""
+"""The machine and the versions of a measurement. A time without them says nothing."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def memory_bytes() -> int:
 
 
 def _processor() -> str:
-    """Return the processor's name; on Arm, where Linux has none for it, the board's, or the architecture."""
+    """Return the processor's name. Linux has none on Arm: there it is the board's name, or the architecture's."""
     for line in _lines("/proc/cpuinfo"):
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

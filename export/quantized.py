@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..engine.checks import check_choice, check_number
 from ..engine.errors import ExportError, InputError, SpadelineError
 from ..engine.extract.extractor import Extractor
+from ..engine.files import replacing
 from ..engine.folders.dataset import Dataset, find_dataset
 from ..engine.folders.normal_images import normal_images
 from ..engine.images.reading import read_image
@@ -25,7 +26,7 @@ from ..engine.images.resizing import as_rgb, place
 from ..engine.settings import Framing
 from .cost import Cost, measure_cost
 from .speed import float32_per_int8
-from .target import replacing, require_packages, write_durably
+from .target import require_packages, write_durably
 
 # A broken graph is far below. Seen without harm: 0.998 on hazelnuts, 0.98 on solar cells.
 LEAST_CORRELATION = 0.95

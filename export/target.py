@@ -1,12 +1,8 @@
-"""The file that an export writes: beside its target, and renamed only once it is known to be good."""
+"""What every export does first and last: it looks for the packages that it needs, and makes its file durable."""
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..engine.files import writing
@@ -19,25 +15,6 @@ def require_packages(*packages: str) -> None:
     commands["onnxruntime"] = RUNTIME
     for package, command in commands.items():
         imported(package, command)
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Reserve a hidden file beside `target`: renamed to `target` on success, deleted on any failure.
-
-    Reserving comes first: a folder that can't be written is known before anything is downloaded or computed.
-    """
-    with writing(target):
-        if target.is_dir():  # "." and "" are, too, and have no name to put another beside
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-        partial.touch(exist_ok=False)
-    try:
-        yield partial
-        with writing(target):
-            partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_durably(path: Path, content: bytes, *, target: Path) -> None:

@@ -69,14 +69,14 @@ def test_keeps_what_it_promises_on_its_own_scores(scores, rate, confidence):
 
 
 def test_bound_and_expected_rate_hold_on_simulated_lines():
-    """Uniform scores: the true false-alarm rate of a threshold is 1 - value."""
+    """Scores are uniform, so the true false-alarm rate of a threshold is 1 - value."""
     rng = np.random.default_rng(7)
     n, rate, confidence, trials = 60, 0.05, 0.9, 4000
     results = [threshold(rng.random(n), false_alarm_rate=rate, confidence=confidence) for _ in range(trials)]
     true_rates = np.array([1 - result.value for result in results])
     covered = np.mean(true_rates <= results[0].bound)
     assert abs(covered - confidence) < 4 * math.sqrt(confidence * (1 - confidence) / trials)
-    # Standard deviation of Beta(3, 58) over sqrt(trials), four times.
+    # Four times the standard deviation of Beta(3, 58), divided by sqrt(trials).
     assert abs(true_rates.mean() - results[0].expected_rate) < 4 * beta.std(3, 58) / math.sqrt(trials)
 
 

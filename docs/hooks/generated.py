@@ -1,7 +1,7 @@
 """Reference pages that are made from the code: ``<!-- generated: NAME -->`` is replaced when the site is built.
 
-``commands`` comes from the command line's own parser, ``settings`` from the class Settings, ``errors`` from the
-exceptions' classes. So none of them can say anything else than the code does.
+``commands`` comes from the command line's own parser, ``settings`` from the fields of the class Settings, ``errors``
+from the exceptions' classes. So they always say what the code does.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import argparse
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from functools import partial
 
-import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
-from spadeline.engine import Settings, SpadelineError
+from spadeline.engine import SpadelineError
 from spadeline.engine.cli.arguments import command_parser
+from spadeline.engine.declared import Setting
+from spadeline.engine.settings import all_settings
 
 WIDTH = 100  # characters of a line of usage
 _MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -78,35 +78,19 @@ def _default_and_meaning(action: argparse.Action) -> tuple[str, str]:
 
 def settings() -> str:
     """Return a table of all settings: name, default, values, meaning."""
-    meanings = _attributes(Settings)
-    types = inspect.get_annotations(Settings, eval_str=True)
     rows = [
-        f"| `{field.name}` | `{_plain(field.default)}` | {_values(types[field.name])} | {_cell(meanings[field.name])} |"
-        for field in fields(Settings)
+        f"| `{setting.name}` | `{_plain(setting.default)}` | {_values(setting)} | {_cell(setting.text)} |"
+        for setting in all_settings()
     ]
     return "\n".join(["| setting | default | values | meaning |", "|---|---|---|---|", *rows])
-
-
-def _attributes(kind: type) -> dict[str, str]:
-    """Return the descriptions in a docstring's section of attributes, by name."""
-    sections = griffe.Docstring(inspect.getdoc(kind) or "", parser="numpy").parse(warnings=False)
-    return {
-        each.name: each.description
-        for section in sections
-        if section.kind is griffe.DocstringSectionKind.attributes
-        for each in section.value
-    }
 
 
 def _plain(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _values(kind: object) -> str:
-    choices = getattr(kind, "__args__", ())
-    if choices and all(isinstance(choice, str) for choice in choices):
-        return ", ".join(f'`"{choice}"`' for choice in choices)
-    return f"`{kind.__name__ if isinstance(kind, type) else str(kind).replace(' | ', '` or `')}`"
+def _values(setting: Setting) -> str:
+    return ", ".join(f'`"{choice}"`' for choice in setting.choices) or f"`{setting.values}`"
 
 
 def errors() -> str:

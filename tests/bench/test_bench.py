@@ -16,7 +16,7 @@ from spadeline.engine.bench.documents import BenchDocument, DetectorFacts, Knob,
 from spadeline.engine.bench.latency import measure_latency, measure_throughput
 from spadeline.engine.bench.start import measure_start
 from spadeline.engine.cli.arguments import parse
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.json_data import from_json, to_json
 from spadeline.engine.units import latency
 
