@@ -26,6 +26,9 @@ void* counted_or_thrown(std::size_t size, std::size_t alignment) {
     return place;
 }
 
+// Not inlined: GCC would see free() beside its own operator new, and warn of a mismatch.
+[[gnu::noinline]] void release(void* p) { std::free(p); }
+
 constexpr std::size_t kUsual = alignof(std::max_align_t);
 
 }  // namespace
@@ -40,18 +43,18 @@ void* operator new(size_t n, const nothrow_t&) noexcept { return counted(n, kUsu
 void* operator new[](size_t n, const nothrow_t&) noexcept { return counted(n, kUsual); }
 void* operator new(size_t n, align_val_t a, const nothrow_t&) noexcept { return counted(n, static_cast<size_t>(a)); }
 void* operator new[](size_t n, align_val_t a, const nothrow_t&) noexcept { return counted(n, static_cast<size_t>(a)); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t) noexcept { std::free(p); }
-void operator delete(void* p, align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, size_t, align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t, align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, const nothrow_t&) noexcept { std::free(p); }
-void operator delete[](void* p, const nothrow_t&) noexcept { std::free(p); }
-void operator delete(void* p, align_val_t, const nothrow_t&) noexcept { std::free(p); }
-void operator delete[](void* p, align_val_t, const nothrow_t&) noexcept { std::free(p); }
+void operator delete(void* p) noexcept { release(p); }
+void operator delete[](void* p) noexcept { release(p); }
+void operator delete(void* p, size_t) noexcept { release(p); }
+void operator delete[](void* p, size_t) noexcept { release(p); }
+void operator delete(void* p, align_val_t) noexcept { release(p); }
+void operator delete[](void* p, align_val_t) noexcept { release(p); }
+void operator delete(void* p, size_t, align_val_t) noexcept { release(p); }
+void operator delete[](void* p, size_t, align_val_t) noexcept { release(p); }
+void operator delete(void* p, const nothrow_t&) noexcept { release(p); }
+void operator delete[](void* p, const nothrow_t&) noexcept { release(p); }
+void operator delete(void* p, align_val_t, const nothrow_t&) noexcept { release(p); }
+void operator delete[](void* p, align_val_t, const nothrow_t&) noexcept { release(p); }
 
 using namespace spadeline;
 
