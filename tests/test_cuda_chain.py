@@ -15,8 +15,9 @@ from spadeline.engine import Detector, DeviceError, FrameError, InputError, Matc
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.images.device_frames import device_frame
 from spadeline.engine.images.resizing import place
+from spadeline.engine.inspect.chains import DeviceChain
 from spadeline.engine.inspect.heatmap import Heatmap
-from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.inspect.scoring import DeviceScorer, Scorer
 from spadeline.engine.match.gpu import Inspector
 from spadeline.engine.recipe.recipe import Recipe
 
@@ -56,15 +57,14 @@ def detectors(request, parts, extractor_path, recipe_folder, tmp_path_factory):
 
 def on_gpu(recipe):
     """Open the chain as Detector.load(device="cuda") does; an emulated device reads what the CPU's extractor wrote."""
-    scorer = Scorer(recipe, threads=1, device="cuda")
-    inspector = scorer.inspector if ON_GPU else None
+    scorer = DeviceScorer(recipe, threads=1)
     extractor = Extractor(
         recipe.extractor_path,
         device="cuda" if ON_GPU else "cpu",
         threads=1,
-        stream=None if inspector is None else inspector.stream,
+        stream=scorer.inspector.stream if ON_GPU else None,
     )
-    return Detector(recipe, extractor, scorer, on_device=True)
+    return Detector(DeviceChain(recipe, extractor, scorer))
 
 
 @needs_chain
@@ -219,7 +219,7 @@ def test_a_frame_on_the_device_is_read_where_it_lies(detectors):
     frame = part(301, scratched=True, size=SIZE)[0]
     wanted, got = (
         on_device.predict(frame),
-        on_device.predict(OnDevice(frame, stream=on_device._scorer.inspector.stream.address)),
+        on_device.predict(OnDevice(frame, stream=on_device._chain.scorer.inspector.stream.address)),
     )
     np.testing.assert_array_equal(got.anomaly_map, wanted.anomaly_map)
     assert got.regions == wanted.regions
@@ -241,7 +241,9 @@ def test_any_other_frame_on_the_device_is_prepared_on_the_host(detectors, pixels
     padded[:, : pixels.shape[1]] = pixels
     wanted = on_device.predict(pixels, color=color)
     strides = (padded.strides[0], *pixels.strides[1:]) if pixels.ndim == 3 else (padded.strides[0], 1)
-    frame = OnDevice(padded, shape=pixels.shape, strides=strides, stream=on_device._scorer.inspector.stream.address)
+    frame = OnDevice(
+        padded, shape=pixels.shape, strides=strides, stream=on_device._chain.scorer.inspector.stream.address
+    )
     got = on_device.predict(frame, color=color)
     np.testing.assert_array_equal(got.anomaly_map, wanted.anomaly_map)
     assert got.regions == wanted.regions
@@ -340,12 +342,12 @@ def test_a_frame_by_dlpack_is_read_where_it_lies(detectors):
 def test_a_recipe_that_a_gpu_cannot_do_says_so_when_it_is_opened(recipe_folder):
     recipe = Recipe.load(recipe_folder)
     images = min(recipe.settings.k_gallery, len(recipe.images))
-    image_bytes = Scorer(recipe, threads=1, device="cuda").matcher.native.image_bytes
+    image_bytes = DeviceScorer(recipe, threads=1).matcher.native.image_bytes
     with pytest.raises(DeviceError, match=rf"^device: gallery: expected at most 2 images a query, .*, got {images}$"):
-        Scorer(recipe, threads=1, device="cuda", memory_limit=2 * image_bytes)
+        DeviceScorer(recipe, threads=1, memory_limit=2 * image_bytes)
     greedy = replace(recipe, settings=replace(recipe.settings, kappa=33))
     with pytest.raises(DeviceError, match=r"^device: kappa: expected 1 to 32 on a GPU, got 33$"):
-        Scorer(greedy, threads=1, device="cuda")
+        DeviceScorer(greedy, threads=1)
 
 
 def test_a_memory_limit_needs_a_gpu(recipe_folder):

@@ -25,7 +25,7 @@ from ..folders.normal_images import NormalImages, normal_images
 from ..images.frame_shape import mixed_proportions, sizes_text
 from ..images.reading import read_mask
 from ..images.resizing import any_under, as_rgb, place
-from ..inspect.verdict import frame_shapes
+from ..inspect.preparation import frame_shapes
 from ..recipe.changes import add_images, check_free, create_recipe, remove_images, set_calibration
 from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration

@@ -1,14 +1,12 @@
-"""One frame in, one verdict out: the chain that a line runs, opened from a recipe.
+"""The Detector: a recipe opened to inspect frames one by one, in batches or as a stream.
 
-Here the stages meet and thresholds become labels. How thresholds come about is :mod:`.fitting`'s business, how a
-stream's frames share the processors :mod:`.stream`'s and :mod:`.workers`'s.
+A frame's scores come from a chain (:mod:`.chains`), its verdict from a judge (:mod:`.verdict`). A stream's frames are
+shared out among workers in :mod:`.stream` and :mod:`.workers`. Thresholds are made in :mod:`..fitting.thresholds`.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, get_args
@@ -19,28 +17,21 @@ from numpy.typing import NDArray
 
 from ..checks import check_choice
 from ..errors import InputError
-from ..extract.extractor import DeviceExtraction, Extractor
 from ..extract.session import Device
-from ..images.device_frames import DeviceFrame, device_frame
-from ..images.frame_facts import FrameFacts
-from ..images.resizing import Color, Placement, as_rgb, place, prepare
-from ..match.gpu import Inspector
+from ..images.resizing import Color, as_rgb, place
 from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from ..resources import processors
 from ..result import Result
-from .heatmap import find_regions
+from .chains import Chain
 from .opening import open_chain
 from .overlay import overlay
-from .scoring import Scorer, Scores, warn_of_clamping
+from .scoring import warn_of_clamping
 from .stream import FrameError, check_not_single, run_stream
 from .verdict import Judge
 from .workers import Predict, Split
 
 Frame = NDArray[np.uint8]
-
-# Frames of a batch that are extracted together: more gain nothing on a CPU, and memory stays bounded.
-EXTRACTED_TOGETHER = 8
 
 
 class Detector:
@@ -54,28 +45,18 @@ class Detector:
         The feature extractor.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        extractor: Extractor,
-        scorer: Scorer,
-        *,
-        on_device: bool = False,
-        workers: int | None = None,
-        judge: Judge | None = None,
-    ) -> None:
-        self.recipe = recipe
-        self.extractor = extractor
-        self._scorer = scorer
-        self._chain = (extractor.on_device(), scorer.inspector) if on_device and scorer.inspector else None
-        self._turn = threading.Lock()  # of the extraction's buffers
-        self._judge = judge or Judge(recipe, scorer)
-        threads = scorer.matcher.threads
-        if self._chain:  # takes one frame at a time; a second worker is on the host meanwhile
-            self._split = Split(threads=threads, most=2, given=workers, open_members=None)
-        else:
-            members = partial(_one_threaded, recipe, extractor, scorer, self._judge)
-            self._split = Split(threads=threads, most=threads, given=workers, open_members=members)
+    def __init__(self, chain: Chain, *, workers: int | None = None, judge: Judge | None = None) -> None:
+        self.recipe = chain.recipe
+        self.extractor = chain.extractor
+        self._chain = chain
+        self._judge = judge or Judge(chain.recipe, chain.scorer)
+        self._split = Split(
+            threads=chain.scorer.matcher.threads,
+            worker_threads=chain.worker_threads,
+            most=chain.most_workers,
+            given=workers,
+            open_members=partial(_members, chain, self._judge),
+        )
 
     @classmethod
     def load(
@@ -144,7 +125,7 @@ class Detector:
         recipe = Recipe.load(folder, verify=verify)
         warn_of_clamping(recipe)
         threads = processors() if threads is None else threads
-        extractor, scorer, on_device = open_chain(
+        chain = open_chain(
             recipe,
             device=device,
             threads=threads,
@@ -153,16 +134,17 @@ class Detector:
             gallery=gallery,
         )
         cv2.setNumThreads(threads)
-        return cls(recipe, extractor, scorer, on_device=on_device, workers=workers)
+        return cls(chain, workers=workers)
 
     @property
     def info(self) -> dict[str, Any]:
         """What runs where: JSON-able."""
+        scorer = self._chain.scorer
         return {
             "recipe": str(self.recipe.folder),
             "generation": self.recipe.generation,
             "images": len(self.recipe.images),
-            "gallery": self._scorer.gallery.place,
+            "gallery": scorer.gallery.place,
             "extractor": self.extractor.provider,
             "provider_times_s": self.extractor.provider_times_s,
             "precision": self.extractor.precision,
@@ -174,13 +156,13 @@ class Detector:
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
             "frame_check": self._judge.info,
-            "chain": "device" if self._chain else "host",
-            "retrieval": self._scorer.retrieval_device,
-            "matcher": self._scorer.matcher.path,
-            "matcher_device": self._scorer.matcher.device,
-            "resident_images": self._scorer.matcher.resident_images,
-            "instruction_set": self._scorer.matcher.instruction_set,
-            "threads": self._scorer.matcher.threads,
+            "chain": self._chain.place,
+            "retrieval": scorer.retrieval.device,
+            "matcher": scorer.matcher.path,
+            "matcher_device": scorer.matcher.device,
+            "resident_images": scorer.matcher.resident_images,
+            "instruction_set": scorer.matcher.instruction_set,
+            "threads": scorer.matcher.threads,
             "split": self._split.info,
         }
 
@@ -221,11 +203,7 @@ class Detector:
         InputError
             No sequence of frames, or one that :meth:`predict` refuses.
         """
-        frames = _listed(frames)
-        results: list[Result] = []
-        for first in range(0, len(frames), EXTRACTED_TOGETHER):
-            results += self._inspect(frames[first : first + EXTRACTED_TOGETHER], color)
-        return results
+        return [self._judge.result(scored) for scored in self._chain.score(_listed(frames), color)]
 
     def stream(
         self, frames: Iterable[Frame], *, depth: int | None = None, color: Color = "auto"
@@ -268,8 +246,8 @@ class Detector:
         """
         check_choice("color", color, get_args(Color))
         workers, predict = self._split.workers(self.predict)
-        received = self._chain[1].receive if self._chain else None
-        return run_stream(partial(predict, color=color), frames, workers=workers, depth=depth, receive=received)
+        predict = partial(predict, color=color)
+        return run_stream(predict, frames, workers=workers, depth=depth, receive=self._chain.receive)
 
     def warm_up(self, frames: Sequence[Frame], *, color: Color = "auto") -> None:
         """Make every buffer, and find out how many workers are fastest for :meth:`stream`; it takes seconds.
@@ -316,87 +294,6 @@ class Detector:
             ignore=self.recipe.ignore,
         )
 
-    def _inspect(self, frames: Sequence[Frame], color: Color) -> Iterator[Result]:
-        if self._chain is not None:
-            for frame in frames:
-                yield self._inspect_on_device(frame, color, *self._chain)
-            return
-        settings = self.recipe.settings
-        start = time.perf_counter()
-        placed = [prepare(frame, self.recipe.input_size, framing=settings.framing, color=color) for frame in frames]
-        for frame in frames:
-            self._judge.shapes.check(frame.shape)
-        facts = [self._judge.facts(image) for image, _ in placed]
-        prepared = time.perf_counter()
-        features = self.extractor.extract(np.stack([image for image, _ in placed]))
-        timings_s = {
-            "prepare": (prepared - start) / len(frames),
-            "extract": (time.perf_counter() - prepared) / len(frames),
-        }
-        for index, (frame, (_, placement)) in enumerate(zip(frames, placed, strict=True)):
-            scores = self._scorer.score([level[index] for level in features.levels], features.embedding[index])
-            yield self._result(frame.shape[:2], placement, scores, facts[index], timings_s)
-
-    def _inspect_on_device(
-        self, frame: Any, color: Color, extraction: DeviceExtraction, inspector: Inspector
-    ) -> Result:
-        """Inspect one frame whose features never leave the device."""
-        start = time.perf_counter()
-        size = self.recipe.input_size
-        framing = self.recipe.settings.framing
-        here = frame if isinstance(frame, DeviceFrame) else device_frame(frame, inspector.stream.address)
-        image: NDArray[np.uint8] | int
-        if here is not None and here.is_input(size) and color in ("auto", "rgb") and framing == "whole":
-            image, placement, frame_size = here.address, Placement(1.0, 1.0, top=0.0, left=0.0), size
-            # The check alone takes a copy: it is small, and what it costs is nothing beside the extractor.
-            facts = None if self._judge.limits is None else self._judge.facts(inspector.fetch(here))
-        else:
-            pixels = frame if here is None else inspector.fetch(here)
-            here = None
-            image, placement = prepare(pixels, size, framing=framing, color=color)
-            frame_size = pixels.shape[:2]
-            self._judge.shapes.check(frame_size)
-            facts = self._judge.facts(image)
-        prepared = time.perf_counter()
-        with self._turn:
-            if here is not None and here.stream is not None:
-                inspector.wait_for(here.stream)
-            features = extraction.extract(image)
-            extracted = time.perf_counter()
-            scores = self._scorer.score_on_device(features)
-        timings_s = {"prepare": prepared - start, "extract": extracted - prepared}
-        return self._result(frame_size, placement, scores, facts, timings_s)
-
-    def _result(
-        self,
-        frame_size: tuple[int, int],
-        placement: Placement,
-        scores: Scores,
-        facts: FrameFacts | None,
-        timings_s: dict[str, float],
-    ) -> Result:
-        start = time.perf_counter()
-        mask, regions = find_regions(
-            scores.anomaly_map, self._judge.theta, placement=placement, frame_size=frame_size, mask=scores.mask
-        )
-        verdict = self._judge.verdict(scores, facts)
-        timings_s = timings_s | scores.timings_s
-        timings_s["map"] += time.perf_counter() - start
-        return Result(
-            pred_score=verdict.pred_score,
-            pred_label=bool(verdict.reasons),
-            image_score=scores.image_score,
-            map_score=scores.map_score,
-            anomaly_map=scores.anomaly_map,
-            pred_mask=mask,
-            regions=regions,
-            neighbours=scores.neighbours,
-            nearest_images=scores.nearest_images,
-            match_statistics=scores.match_statistics,
-            timings_s=timings_s,
-            reasons=verdict.reasons,
-        )
-
 
 def _listed(frames: Any) -> list[Frame]:
     """Return the frames of any sequence, also of one that can't be sliced."""
@@ -406,7 +303,6 @@ def _listed(frames: Any) -> list[Frame]:
     return list(frames)
 
 
-def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, judge: Judge, count: int) -> list[Predict]:
-    """Open detectors that keep to their caller's thread and share one session, the index and the gallery."""
-    shared = extractor.on_one_thread()
-    return [Detector(recipe, shared, scorer.on_one_thread(), judge=judge).predict for _ in range(count)]
+def _members(chain: Chain, judge: Judge, count: int) -> list[Predict]:
+    """Open a detector of one thread for each of so many workers; none, if the chain serves them all."""
+    return [Detector(member, judge=judge).predict for member in chain.one_threaded(count)]

@@ -1,7 +1,8 @@
 """From one image's features to its scores: retrieval, matching, the anomaly map.
 
-The same for a frame on the line and for a normal image left out of its own retrieval in calibration, so that scores and
-thresholds can't drift apart. Thresholds, labels, frames and files are not known here.
+:class:`Scorer` takes features in the host's memory, :class:`DeviceScorer` features on the GPU. A frame on the line and
+a normal image that calibration leaves out of its own retrieval are scored by the same code, so that scores and
+thresholds can't drift apart. Verdicts, frames and files are not known here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from ..resources import available_memory, processors
 from .gpu_index import MOST_FOUND
-from .heatmap import Heatmap
+from .heatmap import Heatmap, ignored_distances
 from .retrieval import Retrieval
 
 if TYPE_CHECKING:
@@ -115,22 +116,10 @@ def _check_room(recipe: Recipe) -> None:
         )
 
 
-class Scorer:
-    """A recipe's retrieval and matcher, opened once.
+class RecipeScorer:
+    """What both scorers open of a recipe: its gallery, held, and the index and the matcher over it.
 
     A k_score or k_gallery above the number of normal images is clamped to it: see :func:`warn_of_clamping`.
-
-    Parameters
-    ----------
-    recipe
-        The recipe.
-    gallery
-        Whether its gallery is held in memory or mapped: see :meth:`.held.StoredGallery.hold`.
-    threads
-        For faiss and the matcher; None: the processors that this process may use.
-    device, memory_limit
-        The matcher's: see :class:`.matcher.Matcher`. With "cuda" a flat retrieval is on the GPU, too, if this faiss
-        offers one: see :class:`.retrieval.Retrieval`.
 
     Attributes
     ----------
@@ -140,8 +129,51 @@ class Scorer:
         The index over the normal images' embeddings.
     matcher
         The matcher.
-    inspector
-        On the GPU what takes features where they lie, else None.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        threads: int | None,
+        device: MatcherDevice,
+        memory_limit: int | None,
+        gallery: GalleryPlace,
+    ) -> None:
+        settings, count = recipe.settings, len(recipe.images)
+        threads = processors() if threads is None else threads
+        self._recipe = recipe
+        self._settings = settings
+        self.gallery = recipe.gallery.hold(gallery)
+        embeddings = self.gallery.embeddings
+        if not np.isfinite((embeddings.min(), embeddings.max())).all():
+            raise RecipeError(f"{recipe.embeddings.file.path}: expected finite numbers, got NaN or infinity")
+        gpu = device == "cuda" and min(max(settings.k_score, settings.k_gallery), count) <= MOST_FOUND
+        self.retrieval = Retrieval(embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
+        self.matcher = open_matcher(recipe, threads=threads, device=device, memory_limit=memory_limit)
+
+    def _retrieve(self, embedding: NDArray[np.float32], exclude: int | None) -> tuple[float, NDArray[np.int64], float]:
+        """Return the image's score, the ids of the images to match it with, the first one's squared distance."""
+        settings = self._settings
+        k = max(settings.k_score, settings.k_gallery)
+        nearest, squared = self.retrieval.nearest(embedding, k, exclude=exclude)
+        score = float(squared[: settings.k_score].mean(dtype=np.float64))
+        if settings.distance == "root":
+            score = math.sqrt(score)
+        return score, nearest[: settings.k_gallery], float(squared[0])
+
+
+class Scorer(RecipeScorer):
+    """Scores images whose features lie in the host's memory; the matcher and the map are on the CPU.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    threads
+        For faiss and the matcher; None: the processors that this process may use.
+    gallery
+        Whether the recipe's gallery is held in memory or mapped: see :meth:`.held.StoredGallery.hold`.
 
     Raises
     ------
@@ -149,56 +181,16 @@ class Scorer:
         An index that faiss can't make of the embeddings, a gallery that memory has no room for, or an option out of
         range.
     RecipeError
-        A file that isn't as recorded, or embeddings that aren't finite.
-    DeviceError
-        The matcher or the retrieval can't run on the GPU.
+        A file that isn't as recorded, embeddings that aren't finite, or less memory than a frame takes.
     DependencyError
         faiss isn't installed.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        *,
-        threads: int | None = None,
-        device: MatcherDevice = "cpu",
-        memory_limit: int | None = None,
-        gallery: GalleryPlace = "auto",
-    ) -> None:
-        settings, count = recipe.settings, len(recipe.images)
-        threads = processors() if threads is None else threads
-        self._recipe = recipe
-        self._settings = settings
-        if device == "cpu":
-            _check_room(recipe)
-        self.gallery = recipe.gallery.hold(gallery)
+    def __init__(self, recipe: Recipe, *, threads: int | None = None, gallery: GalleryPlace = "auto") -> None:
+        _check_room(recipe)
+        super().__init__(recipe, threads=threads, device="cpu", memory_limit=None, gallery=gallery)
         finest = recipe.level_shapes[0][1:]
-        self._heatmap = Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore)
-        embeddings = self.gallery.embeddings
-        if not np.isfinite((embeddings.min(), embeddings.max())).all():
-            raise RecipeError(f"{recipe.embeddings.file.path}: expected finite numbers, got NaN or infinity")
-        gpu = device == "cuda" and min(max(settings.k_score, settings.k_gallery), count) <= MOST_FOUND
-        self.retrieval = Retrieval(embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
-        self.matcher = open_matcher(recipe, threads=threads, device=device, memory_limit=memory_limit)
-        self.inspector: Inspector | None = None
-        if device == "cuda":
-            self.inspector = Inspector(
-                self.matcher,
-                images=min(settings.k_gallery, count),
-                kappa=settings.kappa,
-                window=settings.window,
-                size=recipe.input_size,
-                sigma=settings.sigma,
-                root=settings.distance == "root",
-                theta=np.inf if recipe.calibration is None else recipe.calibration.theta.value,
-                ignore=recipe.ignore,
-                ignored_distances=self._heatmap.ignored_distances,
-            )
-
-    @property
-    def retrieval_device(self) -> str:
-        """Where the retrieval searches: "cpu" or "gpu"."""
-        return self.retrieval.device
+        self._heatmap = Heatmap(finest, recipe.input_size, sigma=recipe.settings.sigma, ignore=recipe.ignore)
 
     def on_one_thread(self) -> Self:
         """Return one for another caller, who needs no other thread: the index and the gallery are shared."""
@@ -258,18 +250,65 @@ class Scorer:
             },
         )
 
-    def score_on_device(self, features: DeviceFeatures) -> Scores:
-        """Score one image whose levels lie on the matcher's GPU; the map is made there.
+
+class DeviceScorer(RecipeScorer):
+    """Scores images whose levels the extractor left in the GPU's memory; the matcher and the map are there.
+
+    A flat retrieval is on the GPU, too, if this faiss offers one: see :class:`.retrieval.Retrieval`.
+
+    Parameters
+    ----------
+    recipe, threads, gallery
+        As for :class:`Scorer`.
+    memory_limit
+        Bytes of the GPU's memory that the gallery may take: see :class:`.matcher.Matcher`.
+
+    Attributes
+    ----------
+    inspector
+        The GPU's matcher and map; the extractor should run on its stream.
+
+    Raises
+    ------
+    InputError, RecipeError, DependencyError
+        As :class:`Scorer`; memory for a frame is not asked for.
+    DeviceError
+        The matcher or the retrieval can't run on the GPU.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        threads: int | None = None,
+        memory_limit: int | None = None,
+        gallery: GalleryPlace = "auto",
+    ) -> None:
+        super().__init__(recipe, threads=threads, device="cuda", memory_limit=memory_limit, gallery=gallery)
+        settings, ignore = recipe.settings, recipe.ignore
+        self.inspector = Inspector(
+            self.matcher,
+            images=min(settings.k_gallery, len(recipe.images)),
+            kappa=settings.kappa,
+            window=settings.window,
+            size=recipe.input_size,
+            sigma=settings.sigma,
+            root=settings.distance == "root",
+            theta=np.inf if recipe.calibration is None else recipe.calibration.theta.value,
+            ignore=ignore,
+            ignored_distances=None if ignore is None else ignored_distances(ignore, recipe.level_shapes[0][1:]),
+        )
+
+    def score(self, features: DeviceFeatures) -> Scores:
+        """Score one image.
 
         Raises
         ------
         InputError
-            As :meth:`score`.
+            As :meth:`Scorer.score`.
         DeviceError
             The GPU fails.
         """
-        if self.inspector is None:
-            raise InputError("features: expected levels on the host for a matcher on the CPU, got addresses")
         start = time.perf_counter()
         image_score, gallery, nearest_distance = self._retrieve(features.embedding, None)
         retrieved = time.perf_counter()
@@ -285,16 +324,6 @@ class Scorer:
             match_statistics=inspection.statistics,
             timings_s={"retrieve": retrieved - start, "match": time.perf_counter() - retrieved, "map": 0.0},
         )
-
-    def _retrieve(self, embedding: NDArray[np.float32], exclude: int | None) -> tuple[float, NDArray[np.int64], float]:
-        """Return the image's score, the ids of the images to match it with, the first one's squared distance."""
-        settings = self._settings
-        k = max(settings.k_score, settings.k_gallery)
-        nearest, squared = self.retrieval.nearest(embedding, k, exclude=exclude)
-        score = float(squared[: settings.k_score].mean(dtype=np.float64))
-        if settings.distance == "root":
-            score = math.sqrt(score)
-        return score, nearest[: settings.k_gallery], float(squared[0])
 
 
 def _highest(anomaly_map: NDArray[np.float32]) -> float:

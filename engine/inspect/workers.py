@@ -53,12 +53,14 @@ class Split:
     ----------
     threads
         The detector's.
+    worker_threads
+        Of each of several workers.
     most
         Workers that make sense.
     given
         What the user wants; None: ``most``, until :meth:`choose` finds better.
     open_members
-        Opens so many detectors of one thread; None: the detector itself serves all workers.
+        Opens so many detectors of one thread; it returns none where the detector itself serves all workers.
 
     Raises
     ------
@@ -67,12 +69,19 @@ class Split:
     """
 
     def __init__(
-        self, *, threads: int, most: int, given: int | None, open_members: Callable[[int], list[Predict]] | None
+        self,
+        *,
+        threads: int,
+        worker_threads: int,
+        most: int,
+        given: int | None,
+        open_members: Callable[[int], Sequence[Predict]],
     ) -> None:
         if given is not None:
             check_integer("workers", given, low=1, high=most)
         self._workers = most if given is None else given
-        self._threads, self._most, self._open_members = threads, most, open_members
+        self._threads, self._worker_threads = threads, worker_threads
+        self._most, self._open_members = most, open_members
         self._chosen: Literal["default", "given", "measured"] = "default" if given is None else "given"
         self._measured: dict[int, float] = {}
         self._team: Team | None = None
@@ -93,8 +102,8 @@ class Split:
             The detector's own predict.
         """
         with self._changing:
-            if self._workers > 1 and self._team is None and self._open_members is not None:
-                self._team = Team(self._open_members(self._workers))
+            if self._workers > 1 and self._team is None and (members := self._open_members(self._workers)):
+                self._team = Team(members)
             return self._workers, alone if self._team is None else self._team.predict
 
     def choose(self, alone: Predict, frames: Sequence[Any], *, color: Color) -> None:
@@ -105,7 +114,7 @@ class Split:
             return
         # Half of them, because two threads of one core may be in each other's way.
         candidates = sorted({1, max(1, self._most // 2), self._most})
-        members = self._open_members(self._most) if self._open_members and self._most > 1 else []
+        members = self._open_members(self._most) if self._most > 1 else []
         together = Team(members).predict if members else alone
         ways = {workers: partial(alone if workers == 1 else together, color=color) for workers in candidates}
         rates = frames_per_s(ways, frames)
@@ -115,8 +124,7 @@ class Split:
             self._team = Team(members[:fastest]) if members and fastest > 1 else None
 
     def _describe(self, workers: int) -> dict[str, int]:
-        alone = workers == 1 or self._open_members is None
-        return {"workers": workers, "threads_each": self._threads if alone else 1}
+        return {"workers": workers, "threads_each": self._threads if workers == 1 else self._worker_threads}
 
 
 def frames_per_s(candidates: Mapping[int, Inspect], frames: Sequence[Any]) -> dict[int, float]:

@@ -10,7 +10,7 @@ from spadeline.engine.errors import DeviceError
 from spadeline.engine.inspect import scoring as scoring_module
 from spadeline.engine.inspect.gpu_index import MOST_FOUND, SPARE, TEMPORARY_BYTES
 from spadeline.engine.inspect.retrieval import Retrieval
-from spadeline.engine.inspect.scoring import Scorer, open_matcher
+from spadeline.engine.inspect.scoring import DeviceScorer, Scorer, open_matcher
 from spadeline.engine.recipe.recipe import Recipe
 
 faiss = pytest.importorskip("faiss")
@@ -150,15 +150,17 @@ def test_a_search_that_fails_there_is_an_error(gpu, monkeypatch):
     assert str(caught.value) == text
 
 
-@pytest.mark.parametrize(("device", "k", "where"), [("cuda", 8, "gpu"), ("cpu", 8, "cpu"), ("cuda", 10**6, "cpu")])
-def test_a_scorer_searches_where_its_chain_runs(gpu, recipe_folder, monkeypatch, device, k, where):
-    """With a matcher and an inspector that only stand for the GPU's."""
+@pytest.mark.parametrize(
+    ("scorer", "k", "where"), [(DeviceScorer, 8, "gpu"), (Scorer, 8, "cpu"), (DeviceScorer, 10**6, "cpu")]
+)
+def test_a_scorer_searches_where_it_matches(gpu, recipe_folder, monkeypatch, scorer, k, where):
+    """A matcher and an inspector stand for the GPU's."""
     monkeypatch.setattr(scoring_module, "open_matcher", lambda recipe, **_: open_matcher(recipe, threads=1))
     monkeypatch.setattr(scoring_module, "Inspector", lambda *_, **__: None)
     monkeypatch.setattr(scoring_module, "MOST_FOUND", 10)  # of 12 images
     recipe = Recipe.load(recipe_folder)
     recipe = recipe.with_settings(scoring_settings(recipe, k))
-    assert Scorer(recipe, threads=1, device=device).retrieval_device == where
+    assert scorer(recipe, threads=1).retrieval.device == where
 
 
 def scoring_settings(recipe, k):
@@ -172,5 +174,5 @@ def test_info_says_where_it_searches(recipe_folder, monkeypatch):
 
     detector = Detector.load(recipe_folder, device="cpu", threads=1)
     assert detector.info["retrieval"] == "cpu"
-    monkeypatch.setattr(detector._scorer.retrieval, "device", "gpu")
+    monkeypatch.setattr(detector._chain.scorer.retrieval, "device", "gpu")
     assert detector.info["retrieval"] == "gpu"

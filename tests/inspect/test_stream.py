@@ -18,6 +18,7 @@ import pytest
 from spadeline.engine import Detector, FrameError, InputError, SpadelineError
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.inspect import stream as stream_module
+from spadeline.engine.inspect.chains import HostChain
 from spadeline.engine.inspect.scoring import Scorer
 from spadeline.engine.inspect.stream import DEEPEST, run_stream
 from spadeline.engine.inspect.workers import Team, frames_per_s
@@ -335,7 +336,9 @@ def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
     assert {member.info["threads"] for member in members} == {1}
     assert len({id(member.extractor) for member in members}) == 1
     assert {member.extractor._session.get_session_options().intra_op_num_threads for member in members} == {1}
-    assert {id(member._scorer.retrieval._index) for member in members} == {id(detector._scorer.retrieval._index)}
+    assert {id(member._chain.scorer.retrieval._index) for member in members} == {
+        id(detector._chain.scorer.retrieval._index)
+    }
     assert {threads for _, threads in seen[-2:]} == {1}  # of a thread that has searched before
     assert faiss.omp_get_max_threads() == 2
 
@@ -347,7 +350,7 @@ def test_an_extractor_elsewhere_is_the_workers_too(recipe_folder, extractor_path
     monkeypatch.setattr(extractor, "provider", "OpenVINOExecutionProvider")
     assert extractor.on_one_thread() is extractor
     recipe = Recipe.load(recipe_folder)
-    detector = Detector(recipe, extractor, Scorer(recipe, threads=2))
+    detector = Detector(HostChain(recipe, extractor, Scorer(recipe, threads=2)))
     for result, frame in zip(detector.stream(FRAMES), FRAMES, strict=True):
         assert_same(result, detector.predict(frame))
 
