@@ -1,16 +1,17 @@
-"""Ordinary files: written once, hashed and durable; read with suspicion.
+"""Files: new ones are hashed and durable, old ones are replaced as a whole, and what is read is checked.
 
-A written file is new, hashed as it grows, and durable before anything refers to it. Nothing is written
-through a memory map: a full disk is then an error, not a bus error. A read file is an ordinary one, or a link to one:
-what is read is held against its hash, wherever it lies; no pipe blocks for ever. What the files hold is not decided
-here.
+A recipe's files are written once, hashed as they grow, and durable before anything refers to them. Nothing is written
+through a memory map: a full disk is then an error, not a bus error. Read files must be ordinary ones, or links to such:
+a pipe could block for ever. What is read is compared with its hash. What the files hold is not decided here.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import stat
 import weakref
 from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ class StoredFile:
 
 
 class FileWriter:
-    """A new file, written from front to back. What is left half-written is the caller's to remove.
+    """A new file, written from front to back. The caller removes it if it was left half-written.
 
     Raises
     ------
@@ -55,7 +56,7 @@ class FileWriter:
         self._size = 0
         self._hash = hashlib.sha256()
         with writing(path):
-            # Unbuffered: no bytes wait for a close() that may fail when nobody looks.
+            # Unbuffered: no bytes are left for close() to write, whose failure nobody would notice.
             self._file = path.open("xb", buffering=0)
 
     def __enter__(self) -> Self:
@@ -83,14 +84,14 @@ class FileWriter:
 
 
 class HeldFile:
-    """A file's content, held in memory under an address that can be opened: no change to the file reaches it.
+    """A file's content, held in memory under a path that can be opened: no change to the file reaches it.
 
     Parameters
     ----------
     path
-        What it was read from, for people to read.
+        The file that it was read from, for messages.
     descriptor
-        Of a file in memory; closed along with this object, at the latest.
+        A file in memory; it is closed along with this object, at the latest.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -100,9 +101,12 @@ class HeldFile:
 
 
 def hold(path: Path, chunks: Iterable[bytes | memoryview]) -> HeldFile:
-    """Hold what the chunks add up to, sealed: nobody can write to it any more, this process included.
+    """Hold the chunks, one after the other, sealed: nobody can write to them any more, this process included.
 
-    OutputError when memory is short.
+    Raises
+    ------
+    OutputError
+        There is too little memory.
     """
     descriptor = os.memfd_create(path.name[:100], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     held = HeldFile(path, descriptor)
@@ -117,9 +121,9 @@ def hold(path: Path, chunks: Iterable[bytes | memoryview]) -> HeldFile:
 
 
 class OpenedFile:
-    """A recipe's file of the recorded size, held open though its name may be gone, or stand for another by now.
+    """A recipe's file of the recorded size, held open: it is the same file even if its name is removed or reused.
 
-    It is read, never mapped: where it is cut off meanwhile, that is an error then, and not a bus error.
+    It is read, never mapped: if it is cut off meanwhile, that is an error and not a bus error.
 
     Parameters
     ----------
@@ -131,7 +135,7 @@ class OpenedFile:
     Raises
     ------
     RecipeError
-        From every method: it is missing, no ordinary file, of another size, can't be read, or ends too soon.
+        From every method: the file is missing, not an ordinary one, of another size, can't be read, or ends too soon.
     """
 
     def __init__(self, path: Path, stored: StoredFile) -> None:
@@ -144,7 +148,7 @@ class OpenedFile:
         weakref.finalize(self, os.close, self.descriptor)
 
     def fill(self, room: memoryview, position: int) -> None:
-        """Read bytes from a position on, as many as the room takes."""
+        """Read bytes from a position on until the room is full."""
         while room:
             try:
                 count = os.preadv(self.descriptor, [room], position)
@@ -157,14 +161,14 @@ class OpenedFile:
             room, position = room[count:], position + count
 
     def chunks(self, room: memoryview | None = None) -> Iterator[tuple[int, memoryview]]:
-        """Read the file through; yield each part with its position, and see that all is as recorded.
+        """Read the file through; yield each part with its position, and check the size and the SHA-256.
 
-        Whoever stops before the end knows nothing of the content: its SHA-256 is compared last.
+        The SHA-256 is compared last: a caller that stops before the end has not checked the content.
 
         Parameters
         ----------
         room
-            As large as the file, to be filled with it; None: one part's room is used again and again.
+            Memory as large as the file, to be filled with it; None: all parts share the memory of one.
         """
         digest, size = hashlib.sha256(), self.stored.size
         again = None if room is not None else memoryview(bytearray(min(CHUNK, size)))
@@ -180,41 +184,72 @@ class OpenedFile:
             )
 
     def verify(self) -> None:
-        """Read the file through and see that it is as recorded."""
+        """Read the file through and check that it is as recorded."""
         for _ in self.chunks():
             pass
 
     def held(self) -> HeldFile:
-        """Return its content, verified, where nobody can change it."""
+        """Return the file's content, verified and held in memory, where nobody can change it."""
         return hold(self.path, (part for _, part in self.chunks()))
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into one sentence."""
+    """Turn an OSError while writing into an OutputError that names the path."""
     try:
         yield
     except OSError as error:
         raise OutputError(f"{path}: can't be written: {error.strerror or error}") from error
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file, all of it or none, in place of one that may be there; folders on the way are made.
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Reserve a hidden file beside ``target``: it gets the target's name on success, and is deleted on any failure.
 
-    OutputError when it can't be written; what was there is then as before.
+    A folder that can't be written is known before anything is computed. What stood under the name stays until then.
+
+    Raises
+    ------
+    OutputError
+        The file can't be made or renamed, or the target is a folder.
     """
-    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
+    with writing(target):
+        if target.is_dir():  # "." and "" are folders, too, and have no name to put another beside
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        partial.touch(exist_ok=False)
+    try:
+        yield partial
+        with writing(target):
+            partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, content: bytes, *, target: Path) -> None:
+    """Write a file reserved by :func:`replacing`: its bytes are on the disk before it gets the name of ``target``."""
+    with writing(target), path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole, in place of one that may be there; missing folders are made.
+
+    Raises
+    ------
+    OutputError
+        The file can't be written; one that was there is then as before.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with replacing(path) as partial, writing(path):
+        partial.write_bytes(content)
 
 
 def copy_file(source: Path, target: Path) -> StoredFile:
-    """Copy a file into a new one; InputError when it can't be read, OutputError as from FileWriter."""
+    """Copy a file into a new one; InputError if it can't be read, OutputError as from FileWriter."""
     try:
         file = source.open("rb")
     except OSError as error:
@@ -234,9 +269,9 @@ def _read_chunk(file: BinaryIO, path: Path) -> bytes:
 
 @contextmanager
 def reading(path: Path) -> Iterator[BufferedReader]:
-    """Open an ordinary file, or a link to one; RecipeError when there is none, or when its content can't be read."""
+    """Open an ordinary file, or a link to one; RecipeError if there is none, or if its content can't be read."""
     try:
-        # O_NONBLOCK: a pipe that nobody writes to would hold the open for ever.
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise RecipeError(f"{path}: is missing") from None
@@ -253,7 +288,7 @@ def reading(path: Path) -> Iterator[BufferedReader]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a folder's names durable."""
+    """Make the names in a folder durable."""
     with writing(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

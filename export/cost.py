@@ -85,7 +85,6 @@ def measure_cost(
     held_out: Sequence[Path],
     framing: Framing,
     labelled: Dataset | None,
-    threads: int | None = None,
 ) -> Cost:
     """Fit both extractors on `gallery`, and compare their maps of `held_out` and their ROCAUC on `labelled`.
 
@@ -100,11 +99,11 @@ def measure_cost(
     for extractor in (float32, int8):
         with tempfile.TemporaryDirectory(prefix="spadeline-cost-") as folder:
             recipe = Path(folder) / "recipe"
-            detector = _fitted(extractor, recipe, gallery, framing, threads)
+            detector = _fitted(extractor, recipe, gallery, framing)
             maps.append(np.stack([detector.predict(read_image(path)).anomaly_map.ravel() for path in held_out]))
             if labelled is not None:
                 if labelled.train:
-                    detector = _fitted(extractor, recipe, labelled.train, framing, threads)
+                    detector = _fitted(extractor, recipe, labelled.train, framing)
                 summary = evaluate(detector, labelled).summary()
                 figures.append({name: summary[name] for name in ROCAUCS})
     correlations = [float(np.corrcoef(before, after)[0, 1]) for before, after in zip(*maps, strict=True)]
@@ -130,14 +129,12 @@ def _score_shift(scores: NDArray[np.float64]) -> float | None:
     return float(np.abs(standardised[1] - standardised[0]).max())
 
 
-def _fitted(
-    extractor: Path, recipe: str | os.PathLike[str], images: Sequence[Path], framing: Framing, threads: int | None
-) -> Detector:
+def _fitted(extractor: Path, recipe: str | os.PathLike[str], images: Sequence[Path], framing: Framing) -> Detector:
     defaults = Settings()
     settings = Settings(
         framing=framing, k_score=min(defaults.k_score, len(images)), k_gallery=min(defaults.k_gallery, len(images))
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SuspectWarning)  # nobody keeps this recipe
-        fit(images, recipe, extractor=extractor, settings=settings, device="cpu", threads=threads, overwrite=True)
-    return Detector.load(recipe, device="cpu", threads=threads)
+        fit(images, recipe, extractor=extractor, settings=settings, device="cpu", overwrite=True)
+    return Detector.load(recipe, device="cpu")

@@ -16,10 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..engine.errors import InputError
+from ..engine.files import replacing, write_durably
 from ..engine.settings import Framing
 from .choices import Precision, check_choices
+from .packages import require_packages
 from .quantized import LEAST_CORRELATION, MOST_ROCAUC_LOSS, Quantization, plan, quantize_into
-from .target import replacing, require_packages, write_durably
 from .verify import OutputCheck, verify
 
 

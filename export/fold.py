@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ..engine.errors import ExportError
-from ..engine.extract.session import reason
+from ..engine.extract.session import runtime_reason
 
 AFFINE_TOLERANCE = 1e-5  # of the largest value: some roundings of float32
 PIXELS, INPUT = "pixel_blocks", "first_input"  # the bytes that the first convolution reads, and the same as numbers
@@ -49,7 +49,7 @@ def fold_constants(source: Path, folder: Path) -> ModelProto:
     try:
         onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-        raise ExportError(f"{source}: ONNX Runtime can't optimise it: {reason(error)}") from error
+        raise ExportError(f"{source}: ONNX Runtime can't optimise it: {runtime_reason(error)}") from error
     return onnx.load(folder / "folded.onnx")
 
 

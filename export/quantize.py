@@ -28,7 +28,7 @@ from onnxruntime.quantization import (
 )
 
 from ..engine.errors import ExportError
-from ..engine.extract.session import reason
+from ..engine.extract.session import runtime_reason
 from .fold import INPUT, PIXELS, fold_constants, fold_normalisation, prune
 
 QUANTIZED_OPERATORS = ("Conv", "Relu", "Add", "MaxPool")  # all that a ResNet has between pixels and levels
@@ -101,7 +101,7 @@ def _quantized(
             extra_options=options,
         )
     except Exception as error:  # neither its exceptions nor ONNX Runtime's have a base of their own
-        raise ExportError(f"{source}: ONNX Runtime can't quantize it: {reason(error)}") from error
+        raise ExportError(f"{source}: ONNX Runtime can't quantize it: {runtime_reason(error)}") from error
     return onnx.load(target)
 
 

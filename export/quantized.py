@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..engine.checks import check_choice, check_number
 from ..engine.errors import ExportError, InputError, SpadelineError
 from ..engine.extract.extractor import Extractor
+from ..engine.files import replacing, write_durably
 from ..engine.folders.dataset import Dataset, find_dataset
 from ..engine.folders.normal_images import normal_images
-from ..engine.images.reading import read_image
-from ..engine.images.resizing import as_rgb, place
+from ..engine.images.reading import read_placed
 from ..engine.settings import Framing
 from .cost import Cost, measure_cost
+from .packages import require_packages
 from .speed import float32_per_int8
-from .target import replacing, require_packages, write_durably
 
 # A broken graph is far below. Seen without harm: 0.998 on hazelnuts, 0.98 on solar cells.
 LEAST_CORRELATION = 0.95
@@ -168,7 +167,7 @@ def quantize_into(partial: Path, source: Path, task: Task, *, target: Path) -> Q
     from .quantize import quantize  # noqa: PLC0415 - imports onnx
 
     size = Extractor(source, device="cpu").input_size
-    images = [_placed(path, size, task.framing) for path in task.calibrating]
+    images = [read_placed(path, size, framing=task.framing) for path in task.calibrating]
     properties = {
         "precision": "int8",
         "calibration_images": str(len(images)),
@@ -207,11 +206,3 @@ def _spread(paths: list[Path], most: int) -> list[Path]:
     if len(paths) <= most:
         return paths
     return [paths[index] for index in np.linspace(0, len(paths) - 1, most).round().astype(int)]
-
-
-def _placed(path: Path, size: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
-    image = as_rgb(read_image(path))  # whose errors name the file
-    try:
-        return place(image, size, framing=framing)[0]
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.errors import ExportError
-from ..engine.extract.session import reason
+from ..engine.extract.session import runtime_reason
 
 if TYPE_CHECKING:
     from .backbone import Backbone
@@ -104,7 +104,7 @@ class _Graph:
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-            raise ExportError(f"ONNX Runtime can't load the exported graph: {reason(error)}") from error
+            raise ExportError(f"ONNX Runtime can't load the exported graph: {runtime_reason(error)}") from error
         names = tuple(output.name for output in self._session.get_outputs())
         if names != output_names:
             raise ExportError(f"the exported graph's outputs: expected {output_names}, got {names}")
@@ -115,7 +115,7 @@ class _Graph:
             outputs: list[NDArray[Any]] = self._session.run(None, {"image": images})
         except Exception as error:
             raise ExportError(
-                f"ONNX Runtime can't run the exported graph at batch {len(images)}: {reason(error)}"
+                f"ONNX Runtime can't run the exported graph at batch {len(images)}: {runtime_reason(error)}"
             ) from error
         return outputs
 

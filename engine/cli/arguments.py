@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, get_args
 
-from ..extract.session import Device
+from ..extract.providers import Device
 from ..fitting.thresholds import DEFAULT_RATE
 from ..recipe.held import GalleryPlace
 from ..settings import Distance, FrameCheck, FrameShape, Framing, LabelRule, Settings, Storage, Upsampling

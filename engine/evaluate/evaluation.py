@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,14 +20,13 @@ from ..calibration import Threshold
 from ..environment import environment
 from ..errors import InputError
 from ..folders.dataset import Dataset, LabelledImage
-from ..images.reading import read_image, read_mask
-from ..images.resizing import Placement, as_rgb, place
+from ..images.reading import read_image
 from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration, ImageRecord
 from ..result import Reason, Result
-from ..settings import Framing
 from ..units import latency
 from .metrics import Curve, confusion, f1_max_tuned_on_test_labels, pixel_curves, roc
+from .truth import true_regions
 
 PRO_LIMITS = (0.3, 0.05)  # false positive rates that published tables integrate to
 TIMES = ("p50", "p95", "p99", "max")
@@ -38,7 +36,7 @@ SCORES: tuple[Score, ...] = ("image_score", "map_score")
 T = TypeVar("T")
 
 
-class Inspector(Protocol):
+class EvaluatedDetector(Protocol):
     """The part of a Detector that an evaluation uses."""
 
     @property
@@ -64,8 +62,8 @@ class Outcome:
     pred_score, pred_label, reasons, image_score, map_score, anomaly_map
         See :class:`~.result.Result`.
     regions
-        (H, W) int32, the true defects in the anomaly map's geometry: see :func:`true_regions`. None for an abnormal
-        image without a mask, which the pixel figures leave out.
+        (H, W) int32, the true defects in the anomaly map's geometry: see :func:`.truth.true_regions`. None for an
+        abnormal image without a mask, which the pixel figures leave out.
     nearest_normal
         The normal image whose embedding is nearest.
     timings_s
@@ -85,7 +83,7 @@ class Outcome:
 
 
 def evaluate(
-    detector: Inspector, dataset: Dataset, *, on_progress: Callable[[str, int, int], None] | None = None
+    detector: EvaluatedDetector, dataset: Dataset, *, on_progress: Callable[[str, int, int], None] | None = None
 ) -> Evaluation:
     """Inspect every test image once, one after the other.
 
@@ -297,7 +295,7 @@ class Evaluation:
         return timings
 
 
-def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
+def _inspect(detector: EvaluatedDetector, image: LabelledImage) -> Outcome:
     frame = read_image(image.path)
     start = time.perf_counter()
     try:
@@ -321,71 +319,6 @@ def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
         nearest_normal=detector.recipe.images[int(result.nearest_images[0])],
         timings_s={**result.timings_s, "total": total_s},
     )
-
-
-def true_regions(
-    image: LabelledImage, frame: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing
-) -> NDArray[np.int32] | None:
-    """Return where a test image is anomalous, in the geometry of its anomaly map.
-
-    Regions are the mask's own, 8-connected ones: at the map's size a crack may fall apart. One so small that it lies
-    under no map pixel's centre gets the map pixel that its centroid lies in, unless another region has that; one
-    outside of what the framing shows gets none.
-
-    Parameters
-    ----------
-    image
-        The test image.
-    frame
-        Its pixels, as :func:`~.images.read_image` returns them.
-    size
-        (H, W) of the anomaly map, the extractor's input.
-    framing
-        The recipe's.
-
-    Returns
-    -------
-    ndarray or None
-        (H, W) int32: the number of each pixel's region, 0 where normal; None for an abnormal image without a mask.
-
-    Raises
-    ------
-    InputError
-        A mask that can't be read, or of another size than its image.
-    """
-    if not image.mask_paths:
-        return None if image.label else np.zeros(size, np.int32)
-    _, placement = place(as_rgb(frame), size, framing=framing)
-    mask = marked(image, (frame.shape[0], frame.shape[1]))
-    _, regions, _, centroids = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    placed = _placed(np.asarray(regions, np.int32), size, placement)
-    for number in np.setdiff1d(np.arange(1, len(centroids)), placed):
-        column, row = centroids[number]
-        y, x = (int(np.floor(place_ + 0.5)) for place_ in placement.to_input(row, column))
-        if 0 <= y < size[0] and 0 <= x < size[1] and placed[y, x] == 0:
-            placed[y, x] = number
-    return placed
-
-
-def marked(image: LabelledImage, frame_size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels that any of an image's masks marks: (h, w) bool, all false without a mask.
-
-    Raises
-    ------
-    InputError
-        A mask that can't be read, or not of the frame's (height, width).
-    """
-    mask = np.zeros(frame_size, bool)
-    for path in image.mask_paths:
-        mask |= read_mask(path, frame_size=frame_size)
-    return mask
-
-
-def _placed(regions: NDArray[np.int32], size: tuple[int, int], placement: Placement) -> NDArray[np.int32]:
-    """Bring a mask to the anomaly map's geometry: a map pixel takes the value that lies under its centre."""
-    rows = (np.arange(size[0]) + 0.5) * placement.scale_y + placement.top
-    columns = (np.arange(size[1]) + 0.5) * placement.scale_x + placement.left
-    return regions[np.ix_(rows.astype(np.intp), columns.astype(np.intp))]
 
 
 def _threshold(threshold: Threshold) -> dict[str, float | bool]:

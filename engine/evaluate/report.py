@@ -22,7 +22,8 @@ from ..pages.page import environment_table, plain, render
 from ..pages.pictures import Case, data_url, heat_picture, normal_picture, thumbnail
 from ..pages.score_charts import histogram
 from .charts import pro_chart, roc_chart
-from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score, marked
+from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
+from .truth import defect_mask
 
 MOST_CASES = 8  # wrong verdicts that are shown of each sort
 FEWEST_CASES = 4  # where fewer are wrong, the right ones that came nearest to it fill up
@@ -114,7 +115,7 @@ def _pictures(evaluation: Evaluation, outcome: Outcome) -> dict[str, NDArray[np.
     heat = heat_picture(frame, outcome.anomaly_map, theta, framing=recipe.settings.framing, ignore=recipe.ignore)
     if not outcome.image.mask_paths:
         return {"frame": small, "anomaly map": heat}
-    defect = marked(outcome.image, (frame.shape[0], frame.shape[1]))
+    defect = defect_mask(outcome.image, (frame.shape[0], frame.shape[1]))
     return {"frame, true defect outlined": _outlined(small, defect), "anomaly map": heat}
 
 

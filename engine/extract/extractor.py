@@ -24,9 +24,9 @@ from ..features import LEVEL_NAME, DeviceFeatures, Features, Stream
 from ..files import CHUNK, HeldFile, hold
 from ..images.structure import MAX_PIXELS
 from ..match.cells import level_shifts
-from .session import CPU, CUDA, TENSORRT, Device, create_session, faster_on_cpu, open_session, refusal, run_within_limit
-
-MOST_LEVELS = 4  # a ResNet's stages
+from ..settings import MOST_LEVELS
+from .providers import Device, faster_on_cpu, open_session
+from .session import CPU, TENSORRT, create_session, on_gpu, refusal, run_within_limit
 
 _DTYPES: dict[str, np.dtype[np.floating]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -114,7 +114,7 @@ class Extractor:
     @property
     def on_gpu(self) -> bool:
         """Whether the graph runs on a GPU."""
-        return self.provider in (CUDA, TENSORRT)
+        return on_gpu([self.provider])
 
     def on_one_thread(self) -> Self:
         """Return one that runs in its callers' threads, for many of them at once; its numbers are the same.
@@ -296,7 +296,7 @@ def _input_size(path: Path, inputs: list[Any]) -> tuple[int, int]:
     free, *fixed = image.shape or [None]
     if len(fixed) != 3 or fixed[2] != 3 or not all(isinstance(side, int) and side > 0 for side in fixed):
         raise ExtractorError(
-            f"{path}: input 'image': expected (n, H, W, 3) with H and W fixed, got ({_listed(image.shape)})"
+            f"{path}: input 'image': expected (n, H, W, 3) with H and W fixed, got ({_sides(image.shape)})"
         )
     if isinstance(free, int):
         raise ExtractorError(f"{path}: input 'image': expected n free, got n = {free}")
@@ -332,11 +332,11 @@ def _check_outputs(path: Path, names: list[str], outputs: list[NDArray[np.floati
         rank, wanted = (2, "(n, d)") if name == "embedding" else (4, "(n, c, h, w)")
         if output.ndim != rank or output.shape[0] != count or 0 in output.shape:
             raise ExtractorError(
-                f"{path}: output {name!r:.100} for n = {count}: expected {wanted}, got ({_listed(output.shape)})"
+                f"{path}: output {name!r:.100} for n = {count}: expected {wanted}, got ({_sides(output.shape)})"
             )
         if not np.isfinite(output).all():
             raise ExtractorError(f"{path}: output {name!r:.100}: expected finite numbers, got NaN or infinity")
 
 
-def _listed(shape: Sequence[int | str | None]) -> str:
+def _sides(shape: Sequence[int | str | None]) -> str:
     return ", ".join("?" if side is None else str(side) for side in shape)

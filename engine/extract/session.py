@@ -1,46 +1,31 @@
-"""Sessions of ONNX Runtime: which provider runs a graph, with which options. What the graph must be isn't asked here.
+"""A session of ONNX Runtime: a graph opened with given providers, and ONNX Runtime's messages in one sentence.
 
-Nothing falls back in silence: what can't be had is an error, or "auto" was asked for; a session tells its provider.
+Which provider runs a graph, :mod:`.providers` chooses. What the graph must be, :mod:`.extractor` checks.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import mmap
 import os
 import re
-import statistics
-import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ..checks import check_choice, check_integer
-from ..errors import ExtractorError, InputError, OutputError
+from ..errors import ExtractorError, InputError
 from ..files import HeldFile
-from ..optional import RUNTIME, imported
-from ..resources import MOST_THREADS, processors
+from ..resources import processors
 from .limits import exceeded, limit_memory, within_limit
-
-Device = Literal["auto", "cpu", "cuda"]
-
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
-# What OpenVINO must save to be taken: with less, the choice and so the numbers could change from start to start.
-_OPENVINO_GAIN = 0.1
-_TRIAL_RUNS, _TRIAL_WARM_UPS = 11, 3
 # About what it takes to wake a thread. 100 us are no faster on an idle machine, 300 us slower beside other work.
 _SPIN_US = "30"
 _FIRST_WITH_SPIN_DURATION = (1, 26)
-# TensorFloat-32 keeps 10 bits of a float32's 23, and an exhaustive search may pick another kernel at every
-# load: either moves the numbers that thresholds were calibrated on.
-_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 _NOISE = (
     r"\[ONNXRuntimeError\] : \d+ : \w+ : ",
     r"^Load model from \S* failed:",
@@ -49,76 +34,6 @@ _NOISE = (
 )
 _LONGEST_REASON = 600
 _LOCATION = b"\x0a\x08location\x12"  # protobuf: field 1 is "location", field 2, the other file's name, follows
-
-
-def open_session(
-    file: HeldFile,
-    device: Device,
-    threads: int | None,
-    stream: int | None,
-    tensorrt_cache: str | os.PathLike[str] | None,
-) -> Any:
-    """Open the graph where ``device`` says: see :class:`.extractor.Extractor`, also for what is raised."""
-    onnxruntime = imported("onnxruntime", RUNTIME)
-    check_choice("device", device, ("auto", "cpu", "cuda"))
-    if threads is not None:
-        check_integer("threads", threads, low=1, high=MOST_THREADS)
-    if tensorrt_cache is not None and device == "cpu":
-        raise InputError("tensorrt_cache: expected device 'auto' or 'cuda' with it, got 'cpu'")
-    offered = onnxruntime.get_available_providers()
-    if device == "cpu" or (device == "auto" and CUDA not in offered):
-        return create_session(file, threads, [CPU])
-    if CUDA not in offered:
-        raise ExtractorError(
-            f"device: expected an ONNX Runtime with {CUDA} for 'cuda' (pip install 'spadeline[gpu]'), "
-            f"got one with {', '.join(offered)}"
-        )
-    try:
-        return _create_cuda_session(file, threads, stream, tensorrt_cache)
-    except ExtractorError:
-        if device == "cuda":
-            raise
-    return create_session(file, threads, [CPU])
-
-
-def offers_cuda() -> bool:
-    """Whether ONNX Runtime is installed and was built with CUDA; not whether there is a GPU."""
-    try:
-        import onnxruntime  # noqa: PLC0415 - optional
-    except ImportError:
-        return False
-    return CUDA in onnxruntime.get_available_providers()
-
-
-def _create_cuda_session(
-    file: HeldFile, threads: int | None, stream: int | None, tensorrt_cache: str | os.PathLike[str] | None
-) -> Any:
-    import onnxruntime  # noqa: PLC0415 - optional
-
-    if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs; new in 1.21
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it doesn't find
-            onnxruntime.preload_dlls()
-    shared = {} if stream is None else {"user_compute_stream": str(stream)}
-    providers: list[Any] = [(CUDA, _CUDA_OPTIONS | shared), CPU]
-    wanted = CUDA
-    if tensorrt_cache is not None:
-        folder = Path(tensorrt_cache)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"tensorrt_cache: {folder}: expected a folder, got: {error.strerror}") from error
-        cached = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}
-        providers.insert(0, (TENSORRT, cached | shared))
-        wanted = TENSORRT
-    # TensorRT finds its engine again by the graph's file name: an address would be another one at every start.
-    address = str(file.path) if wanted == TENSORRT else file.address
-    session = create_session(file, threads, providers, address=address)
-    if wanted not in session.get_providers():
-        raise ExtractorError(
-            f"{file.path}: expected {wanted} to run it, got {', '.join(session.get_providers())}: the GPU, its "
-            "driver or the libraries of CUDA, cuDNN or TensorRT are missing or don't fit this ONNX Runtime"
-        )
-    return session
 
 
 def create_session(file: HeldFile, threads: int | None, providers: list[Any], *, address: str | None = None) -> Any:
@@ -208,43 +123,15 @@ def _version(onnxruntime: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", onnxruntime.__version__)[:2])
 
 
-def faster_on_cpu(
-    session: Any, file: HeldFile, input_size: tuple[int, int], threads: int | None
-) -> tuple[Any, dict[str, float]]:
-    """Return the CPU's session or OpenVINO's, and what each took if this ONNX Runtime has both.
-
-    A graph that OpenVINO can't load or run stays where it is.
-    """
-    import onnxruntime  # noqa: PLC0415 - optional
-
-    if OPENVINO not in onnxruntime.get_available_providers():
-        return session, {}
-    # ACCURACY: the graph's own precision, where OpenVINO would take bfloat16 on processors that have it.
-    options = {"device_type": "CPU", "precision": "ACCURACY", "num_of_threads": str(threads or processors())}
-    image = np.random.default_rng(0).integers(0, 256, (1, *input_size, 3), np.uint8)
-    seconds: dict[str, list[float]] = {CPU: [], OPENVINO: []}
-    try:
-        other = create_session(file, threads, [(OPENVINO, options), CPU])
-        if other.get_providers()[0] != OPENVINO:
-            return session, {}
-        for _ in range(_TRIAL_WARM_UPS + _TRIAL_RUNS):
-            for name, contestant in ((CPU, session), (OPENVINO, other)):
-                start = time.perf_counter()
-                contestant.run(None, {"image": image})
-                seconds[name].append(time.perf_counter() - start)
-    except Exception:  # noqa: BLE001 - neither has a base of its own; what fails on the CPU, too, is reported by _try_out
-        return session, {}
-    times = {name: statistics.median(runs[_TRIAL_WARM_UPS:]) for name, runs in seconds.items()}
-    return (other if times[OPENVINO] <= (1 - _OPENVINO_GAIN) * times[CPU] else session), times
-
-
 def refusal(path: Path, expected: str, error: Exception) -> ExtractorError:
     """Return an error that says what was expected of a graph and what came instead: a limit passed, or a failure."""
     limit = exceeded(error)
-    return ExtractorError(f"{path}: expected {expected}" + (f" {limit}" if limit else f", got: {reason(error)}"))
+    return ExtractorError(
+        f"{path}: expected {expected}" + (f" {limit}" if limit else f", got: {runtime_reason(error)}")
+    )
 
 
-def reason(error: Exception) -> str:
+def runtime_reason(error: Exception) -> str:
     """Return ONNX Runtime's message as part of one sentence: without codes, the path and places in its source.
 
     What matters stands at the end as often as at the beginning: a long message is shortened in the middle.

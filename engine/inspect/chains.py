@@ -1,7 +1,7 @@
 """The two ways from a frame to its scores: through the host's memory, or with features that stay on the GPU.
 
 Both have the interface of :class:`Chain`. Which one runs is decided once, when a recipe is opened
-(:mod:`.opening`); nobody asks again. Verdicts are made from the scores in :mod:`.verdict`.
+(``opening.py``). Verdicts are made from the scores in ``verdict.py``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..recipe.recipe import Recipe
 from .preparation import Preparation
 from .scoring import DeviceScorer, RecipeScorer, Scorer, Scores
 
-# Frames of a batch that are extracted together: more gain nothing on a CPU, and memory stays bounded.
+# So many frames of a batch are extracted together. More of them are no faster on a CPU, and would take more memory.
 EXTRACTED_TOGETHER = 8
 
 
@@ -93,9 +93,9 @@ class Chain(Protocol):
         """Return a stream's frame so that any thread may score it; the thread that made the frame calls this."""
 
     def one_threaded(self, count: int) -> Sequence[Chain]:
-        """Return so many chains of one thread each, which share all that is large; none: this one serves all workers.
+        """Return ``count`` chains for workers of one thread each; none if this chain serves all workers itself.
 
-        Their results equal this chain's.
+        The chains share all that is large, and their results equal this chain's.
         """
 
 
@@ -154,10 +154,10 @@ class DeviceChain:
 
     def __init__(self, recipe: Recipe, extractor: Extractor, scorer: DeviceScorer) -> None:
         self.recipe, self.extractor, self.scorer = recipe, extractor, scorer
-        self.worker_threads = scorer.matcher.threads  # of the GPU's matcher there are none, whatever the workers
+        self.worker_threads = scorer.matcher.threads  # 0: the matcher runs on the GPU
         self._inspector = scorer.inspector
         self._extraction = extractor.on_device()
-        self._turn = threading.Lock()  # of the extraction's buffers, which the next frame overwrites
+        self._turn = threading.Lock()  # one frame at a time: the next one overwrites the extraction's buffers
         self._preparation = Preparation(recipe)
 
     def score(self, frames: Sequence[Any], color: Color) -> Iterator[Scored]:
@@ -166,7 +166,7 @@ class DeviceChain:
             yield self._score_frame(frame, color)
 
     def receive(self, frame: Any) -> Any:
-        """Return a frame on the GPU once its address is known and the GPU waits for it; any other as it is."""
+        """Return a frame on the GPU as a :class:`.DeviceFrame` that is complete on our stream; any other as it is."""
         return self._inspector.receive(frame)
 
     def one_threaded(self, count: int) -> Sequence[Chain]:  # noqa: ARG002 - see Chain
@@ -186,7 +186,7 @@ class DeviceChain:
             and preparation.framing == "whole"
         ):
             image, placement, frame_size = located.address, Placement(1.0, 1.0, top=0.0, left=0.0), size
-            # Only the check needs a copy on the host: it is small, and takes no time beside the extractor's.
+            # Only the frame check needs a copy on the host. The copy is small and takes little beside the extractor.
             facts = preparation.facts(self._inspector.fetch(located)) if preparation.checks_frames else None
             writer = located.stream
         else:

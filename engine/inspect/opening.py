@@ -1,7 +1,7 @@
 """A recipe's chain, opened on the GPU or on the CPU: decided once, when the recipe is opened.
 
-What would fail at each frame is found here. Which of ONNX Runtime's providers runs the extractor (CUDA, TensorRT,
-OpenVINO, CPU) is chosen in :mod:`..extract.providers`.
+A recipe whose every frame would fail is refused. Which of ONNX Runtime's providers runs the extractor (CUDA, TensorRT,
+OpenVINO, CPU) is chosen in ``extract/providers.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 
 from ..errors import DeviceError, ExtractorError, InputError, RecipeError
 from ..extract.extractor import Extractor
-from ..extract.session import Device, offers_cuda
+from ..extract.providers import Device, offers_cuda
 from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from .chains import Chain, DeviceChain, HostChain
@@ -29,7 +29,8 @@ def open_chain(
 ) -> Chain:
     """Open a recipe's chain where ``device`` says; see :meth:`.Detector.load`, also for what is raised.
 
-    With "auto" extractor and matcher run on the GPU if they can; else each takes the best that it can have.
+    With "auto", extractor and matcher run on the GPU if both can. Else the matcher runs on the CPU, and the extractor
+    where :class:`.extractor.Extractor` puts it with "auto".
     """
     if device == "cpu" and memory_limit is not None:
         raise InputError("memory_limit: expected device 'auto' or 'cuda' with it, got 'cpu'")
@@ -53,18 +54,18 @@ def open_chain(
             opened = open_on_gpu()
     if opened is not None:
         extractor, device_scorer = opened
-        _check_outputs(recipe, extractor)
+        _check_extractor(recipe, extractor)
         _check_reach(recipe, device_scorer)
         return DeviceChain(recipe, extractor, device_scorer)
     extractor = Extractor(recipe.extractor_file, device=device, threads=threads, tensorrt_cache=tensorrt_cache)
-    _check_outputs(recipe, extractor)  # first: what a scorer takes of memory follows from the geometry
+    _check_extractor(recipe, extractor)  # before the gallery takes memory, whose size follows from the geometry
     scorer = Scorer(recipe, threads=threads, gallery=gallery)
     _check_reach(recipe, scorer)
     return HostChain(recipe, extractor, scorer)
 
 
-def _check_outputs(recipe: Recipe, extractor: Extractor) -> None:
-    """Raise RecipeError unless the extractor makes what the gallery holds."""
+def _check_extractor(recipe: Recipe, extractor: Extractor) -> None:
+    """Raise RecipeError unless the extractor's outputs have the shapes that the gallery holds."""
     wanted = (recipe.input_size, recipe.level_shapes, recipe.geometry.embedding_size)
     came = (extractor.input_size, extractor.level_shapes, extractor.embedding_size)
     if came != wanted:
@@ -73,7 +74,10 @@ def _check_outputs(recipe: Recipe, extractor: Extractor) -> None:
 
 
 def _check_reach(recipe: Recipe, scorer: RecipeScorer) -> None:
-    """Raise RecipeError if kappa pixels can't be had: images may have been removed, or a window may be too narrow."""
+    """Raise RecipeError if fewer than kappa gallery pixels are within reach.
+
+    Images may have been removed since kappa was set, or the window may be too narrow.
+    """
     settings = recipe.settings
     images = min(settings.k_gallery, len(recipe.images))
     reach = images * scorer.matcher.reachable(settings.window)

@@ -1,6 +1,6 @@
 """A camera frame in the host's memory, made ready for the extractor; and what the frame check looks at.
 
-How a frame is resized, :mod:`..images.resizing` says; which proportions a frame may have, :mod:`..images.frame_shape`.
+Resizing lies in ``images/resizing.py``; which proportions a frame may have, in ``images/frame_shape.py``.
 """
 
 from __future__ import annotations

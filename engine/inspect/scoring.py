@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ..features import DeviceFeatures
     from ..result import Statistics
 
-# What a frame takes of memory at most, measured: of the matcher for a position of the finest level, of its results for
-# a position and neighbour, of the map and its steps for a pixel.
+# Bytes of memory that a frame takes at most, as measured: the matcher's for each position of the finest level, its
+# results' for each position and neighbour, and those of the map and its steps for each pixel.
 MATCHER_BYTES, NEIGHBOUR_BYTES, MAP_BYTES = 24_000, 24, 32
 
 
@@ -46,7 +46,7 @@ class Scores:
     image_score
         Mean squared distance to the k_score nearest normal embeddings, or its root if the recipe says so.
     map_score
-        Maximum of the anomaly map, which is never negative: what is ignored doesn't count.
+        Maximum of the anomaly map. The map is never negative and 0 where ignored, so ignored pixels don't count.
     anomaly_map
         (H, W) float32 at the extractor's input size, smoothed; 0 where the recipe ignores it.
     neighbours
@@ -56,11 +56,11 @@ class Scores:
     nearest_distance
         Squared distance of the embedding to the nearest normal image's.
     match_statistics
-        The matcher's.
+        What the matcher had to compute.
     timings_s
         Seconds by stage: retrieve, match, map.
     mask
-        (H, W) bool, the map above the recipe's theta, where the GPU made it; None: not made.
+        (H, W) bool, the map above the recipe's theta; None on the CPU, where the verdict makes it.
     """
 
     image_score: float
@@ -77,9 +77,9 @@ class Scores:
 def open_matcher(
     recipe: Recipe, *, threads: int | None, device: MatcherDevice = "cpu", memory_limit: int | None = None
 ) -> Matcher:
-    """Open a matcher over a recipe's gallery, as it is held, with the upsampling and weights of the recipe's settings.
+    """Open a matcher over a recipe's held gallery, with the upsampling and weights of the recipe's settings.
 
-    For the options and what is raised see :class:`.matcher.Matcher`.
+    See :class:`.matcher.Matcher` for the options and for what is raised.
     """
     gallery = recipe.gallery.hold()
     return Matcher.from_cells(
@@ -95,7 +95,7 @@ def open_matcher(
 
 
 def warn_of_clamping(recipe: Recipe) -> None:
-    """Warn, in the name of the caller's caller, where a recipe asks for more normal images than it has."""
+    """Warn that a recipe asks for more normal images than it has; the warning names the caller's caller's line."""
     settings, count = recipe.settings, len(recipe.images)
     for name, k in (("k_score", settings.k_score), ("k_gallery", settings.k_gallery)):
         if k > count:
@@ -104,7 +104,7 @@ def warn_of_clamping(recipe: Recipe) -> None:
 
 
 def _check_room(recipe: Recipe) -> None:
-    """Raise RecipeError where one frame would take more memory than there is, before any of it is asked for."""
+    """Raise RecipeError if one frame would take more memory than is available; none of it is allocated yet."""
     (_, height, width), (input_height, input_width) = recipe.level_shapes[0], recipe.input_size
     positions, pixels, kappa = height * width, input_height * input_width, recipe.settings.kappa
     needed = positions * (MATCHER_BYTES + kappa * NEIGHBOUR_BYTES) + pixels * MAP_BYTES
@@ -117,7 +117,7 @@ def _check_room(recipe: Recipe) -> None:
 
 
 class RecipeScorer:
-    """What both scorers open of a recipe: its gallery, held, and the index and the matcher over it.
+    """A recipe's gallery, held, with the index and the matcher over it: what both scorers have in common.
 
     A k_score or k_gallery above the number of normal images is clamped to it: see :func:`warn_of_clamping`.
 
@@ -153,7 +153,7 @@ class RecipeScorer:
         self.matcher = open_matcher(recipe, threads=threads, device=device, memory_limit=memory_limit)
 
     def _retrieve(self, embedding: NDArray[np.float32], exclude: int | None) -> tuple[float, NDArray[np.int64], float]:
-        """Return the image's score, the ids of the images to match it with, the first one's squared distance."""
+        """Return the image score, the ids of the images to match with, and the squared distance to the nearest."""
         settings = self._settings
         k = max(settings.k_score, settings.k_gallery)
         nearest, squared = self.retrieval.nearest(embedding, k, exclude=exclude)
@@ -178,10 +178,10 @@ class Scorer(RecipeScorer):
     Raises
     ------
     InputError
-        An index that faiss can't make of the embeddings, a gallery that memory has no room for, or an option out of
+        An index that faiss can't make of the embeddings, a gallery that doesn't fit in memory, or an option out of
         range.
     RecipeError
-        A file that isn't as recorded, embeddings that aren't finite, or less memory than a frame takes.
+        A file that isn't as recorded, embeddings that aren't finite, or less memory than one frame takes.
     DependencyError
         faiss isn't installed.
     """
@@ -193,7 +193,7 @@ class Scorer(RecipeScorer):
         self._heatmap = Heatmap(finest, recipe.input_size, sigma=recipe.settings.sigma, ignore=recipe.ignore)
 
     def on_one_thread(self) -> Self:
-        """Return one for another caller, who needs no other thread: the index and the gallery are shared."""
+        """Return a scorer for another caller that uses the caller's thread alone; index and gallery are shared."""
         other = copy.copy(self)
         other.retrieval = self.retrieval.on_one_thread()
         other.matcher = open_matcher(self._recipe, threads=1)
@@ -215,13 +215,13 @@ class Scorer(RecipeScorer):
         embedding
             (d,).
         exclude
-            A normal image to leave out: itself, in leave-one-out calibration.
+            A normal image to leave out: in leave-one-out calibration, the scored image itself.
 
         Raises
         ------
         InputError
-            Features of the wrong shape or that aren't finite, ones so far from the normal images' that no finite score
-            comes of them, or kappa above the number of gallery pixels within reach.
+            Features of the wrong shape or that aren't finite, features so far from the normal images' that the score
+            isn't finite, or kappa above the number of gallery pixels within reach.
         """
         settings = self._settings
         start = time.perf_counter()
@@ -271,7 +271,7 @@ class DeviceScorer(RecipeScorer):
     Raises
     ------
     InputError, RecipeError, DependencyError
-        As :class:`Scorer`; memory for a frame is not asked for.
+        As :class:`Scorer`, but the memory that a frame takes isn't checked.
     DeviceError
         The matcher or the retrieval can't run on the GPU.
     """
@@ -327,7 +327,7 @@ class DeviceScorer(RecipeScorer):
 
 
 def _highest(anomaly_map: NDArray[np.float32]) -> float:
-    """Return a map's maximum; InputError unless it is finite. NaN or infinity anywhere show in it."""
+    """Return a map's maximum; InputError unless it is finite. NaN or infinity anywhere in the map makes it so."""
     highest = float(anomaly_map.max())
     if not math.isfinite(highest):
         raise InputError(f"anomaly map: expected finite numbers, got {highest}: no verdict can be given")

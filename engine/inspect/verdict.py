@@ -22,14 +22,14 @@ from .scoring import RecipeScorer, Scores
 
 
 class Verdict(NamedTuple):
-    """What is said of a frame.
+    """A frame's score and the reasons why it is anomalous.
 
     Attributes
     ----------
     pred_score
-        See :class:`.result.Result`: it is above its threshold if, and only if, there are reasons.
+        See :class:`.result.Result`: it is above its threshold if, and only if, there is a reason.
     reasons
-        Why the frame is anomalous; none: it is normal.
+        Why the frame is anomalous; empty: it is normal.
     """
 
     pred_score: float
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """A recipe's thresholds and what it knows of its frames. May be shared by threads.
+    """Gives verdicts by a recipe's thresholds, label rule and frame check. May be shared by threads.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Judge:
         )
 
     def verdict(self, scores: Scores, facts: FrameFacts | None) -> Verdict:
-        """Judge a frame by its scores and its facts; None: without the check."""
+        """Judge a frame by its scores and its facts; facts of None: without the frame check."""
         reasons: list[Reason] = []
         if self._rule != "image" and scores.map_score > self.theta:
             reasons.append("map")
@@ -103,11 +103,11 @@ class Judge:
         score, threshold = self._score(scores)
         exceeded = {} if self.limits is None or facts is None else self.limits.exceeded(facts, scores.nearest_distance)
         if exceeded and not reasons:
-            # As far above the threshold as the frame is beyond its limit: the score alone must tell, too.
+            # The score alone must tell the verdict: it becomes the threshold times the factor beyond the frame's limit.
             score = min(threshold * max(exceeded.values()), sys.float_info.max)
         reasons += exceeded
         if reasons:
-            score = max(score, math.nextafter(threshold, math.inf))  # a threshold of 0, or a ratio that rounds to 1
+            score = max(score, math.nextafter(threshold, math.inf))  # the threshold may be 0, or the ratio round to 1
         return Verdict(score, tuple(reasons))
 
     def _score(self, scores: Scores) -> tuple[float, float]:
@@ -117,7 +117,7 @@ class Judge:
         if self._rule == "map":
             return scores.map_score, self.theta
         # Either: both scores in units of their thresholds, so that the larger one decides.
-        # A threshold of 0 must not make it one that JSON can't hold.
+        # A threshold of 0 must not make the ratio infinite, which JSON can't hold.
         least, most = sys.float_info.min, sys.float_info.max
         ratio = max(scores.image_score / max(self.tau, least), scores.map_score / max(self.theta, least))
         return min(ratio, most), 1.0

@@ -1,9 +1,9 @@
-"""How a stream's frames share the processors: one at a time with all threads, or several with one thread each.
+"""A stream's workers: one frame at a time with all threads, or several frames with one thread each.
 
-One frame with N threads leaves some idle wherever a step is too small or has to wait for the others; N frames with one
-thread each don't, and need but one more session of ONNX Runtime, since one without threads of its own runs in its
-callers'. In between (two frames with N/2 threads each) every worker would need the weights once more, so that isn't
-offered. Extracting one frame while matching another has been measured slower than either.
+One frame with N threads leaves threads idle where a step is too small or waits for another. N frames with one thread
+each don't. They need only one more session of ONNX Runtime, since a session without threads of its own runs in its
+callers' threads. Two frames with N/2 threads each would need the weights once more for every worker, so that isn't
+offered. Extracting one frame while matching another was measured to be slower than either.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ..images.resizing import Color
 from ..result import Result
 from .stream import FrameError, Inspect, run_stream
 
-ROUNDS, LEAST_ROUND_S = 3, 0.2  # of each candidate, in turns: whatever else runs disturbs all of them alike
+ROUNDS, LEAST_ROUND_S = 3, 0.2  # of each candidate, in turns: other programs then disturb all candidates alike
 
-Predict = Callable[..., Result]  # Detector.predict, of some detector
+Predict = Callable[..., Result]  # the predict method of a Detector
 
 
 class Team:
-    """Detectors that take one frame at a time each; one that comes when all are busy waits for the first that is idle.
+    """Detectors that take one frame at a time each; a frame waits until one of them is idle.
 
-    Streams share a team: all of them together don't take more processors than one.
+    A detector's streams share one team, so that together they take no more processors than one stream does.
     """
 
     def __init__(self, members: Sequence[Predict]) -> None:
@@ -52,15 +52,16 @@ class Split:
     Parameters
     ----------
     threads
-        The detector's.
+        Threads of a single worker.
     worker_threads
-        Of each of several workers.
+        Threads of each of several workers.
     most
-        Workers that make sense.
+        The largest number of workers that makes sense.
     given
-        What the user wants; None: ``most``, until :meth:`choose` finds better.
+        The user's number of workers; None: ``most``, until :meth:`choose` finds a faster one.
     open_members
-        Opens so many detectors of one thread; it returns none where the detector itself serves all workers.
+        Called with a number of workers, it returns a detector's predict for each; none if the detector itself serves
+        all workers.
 
     Raises
     ------
@@ -89,12 +90,12 @@ class Split:
 
     @property
     def info(self) -> dict[str, Any]:
-        """JSON-able: workers, threads of each, how they were chosen, and what each candidate did if they were tried."""
+        """Workers, threads of each, how the number was chosen, and the candidates' frames a second; fit for JSON."""
         measured = [self._describe(workers) | {"frames_per_s": rate} for workers, rate in self._measured.items()]
         return self._describe(self._workers) | {"chosen": self._chosen, "measured": measured}
 
     def workers(self, alone: Predict) -> tuple[int, Predict]:
-        """Return how many workers there are and what they call; opens what they need.
+        """Return the number of workers and what they call; open the detectors that they need.
 
         Parameters
         ----------
@@ -112,7 +113,7 @@ class Split:
             workers, predict = self.workers(alone)
             self._measured = frames_per_s({workers: partial(predict, color=color)}, frames)
             return
-        # Half of them, because two threads of one core may be in each other's way.
+        # Half of them, because two threads of one core may slow each other down.
         candidates = sorted({1, max(1, self._most // 2), self._most})
         members = self._open_members(self._most) if self._most > 1 else []
         together = Team(members).predict if members else alone
@@ -128,15 +129,15 @@ class Split:
 
 
 def frames_per_s(candidates: Mapping[int, Inspect], frames: Sequence[Any]) -> dict[int, float]:
-    """Return what each number of workers inspects a second: the best of some rounds, after one that doesn't count.
+    """Return the frames a second of each number of workers: the best of ``ROUNDS``, after a round that doesn't count.
 
     Raises
     ------
     SpadelineError
         As :meth:`.Detector.predict`.
     """
-    at_once = 2 * max(candidates)  # each candidate's workers get equally many, but for odd ones
-    frames = frames[:: -(-len(frames) // at_once)]  # evenly spread, the same for all
+    at_once = 2 * max(candidates)  # a multiple of most candidates' workers, which then get equally many frames
+    frames = frames[:: -(-len(frames) // at_once)]  # evenly spread, the same for all candidates
     best = dict.fromkeys(candidates, 0.0)
     for turn in range(1 + ROUNDS):
         for workers, inspect in candidates.items():

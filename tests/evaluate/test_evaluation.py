@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from spadeline.engine.calibration import Threshold
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluate.evaluation import _placed, evaluate, true_regions
+from spadeline.engine.evaluate.evaluation import evaluate
 from spadeline.engine.evaluate.metrics import pixel_curves
+from spadeline.engine.evaluate.truth import _placed, true_regions
 from spadeline.engine.folders.dataset import LabelledImage, find_dataset
 from spadeline.engine.images.resizing import place
 from spadeline.engine.recipe.records import Calibration, ImageRecord

@@ -226,9 +226,7 @@ def test_images_that_are_not_there_are_known_before_the_work(tmp_path, monkeypat
 def test_images_that_are_the_same_move_no_score(float32, parts):
     """Their maxima have no deviation to be measured in; a figure that isn't finite would be no JSON either."""
     paths = list_images(parts / "train" / "good")
-    cost = measure_cost(
-        float32, float32, gallery=paths[:6], held_out=[paths[8]] * 4, framing="whole", labelled=None, threads=1
-    )
+    cost = measure_cost(float32, float32, gallery=paths[:6], held_out=[paths[8]] * 4, framing="whole", labelled=None)
     assert (cost.score_shift, cost.map_correlation) == (0, pytest.approx(1))
 
 
@@ -243,9 +241,7 @@ def test_a_map_without_deviation_is_the_worst(float32, parts, monkeypatch):
     paths = list_images(parts / "train" / "good")
     correlations = iter([0.99, float("nan"), 0.98])
     monkeypatch.setattr("numpy.corrcoef", lambda *_: np.full((2, 2), next(correlations)))
-    cost = measure_cost(
-        float32, float32, gallery=paths[:2], held_out=paths[2:5], framing="whole", labelled=None, threads=1
-    )
+    cost = measure_cost(float32, float32, gallery=paths[:2], held_out=paths[2:5], framing="whole", labelled=None)
     assert np.isnan(cost.map_correlation)
     assert cost.worst_image == paths[3]
 

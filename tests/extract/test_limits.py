@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from spadeline.engine.errors import ExtractorError, InputError
 from spadeline.engine.extract.extractor import Extractor
-from spadeline.engine.extract.session import reason
+from spadeline.engine.extract.session import runtime_reason
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -135,7 +135,7 @@ def test_a_long_reason_keeps_its_ends(opened):
         opened(graphs.unknown_operator("x" * 100_000))
     assert len(str(caught.value)) < 1000
     assert str(caught.value).endswith("with domain_version of 17")
-    assert reason(MemoryError("std::bad_alloc")) == "out of memory"
+    assert runtime_reason(MemoryError("std::bad_alloc")) == "out of memory"
 
 
 def _raising(error):

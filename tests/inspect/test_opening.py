@@ -58,7 +58,7 @@ def test_one_number_of_threads_governs_all(recipe_folder, monkeypatch):
     """None is resolved once: a container's quota is known to us, not to OpenCV and faiss."""
     before = cv2.getNumThreads(), faiss.omp_get_max_threads()
     try:
-        for module in ("inspect.detector", "inspect.scoring", "extract.session", "match.matcher"):
+        for module in ("inspect.detector", "inspect.scoring", "extract.session", "extract.providers", "match.matcher"):
             monkeypatch.setattr(f"spadeline.engine.{module}.processors", lambda: 1)
         cv2.setNumThreads(2)
         faiss.omp_set_num_threads(2)
