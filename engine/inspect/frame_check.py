@@ -24,9 +24,7 @@ from .retrieval import Retrieval
 
 # How far beyond the normal images' own range a frame may be. benchmarks/frame_check.py measures the false alarms that
 # this costs, and what the check finds.
-BEYOND = (
-    1.5  # times as dark as the darkest, as bright as the brightest, or with 1/1.5 of the least contrast or sharpness
-)
+BEYOND = 1.5  # the factor by which brightness, contrast or sharpness may lie outside of that range
 UNLIKE = 2.0  # times the largest squared distance of a normal image to its nearest other one
 
 MOST_COMPARED = 200  # normal images, evenly spread, that are compared with the others: a start must stay short

@@ -498,7 +498,7 @@ def test_bad_options_are_refused(parts, extractor_path, tmp_path, options, text)
 
 def test_one_image_or_none_is_not_enough(parts, extractor_path, tmp_path):
     one = [parts / "train" / "good" / "000.png"]
-    with pytest.raises(InputError, match="expected at least 2 normal images, to hold one against the other, got 1"):
+    with pytest.raises(InputError, match="expected at least 2 normal images, to compare one with the other, got 1"):
         fit(one, tmp_path / "r", extractor=extractor_path)
     with pytest.raises(InputError, match="source: expected a folder or at least one image, got none"):
         fit([], tmp_path / "r", extractor=extractor_path)
