@@ -1,8 +1,8 @@
-"""Run a detector over a labelled test set and count what it got right.
+"""Run a detector over a labelled test set, and compare its verdicts with the labels.
 
-The thresholds are the recipe's own, from normal images alone; the one figure that is tuned on the test labels
-says so in its name. Which files make up the test set, ``dataset.py`` decides; the figures' formulas lie in
-``metrics.py``; ``report.py`` turns an Evaluation into a page.
+The thresholds are the recipe's own, from normal images alone. One figure is tuned on the test labels, and its name says
+so. ``folders/dataset.py`` finds the test set's files, ``metrics.py`` has the figures' formulas, and ``report.py`` turns
+an Evaluation into a page.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class EvaluatedDetector(Protocol):
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What runs where; fit for JSON."""
+        """What runs where, fit for JSON."""
 
     def predict(self, frame: NDArray[np.uint8]) -> Result:
         """Inspect one frame."""
@@ -53,7 +53,7 @@ class EvaluatedDetector(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """What the detector said of one test image, and what is true.
+    """The detector's result for one test image, and the truth.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Outcome:
     nearest_normal
         The normal image whose embedding is nearest.
     timings_s
-        Seconds by stage, and "total": the whole call, taken from outside.
+        Seconds by stage, and "total": the seconds of the whole call.
     """
 
     image: LabelledImage
@@ -122,7 +122,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Missing:
-    """Stands for a figure that this test set doesn't define, and says why."""
+    """Stands for a figure that this test set doesn't define, and gives the reason."""
 
     reason: str
 
@@ -142,7 +142,7 @@ class Evaluation:
     calibration
         Its thresholds.
     info
-        The detector's account of what ran where.
+        What ran where, as the detector's ``info`` tells.
     environment
         The machine and the versions: see :func:`.environment.environment`.
     """
@@ -173,7 +173,7 @@ class Evaluation:
 
     @cached_property
     def decisions(self) -> dict[str, NDArray[np.bool_]]:
-        """What is called anomalous, (n,) each: above tau, above theta, and by the recipe's rule."""
+        """Which images are called anomalous, (n,) each: above tau, above theta, and by the recipe's rule."""
         return {
             "tau": self.scores["image_score"] > self.calibration.tau.value,
             "theta": self.scores["map_score"] > self.calibration.theta.value,
@@ -187,7 +187,7 @@ class Evaluation:
 
     @cached_property
     def pixel_curves(self) -> tuple[Curve, Curve] | Missing:
-        """ROC and PRO over the pixels that are scored, of all images but the abnormal ones without a mask."""
+        """ROC and PRO over the scored pixels of all images, except abnormal images without a mask."""
         if not any(outcome.image.mask_paths for outcome in self.outcomes):
             return Missing("masks: expected one for at least one abnormal image, got none")
         known = [(outcome.regions, outcome.anomaly_map) for outcome in self.outcomes if outcome.regions is not None]
@@ -198,7 +198,7 @@ class Evaluation:
         """Return every figure as a dict that strict JSON can hold.
 
         A figure that the test set doesn't define is None, and ``not_computed`` has the reason under its name.
-        The first image's time, taken with all caches cold, counts like the others'.
+        The first image's time is included, though caches are still cold then.
         """
         figures = self._figures()
         return {
@@ -244,7 +244,7 @@ class Evaluation:
         return figures
 
     def _confusions(self) -> dict[str, dict[str, float | None]]:
-        """Count what each decision got right; pred_label has no threshold of its own."""
+        """Compare each decision with the labels; pred_label has no threshold of its own."""
         thresholds = {"tau": self.calibration.tau.value, "theta": self.calibration.theta.value}
         table: dict[str, dict[str, float | None]] = {}
         for name, flagged in self.decisions.items():
@@ -259,7 +259,7 @@ class Evaluation:
         return table
 
     def _reasons(self) -> dict[str, dict[str, int]]:
-        """Count the images that were flagged for each reason; one may have several."""
+        """Count the images that were flagged for each reason; an image may have several."""
         table: dict[str, dict[str, int]] = {}
         for reason in get_args(Reason):
             flagged = np.array([reason in outcome.reasons for outcome in self.outcomes], dtype=bool)
@@ -270,7 +270,7 @@ class Evaluation:
         return table
 
     def _by_kind(self) -> dict[str, dict[str, Any]]:
-        """Count what each decision flagged: its recall of an abnormal kind, false alarms on a normal one."""
+        """Count each kind's flagged images by each decision, with recall of abnormal and false alarms of normal kinds."""
         kinds: dict[str, dict[str, Any]] = {}
         for kind in dict.fromkeys(outcome.image.kind for outcome in self.outcomes):
             inside = np.array([outcome.image.kind == kind for outcome in self.outcomes])
@@ -286,7 +286,7 @@ class Evaluation:
         return kinds
 
     def _timings(self) -> dict[str, dict[str, float | None]]:
-        """Percentiles of each stage's seconds, in the stages' order; None where too few images lie above one."""
+        """Return percentiles of each stage's seconds, in the stages' order; None if too few images lie above one."""
         timings = {}
         for stage in self.outcomes[0].timings_s:
             seconds = [outcome.timings_s[stage] for outcome in self.outcomes]

@@ -17,16 +17,16 @@ def true_regions(
 ) -> NDArray[np.int32] | None:
     """Return where a test image is anomalous, in the geometry of its anomaly map.
 
-    Regions are the mask's own, 8-connected ones: at the map's size a crack may fall apart. One so small that it lies
-    under no map pixel's centre gets the map pixel that its centroid lies in, unless another region has that; one
-    outside of what the framing shows gets none.
+    Regions are the 8-connected ones of the mask itself, since a crack may fall apart at the map's size. A region so
+    small that no map pixel's centre lies in it gets the map pixel that holds its centroid, unless another region has
+    that pixel. A region outside of the part of the frame that the framing shows gets no pixel.
 
     Parameters
     ----------
     image
         The test image.
     frame
-        Its pixels, as :func:`~.images.read_image` returns them.
+        Its pixels, as :func:`.images.reading.read_image` returns them.
     size
         (H, W) of the anomaly map, the extractor's input.
     framing
@@ -71,7 +71,7 @@ def defect_mask(image: LabelledImage, frame_size: tuple[int, int]) -> NDArray[np
 
 
 def _placed(regions: NDArray[np.int32], size: tuple[int, int], placement: Placement) -> NDArray[np.int32]:
-    """Bring a mask to the anomaly map's geometry: a map pixel takes the value that lies under its centre."""
+    """Return regions in the anomaly map's geometry: each map pixel takes the value under its centre."""
     rows = (np.arange(size[0]) + 0.5) * placement.scale_y + placement.top
     columns = (np.arange(size[1]) + 0.5) * placement.scale_x + placement.left
     return regions[np.ix_(rows.astype(np.intp), columns.astype(np.intp))]

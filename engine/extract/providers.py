@@ -1,6 +1,7 @@
 """CUDA, TensorRT, OpenVINO or the CPU: which of ONNX Runtime's providers runs an extractor, with which options.
 
-Nothing falls back in silence. What can't be had is an error, unless "auto" was asked for; a session tells its provider.
+There is no silent fallback: a provider that was asked for and can't run is an error. Only "auto" may take another, and
+the session tells which provider it has.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from .session import CPU, CUDA, OPENVINO, TENSORRT, create_session
 
 Device = Literal["auto", "cpu", "cuda"]
 
-# What OpenVINO must save to be taken: with less, the choice and so the numbers could change from start to start.
+# The share of time that OpenVINO must save to be chosen. With less, the choice, and with it the numbers, could change
+# from one start to the next.
 _OPENVINO_GAIN = 0.1
 _TRIAL_RUNS, _TRIAL_WARM_UPS = 11, 3
 # TensorFloat-32 keeps 10 bits of a float32's 23, and an exhaustive search may pick another kernel at every
-# load: either moves the numbers that thresholds were calibrated on.
+# load: either changes the numbers that thresholds were calibrated on.
 _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
@@ -39,7 +41,7 @@ def open_session(
     stream: int | None,
     tensorrt_cache: str | os.PathLike[str] | None,
 ) -> Any:
-    """Open the graph where ``device`` says: see :class:`.extractor.Extractor`, also for what is raised."""
+    """Open the graph on a device: see :class:`.extractor.Extractor` for the options and for what is raised."""
     onnxruntime = imported("onnxruntime", RUNTIME)
     check_choice("device", device, ("auto", "cpu", "cuda"))
     if threads is not None:
@@ -77,7 +79,7 @@ def _create_cuda_session(
     import onnxruntime  # noqa: PLC0415 - optional
 
     if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs; new in 1.21
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it doesn't find
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints the names of libraries that it doesn't find
             onnxruntime.preload_dlls()
     shared = {} if stream is None else {"user_compute_stream": str(stream)}
     providers: list[Any] = [(CUDA, _CUDA_OPTIONS | shared), CPU]
@@ -91,7 +93,7 @@ def _create_cuda_session(
         cached = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}
         providers.insert(0, (TENSORRT, cached | shared))
         wanted = TENSORRT
-    # TensorRT finds its engine again by the graph's file name: an address would be another one at every start.
+    # TensorRT finds its engine again by the graph's file name. A held file's address is another one at every start.
     address = str(file.path) if wanted == TENSORRT else file.address
     session = create_session(file, threads, providers, address=address)
     if wanted not in session.get_providers():
@@ -105,15 +107,15 @@ def _create_cuda_session(
 def faster_on_cpu(
     session: Any, file: HeldFile, input_size: tuple[int, int], threads: int | None
 ) -> tuple[Any, dict[str, float]]:
-    """Return the CPU's session or OpenVINO's, and what each took if this ONNX Runtime has both.
+    """Return the faster session, the CPU's or OpenVINO's, and the seconds of each if this ONNX Runtime has both.
 
-    A graph that OpenVINO can't load or run stays where it is.
+    A graph that OpenVINO can't load or run stays on ONNX Runtime's own provider.
     """
     import onnxruntime  # noqa: PLC0415 - optional
 
     if OPENVINO not in onnxruntime.get_available_providers():
         return session, {}
-    # ACCURACY: the graph's own precision, where OpenVINO would take bfloat16 on processors that have it.
+    # ACCURACY keeps the graph's own precision: by default OpenVINO takes bfloat16 on processors that have it.
     options = {"device_type": "CPU", "precision": "ACCURACY", "num_of_threads": str(threads or processors())}
     image = np.random.default_rng(0).integers(0, 256, (1, *input_size, 3), np.uint8)
     seconds: dict[str, list[float]] = {CPU: [], OPENVINO: []}

@@ -23,13 +23,14 @@ from .limits import exceeded, limit_memory, within_limit
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
-# About what it takes to wake a thread. 100 us are no faster on an idle machine, 300 us slower beside other work.
+# About the time that it takes to wake a thread. 100 us are no faster on an idle machine, and 300 us are slower beside
+# other programs.
 _SPIN_US = "30"
 _FIRST_WITH_SPIN_DURATION = (1, 26)
 _NOISE = (
     r"\[ONNXRuntimeError\] : \d+ : \w+ : ",
     r"^Load model from \S* failed:",
-    # A place in its source, and a function with its parameters: "/…/model.cc:256 onnx::Model(const int&, bool) ".
+    # A place in the C++ source, and a function with its parameters: "/…/model.cc:256 onnx::Model(const int&, bool) ".
     r"/\S+\.\w+:\d+ [^()'\"]*\((?:[^()]|\([^()]*\))*\)(?: const)? ?",
 )
 _LONGEST_REASON = 600
@@ -37,10 +38,10 @@ _LOCATION = b"\x0a\x08location\x12"  # protobuf: field 1 is "location", field 2,
 
 
 def create_session(file: HeldFile, threads: int | None, providers: list[Any], *, address: str | None = None) -> Any:
-    """Open the graph with these providers, the best first, and with what a line needs of ONNX Runtime.
+    """Open the graph with these providers, the preferred one first, and with options for short and even latency.
 
-    It is opened by ``address``, if there is one, in place of the held file's own. Without a GPU its time and memory are
-    limited: see :mod:`.limits`.
+    ``address`` is the path to open; None: the held file's own. Without a GPU, time and memory are limited: see
+    ``limits.py``.
     """
     import onnxruntime  # noqa: PLC0415 - optional
 
@@ -50,13 +51,13 @@ def create_session(file: HeldFile, threads: int | None, providers: list[Any], *,
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4  # fatal: everything else arrives as an exception
-    # An int8 graph's products of uint8 and int8 overflow 16 bits on x86 processors without VNNI: the exact way then. It
-    # is five times slower where there is VNNI, and ONNX Runtime would take it there, too.
+    # An int8 graph's products of uint8 and int8 overflow 16 bits on x86 processors without VNNI, so they are computed
+    # exactly there. With VNNI the exact way is five times slower and not needed, but this option would take it, too.
     if not any("vnni" in name for name in _native.instruction_sets()):
         options.add_session_config_entry("session.x64quantprecision", "1")
-    # Threads that wait for the next operator awake save the time to wake them, a tenth to a fifth of an int8 network's.
-    # No longer than that takes: left to themselves they spin on for milliseconds, in the way of the matcher, which runs
-    # next, and of whatever else the machine does. An older ONNX Runtime can't be told how long.
+    # Threads that spin while they wait for the next operator save the time to wake them: a tenth to a fifth of an int8
+    # network's time. They spin about as long as waking takes. By default they spin for milliseconds, and slow down the
+    # matcher, which runs next, and other programs. An older ONNX Runtime has no option for the duration.
     if _version(onnxruntime) >= _FIRST_WITH_SPIN_DURATION:
         options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
     else:
@@ -64,7 +65,7 @@ def create_session(file: HeldFile, threads: int | None, providers: list[Any], *,
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
 
     def open_it() -> Any:
-        # Its own fallback would move to the CPU and print that it did.
+        # ONNX Runtime's own fallback would move the graph to the CPU and print a message.
         return onnxruntime.InferenceSession(address or file.address, options, providers=providers, enable_fallback=0)
 
     def cancel() -> None:
@@ -76,7 +77,7 @@ def create_session(file: HeldFile, threads: int | None, providers: list[Any], *,
             return open_it()
         limit_memory(onnxruntime, options)
         return within_limit(open_it, cancel)
-    except InputError:  # a limit that is no number
+    except InputError:  # a limit in the environment isn't a number
         raise
     except Exception as error:
         if _has_external_data(file):
@@ -88,13 +89,13 @@ def create_session(file: HeldFile, threads: int | None, providers: list[Any], *,
 
 
 def on_gpu(providers: Iterable[Any]) -> bool:
-    """Whether one of these providers, by name or as (name, options), is a GPU's."""
+    """Whether one of these providers, given by name or as (name, options), runs on a GPU."""
     names = (provider if isinstance(provider, str) else provider[0] for provider in providers)
     return not {CUDA, TENSORRT}.isdisjoint(names)
 
 
 def run_within_limit(session: Any, names: list[str], images: NDArray[np.uint8]) -> list[NDArray[np.floating]]:
-    """Run images through a graph that nobody has tried out; TimeoutError where it takes too long, but on a GPU."""
+    """Run images through a graph for the first time; TimeoutError if it takes too long, except on a GPU."""
     import onnxruntime  # noqa: PLC0415 - optional
 
     options = onnxruntime.RunOptions()
@@ -106,14 +107,14 @@ def run_within_limit(session: Any, names: list[str], images: NDArray[np.uint8]) 
     def cancel() -> None:
         options.terminate = True
 
-    # A thread's first run on a GPU makes what its later ones use: it must be the caller's.
+    # On a GPU, a thread's first run prepares its later ones: it must be the caller's thread.
     return run() if on_gpu(session.get_providers()) else within_limit(run, cancel)
 
 
 def _has_external_data(file: HeldFile) -> bool:
-    """Whether a graph that doesn't load names another file, which a recipe wouldn't hold: by a tensor's "location"."""
+    """Whether a graph names another file, which a recipe wouldn't hold: by the "location" of a tensor."""
     with Path(file.address).open("rb") as opened:
-        if os.fstat(opened.fileno()).st_size == 0:  # which can't be mapped
+        if os.fstat(opened.fileno()).st_size == 0:  # an empty file can't be mapped
             return False
         with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return content.find(_LOCATION) >= 0
@@ -124,7 +125,7 @@ def _version(onnxruntime: Any) -> tuple[int, ...]:
 
 
 def refusal(path: Path, expected: str, error: Exception) -> ExtractorError:
-    """Return an error that says what was expected of a graph and what came instead: a limit passed, or a failure."""
+    """Return an error that says what was expected of a graph, and which limit was exceeded or what failed."""
     limit = exceeded(error)
     return ExtractorError(
         f"{path}: expected {expected}" + (f" {limit}" if limit else f", got: {runtime_reason(error)}")
@@ -134,7 +135,7 @@ def refusal(path: Path, expected: str, error: Exception) -> ExtractorError:
 def runtime_reason(error: Exception) -> str:
     """Return ONNX Runtime's message as part of one sentence: without codes, the path and places in its source.
 
-    What matters stands at the end as often as at the beginning: a long message is shortened in the middle.
+    A long message is shortened in the middle: the reason may stand at its beginning or at its end.
     """
     if isinstance(error, MemoryError):
         return "out of memory"
