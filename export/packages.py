@@ -6,7 +6,7 @@ from ..engine.optional import RUNTIME, imported
 
 
 def require_packages(*packages: str) -> None:
-    """Import these packages and ONNX Runtime now: a missing one is better known before a download than after."""
+    """Import these packages and ONNX Runtime, so that a missing one is reported before a download and not after."""
     commands = dict.fromkeys(packages, "pip install 'spadeline[export]'")
     commands["onnxruntime"] = RUNTIME
     for package, command in commands.items():

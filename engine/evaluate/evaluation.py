@@ -270,7 +270,7 @@ class Evaluation:
         return table
 
     def _by_kind(self) -> dict[str, dict[str, Any]]:
-        """Count each kind's flagged images by each decision, with recall of abnormal and false alarms of normal kinds."""
+        """Count each kind's flagged images by each decision; their share is its recall or its false alarm rate."""
         kinds: dict[str, dict[str, Any]] = {}
         for kind in dict.fromkeys(outcome.image.kind for outcome in self.outcomes):
             inside = np.array([outcome.image.kind == kind for outcome in self.outcomes])
