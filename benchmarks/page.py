@@ -1,10 +1,10 @@
-"""One page of all benchmarks' documents, and README's tables from the same ones.
+"""One page of all benchmarks' documents, and the tables of README and docs/ from the same ones.
 
-    python benchmarks/page.py --html benchmarks.html  # of benchmarks/results/*.json
-    python benchmarks/page.py --readme README.md      # writes the tables anew
-    python benchmarks/page.py --readme README.md --check
+    python benchmarks/page.py --html benchmarks.html                # of benchmarks/results/*.json
+    python benchmarks/page.py --into README.md --into docs          # writes the tables anew
+    python benchmarks/page.py --into README.md --into docs --check  # says which differ
 
-A README's table stands between `<!-- table: FILE/NAME -->` and `<!-- end -->`, where FILE is a document's name without
+A Markdown file's table stands between `<!-- table: FILE/NAME -->` and `<!-- end -->`. FILE is a document's name without
 .json, and NAME one of its tables'; `--tables` lists them. Nothing is measured here.
 """
 
@@ -33,7 +33,7 @@ _MARKED = re.compile(
 
 
 def main() -> None:
-    """Write what was asked for; exit with 1 where a README's tables differ from the documents."""
+    """Write what was asked for; exit with 1 where a Markdown file's tables differ from the documents."""
     options = _options()
     documents = read(options.documents or sorted(RESULTS.glob("*.json")))
     chapters = {name: chapter(document, name) for name, document in documents.items()}
@@ -41,16 +41,21 @@ def main() -> None:
         write(options.html, documents, chapters)
     if options.tables:
         print("\n".join(tables(chapters)))
-    for path in options.readme:
+    for path in markdown_files(options.into):
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: expected a README, got: {error}") from error
+            raise InputError(f"{path}: expected a Markdown file, got: {error}") from error
         renewed, differing = with_tables(text, tables(chapters), path.name)
         if differing and options.check:
-            raise SystemExit(f"{path}: differs from the documents: {', '.join(differing)}; run page.py --readme {path}")
+            raise SystemExit(f"{path}: differs from the documents: {', '.join(differing)}; run page.py --into {path}")
         if differing:
             path.write_text(renewed, encoding="utf-8")
+
+
+def markdown_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files among the paths, and the Markdown files below the folders among them."""
+    return [file for path in paths for file in (sorted(path.rglob("*.md")) if path.is_dir() else [path])]
 
 
 def read(paths: Sequence[Path]) -> dict[str, Any]:
@@ -114,12 +119,12 @@ def common(environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def tables(chapters: Mapping[str, Chapter]) -> dict[str, Table]:
-    """Return the tables that a README may take, by the names that its markers have."""
+    """Return the tables that a Markdown file may take, by the names that its markers have."""
     return {f"{file}/{name}": table for file, made in chapters.items() for name, table in made.tables.items()}
 
 
-def with_tables(text: str, known: Mapping[str, Table], readme: str) -> tuple[str, list[str]]:
-    """Return a README with each marked table made anew, and the names of those that differed.
+def with_tables(text: str, known: Mapping[str, Table], file: str) -> tuple[str, list[str]]:
+    """Return a file's text with each marked table made anew, and the names of those that differed.
 
     Raises
     ------
@@ -131,7 +136,7 @@ def with_tables(text: str, known: Mapping[str, Table], readme: str) -> tuple[str
     def renewed(found: re.Match[str]) -> str:
         name = found["name"]
         if name not in known:
-            raise InputError(f"{readme}: expected a table of {', '.join(known) or 'none'}, got {name}")
+            raise InputError(f"{file}: expected a table of {', '.join(known) or 'none'}, got {name}")
         made = f"{found[1]}{markdown(known[name])}\n{found[3]}"
         if made != found[0]:
             differing.append(name)
@@ -139,7 +144,7 @@ def with_tables(text: str, known: Mapping[str, Table], readme: str) -> tuple[str
 
     done, count = _MARKED.subn(renewed, text)
     if (markers := len(_OPENING.findall(text))) != count:
-        raise InputError(f"{readme}: expected an end for each of {markers} tables, got {count}")
+        raise InputError(f"{file}: expected an end for each of {markers} tables, got {count}")
     return done, differing
 
 
@@ -148,14 +153,21 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("documents", nargs="*", type=Path, metavar="FILE.json", help="default: those in results/")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page")
-    parser.add_argument("--readme", type=Path, action="append", default=[], metavar="FILE", help="renew its tables")
-    parser.add_argument("--check", action="store_true", help="with --readme: only say which tables differ")
-    parser.add_argument("--tables", action="store_true", help="list the tables that a README may take")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="renew the tables of a Markdown file or folder",
+    )
+    parser.add_argument("--check", action="store_true", help="with --into: only say which tables differ")
+    parser.add_argument("--tables", action="store_true", help="list the tables that a Markdown file may take")
     options = parser.parse_args()
-    if options.html is None and not options.readme and not options.tables:
-        parser.error("expected --html, --readme or --tables, got none")
-    if options.check and not options.readme:
-        parser.error("--check: expected --readme with it, got none")
+    if options.html is None and not options.into and not options.tables:
+        parser.error("expected --html, --into or --tables, got none")
+    if options.check and not options.into:
+        parser.error("--check: expected --into with it, got none")
     return options
 
 

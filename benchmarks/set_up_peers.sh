@@ -3,7 +3,7 @@
 #
 #     sh benchmarks/set_up_peers.sh FOLDER
 #
-# It takes 7 GB where pip takes torch for GPUs. Versions are those that the figures in README.md come from.
+# It takes 7 GB where pip takes torch for GPUs. Versions are those that the figures in docs/benchmarks come from.
 set -eu
 [ $# -eq 1 ] || { echo "usage: sh benchmarks/set_up_peers.sh FOLDER" >&2; exit 2; }
 python3 -m venv "$1"

@@ -1,4 +1,4 @@
-"""``python -m spadeline.command``: the same command, where its script isn't on the path."""
+"""``python -m spadeline.command`` runs the same command, for use where its script isn't on the PATH."""
 
 from spadeline.command import main
 

@@ -1,4 +1,6 @@
-// Python's door to the matcher: checks arguments, takes pointers, releases the GIL, calls, returns. Copies nothing.
+// The Python module of the CPU's matcher: it checks arguments, takes pointers, releases the GIL, calls and returns.
+// Features and results stay in Python's arrays. The one exception is `encode`, which widens each float16 image to
+// float32.
 #include "bindings.hpp"
 
 #include "dlpack.hpp"
@@ -12,7 +14,7 @@ using namespace spadeline;
 
 namespace {
 
-// Vectors of a level to the records of their codes: see matcher/codes.hpp.
+// Turns a level's vectors into the records of their codes: see matcher/codes.hpp.
 py::array encode(const py::array& cells, const py::array& basis, bool coarsest) {
     if (!(is_float(cells) || is_half(cells)) || cells.ndim() != 5 || !(cells.flags() & py::array::c_style))
         throw py::value_error(
@@ -23,7 +25,7 @@ py::array encode(const py::array& cells, const py::array& basis, bool coarsest) 
     const int64_t directions = directions_of(basis, channels, "basis");
     const LevelEncoder encoder(*available_kernels().front(), channels, directions,
                                static_cast<const float*>(basis.data()));
-    const int64_t group = coarsest ? kPanel : kGroup, groups = (positions + group - 1) / group;
+    const int64_t group = group_size(coarsest), groups = ceil_div(positions, group);
     const int64_t bytes = groups * encoder.record(group);
     py::array_t<uint8_t> records({images, groups, encoder.record(group)});
     uint8_t* out = records.mutable_data();
@@ -41,18 +43,18 @@ py::array encode(const py::array& cells, const py::array& basis, bool coarsest) 
     return records;
 }
 
-std::unique_ptr<PyMatcher<Matcher>> open_matcher(std::vector<py::array> levels,
-                                                 const std::vector<std::pair<int64_t, int64_t>>& sizes,
+std::unique_ptr<PyMatcher<Matcher>> open_matcher(std::vector<py::array> levels, PySize size,
                                                  const std::vector<int>& shifts, int threads,
                                                  const std::string& instruction_set, const std::string& upsampling,
                                                  const std::vector<double>& weights,
                                                  std::optional<std::vector<PyCodes>> codes) {
     if (threads < 1) throw py::value_error("threads: expected at least 1, got " + std::to_string(threads));
-    return std::make_unique<PyMatcher<Matcher>>(PyGallery(std::move(levels), sizes, shifts, weights, std::move(codes)),
+    return std::make_unique<PyMatcher<Matcher>>(PyGallery(std::move(levels), size, shifts, weights, std::move(codes)),
                                                 threads, instruction_set, upsampling_of(upsampling));
 }
 
-// (address, type as NumPy spells it, shape, strides in bytes or None) of a DLPack capsule, which stays its owner's.
+// Returns (address, type as NumPy spells it, shape, strides in bytes or None) of a DLPack capsule. The capsule still
+// belongs to its owner.
 py::tuple read_dlpack(const py::capsule& capsule) {
     const auto* tensor = static_cast<const dlpack::Tensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
     if (!tensor) throw py::error_already_set();
@@ -74,8 +76,7 @@ py::tuple read_dlpack(const py::capsule& capsule) {
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
-    module.doc() = "The native matcher. spadeline.engine.matching is its typed door.";
-    module.attr("GUARD_SHARE") = kGuardShare;
+    module.doc() = "The native matcher. Python code calls it through the Matcher class of spadeline.engine.";
     static_cast<void>(py::register_exception<DeviceError>(module, "DeviceError", PyExc_RuntimeError));
     module.def(
         "instruction_sets",
@@ -90,11 +91,11 @@ PYBIND11_MODULE(_native, module) {
     module.def("encode", encode, "Records of the codes of a level's cells.", py::arg("cells"), py::arg("basis"),
                py::kw_only(), py::arg("coarsest"));
     py::class_<PyMatcher<Matcher>>(module, "Matcher")
-        .def(py::init(&open_matcher), py::arg("levels"), py::arg("sizes"), py::arg("shifts"), py::kw_only(),
+        .def(py::init(&open_matcher), py::arg("levels"), py::arg("size"), py::arg("shifts"), py::kw_only(),
              py::arg("threads"), py::arg("instruction_set"), py::arg("upsampling"), py::arg("weights"),
              py::arg("codes"))
         .def("match", &PyMatcher<Matcher>::match, py::arg("requests"), py::kw_only(), py::arg("kappa"),
-             py::arg("window"), py::arg("ignore"), py::arg("guard_share"))
+             py::arg("window"), py::arg("ignore"))
         .def("reachable", &PyMatcher<Matcher>::reachable, py::arg("window"))
         .def_property_readonly("instruction_set",
                                [](const PyMatcher<Matcher>& m) { return m.matcher().instruction_set(); })

@@ -1,4 +1,5 @@
-// What both doors to the matcher share: checks of what Python hands over, the gallery, and a matcher around it.
+// What the bindings of the CPU's and of the GPU's matcher share: checks of Python's arguments, the gallery, and the
+// Python class around a matcher.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -16,6 +17,7 @@
 
 #include "matcher/codes.hpp"
 #include "matcher/matcher.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
@@ -70,13 +72,15 @@ inline int64_t directions_of(const py::array& basis, int64_t channels, const std
     return basis.shape(0) - 1;
 }
 
+using PySize = std::pair<int64_t, int64_t>;  // (height, width)
+
 // The gallery as Python holds it: its arrays live as long as what reads from them.
 class PyGallery {
  public:
-    PyGallery(std::vector<py::array> levels, const std::vector<std::pair<int64_t, int64_t>>& sizes,
-              const std::vector<int>& shifts, const std::vector<double>& weights,
-              std::optional<std::vector<PyCodes>> codes)
-        : levels_(std::move(levels)), codes_(std::move(codes)), shape_(shape_of(levels_, sizes, shifts)) {
+    // `size` is the finest level's, `shifts` are every level's halvings from there.
+    PyGallery(std::vector<py::array> levels, PySize size, const std::vector<int>& shifts,
+              const std::vector<double>& weights, std::optional<std::vector<PyCodes>> codes)
+        : levels_(std::move(levels)), codes_(std::move(codes)), shape_(shape_of(levels_, size, shifts)) {
         gallery_.images = levels_[0].shape(0);
         gallery_.storage = is_half(levels_[0]) ? Storage::float16 : Storage::float32;
         for (size_t l = 0; l < levels_.size(); ++l) {
@@ -100,25 +104,24 @@ class PyGallery {
     const Gallery& gallery() const { return gallery_; }
 
  private:
-    static PyramidShape shape_of(const std::vector<py::array>& levels,
-                                 const std::vector<std::pair<int64_t, int64_t>>& sizes,
-                                 const std::vector<int>& shifts) {
-        if (levels.empty() || levels.size() != sizes.size() || levels.size() != shifts.size())
-            throw py::value_error("levels: expected one size and one shift for each of at least one level");
-        std::vector<LevelShape> shapes;
+    static PyramidShape shape_of(const std::vector<py::array>& levels, PySize size, const std::vector<int>& shifts) {
+        if (levels.size() != shifts.size())
+            throw py::value_error("shifts: expected one for each of " + std::to_string(levels.size()) +
+                                  " levels, got " + std::to_string(shifts.size()));
+        std::vector<LevelKind> kinds;
         for (size_t l = 0; l < levels.size(); ++l) {
             if (levels[l].ndim() != 5)
                 throw py::value_error("gallery level " + std::to_string(l) +
                                       ": expected (n, rows, columns, block, channels), got " + described(levels[l]));
-            shapes.push_back({levels[l].shape(4), sizes[l].first, sizes[l].second, shifts[l]});
+            kinds.push_back({levels[l].shape(4), shifts[l]});
         }
-        return PyramidShape(std::move(shapes));
+        return PyramidShape(size.first, size.second, kinds);
     }
 
     static std::vector<GalleryCodes> check_codes(const std::vector<PyCodes>& codes, const PyramidShape& shape,
                                                  int64_t images) {
         if (codes.size() != shape.levels().size())
-            throw py::value_error("codes: expected those of " + std::to_string(shape.levels().size()) +
+            throw py::value_error("codes: expected one for each of " + std::to_string(shape.levels().size()) +
                                   " levels, got " + std::to_string(codes.size()));
         std::vector<GalleryCodes> checked;
         for (size_t l = 0; l < codes.size(); ++l) {
@@ -126,16 +129,17 @@ class PyGallery {
             const std::string name = "codes of level " + std::to_string(l);
             const auto level = static_cast<int64_t>(l);
             const bool finest = l == 0, coarsest = level + 1 == shape.level_count();
-            const int64_t channels = shape.levels()[l].channels, group = coarsest ? kPanel : kGroup;
-            const int64_t groups = (shape.positions(level) + group - 1) / group;
+            const int64_t channels = shape.levels()[l].channels, group = group_size(coarsest);
+            const int64_t groups = ceil_div(shape.positions(level), group);
             const int64_t directions = directions_of(basis, channels, name + ", basis");
             const auto records = [&](const std::optional<py::array>& array, const std::string& kind, bool wanted,
                                      int64_t kept) -> const uint8_t* {
                 if (array.has_value() != wanted)
-                    throw py::value_error(name + ": expected " + (wanted ? "" : "no ") + kind + " ones");
+                    throw py::value_error(name + ": expected " + (wanted ? "" : "no ") + kind + " codes, got " +
+                                          (wanted ? "none" : "some"));
                 if (!wanted) return nullptr;
                 expect(*array, name + ", " + kind, is_bytes(*array), "uint8",
-                       {images, groups, group * (dims_of(channels, kept) + kTerms * 4)});
+                       {images, groups, record_bytes(dims_of(channels, kept), group)});
                 return static_cast<const uint8_t*>(array->data());
             };
             checked.push_back({static_cast<const float*>(basis.data()), directions,
@@ -145,7 +149,7 @@ class PyGallery {
         return checked;
     }
 
-    static constexpr double kLeastWeight = 1e-6, kMostWeight = 1e6;
+    static constexpr double kLeastWeight = 1e-6, kMostWeight = 1e6;  // csrc/README.md's proofs assume these
 
     std::vector<py::array> levels_;
     std::optional<std::vector<PyCodes>> codes_;
@@ -153,7 +157,7 @@ class PyGallery {
     Gallery gallery_;
 };
 
-// A query's levels, image ids, and where its distances and neighbours go.
+// A query's levels and image ids, and the arrays that its distances and neighbours are written to.
 using PyRequest = std::tuple<std::vector<py::array>, py::array, py::array, py::array>;
 
 inline std::string query_name(size_t count, size_t index) {
@@ -205,20 +209,20 @@ inline py::dict as_dict(const Statistics& statistics, int64_t levels) {
     return result;
 }
 
-// The Python object, around the CPU's matcher or a GPU's.
+// The Python class around the CPU's or a GPU's matcher.
 template <class M>
 class PyMatcher {
  public:
     template <class... Options>
     explicit PyMatcher(PyGallery source, Options&&... options)
         : source_(std::move(source)), matcher_([&] {
-              const py::gil_scoped_release released;  // and taken back before a failure drops the arrays
+              const py::gil_scoped_release released;  // held again before an exception drops the arrays
               return M(source_.shape(), source_.gallery(), std::forward<Options>(options)...);
           }()) {}
 
-    // Statistics of each request.
-    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, int64_t window,
-                                const std::optional<py::array>& ignore, double guard_share) {
+    // Returns each request's statistics.
+    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, std::optional<int64_t> window,
+                                const std::optional<py::array>& ignore) {
         const PyramidShape& shape = source_.shape();
         const LevelShape& finest = shape.levels()[0];
         if (ignore)
@@ -243,8 +247,7 @@ class PyMatcher {
                                 window,
                                 ignore ? static_cast<const uint8_t*>(ignore->data()) : nullptr,
                                 static_cast<double*>(distances.mutable_data()),
-                                static_cast<int32_t*>(neighbours.mutable_data()),
-                                guard_share});
+                                static_cast<int32_t*>(neighbours.mutable_data())});
         }
         for (size_t i = 0; i < requests.size(); ++i) requests[i].levels = levels[i];
         std::vector<Statistics> statistics(requests.size());
@@ -263,7 +266,7 @@ class PyMatcher {
         return result;
     }
 
-    int64_t reachable(int64_t window) const { return source_.shape().reachable(window); }
+    int64_t reachable(std::optional<int64_t> window) const { return source_.shape().reachable(window); }
     M& matcher() { return matcher_; }
     const M& matcher() const { return matcher_; }
 
@@ -272,7 +275,7 @@ class PyMatcher {
     M matcher_;
 };
 
-// Adds the classes around a GPU's matcher: bindings_cuda.cpp, where spadeline is built with CUDA.
+// Adds the classes of a GPU. It is defined in bindings_cuda.cpp, which only builds with CUDA have.
 void define_cuda(py::module_& module);
 
 }  // namespace spadeline

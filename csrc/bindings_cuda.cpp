@@ -1,4 +1,5 @@
-// Python's door to a GPU: the matcher whose gallery lies there, and frames whose features do.
+// The Python classes of a GPU: the matcher whose gallery lies there, and the inspector of frames whose features lie
+// there.
 #include "bindings.hpp"
 #include "matcher/cuda/inspector.hpp"
 #include "matcher/cuda/matcher.hpp"
@@ -8,23 +9,19 @@ namespace {
 
 using cuda::CudaMatcher;
 
-std::unique_ptr<PyMatcher<CudaMatcher>> open_cuda_matcher(std::vector<py::array> levels,
-                                                          const std::vector<std::pair<int64_t, int64_t>>& sizes,
-                                                          const std::vector<int>& shifts, int64_t memory_limit,
-                                                          const std::string& upsampling,
-                                                          const std::vector<double>& weights,
-                                                          std::optional<std::vector<PyCodes>> codes) {
-    PyGallery source(std::move(levels), sizes, shifts, weights, std::move(codes));
+std::unique_ptr<PyMatcher<CudaMatcher>> open_cuda_matcher(
+    std::vector<py::array> levels, PySize size, const std::vector<int>& shifts, std::optional<int64_t> memory_limit,
+    const std::string& upsampling, const std::vector<double>& weights, std::optional<std::vector<PyCodes>> codes) {
+    PyGallery source(std::move(levels), size, shifts, weights, std::move(codes));
     return std::make_unique<PyMatcher<CudaMatcher>>(std::move(source), memory_limit, upsampling_of(upsampling));
 }
 
-// Frames whose features lie on the device: see matcher/cuda/inspector.hpp. Reads the matcher, and addresses.
+// Inspects frames whose features lie on the device, by their addresses: see matcher/cuda/inspector.hpp.
 class PyInspector {
  public:
-    PyInspector(PyMatcher<CudaMatcher>& matcher, int64_t images, int64_t kappa, int64_t window,
-                std::pair<int64_t, int64_t> size, double sigma, bool root, float theta,
-                const std::optional<py::array>& ignore, const std::optional<py::array>& ignored_distances,
-                double guard_share)
+    PyInspector(PyMatcher<CudaMatcher>& matcher, int64_t images, int64_t kappa, std::optional<int64_t> window,
+                PySize size, double sigma, bool root, float theta, const std::optional<py::array>& ignore,
+                const std::optional<py::array>& ignored_distances)
         : matcher_(matcher), size_(size), kappa_(kappa) {
         const auto mask = [](const std::optional<py::array>& array, const char* name, int64_t height, int64_t width) {
             if (!array) return static_cast<const uint8_t*>(nullptr);
@@ -32,11 +29,11 @@ class PyInspector {
             return static_cast<const uint8_t*>(array->data());
         };
         const LevelShape& finest = matcher.matcher().shape().levels()[0];
-        inspector_.emplace(matcher.matcher(),
-                           cuda::InspectorOptions{
-                               images, kappa, window, size.first, size.second, sigma, root, theta,
-                               mask(ignore, "ignore", size.first, size.second),
-                               mask(ignored_distances, "ignored_distances", finest.height, finest.width), guard_share});
+        inspector_.emplace(
+            matcher.matcher(),
+            cuda::InspectorOptions{images, kappa, window, size.first, size.second, sigma, root, theta,
+                                   mask(ignore, "ignore", size.first, size.second),
+                                   mask(ignored_distances, "ignored_distances", finest.height, finest.width)});
     }
 
     uintptr_t stream() const { return reinterpret_cast<uintptr_t>(inspector_->stream()); }
@@ -90,7 +87,7 @@ class PyInspector {
 
  private:
     PyMatcher<CudaMatcher>& matcher_;
-    const std::pair<int64_t, int64_t> size_;
+    const PySize size_;
     const int64_t kappa_;
     std::optional<cuda::CudaInspector> inspector_;
 };
@@ -99,10 +96,10 @@ class PyInspector {
 
 void define_cuda(py::module_& module) {
     py::class_<PyMatcher<CudaMatcher>>(module, "CudaMatcher")
-        .def(py::init(&open_cuda_matcher), py::arg("levels"), py::arg("sizes"), py::arg("shifts"), py::kw_only(),
+        .def(py::init(&open_cuda_matcher), py::arg("levels"), py::arg("size"), py::arg("shifts"), py::kw_only(),
              py::arg("memory_limit"), py::arg("upsampling"), py::arg("weights"), py::arg("codes"))
         .def("match", &PyMatcher<CudaMatcher>::match, py::arg("requests"), py::kw_only(), py::arg("kappa"),
-             py::arg("window"), py::arg("ignore"), py::arg("guard_share"))
+             py::arg("window"), py::arg("ignore"))
         .def("reachable", &PyMatcher<CudaMatcher>::reachable, py::arg("window"))
         .def_property_readonly("architecture",
                                [](const PyMatcher<CudaMatcher>& m) { return m.matcher().architecture(); })
@@ -111,11 +108,11 @@ void define_cuda(py::module_& module) {
         .def_property_readonly("image_bytes",
                                [](const PyMatcher<CudaMatcher>& m) { return m.matcher().image_bytes(); });
     py::class_<PyInspector>(module, "CudaInspector")
-        .def(py::init<PyMatcher<CudaMatcher>&, int64_t, int64_t, int64_t, std::pair<int64_t, int64_t>, double, bool,
-                      float, const std::optional<py::array>&, const std::optional<py::array>&, double>(),
+        .def(py::init<PyMatcher<CudaMatcher>&, int64_t, int64_t, std::optional<int64_t>, PySize, double, bool, float,
+                      const std::optional<py::array>&, const std::optional<py::array>&>(),
              py::keep_alive<1, 2>(), py::arg("matcher"), py::kw_only(), py::arg("images"), py::arg("kappa"),
              py::arg("window"), py::arg("size"), py::arg("sigma"), py::arg("root"), py::arg("theta"), py::arg("ignore"),
-             py::arg("ignored_distances"), py::arg("guard_share"))
+             py::arg("ignored_distances"))
         .def_property_readonly("stream", &PyInspector::stream)
         .def("wait_for", &PyInspector::wait_for, py::arg("stream"))
         .def("fetch", &PyInspector::fetch, py::arg("frame"), py::kw_only(), py::arg("pitch"), py::arg("out"))

@@ -1,4 +1,4 @@
-// What a DLPack capsule holds, as far as a frame needs it. The layout is DLPack's, version 0, which every exporter
+// The part of a DLPack capsule that a frame needs. The layout is that of DLPack's version 0, which every exporter
 // offers: https://dmlc.github.io/dlpack/latest/c_api.html
 #pragma once
 
@@ -17,7 +17,7 @@ struct DataType {
     uint16_t lanes;
 };
 
-// What a capsule named "dltensor" points to begins with; the rest is its owner's.
+// A capsule named "dltensor" points to a struct that begins like this. What follows belongs to its owner.
 struct Tensor {
     void* data;
     Device device;

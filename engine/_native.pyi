@@ -1,20 +1,20 @@
 """
-The native matcher. spadeline.engine.matching is its typed door.
+The native matcher. Python code calls it through the Matcher class of spadeline.engine.
 """
 from __future__ import annotations
 import collections.abc
 import numpy
 import typing
 import typing_extensions
-__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'GUARD_SHARE', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
+__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
 class DeviceError(RuntimeError):
     pass
 class Matcher:
-    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], sizes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str, upsampling: str, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
+    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str, upsampling: str, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
         ...
-    def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, ignore: numpy.ndarray | None, guard_share: typing.SupportsFloat | typing.SupportsIndex) -> list[dict]:
+    def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex | None, ignore: numpy.ndarray | None) -> list[dict]:
         ...
-    def reachable(self, window: typing.SupportsInt | typing.SupportsIndex) -> int:
+    def reachable(self, window: typing.SupportsInt | typing.SupportsIndex | None) -> int:
         ...
     @property
     def instruction_set(self) -> str:
@@ -23,11 +23,11 @@ class Matcher:
     def threads(self) -> int:
         ...
 class CudaMatcher:  # only where CUDA is True
-    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], sizes: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, memory_limit: typing.SupportsInt | typing.SupportsIndex, upsampling: str, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
+    def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, memory_limit: typing.SupportsInt | typing.SupportsIndex | None, upsampling: str, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
         ...
-    def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, ignore: numpy.ndarray | None, guard_share: typing.SupportsFloat | typing.SupportsIndex) -> list[dict]:
+    def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex | None, ignore: numpy.ndarray | None) -> list[dict]:
         ...
-    def reachable(self, window: typing.SupportsInt | typing.SupportsIndex) -> int:
+    def reachable(self, window: typing.SupportsInt | typing.SupportsIndex | None) -> int:
         ...
     @property
     def architecture(self) -> str:
@@ -42,7 +42,7 @@ class CudaMatcher:  # only where CUDA is True
     def resident(self) -> int:
         ...
 class CudaInspector:  # only where CUDA is True
-    def __init__(self, matcher: CudaMatcher, *, images: typing.SupportsInt | typing.SupportsIndex, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], sigma: typing.SupportsFloat | typing.SupportsIndex, root: bool, theta: typing.SupportsFloat | typing.SupportsIndex, ignore: numpy.ndarray | None, ignored_distances: numpy.ndarray | None, guard_share: typing.SupportsFloat | typing.SupportsIndex) -> None:
+    def __init__(self, matcher: CudaMatcher, *, images: typing.SupportsInt | typing.SupportsIndex, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex | None, size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], sigma: typing.SupportsFloat | typing.SupportsIndex, root: bool, theta: typing.SupportsFloat | typing.SupportsIndex, ignore: numpy.ndarray | None, ignored_distances: numpy.ndarray | None) -> None:
         ...
     def fetch(self, frame: typing.SupportsInt | typing.SupportsIndex, *, pitch: typing.SupportsInt | typing.SupportsIndex, out: numpy.ndarray) -> None:
         ...
@@ -66,4 +66,3 @@ def read_dlpack(capsule: typing_extensions.CapsuleType) -> tuple:
     (address, type, shape, strides in bytes or None) of a DLPack capsule.
     """
 CUDA: bool = ...
-GUARD_SHARE: float = 0.08

@@ -30,7 +30,7 @@ class Threshold:
     value
         A frame is anomalous when its score is strictly greater.
     false_alarm_rate
-        The rate that was wanted, per normal frame, between 0 and 1.
+        The wanted share of normal frames that are called anomalous, between 0 and 1.
     images
         The number of normal images that it was made from.
     bound
@@ -143,7 +143,7 @@ def check_rate(false_alarm_rate: float) -> None:
 
 
 def _wanted_rank(images: int, false_alarm_rate: float) -> int:
-    # A billionth of an image forgives the rounding of decimals: 100 * 0.29 comes out below 29.
+    # A billionth of an image makes up for the rounding of decimals: 100 * 0.29 comes out below 29.
     return images + 1 - math.floor((images + 1) * false_alarm_rate + 1e-9)
 
 

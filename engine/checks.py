@@ -1,7 +1,7 @@
-"""The field checks that a recipe's dataclasses share: type, range, and one sentence when a value doesn't fit.
+"""Checks of single values: type and range, and one sentence when a value doesn't fit.
 
-``bool`` never passes as a number and NaN never passes as anything: what gets through can be written as strict
-JSON and read back as the same value.
+``bool`` never passes as a number, and NaN never passes. So a value that passes can be written as strict JSON and read
+back as the same value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def check_number(name: str, value: object, *, low: float = -math.inf, high: floa
     """Raise InputError unless ``value`` is a finite int or float with ``low <= value <= high``."""
     number = math.nan
     if isinstance(value, int | float) and not isinstance(value, bool):
-        with suppress(OverflowError):  # an int beyond float's range
+        with suppress(OverflowError):  # an int may lie beyond float's range
             number = float(value)
     if not (math.isfinite(number) and low <= number <= high):
         limits = f" of {low:g} or more" if math.isinf(high) else f" from {low:g} to {high:g}"
@@ -42,7 +42,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def described(value: object) -> str:
-    """Return what an error says of an array, dtype and shape, or of anything else, its type."""
+    """Return what an error text says of a value: the dtype and shape of an array, the type of anything else."""
     if not isinstance(value, np.ndarray):
         return type(value).__name__
     masked = "masked " if isinstance(value, np.ma.MaskedArray) else ""
@@ -50,21 +50,21 @@ def described(value: object) -> str:
 
 
 def is_array(value: object) -> TypeGuard[NDArray[Any]]:
-    """Whether this is an array whose numbers all count: a masked array's mask would be lost without a word."""
+    """Whether this is an array whose numbers all count. A masked array isn't: its mask would be lost silently."""
     return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
 
 
 def check_sequence(name: str, value: object, *, of: str) -> None:
-    """Raise InputError unless ``value`` is a list, a tuple or another sequence, text excepted."""
+    """Raise InputError unless ``value`` is a list, a tuple or another sequence that isn't text."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray):
         raise InputError(f"{name}: expected a list of {of}, got {described(value)}")
 
 
 def check_text(name: str, value: object, *, longest: int = 4096) -> None:
-    """Raise InputError unless ``value`` is text, not empty, that UTF-8 or a POSIX file name can hold.
+    """Raise InputError unless ``value`` is text that isn't empty and that UTF-8 or a POSIX file name can hold.
 
-    Undecodable bytes of a file name arrive as lone low surrogates (``os.fsdecode``); any other surrogate
-    can't be told from a pair once it has gone through JSON.
+    Bytes of a file name that can't be decoded become lone low surrogates (``os.fsdecode``). Other surrogates are
+    refused, since JSON may turn them into a pair.
     """
     if not isinstance(value, str) or not 0 < len(value) <= longest:
         raise InputError(f"{name}: expected text of 1 to {longest} characters, got {value!r:.100}")
@@ -86,15 +86,23 @@ def check_instance(name: str, value: object, kind: type) -> None:
         raise InputError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")
 
 
+def check_shape(name: str, value: object, **limits: int) -> None:
+    """Raise InputError unless ``value`` is a tuple of one size for each axis named, from 1 to the limit given."""
+    if not isinstance(value, tuple) or len(value) != len(limits):
+        raise InputError(f"{name}: expected ({', '.join(limits)}), got {value!r:.100}")
+    for (axis, limit), size in zip(limits.items(), value, strict=True):
+        check_integer(f"{name}: {axis}", size, low=1, high=limit)
+
+
 def check_instances(name: str, values: object, kind: type) -> None:
-    """Raise InputError unless ``values`` is a tuple that holds nothing but ``kind``."""
+    """Raise InputError unless ``values`` is a tuple whose elements are all of ``kind``."""
     check_instance(name, values, tuple)
     for index, value in enumerate(values):  # type: ignore[arg-type, var-annotated]
         check_instance(f"{name}[{index}]", value, kind)
 
 
 def check_unique(name: str, values: Iterable[str]) -> None:
-    """Raise InputError when a value comes twice."""
+    """Raise InputError if a value comes twice."""
     seen: set[str] = set()
     for value in values:
         if value in seen:

@@ -1,4 +1,4 @@
-"""The machine and the versions behind a measurement: without them a figure of time means nothing."""
+"""The machine and the versions of a measurement. A time without them says nothing."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ PACKAGES = (
 
 
 def environment(threads: int) -> dict[str, Any]:
-    """Return what was measured on, fit for JSON.
+    """Return the machine and the versions, ready for JSON.
 
     Returns
     -------
     dict
-        processor, cores, threads (the ones given), instruction_sets (the matcher's, best first), memory_bytes,
-        system, versions (python and installed packages by name), date (UTC, ISO 8601).
+        processor, cores, threads (as given), instruction_sets (the matcher's, best first), memory_bytes, system,
+        versions (of python and of the installed packages, by name), date (UTC, ISO 8601).
     """
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -58,7 +58,7 @@ def memory_bytes() -> int:
 
 
 def _processor() -> str:
-    """Return the processor's name; on Arm, where Linux has none for it, the board's, or the architecture."""
+    """Return the processor's name. Linux has none on Arm: there it is the board's name, or the architecture's."""
     for line in _lines("/proc/cpuinfo"):
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -1,10 +1,10 @@
-"""Every error that spadeline raises on purpose. Each text names the thing, what was expected and what came."""
+"""Every error that spadeline raises on purpose. Each text says what is wrong, what was expected and what came."""
 
 from __future__ import annotations
 
 
 class SpadelineError(Exception):
-    """Base of the tree: catch it to catch all of ours and none of anybody else's."""
+    """Base of all errors of spadeline: who catches it catches all of them, and no error of another library."""
 
 
 class InputError(SpadelineError, ValueError):
@@ -12,15 +12,15 @@ class InputError(SpadelineError, ValueError):
 
 
 class OutputError(SpadelineError, OSError):
-    """A path that can't be written: no permission, no space, not a folder."""
+    """A path that can't be written, for example without permission or space, or because it is no folder."""
 
 
 class ExtractorError(SpadelineError):
-    """An ONNX file that isn't one, breaks the extractor's contract, or can't run on the device asked for."""
+    """A file that is no ONNX file, breaks the extractor's contract, or can't run on the device asked for."""
 
 
 class DeviceError(SpadelineError):
-    """A GPU that isn't there, fails, or lacks memory; or a build of spadeline that can't use one."""
+    """A GPU that is missing, fails or lacks memory, or a build of spadeline that can't use a GPU."""
 
 
 class RecipeError(SpadelineError):
@@ -28,7 +28,7 @@ class RecipeError(SpadelineError):
 
 
 class ExportError(SpadelineError):
-    """Weights that can't be had or don't fit the backbone, or an exported graph that disagrees with torch."""
+    """Weights that can't be obtained or don't fit the backbone, or an exported graph that disagrees with torch."""
 
 
 class DownloadError(ExportError):
@@ -36,4 +36,4 @@ class DownloadError(ExportError):
 
 
 class DependencyError(SpadelineError, ImportError):
-    """An optional package is missing; the text holds the pip command that installs it."""
+    """An optional package that is missing or fails to load; if it is missing, the text has the pip command."""

@@ -1,8 +1,8 @@
-"""Files: new ones are hashed and durable, old ones are replaced as a whole, and what is read is checked.
+"""Ordinary files: written once, with a hash, and durable; read with checks.
 
-A recipe's files are written once, hashed as they grow, and durable before anything refers to them. Nothing is written
-through a memory map: a full disk is then an error, not a bus error. Read files must be ordinary ones, or links to such:
-a pipe could block for ever. What is read is compared with its hash. What the files hold is not decided here.
+A file that is written is new. It is hashed while it grows, and it is durable before anything refers to it. Nothing is
+written through a memory map, so a full disk is an error, not a bus error. A file that is read is an ordinary file or a
+link to one, so that no pipe blocks. What is read is compared with its hash. What the files hold is not decided here.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from .checks import check_digest, check_integer, check_text
-from .errors import InputError, OutputError, RecipeError
+from .errors import InputError, OutputError, RecipeError, SpadelineError
 
 CHUNK = 1 << 20  # bytes copied or hashed at once
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """What a recipe knows of one of its files: name, size in bytes, SHA-256 in lower-case hex."""
+    """What a recipe records of one of its files: name, size in bytes, SHA-256 in lower-case hex."""
 
     name: str
     size: int
@@ -43,7 +43,7 @@ class StoredFile:
 
 
 class FileWriter:
-    """A new file, written from front to back. The caller removes it if it was left half-written.
+    """A new file, written from front to back. If writing fails, the caller removes what was written.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class FileWriter:
         self._size = 0
         self._hash = hashlib.sha256()
         with writing(path):
-            # Unbuffered: no bytes are left for close() to write, whose failure nobody would notice.
+            # Without a buffer, no bytes are left to close(), whose failure nobody would see.
             self._file = path.open("xb", buffering=0)
 
     def __enter__(self) -> Self:
@@ -73,8 +73,7 @@ class FileWriter:
         self._hash.update(rest)
         self._size += len(rest)
         with writing(self._path):
-            while rest:
-                rest = rest[os.write(self._file.fileno(), rest) :]
+            _write_all(self._file.fileno(), rest)
 
     def finish(self) -> StoredFile:
         """Make the content durable and say what was written."""
@@ -84,14 +83,14 @@ class FileWriter:
 
 
 class HeldFile:
-    """A file's content, held in memory under a path that can be opened: no change to the file reaches it.
+    """A file's content in memory, under an address that can be opened. No change to the file reaches it.
 
     Parameters
     ----------
     path
-        The file that it was read from, for messages.
+        The file that it was read from, for error texts.
     descriptor
-        A file in memory; it is closed along with this object, at the latest.
+        The descriptor of a file in memory. It is closed when this object goes.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -101,41 +100,40 @@ class HeldFile:
 
 
 def hold(path: Path, chunks: Iterable[bytes | memoryview]) -> HeldFile:
-    """Hold the chunks, one after the other, sealed: nobody can write to them any more, this process included.
+    """Hold the chunks in a sealed file in memory: nobody can write to it any more, not even this process.
 
     Raises
     ------
     OutputError
-        There is too little memory.
+        Memory is short.
     """
     descriptor = os.memfd_create(path.name[:100], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     held = HeldFile(path, descriptor)
     with writing(path.parent / f"{path.name}, held in memory"):
         for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            _write_all(descriptor, memoryview(chunk))
         seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
     return held
 
 
 class OpenedFile:
-    """A recipe's file of the recorded size, held open: it is the same file even if its name is removed or reused.
+    """A recipe's file of the recorded size, held open. Its name may since be gone, or belong to another file.
 
-    It is read, never mapped: if it is cut off meanwhile, that is an error and not a bus error.
+    It is read, never mapped: a file that is cut off while it is read is then an error, not a bus error.
 
     Parameters
     ----------
     path
         The file.
     stored
-        What the recipe knows of it.
+        What the recipe records of it.
 
     Raises
     ------
     RecipeError
-        From every method: the file is missing, not an ordinary one, of another size, can't be read, or ends too soon.
+        From every method: the file is missing, isn't an ordinary file, has another size, can't be read, or ends too
+        soon.
     """
 
     def __init__(self, path: Path, stored: StoredFile) -> None:
@@ -148,7 +146,7 @@ class OpenedFile:
         weakref.finalize(self, os.close, self.descriptor)
 
     def fill(self, room: memoryview, position: int) -> None:
-        """Read bytes from a position on until the room is full."""
+        """Fill ``room`` with the file's bytes from ``position`` on."""
         while room:
             try:
                 count = os.preadv(self.descriptor, [room], position)
@@ -161,20 +159,20 @@ class OpenedFile:
             room, position = room[count:], position + count
 
     def chunks(self, room: memoryview | None = None) -> Iterator[tuple[int, memoryview]]:
-        """Read the file through; yield each part with its position, and check the size and the SHA-256.
+        """Read the whole file; yield each part with its position. At the end, compare its SHA-256.
 
-        The SHA-256 is compared last: a caller that stops before the end has not checked the content.
+        A caller that stops before the end knows nothing about the content.
 
         Parameters
         ----------
         room
-            Memory as large as the file, to be filled with it; None: all parts share the memory of one.
+            Memory of the file's size, which is filled with it. None: the memory of one part is used for all parts.
         """
         digest, size = hashlib.sha256(), self.stored.size
-        again = None if room is not None else memoryview(bytearray(min(CHUNK, size)))
+        reused = None if room is not None else memoryview(bytearray(min(CHUNK, size)))
         for position in range(0, size, CHUNK):
             end = min(position + CHUNK, size)
-            part = room[position:end] if room is not None else again[: end - position]  # type: ignore[index]
+            part = room[position:end] if room is not None else reused[: end - position]  # type: ignore[index]
             self.fill(part, position)
             digest.update(part)
             yield position, part
@@ -184,37 +182,46 @@ class OpenedFile:
             )
 
     def verify(self) -> None:
-        """Read the file through and check that it is as recorded."""
+        """Read the whole file and compare its SHA-256."""
         for _ in self.chunks():
             pass
 
     def held(self) -> HeldFile:
-        """Return the file's content, verified and held in memory, where nobody can change it."""
+        """Return its verified content in memory, where nobody can change it."""
         return hold(self.path, (part for _, part in self.chunks()))
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError while writing into an OutputError that names the path."""
+    """Turn an error of the system while ``path`` is written into an OutputError."""
     try:
         yield
     except OSError as error:
         raise OutputError(f"{path}: can't be written: {error.strerror or error}") from error
 
 
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Reserve a hidden file beside ``target``: it gets the target's name on success, and is deleted on any failure.
-
-    A folder that can't be written is known before anything is computed. What stood under the name stays until then.
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing, in place of one that may be there. Folders on the way are made.
 
     Raises
     ------
     OutputError
-        The file can't be made or renamed, or the target is a folder.
+        It can't be written. What was there is as before.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, writing(path):
+        partial.write_bytes(content)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Reserve a hidden file beside ``target``. It is renamed to ``target`` on success and deleted on any failure.
+
+    The file is reserved at once, so that a folder that can't be written is known before anything is computed.
     """
     with writing(target):
-        if target.is_dir():  # "." and "" are folders, too, and have no name to put another beside
+        if target.is_dir():  # also "." and "", which have no name to put another beside
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
         partial.touch(exist_ok=False)
@@ -234,57 +241,47 @@ def write_durably(path: Path, content: bytes, *, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file as a whole, in place of one that may be there; missing folders are made.
+def copy_file(source: Path, target: Path) -> StoredFile:
+    """Copy an ordinary file into a new one.
 
     Raises
     ------
+    InputError
+        The source can't be read.
     OutputError
-        The file can't be written; one that was there is then as before.
+        As :class:`FileWriter`.
     """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial, writing(path):
-        partial.write_bytes(content)
-
-
-def copy_file(source: Path, target: Path) -> StoredFile:
-    """Copy a file into a new one; InputError if it can't be read, OutputError as from FileWriter."""
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise InputError(f"{source}: can't be read: {error.strerror}") from error
-    with file, FileWriter(target) as writer:
-        while chunk := _read_chunk(file, source):
+    with reading(source, refusal=InputError) as file, FileWriter(target) as writer:
+        while chunk := file.read(CHUNK):
             writer.write(chunk)
         return writer.finish()
 
 
-def _read_chunk(file: BinaryIO, path: Path) -> bytes:
-    try:
-        return file.read(CHUNK)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read: {error.strerror}") from error
-
-
 @contextmanager
-def reading(path: Path) -> Iterator[BufferedReader]:
-    """Open an ordinary file, or a link to one; RecipeError if there is none, or if its content can't be read."""
+def reading(path: Path, *, refusal: type[SpadelineError] = RecipeError) -> Iterator[BufferedReader]:
+    """Open an ordinary file, or a link to one. Raise ``refusal`` if there is none or it can't be read."""
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+        # Without O_NONBLOCK, opening a pipe that nobody writes to would never return.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise RecipeError(f"{path}: is missing") from None
+        raise refusal(f"{path}: is missing") from None
     except OSError as error:
-        raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
+        raise refusal(f"{path}: can't be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise RecipeError(f"{path}: expected an ordinary file, got a folder or a device")
+        raise refusal(f"{path}: expected an ordinary file, got a folder or a device")
     with os.fdopen(descriptor, "rb") as file:
         try:
             yield file
+        except SpadelineError:  # such as an OutputError, an OSError of ours, for the file that a copy is written to
+            raise
         except OSError as error:
-            raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
+            raise refusal(f"{path}: can't be read: {error.strerror}") from error
+
+
+def _write_all(descriptor: int, rest: memoryview) -> None:
+    while rest:  # one call of the system may write only a part
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def sync_folder(folder: Path) -> None:

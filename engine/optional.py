@@ -1,4 +1,4 @@
-"""Packages that not every installation has. One that is missing and one that fails to load are two sentences."""
+"""Packages that not every installation has. The error says whether a package is missing or fails to load."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ RUNTIME = "pip install 'spadeline[cpu]' (or 'spadeline[gpu]' on a machine with a
 
 
 def imported(module: str, command: str) -> Any:
-    """Import a module; DependencyError, with the pip command where it isn't installed, else with what failed."""
+    """Import a module.
+
+    Raises
+    ------
+    DependencyError
+        The package isn't installed, and ``command`` installs it; or it is installed and fails to load.
+    """
     package = module.partition(".")[0]
-    name = package.replace("_", "-")  # as pip has it
+    name = package.replace("_", "-")  # as pip spells it
     try:
-        importlib.import_module(package)  # first: a part of it may lie in memory though it has gone
+        # The package comes first: it may be gone although a part of it is still loaded.
+        importlib.import_module(package)
         return importlib.import_module(module)
-    except Exception as error:  # a library that lacks memory, or a part of its own, may raise anything
+    except Exception as error:  # a library that lacks memory or one of its files may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name == package:
             raise DependencyError(f"{name} is not installed: {command}") from error
         raise DependencyError(f"{name} is installed, but can't be imported: {failure(error)}") from error

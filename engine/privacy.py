@@ -1,8 +1,8 @@
-"""Nothing leaves the machine: ONNX Runtime's telemetry is off before anything imports ONNX Runtime.
+"""Nothing leaves the machine: ONNX Runtime's telemetry is turned off before anything imports ONNX Runtime.
 
-From 1.29 on it notes down a device id and events below the home directory's cache, and looks for a collector's
-address. It reads the variable once, when it is imported; a call later stops neither. Child processes inherit the
-variable. Who has set it, to whatever value, keeps that.
+From 1.29 on, ONNX Runtime writes a device id and events below the cache of the home directory, and looks up the address
+of a collector. It reads an environment variable once, when it is imported; no later call stops either of the two. Child
+processes inherit the variable. If the variable is set already, its value stays, whatever it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FIRST_WITH_TELEMETRY = (1, 29)
 
 
 def turn_telemetry_off() -> None:
-    """Set the variable, unless it is set; warn where ONNX Runtime has been imported without it."""
+    """Set the variable unless it is set. Warn if ONNX Runtime has already been imported without it."""
     if VARIABLE in os.environ:
         return
     os.environ[VARIABLE] = "1"

@@ -1,7 +1,10 @@
-"""How many processors and how much memory this process may use: less than the machine has, in a container.
+"""How many processors and how much memory this process may use. In a container that is less than the machine has.
 
-``threads=None`` means these processors everywhere. More threads than processors get in each other's way, and a process
-that has used up its quota stands still until the quota's next period.
+``threads=None`` means this number of processors, wherever it is an argument. More threads than processors slow each
+other down, and a process that has used up its quota stands still until the quota's next period.
+
+joblib's loky can count processors, too. It isn't used, since it reads the quota of the outermost mounted control group
+alone, and no limit of memory.
 """
 
 from __future__ import annotations
@@ -20,32 +23,35 @@ MACHINE = Path("/proc/meminfo")
 
 
 def processors() -> int:
-    """Return the processors that the process is let run on, or its control groups' quota where that is less."""
+    """Return the number of processors that the process may run on, or the quota of its control groups if it is less."""
     return math.ceil(min(len(os.sched_getaffinity(0)), _quota()))
 
 
 def control_groups() -> Iterator[Path]:
-    """Yield the folders of the process's control group, of version 2, and of each above it; none on other systems."""
+    """Yield the folders of the process's control group (version 2) and of each group above it.
+
+    There are none on a system without control groups of version 2.
+    """
     try:
         own = next(line[3:] for line in OWN_GROUP.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):  # another system, or version 1
+    except (OSError, StopIteration):  # no control groups, or version 1
         return
     group = CONTROL_GROUPS / own.lstrip("/")
     yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(CONTROL_GROUPS))
 
 
 def _quota() -> float:
-    """Return the processors' worth of time that control groups grant: this one or any above it."""
+    """Return how many processors' time the process's control group and those above it grant."""
     granted = [math.inf]
     for folder in control_groups():
         if (limit := folder / "cpu.max").is_file():
-            quota, period = limit.read_text().split()  # in microseconds; "max" is none
+            quota, period = limit.read_text().split()  # in microseconds; the quota "max" is no limit
             granted.append(math.inf if quota == "max" else int(quota) / int(period))
     return min(granted)
 
 
 def available_memory() -> int:
-    """Return the bytes that can be had without swapping, caches that give way included."""
+    """Return the bytes that can be allocated without swapping, those of caches that can be dropped included."""
     found = re.search(r"^MemAvailable:\s+(\d+) kB", MACHINE.read_text(encoding="ascii"), re.MULTILINE)
     available = [1024 * int(found[1])] if found else [0]
     for group in control_groups():

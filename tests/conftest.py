@@ -10,13 +10,13 @@ from shared_parts.drawn import INPUT_SIDE, part, write_small_extractor
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE = INPUT_SIDE
-# Seeds of the good parts' noise, to fit on and to test: of these none stands out from the others, as some do by chance.
+# Seeds of the noise of good parts, to fit on and to test. None of them stands out from the others by chance.
 ALIKE = (1, 14, 18, 22, 34, 39, 41, 42, 45, 51, 53, 54)
 ALIKE_TOO = (115, 129, 130, 117)
 
 
 def tagged(source, target, *, turned):
-    """Copy a picture; turned, as a camera held upright stores it: lying on its side, with EXIF orientation 6."""
+    """Copy a picture. If turned, it is stored as by a camera held upright: on its side, with EXIF orientation 6."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as image:
         exif = image.getexif()
@@ -52,7 +52,7 @@ def parts(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def extractor_path(tmp_path_factory):
-    """An ONNX file that keeps the contract, of three levels."""
+    """An ONNX file with three levels that keeps the extractor's contract."""
     pytest.importorskip("onnx")
     path = tmp_path_factory.mktemp("extractor") / "averages.onnx"
     write_small_extractor(path)
@@ -61,7 +61,7 @@ def extractor_path(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def recipe_folder(tmp_path_factory, parts, extractor_path):
-    """A recipe fitted on the good parts; tests that change one make their own."""
+    """A recipe fitted on the good parts. Tests that change a recipe make their own."""
     pytest.importorskip("faiss")
     from spadeline.engine import Settings, fit
 
@@ -73,7 +73,7 @@ def recipe_folder(tmp_path_factory, parts, extractor_path):
 
 @pytest.fixture(scope="session")
 def hazelnut():
-    """The real images and the real network, where they lie beside the project."""
+    """The real images and the real network, if they lie beside the project."""
     if not (SHARED / "hazelnut_reduced").is_dir() or not (SHARED / "resnet50_thin.onnx").is_file():
         pytest.skip("no hazelnut images and pretrained ResNet beside the project")
     return SHARED / "hazelnut_reduced", SHARED / "resnet50_thin.onnx"

@@ -1,4 +1,4 @@
-"""Small extractors as ONNX models, good ones and such as ask for too much; needs onnx."""
+"""Small extractors as ONNX models: good ones, and ones that take too much. This module needs onnx."""
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -13,7 +13,7 @@ def tensor(values, name, dtype=np.int64):
 
 
 def extractor(nodes=(), constants=(), *, source="planes", opset=17):
-    """A model whose level and embedding are averages of ``source``, (n, 3, H, W), which ``nodes`` make of "planes"."""
+    """Return a model whose level and embedding are averages of ``source``, (n, 3, H, W), made by ``nodes`` from "planes"."""
     graph = helper.make_graph(
         [
             node("Cast", ["image"], ["numbers"], to=TensorProto.FLOAT),
@@ -35,7 +35,7 @@ def extractor(nodes=(), constants=(), *, source="planes", opset=17):
 
 
 def _with_number(nodes, constants, number):
-    """A model that adds one number, which takes some work to get, to every pixel."""
+    """Return a model that adds a number to every pixel, which takes some work to compute."""
     return extractor([*nodes, node("Add", ["planes", number], ["sum"])], constants, source="sum")
 
 
@@ -57,13 +57,13 @@ def loop(rounds=2**62):
 
 
 def large_constant(size=2**30):
-    """The sum of so many zeros, as the file says."""
+    """The sum of as many zeros as the file says."""
     nodes = [node("ConstantOfShape", ["size"], ["zeros"]), node("ReduceSum", ["zeros"], ["total"], keepdims=0)]
     return _with_number(nodes, [tensor([size], "size")], "total")
 
 
 def large_expansion(size=2**30):
-    """The largest of so many copies of a pixel: nothing that could be folded when the file is loaded."""
+    """The largest of many copies of a pixel, which can't be folded when the file is loaded."""
     nodes = [
         node("ReduceMax", ["planes"], ["pixel"], keepdims=0),
         node("Expand", ["pixel", "size"], ["copies"]),
@@ -73,7 +73,7 @@ def large_expansion(size=2**30):
 
 
 def long_product(side=12_000):
-    """One operator that takes minutes: a product of two matrices of ``side`` rows and columns."""
+    """One operator that takes minutes: the product of two matrices with ``side`` rows and columns."""
     nodes = [
         node("ReduceMax", ["planes"], ["pixel"], keepdims=0),
         node("Expand", ["pixel", "size"], ["matrix"]),
@@ -118,7 +118,7 @@ def another_type():
 
 
 def fixed_reshape():
-    """Runs one image, not two."""
+    """A model that runs one image, but not two."""
     return extractor([node("Reshape", ["planes", "shape"], ["sum"])], [tensor([1, 3, H, W], "shape")], source="sum")
 
 
@@ -130,7 +130,7 @@ def short_weights():
 
 
 def external_weights():
-    """A tensor that lies in another file."""
+    """A tensor whose data lies in another file."""
     weights = tensor(np.zeros((1, 3, 1, 1)), "weights", np.float32)
     weights.ClearField("raw_data")
     weights.data_location = TensorProto.EXTERNAL

@@ -1,4 +1,4 @@
-"""Small recipes of random features, for the tests of the folder; and what can be seen of one."""
+"""Small recipes of random features for tests, ways to edit them, and checks of what they hold."""
 
 import json
 import tracemalloc
@@ -8,7 +8,7 @@ from spadeline.engine.features import Features
 from spadeline.engine.match.cells import to_cells
 from spadeline.engine.match.codes import code_layout, encode
 from spadeline.engine.recipe.changes import create_recipe
-from spadeline.engine.recipe.manifest import seal
+from spadeline.engine.recipe.manifest_json import seal
 from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.recipe.stored_codes import CODE_KINDS
 from spadeline.engine.settings import Settings
@@ -30,7 +30,7 @@ CODE_FILES = (
     "rotated-layer1-1.npy",
     "rotated-layer2-1.npy",
 )
-FILES = ("extractor-1.onnx", "ignore-1.npy", *FEATURE_FILES, *CODE_FILES)  # of a first generation with a mask
+FILES = ("extractor-1.onnx", "ignore-1.npy", *FEATURE_FILES, *CODE_FILES)  # the files of a first generation with a mask
 
 
 def features_of(name, shapes=GEOMETRY["level_shapes"]):
@@ -49,7 +49,7 @@ def create_small(folder, *names, settings=Settings(storage="float32"), **options
 
 
 def mask():
-    """An ignore mask: the left edge is not scored."""
+    """Return an ignore mask: the left edge is not scored."""
     ignore = np.zeros(GEOMETRY["input_size"], np.bool_)
     ignore[:, :5] = True
     return ignore
@@ -69,13 +69,13 @@ def encoded(content):
 
 
 def without_codes(content):
-    """Turn a recipe.json's content into one of a gallery without codes."""
+    """Turn a recipe.json's content into that of a gallery without codes."""
     content["codes_version"] = None
     content["files"] = {role: file for role, file in content["files"].items() if not role.startswith(CODE_KINDS)}
 
 
 def as_version_2(content):
-    """Turn a recipe.json's content into what version 2 wrote."""
+    """Turn a recipe.json's content into that of version 2."""
     del content["sha256"], content["settings"]["frame_check"], content["settings"]["frame_shape"]
     for image in content["images"]:
         del image["size"], image["facts"], image["pixels_sha256"]
@@ -85,7 +85,7 @@ def as_version_2(content):
 
 
 def as_version_1(content):
-    """Turn a recipe.json's content into what version 1 wrote."""
+    """Turn a recipe.json's content into that of version 1."""
     as_version_2(content)
     without_codes(content)
     del content["codes_version"], content["settings"]["level_weights"]
@@ -93,7 +93,7 @@ def as_version_1(content):
 
 
 def assert_holds(recipe, *names):
-    """Everything readable of a recipe is what these images put into it, bit by bit, and what follows from that."""
+    """Features and codes of a recipe are those of these images, bit by bit."""
     assert_features(recipe, *names)
     assert_encodes(recipe.codes, recipe.levels, recipe.geometry)
 

@@ -69,7 +69,7 @@ def test_keeps_what_it_promises_on_its_own_scores(scores, rate):
 
 
 def test_bound_and_expected_rate_hold_on_simulated_lines():
-    """Uniform scores: the true false-alarm rate of a threshold is 1 - value."""
+    """Scores are uniform, so the true false-alarm rate of a threshold is 1 - value."""
     rng = np.random.default_rng(7)
     n, rate, trials = 60, 0.05, 4000
     results = [threshold(rng.random(n), false_alarm_rate=rate) for _ in range(trials)]
@@ -77,7 +77,7 @@ def test_bound_and_expected_rate_hold_on_simulated_lines():
     covered = np.mean(true_rates <= results[0].bound)
     confidence = results[0].confidence
     assert abs(covered - confidence) < 4 * math.sqrt(confidence * (1 - confidence) / trials)
-    # Standard deviation of Beta(3, 58) over sqrt(trials), four times.
+    # Four times the standard deviation of Beta(3, 58), divided by sqrt(trials).
     assert abs(true_rates.mean() - results[0].expected_rate) < 4 * beta.std(3, 58) / math.sqrt(trials)
 
 

@@ -1,4 +1,4 @@
-"""The command as a process: which code it exits with whatever fails, and what becomes of its standard streams."""
+"""The command as a process: its exit codes after failures of any kind, and its standard streams."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 
 
 def command(*arguments, redirect="", code=None, **options):
-    """Run it by a shell, which can close a stream or limit memory before."""
+    """Run the command from a shell, which can close a stream or limit memory first."""
     start = ["-m", "spadeline.command"] if code is None else ["-c", code]
     shell = ["sh", "-c", f'ulimit -c 0; exec "$@" {redirect}', "sh", sys.executable, *start, *map(str, arguments)]
     return subprocess.run(shell, capture_output=True, text=True, check=False, **{"timeout": 120} | options)
@@ -57,7 +57,7 @@ def test_what_warns_goes_on_without_standard_error(parts, extractor_path, tmp_pa
 
 
 def test_a_closed_stream_lends_its_number_to_no_file(recipe_folder, scratched, tmp_path):
-    """What a library writes to descriptor 2 would end up in the first file that is opened."""
+    """Otherwise a library's messages to descriptor 2 would go into the first file that is opened."""
     code = "import os; from spadeline import command; command._open_missing_streams(); print(os.open('/dev/zero', 0))"
     assert int(command(code=code, redirect="<&- 2>&-").stdout) > 2
 
@@ -86,7 +86,7 @@ def test_a_reader_that_goes_ends_it_quietly(recipe_folder, parts):
 
 
 def test_no_memory_never_means_anomalous(recipe_folder, good):
-    """Imports fail in Python, or past it: OpenBLAS calls exit(1), and may as well wait for ever."""
+    """Imports fail in Python or outside it: OpenBLAS calls exit(1), or waits for ever."""
     seen = set()
     for megabytes in (60, 100, 150, 300, 600, 700, 800):
         limit = megabytes << 20
@@ -127,7 +127,7 @@ def test_a_package_that_fails_to_load_is_a_failure(tmp_path, text, said):
 
 
 def test_a_librarys_own_exit_is_an_abort(tmp_path):
-    """As OpenBLAS's where it gets no memory, in whichever thread."""
+    """OpenBLAS calls exit if it gets no memory, in any thread."""
     (tmp_path / "filelock.py").write_text("import ctypes; ctypes.CDLL(None).exit(1)")
     done = command("info", "r", code=FAKE.format(folder=str(tmp_path)))
     assert done.returncode in (-signal.SIGABRT, 128 + signal.SIGABRT)
@@ -142,12 +142,12 @@ def test_an_interrupt_while_loading(tmp_path):
     "fault", ["1 / 0", "exec('def f(): f()\\nf()')", "raise MemoryError", "sys.exit(1)", "raise OSError"]
 )
 def test_a_fault_inside_is_a_failure(fault):
-    code = f"import sys; from spadeline.engine import cli\ndef fail(_):\n    {fault}\ncli.COMMANDS['info'] = fail\n"
+    code = f"import sys; from spadeline.engine.cli.commands import COMMANDS\ndef fail(_):\n    {fault}\nCOMMANDS['info'] = fail\n"
     assert command("info", "r", code=code + "from spadeline.command import main; main()").returncode == 2
 
 
 def test_an_end_by_signal_is_one():
-    code = "import os, signal; from spadeline.engine import cli; cli.COMMANDS['info'] = lambda _: os.kill(os.getpid(), 11)\n"
+    code = "import os, signal; from spadeline.engine.cli.commands import COMMANDS; COMMANDS['info'] = lambda _: os.kill(os.getpid(), 11)\n"
     done = command("info", "r", code=code + "from spadeline.command import main; main()")
     assert done.returncode in (-signal.SIGSEGV, 128 + signal.SIGSEGV)
 
@@ -166,13 +166,13 @@ def test_an_extractor_that_was_given_up_holds_nothing_up(parts, tmp_path):
 def test_an_overlay_that_cannot_be_written_swallows_no_verdict(recipe_folder, good, scratched, tmp_path):
     folder = tmp_path / "overlays"
     (folder / "200.png").mkdir(parents=True)
-    longest = shutil.copy(good, tmp_path / ("x" * 251 + ".png"))  # whose overlay is written by way of a longer name
+    longest = shutil.copy(good, tmp_path / ("x" * 251 + ".png"))  # its overlay is first written under a longer name
     images = (scratched, longest, good)
     done = command("predict", recipe_folder, *images, "--overlays", folder)
     assert done.returncode == 2
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ANOMALOUS", "normal", "normal"]
     first, second = done.stderr.splitlines()
-    assert first == f"spadeline: {folder / '200.png'}: can't be written: Is a directory"
+    assert first == f"spadeline: {folder / '200.png'}: can't be written: it is a folder"
     assert second.endswith("can't be written: File name too long")
     done = command("predict", recipe_folder, *images, "--overlays", folder, "--json")
     records = [json.loads(line) for line in done.stdout.splitlines()]

@@ -54,7 +54,7 @@ def test_a_gallery_larger_than_the_memory_is_swapped():
         ids = np.random.default_rng(seed).permutation(9)[:4]
         assert_same(few.match(query_of(seed), ids), whole.match(query_of(seed), ids))
     with pytest.raises(
-        InputError, match=r"gallery: expected at most 4 images a query, which is what the device holds, got 5"
+        InputError, match=r"gallery: expected at most 4 images for a query, as many as fit the device, got 5"
     ):
         few.match(query_of(0), range(5))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""No number that isn't finite becomes a verdict: it is an error, named, at every door."""
+"""No number that isn't finite becomes a verdict. Wherever it comes in, it is an error that names it."""
 
 import json
 import warnings
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, FrameError, Settings, fit
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.errors import InputError
 from spadeline.engine.inspect.heatmap import LARGEST_DISTANCE, Heatmap
 from spadeline.engine.inspect.scoring import Scorer
@@ -24,7 +24,7 @@ def frame(seed, level=DARK):
 
 
 def exploding(path, *, levels, embedding):
-    """An extractor whose features explode with the light: harmless at DARK, from 1e20 on at BRIGHT; or NaN there."""
+    """Write an extractor whose features grow with the light: small at DARK, 1e20 or more, or NaN, at BRIGHT."""
     helper, kind = onnx.helper, onnx.TensorProto.DataType.Value
     constants = {"light": 1 / 255, "power": 64.0, "huge": 1e24, "turn": -1.0, "limit": 0.7}
     nodes = [
@@ -142,7 +142,7 @@ def test_features_that_are_not_numbers_give_no_verdict(tmp_path, levels, embeddi
     extractor = exploding(tmp_path / "undefined.onnx", levels=levels, embedding=embedding)
     monkeypatch.setattr(
         "spadeline.engine.extract.extractor._check_outputs", lambda *_: None
-    )  # whose noise is as bright
+    )  # the check's noise is as bright
     (tmp_path / "good").mkdir()
     for seed in range(4):
         Image.fromarray(frame(seed)).save(tmp_path / f"good/{seed}.png")

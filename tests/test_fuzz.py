@@ -16,7 +16,7 @@ import pytest
 from .fuzz import harness, mutations
 
 SEED = 17
-# Changed copies for each target, so many that it takes a few seconds.
+# Number of changed copies for each target, chosen so that it takes a few seconds.
 MUTATIONS = {"arrays": 200, "extractors": 30, "folders": 60, "images": 200, "manifests": 150}
 
 TOY = """
@@ -84,7 +84,7 @@ FAILURES = {  # an attempt's statements, and the failure's kind, place and detai
     "ends": ("os._exit(3)", "died", "exit code 3", ""),
     "crashes": ("os.write(2, b'last words'); os.kill(os.getpid(), signal.SIGSEGV)", "died", "SIGSEGV", "last words"),
     "hangs": ("time.sleep(60)", "time", "over 1 s", "in attempt"),
-    # Up to 1.6 GB: it is stopped long before.
+    # It would take up to 1.6 GB, and is stopped long before.
     "grows": ("held = [(np.ones(1_000_000), time.sleep(0.004)) for _ in range(200)]", "memory", "over 100,000,000 bytes", ""),
 }  # fmt: skip
 
@@ -102,7 +102,7 @@ def test_what_fails(toy, tmp_path):
         assert detail in outcome.detail
         assert kept.read_bytes() == b"seed"
         assert kept.with_name(kept.name + ".txt").read_text().startswith(f"toy, {name}\n{kind}: {where}")
-    assert len(list((tmp_path / "kept").iterdir())) == 2 * len(FAILURES)  # no work is left
+    assert len(list((tmp_path / "kept").iterdir())) == 2 * len(FAILURES)  # no temporary file is left
 
 
 def test_memory_that_is_gone_before_anybody_looks_counts(toy, monkeypatch):
@@ -139,7 +139,7 @@ def test_what_an_attempt_starts_ends_with_it(toy, tmp_path):
     toy("Path('../process').write_text(str(subprocess.Popen(['sleep', '600']).pid)); os._exit(1)")
     process = Path("/proc", (tmp_path / "kept" / "process").read_text(), "stat")
     end = time.monotonic() + 10
-    while process.exists() and process.read_text().split()[2] != "Z":  # whoever inherits it buries it
+    while process.exists() and process.read_text().split()[2] != "Z":  # its new parent removes it
         assert time.monotonic() < end
         time.sleep(0.01)
 

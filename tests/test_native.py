@@ -1,4 +1,4 @@
-"""The extension's stub is generated, and committed; it must be the one that the extension gives."""
+"""The extension's stub is generated and committed. It must be the one that the extension gives."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Nothing is sent and nothing is noted down: what processes leave in an empty home, and which sockets they open."""
+"""No process sends or records anything: which files it leaves in an empty home, and which sockets it opens."""
 
 import functools
 import os
@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 HOMES = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
-# What would keep ONNX Runtime quiet by itself, or tells matplotlib another place.
+# These variables would turn ONNX Runtime's telemetry off anyway, or give matplotlib another folder.
 OTHERS = {"ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "MPLCONFIGDIR", "CI", "TF_BUILD", "GITHUB_ACTIONS"}
 
 
 def started(command, home, **variables):
-    """Run a command whose home is an empty folder."""
+    """Run a command with an empty folder as its home."""
     home.mkdir()
     environment = {name: value for name, value in os.environ.items() if name not in OTHERS}
     environment |= {name: str(home / name if name != "HOME" else home) for name in HOMES} | variables
@@ -57,7 +57,7 @@ def test_a_command_leaves_its_home_empty_and_opens_no_socket(recipe_folder, extr
 
 @functools.cache
 def may_trace():
-    """Whether there is a strace, and it is let trace here."""
+    """Whether strace is installed and allowed to trace."""
     command = ["strace", "-o", os.devnull, sys.executable, "-c", ""]
     return (
         shutil.which("strace") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -88,7 +88,7 @@ def test_the_users_own_setting_stays(tmp_path):
 
 @pytest.mark.parametrize(("version", "warned"), [("1.32.0", True), ("1.29", True), ("1.28.9", False)])
 def test_onnx_runtime_before_spadeline_is_said(tmp_path, version, warned):
-    """Its telemetry is on by then, and nothing turns it off."""
+    """Its telemetry is then on, and can't be turned off."""
     code = f"import sys, types; sys.modules['onnxruntime'] = types.SimpleNamespace(__version__='{version}'); "
     said = started([sys.executable, "-c", code + "import spadeline.engine"], tmp_path / "home").stderr
     text = f"onnxruntime {version} was imported before spadeline, so its telemetry is on in this process; import "

@@ -1,4 +1,4 @@
-"""What ``threads=None`` takes: the processors that the process may use, not those that the machine has."""
+"""``threads=None`` takes the processors that the process may use, not all of the machine."""
 
 import os
 
@@ -11,7 +11,7 @@ ALLOWED = len(os.sched_getaffinity(0))
 
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
-    """Control groups a/b/c of version 2, c the process's own; a call sets the quota of one, in processors."""
+    """Make control groups a/b/c of version 2; the process is in c. A call sets the quota of a group, in processors."""
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     (tmp_path / "own").write_text("4:memory:/elsewhere\n0::/a/b/c\n")
     monkeypatch.setattr(resources, "CONTROL_GROUPS", tmp_path)
@@ -26,7 +26,7 @@ def groups(tmp_path, monkeypatch):
 
 
 def test_a_control_groups_quota_counts_wherever_it_is_set(groups):
-    assert resources.processors() == 8  # files of none
+    assert resources.processors() == 8  # no group has files
     groups("a/b/c", None)
     assert resources.processors() == 8
     groups("a/b/c", 16)
@@ -35,7 +35,7 @@ def test_a_control_groups_quota_counts_wherever_it_is_set(groups):
     assert resources.processors() == 3
     groups("a", 2)
     assert resources.processors() == 2
-    groups(".", 0.25)  # a container's own groups begin there
+    groups(".", 0.25)  # in a container, this is the outermost group
     assert resources.processors() == 1
 
 

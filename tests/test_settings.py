@@ -1,11 +1,13 @@
+import inspect
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from spadeline.engine.calibration import threshold
 from spadeline.engine.errors import InputError
 from spadeline.engine.recipe.records import Calibration, ImageRecord
-from spadeline.engine.settings import Settings
+from spadeline.engine.settings import Settings, all_settings
 
 TAU = threshold([1.0, 2.0], false_alarm_rate=0.4)
 CALIBRATION = {
@@ -60,7 +62,7 @@ def test_settings_take(changes):
         ("sigma", "4", "got '4'"),
         ("index_factory", "", "expected text of 1 to 4096 characters, got ''"),
         ("index_factory", None, "got None"),
-        # What ends the process, takes all of its memory, or fails at each search; and what is more of the like.
+        # Descriptions that end the process, take all of its memory, or fail at each search; and similar ones.
         *(
             (
                 "index_factory",
@@ -112,6 +114,39 @@ def test_a_list_of_level_weights_becomes_a_tuple_of_floats():
     assert [type(weight) for weight in settings.level_weights] == [float, float]
     assert settings == Settings(level_weights=(1.0, 0.5))
     assert len({settings, Settings(level_weights=(1.0, 0.5))}) == 1
+
+
+def test_each_field_declares_its_setting():
+    defaults = Settings()
+    assert [setting.name for setting in all_settings()] == [field.name for field in fields(Settings)]
+    for setting in all_settings():
+        assert setting.default == getattr(defaults, setting.name)
+        assert setting.values, setting.name
+        assert setting.default_text, setting.name
+        assert setting.text[0].isupper()
+        assert setting.text.endswith(".")
+        assert f"\n{setting.name} : {setting.values}\n" in inspect.getdoc(Settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "default", "text"),
+    [
+        ("kappa", "int, 1 to 1000", "1", "Number of nearest gallery pixels"),
+        (
+            "window",
+            "None, or int, 0 to 2147483647",
+            "whole image",
+            "in pixels of the coarsest level. None: whole image.",
+        ),
+        ("sigma", "float, 0 to 1000", "4", "in pixels of the extractor's input."),
+        ("level_weights", "None, or 1 to 4 numbers, one a level", "all 1", "finest level first. None: all 1."),
+        ("distance", '"squared", "root"', "squared", "Squared L2 distances"),
+    ],
+)
+def test_the_reference_says_what_a_setting_takes(name, values, default, text):
+    (setting,) = (setting for setting in all_settings() if setting.name == name)
+    assert (setting.values, setting.default_text) == (values, default)
+    assert text in setting.text
 
 
 def test_calibration_takes_matching_scores():

@@ -19,7 +19,7 @@ class Chapter:
     section
         Charts and tables.
     tables
-        Those of its tables that README may take, by name.
+        Those of its tables that README and docs/ may take, by name.
     """
 
     finding: str

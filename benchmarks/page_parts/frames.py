@@ -116,7 +116,7 @@ def detectors(document: Mapping[str, Any]) -> Chapter:
         f"{result['images']} normal images, {result['frames']} frames; all on the same images and threads, in turns, "
         "each with its own maps and scores."
     )
-    tables = {"detectors": _detectors(result)}
+    tables = {"detectors": _detectors(result), "brief": _brief(result)}
     names = {row["name"] for row in rows}
     ours = [name for name in names if name.startswith("spadeline")]
     latencies = {row["name"]: row["latency"] for row in rows}
@@ -128,7 +128,7 @@ def detectors(document: Mapping[str, Any]) -> Chapter:
     charts.append(
         Chart("Latency, median to maximum", latency_chart(latencies, label="Latency of each detector", takt_s=None))
     )
-    section = Section("Against other detectors", text, document["command"], [*charts, *tables.values()])
+    section = Section("Against other detectors", text, document["command"], [*charts, tables["detectors"]])
     return Chapter(_against(rows), section, tables)
 
 
@@ -169,6 +169,25 @@ def _detectors(result: Mapping[str, Any]) -> Table:
         sizes = (row["model_bytes"] / 1e6, row["peak_bytes"] / 1e6)
         figures = (None if row[key] is None else f"{row[key]:.3f}" for key in keys)
         rows.append((row["name"], *figures, *milliseconds, row["frames_per_s"], *sizes))
+    return Table("Accuracy and speed", head, rows, (_precisions(result) + left_out(result["left_out"])).strip())
+
+
+def _brief(result: Mapping[str, Any]) -> Table:
+    """Return README's few columns."""
+    keys = ("image_rocauc", "pixel_rocauc", "aupro_0.3")
+    rows = [
+        (
+            row["name"],
+            *(None if row[key] is None else f"{row[key]:.3f}" for key in keys),
+            1e3 * row["latency"]["p50_s"],
+        )
+        for row in result["rows"]
+    ]
+    head = ("", "image ROCAUC", "pixel ROCAUC", "AU-PRO to 0.3", "ms a frame, median")
+    return Table("Accuracy and speed", head, rows, _precisions(result).strip())
+
+
+def _precisions(result: Mapping[str, Any]) -> str:
+    """Say who computes in another number type than float32."""
     other = [row for row in result["rows"] if row.get("precision", "float32") != "float32"]
-    computed = "".join(f"{row['name']} computes in {row['precision']}. " for row in other)
-    return Table("Accuracy and speed", head, rows, (computed + left_out(result["left_out"])).strip())
+    return "".join(f"{row['name']} computes in {row['precision']}. " for row in other)

@@ -19,6 +19,8 @@ def matcher(document: Mapping[str, Any]) -> Chapter:
     """Return times against the peers, growth with K, the worst case, memory."""
     results = document["results"]
     tables = {"times": _times(results)}
+    if (brief := _brief(results)).rows:
+        tables["brief"] = brief
     defeated = [result for result in results if result["features"] != "real"]
     if any("per_dense" in row for result in defeated for row in result["rows"]):
         tables["worst-case"] = _worst_case(defeated)
@@ -29,7 +31,8 @@ def matcher(document: Mapping[str, Any]) -> Chapter:
         "For each pixel of a query the kappa nearest of all pixels of K images, squared L2. All results were checked "
         f"to be equal first. {_drawn(results)}"
     )
-    section = Section("The matcher", text, document["command"], [*charts, *tables.values()])
+    shown = [table for name, table in tables.items() if name != "brief"]
+    section = Section("The matcher", text, document["command"], [*charts, *shown])
     return Chapter(_finding(results), section, tables)
 
 
@@ -64,6 +67,30 @@ def _times(results: Sequence[Mapping[str, Any]]) -> Table:
     reasons = {name: why for result in results for name, why in result["left_out"].items()}
     note += f"Medians over {results[0]['queries']} queries. {left_out(reasons)}"
     return Table("Time a query", head, rows, note.strip())
+
+
+def _brief(results: Sequence[Mapping[str, Any]]) -> Table:
+    """Return README's few rows: the best of each path beside the yardstick, on real features at kappa = 1."""
+    shown = [
+        result for result in results if "yardstick" in result and result["features"] == "real" and result["kappa"] == 1
+    ]
+    rows = []
+    for path in ("pruned", "dense"):
+        best = [
+            min((row for row in result["rows"] if row["name"].startswith(path)), key=_median, default=None)
+            for result in shown
+        ]
+        if any(best):
+            rows.append((f"spadeline, {path} path", *(_time(row, slowest=False) for row in best)))
+    yardsticks = [next(row for row in result["rows"] if row["name"] == result["yardstick"]) for result in shown]
+    if rows:
+        names = " or ".join(sorted({row["name"] for row in yardsticks}))
+        rows.append((names, *(_time(row, slowest=False) for row in yardsticks)))
+    return Table("Time a query", ["", *(f"K = {result['images']}" for result in shown)], rows)
+
+
+def _median(row: Mapping[str, Any]) -> float:
+    return float(row["median_s"])
 
 
 def _setting(result: Mapping[str, Any], varying: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""From a benchmark's document to its chapter of the page: finding, charts, tables, those that a README may take.
+"""From a benchmark's document to its chapter of the page: finding, charts, tables, those for README and docs/.
 
 One function for each kind of document. Figures are the documents'; only ratios and units are made here.
 """

@@ -39,8 +39,8 @@ def soak(document: Mapping[str, Any]) -> Chapter:
             ("threads at rest", result["threads"]["before"], result["threads"]["after"]),
         ],
         "Times are of the first and the last tenth of the frames, memory is of the second tenth, after the warm-up, "
-        f"and of the last: {memory['bytes_per_frame']:+.1f} bytes a frame. The yardstick is a sort, which tells the "
-        "machine's mood.",
+        f"and of the last: {memory['bytes_per_frame']:+.1f} bytes a frame. The yardstick is a sort that is timed "
+        "beside the frames: it shows how fast the machine itself was.",
     )
     text = (
         f"{setting['lines']} lines of {setting['threads']} threads, frames of {side(setting['frame_size'])}, "

@@ -1,4 +1,4 @@
-// A growing float buffer on a cache-line boundary: no register load of a panel ever splits a line.
+// A buffer that grows and starts on a cache line: no register load of a panel ever reads from two lines.
 #pragma once
 
 #include <cstddef>

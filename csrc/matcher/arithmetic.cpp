@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #endif
 
-// Not inline: no compiler moves arithmetic on memory across a call that it can't look into.
+// Not inline: a compiler doesn't move arithmetic on memory across a call that it can't look into.
 namespace spadeline {
 namespace {
 
@@ -18,7 +18,7 @@ void set_control(uint64_t value) { _mm_setcsr(static_cast<unsigned>(value)); }
 
 #elif defined(__aarch64__)
 
-constexpr uint64_t kStandard = 0;  // FPCR, likewise; flags are another register, which nothing here looks at
+constexpr uint64_t kStandard = 0;  // FPCR, with the same meaning; its flags are in another register, which isn't read
 
 uint64_t control() {
     uint64_t value;

@@ -1,16 +1,18 @@
 // The floating-point environment that bounds and distances are proven for: rounding to nearest, denormals as numbers of
 // their own, no traps.
 //
-// It belongs to a thread, and the caller's may be another one: a library that was compiled with -ffast-math, or torch
-// when asked to, has the processor flush denormals to zero, and threads inherit that from the one that started them.
+// The environment belongs to a thread. The caller's thread may have another one: a library that was compiled with
+// -ffast-math makes the processor flush denormals to zero, and so does torch when asked to. A thread inherits its
+// environment from the thread that starts it.
 #pragma once
 
 #include <cstdint>
 
 namespace spadeline {
 
-// As long as it lives, the calling thread computes in that environment; then in its own again, flags included. Whatever
-// a door calls begins with one, and so does every thread of the pool.
+// While this object lives, the calling thread computes in the environment above. Its destructor gives the thread its
+// own environment back, flags included. Every function that the bindings call begins with one, and so does every thread
+// of the pool.
 class StandardArithmetic {
  public:
     StandardArithmetic();

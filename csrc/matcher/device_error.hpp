@@ -1,4 +1,4 @@
-// A GPU that isn't there, fails or lacks memory. What it says names the call.
+// The error of a GPU that isn't there, fails or lacks memory. Its text names the call that failed.
 #pragma once
 
 #include <stdexcept>

@@ -6,9 +6,13 @@
 #include <string>
 
 #include "matcher/arithmetic.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 namespace {
+
+constexpr int64_t kDimStep =
+    16;  // floats of the widest register: then a code is whole registers on every instruction set
 
 // splitmix64: the same signs on every machine, part of the codes' version.
 float sign_of(uint64_t channel) {
@@ -18,7 +22,7 @@ float sign_of(uint64_t channel) {
     return (z ^ (z >> 31)) >> 63 ? -1.0f : 1.0f;
 }
 
-// Frobenius norm of B B^T - 1, rows of B: how far the rows are from orthonormal ones.
+// The Frobenius norm of B B^T - 1 for the rows B: how far the rows are from orthonormal ones.
 double defect_of(const float* basis, int64_t rows, int64_t channels) {
     double sum = 0;
     for (int64_t i = 0; i < rows; ++i)
@@ -47,7 +51,7 @@ void pack(const CodeRows& from, int64_t dims, int64_t first, int64_t count, int6
 
 }  // namespace
 
-int64_t dims_of(int64_t channels, int64_t directions) { return directions ? directions : (channels + 15) / 16 * 16; }
+int64_t dims_of(int64_t channels, int64_t directions) { return directions ? directions : round_up(channels, kDimStep); }
 
 LevelEncoder::LevelEncoder(const Kernels& kernels, int64_t channels, int64_t directions, const float* basis)
     : kernels_(kernels), mean_(basis, basis + channels) {
@@ -64,9 +68,10 @@ LevelEncoder::LevelEncoder(const Kernels& kernels, int64_t channels, int64_t dir
         return;
     }
     const double defect = defect_of(basis + channels, directions, channels);
-    if (directions % 16 != 0 || directions > channels || !(defect < 1e-3))
-        throw std::invalid_argument("codes: expected a multiple of 16 orthonormal directions, got " +
-                                    std::to_string(directions) + ", off by " + std::to_string(defect));
+    if (directions % kDimStep != 0 || directions > channels || !(defect < 1e-3))
+        throw std::invalid_argument("codes: expected a multiple of " + std::to_string(kDimStep) +
+                                    " orthonormal directions, got " + std::to_string(directions) + ", off by " +
+                                    std::to_string(defect));
     // Each component of a projection is a sum of `channels` products: |error| <= gamma |direction| |x|.
     const double gamma = static_cast<double>(channels + 2) * 0x1p-24;
     book_.projection_error =

@@ -12,16 +12,16 @@ namespace spadeline {
 
 class LevelEncoder {
  public:
-    // basis: (1 + directions, channels): the mean that is subtracted, then the orthonormal directions that are kept;
-    // none: all are, rotated. Throws std::invalid_argument for too many channels, or directions that aren't
-    // orthonormal.
+    // `basis` is (1 + directions, channels): the mean that is subtracted, then the orthonormal directions that are
+    // kept. Without directions all channels are kept, rotated. Throws std::invalid_argument for too many channels, or
+    // for directions that aren't orthonormal.
     LevelEncoder(const Kernels& kernels, int64_t channels, int64_t directions, const float* basis);
 
     const Codebook& book() const { return book_; }
-    // Bytes of the record of a group of so many vectors.
-    int64_t record(int64_t group) const { return group * (book_.dims + kTerms * 4); }
+    // Bytes of the record of `group` vectors.
+    int64_t record(int64_t group) const { return record_bytes(book_.dims, group); }
 
-    // Encodes `count` vectors into ceil(count / group) records; places beyond `count` get a norm that is infinite.
+    // Encodes `count` vectors into ceil(count / group) records. Places beyond `count` get an infinite norm.
     void encode_records(const float* rows, int64_t count, int64_t group, uint8_t* records) const;
 
  private:
@@ -31,7 +31,7 @@ class LevelEncoder {
     AlignedBuffer<float> projection_;
 };
 
-// Bytes of a code of so many channels, or directions if there are any.
+// Bytes of a code: one for each direction, or without directions one for each channel, rounded up to whole registers.
 int64_t dims_of(int64_t channels, int64_t directions);
 
 }  // namespace spadeline

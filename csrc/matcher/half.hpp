@@ -1,4 +1,4 @@
-// float16 to float32 without hardware: for the scalar path and for a query's encoding.
+// float16 to float32 without an instruction for it: for the scalar path and for a query's encoding.
 #pragma once
 
 #include <cstdint>

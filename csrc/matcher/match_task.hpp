@@ -1,16 +1,21 @@
 // What a CPU kernel is given: plain pointers and sizes, valid for one call.
 //
-// Plain, because the kernels' translation units are compiled for instruction sets that the machine may lack: any
-// inline library function that they shared with the rest of the program could be linked from the wrong one.
+// The kernels' translation units are compiled for instruction sets that the machine may lack. An inline function that
+// they shared with the rest of the program could be linked from one of them, and then run on a machine that lacks its
+// instructions. So tasks are plain structs, and functions in shared headers have internal linkage (static).
 #pragma once
 
 #include <cstdint>
 
 namespace spadeline {
 
-inline constexpr int kMaxLevels = 4;
+inline constexpr int kMaxLevels = 4;  // a ResNet has four stages
 
 enum class Storage { float32, float16 };
+
+static constexpr int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
+
+inline constexpr int64_t kEverywhere = -1;  // a search radius: the whole image
 
 // One of the kappa nearest gallery positions of a query position.
 struct Neighbour {
@@ -32,7 +37,7 @@ struct Codebook {
     const float* mean;        // (channels)
     const float* signs;       // (dims) +1 or -1; rotated codes only
     const float* projection;  // directions in panels, see tile.hpp; projected codes only, else null
-    float projection_error;   // of what is projected, relative to the vector's norm
+    float projection_error;   // the projection's error, relative to the vector's norm
 };
 
 // Codes of single vectors, as the encoder writes them.
@@ -45,8 +50,8 @@ struct CodeRows {
 // The codes of one level, query and gallery: bytes whose products bound the distance from below.
 struct CodeTask {
     int64_t dims;
-    int64_t groups;          // of vectors, per image
-    int64_t record;          // bytes of one group: see codes.hpp
+    int64_t groups;          // records of an image
+    int64_t record;          // bytes of a record: see codes.hpp
     const uint8_t* gallery;  // (n, groups, record)
     CodeRows query;          // (positions) rows
 };
@@ -56,7 +61,7 @@ struct LevelTask {
     int64_t block;                // positions per cell
     int64_t positions;            // positions per image, padding included
     int shift;                    // halvings from the finest level
-    double weight;                // of this level's squared distance
+    double weight;                // the factor of this level's squared distance
     const void* gallery;          // (n, positions, channels)
     const float* query;           // (cells of query_cells, block, channels)
     const Taps* taps;             // (finest positions), bilinear upsampling only, null for the finest level
@@ -65,7 +70,7 @@ struct LevelTask {
 
 // What survived the pruned path's steps.
 struct Counts {
-    int64_t pairs;               // of cells, within the window: all that were bounded
+    int64_t pairs;               // pairs of cells within the window: all of them were bounded
     int64_t passed[kMaxLevels];  // pairs of a level's positions whose bound didn't exceed their threshold
     int64_t exact;               // finest pairs computed in float64
 };
@@ -81,41 +86,41 @@ struct MatchTask {
     const int64_t* image_ids;
     int64_t image_count;
     int64_t kappa;
-    int64_t window;              // search radius in cells, negative: everywhere
-    int64_t dense_cost;          // of one cell of the query by the dense path, in multiply-adds
+    int64_t window;              // search radius in cells, or kEverywhere
+    int64_t dense_cost;          // multiply-adds that the dense path takes for one cell of the query
     Neighbour* best;             // (finest positions, kappa), nearest first
-    const int64_t* query_cells;  // the cells that the dense path matches, ascending; null: all
+    const int64_t* query_cells;  // the cells that the dense path matches, ascending; null for all
 };
 
-// The share of the dense path's query cells that one thread owns, and the room it works in (see share_floats).
+// The share of the dense path's query cells that one thread owns, and the thread's workspace (see share_floats).
 struct Share {
     int64_t first_cell, cell_count;  // indices of query_cells
     float* workspace;
 };
 
-// What `refine` leaves of the budget of a cell that isn't worth going on with.
+// What `refine` sets a cell's budget to when refining it further isn't worth its cost.
 inline constexpr int64_t kHopeless = INT64_MIN;
 
-// Query cells that one thread refines side by side: what one of them brings into the cache of a gallery image, the
-// others find there.
+// Query cells that one thread refines side by side, so that a gallery image's codes are in the cache for all of them
+// after the first one has read them.
 struct Refinement {
-    static constexpr int64_t kMost = 8;
+    static constexpr int64_t kMost = 8;  // cells: their own codes, some 30 KB each, must stay in the cache as well
     const int64_t* cells;
     int64_t count;  // kMost at most
-    float* bounds;  // (cells from first_cell on, image_count, panels, kPanel), `stride` from one to the next; those of
-                    // gallery cells that were dealt with become infinite
+    float* bounds;  // (cells from first_cell on, image_count, panels, kPanel), a cell's `stride` after the last one's;
+                    // the bound of a gallery cell that was visited becomes infinite
     int64_t first_cell, stride;
-    bool resume;       // they ran out of their budgets before
-    int64_t* budgets;  // (cells): what each may cost, which is deducted; if nothing is left, `best` and `bounds` hold
-                       // what it takes to resume, unless it is kHopeless
-    float* workspace;  // refine_floats for each
+    bool resume;       // the cells have been refined before, and ran out of their budgets
+    int64_t* budgets;  // (cells): what each may cost; its cost is deducted. A cell with nothing left can be resumed
+                       // from `best` and `bounds`, unless its budget is kHopeless
+    float* workspace;  // refine_floats for each cell
 };
 
 // One instruction set's kernels.
 struct Kernels {
     const char* name;
     bool (*supported)();
-    // The dense path: floats of workspace that a share of this many cells needs; all pairs of a share.
+    // The dense path. share_floats: the floats of workspace that a share needs. match: all pairs of a share.
     int64_t (*share_floats)(const MatchTask&, int64_t first_cell, int64_t cell_count);
     void (*match)(const MatchTask&, const Share&);
     // The pruned path's steps.

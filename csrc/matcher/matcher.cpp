@@ -8,18 +8,19 @@
 
 #include "matcher/arithmetic.hpp"
 #include "matcher/cpu/kernels.hpp"
+#include "matcher/sizes.hpp"
 #include "matcher/taps.hpp"
 
 namespace spadeline {
 namespace {
 
-// A level's codes, as far as they don't depend on the query.
+// The part of a level's codes that doesn't depend on the query.
 std::unique_ptr<LevelEncoder> open_codes(const Model& model, int64_t l, int64_t directions, const float* basis,
                                          const uint8_t* records, CodeTask& task) {
     if (!records) return nullptr;
-    const int64_t group = l + 1 == model.shape.level_count() ? kPanel : kGroup;
+    const int64_t group = group_size(l + 1 == model.shape.level_count());
     auto encoder = std::make_unique<LevelEncoder>(model.kernels, model.shape.levels()[l].channels, directions, basis);
-    task = {encoder->book().dims, (model.shape.positions(l) + group - 1) / group, encoder->record(group), records, {}};
+    task = {encoder->book().dims, ceil_div(model.shape.positions(l), group), encoder->record(group), records, {}};
     return encoder;
 }
 
@@ -85,7 +86,8 @@ void Matcher::match_batch(std::span<const Request> requests, std::span<Statistic
             throw;
         }
     };
-    const size_t alone = requests.size() - requests.size() % pool_.size();  // the others share all threads
+    const size_t alone =
+        requests.size() - requests.size() % pool_.size();  // the remaining queries use all threads, one after the other
     for (size_t worker = 0; worker < searches_.size() && alone; ++worker)
         for (const Request& request : requests) searches_[worker]->reserve(request);
     std::atomic<size_t> next = 0;

@@ -35,7 +35,7 @@ struct Gallery {
     Storage storage = Storage::float32;
     std::vector<const void*> levels;  // (images, cells, block, channels) each, finest first
     std::vector<double> weights;      // one a level
-    std::vector<GalleryCodes> codes;  // one a level; or none, then every query takes the dense path
+    std::vector<GalleryCodes> codes;  // one a level, or none: then every query takes the dense path
 };
 
 class Matcher {
@@ -48,9 +48,9 @@ class Matcher {
     int threads() const { return pool_.size(); }
     const char* instruction_set() const;
 
-    // See Search::run for what they throw.
+    // Both throw what Search::run throws.
     Statistics match(const Request& request);
-    // Several queries, whole ones side by side: nobody waits for anybody between the steps.
+    // Several queries side by side: each thread takes whole queries, so that no thread waits for another between steps.
     void match_batch(std::span<const Request> requests, std::span<Statistics> statistics);
 
  private:
@@ -58,7 +58,7 @@ class Matcher {
     const Model model_;
     std::mutex turn_;
     ThreadPool pool_;
-    std::vector<std::unique_ptr<Search>> searches_;  // one a thread; the first one can use them all
+    std::vector<std::unique_ptr<Search>> searches_;  // one a thread; the first one can use all threads
 };
 
 }  // namespace spadeline

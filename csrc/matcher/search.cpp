@@ -9,19 +9,27 @@
 #include <stdexcept>
 
 #include "matcher/half.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 namespace {
 
-constexpr int64_t kCellsAtOnce = 8;         // that a worker encodes, or collects
-constexpr int64_t kTurns = 4;               // of each worker, at the least, if there are several pieces at a time
-constexpr int64_t kGathered = 16;           // positions whose features are copied at once
-constexpr int64_t kChannelsAhead = 8;       // whose features are fetched meanwhile
-constexpr int64_t kBoundsBytes = 16 << 20;  // of bounds that exist at once, at most
-constexpr int64_t kLeastGrant = 16;         // a part of the budget below that isn't worth resuming a cell for
+// Cells that a worker encodes or collects at a time. The 14 x 14 cells of a 224 x 224 image make 25 pieces of work, and
+// the features of 8 cells, 128 KB at a level of 16 positions of 256 channels, stay in the second-level cache.
+constexpr int64_t kCellsAtOnce = 8;
+constexpr int64_t kTurns = 4;  // a worker takes at most a fourth of its part of what is left: the last pieces are small
+// Positions whose features are copied at a time: a cell's at the finest of three levels.
+constexpr int64_t kGathered = 16;
+// Features are fetched so many channels ahead. Channels lie a whole plane apart, which the processor doesn't foresee.
+constexpr int64_t kChannelsAhead = 8;
+// Bounds that exist at once, at most. A query of 196 cells among 50 images of 196 cells takes 8 MB.
+constexpr int64_t kBoundsBytes = 16 << 20;
+constexpr double kMostCost = 0x1p40;  // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
+// A cell isn't resumed for less than this part of its first budget: resuming reads all its bounds again.
+constexpr int64_t kLeastGrant = 16;
 
-// Hands out 0 … count - 1 as work(worker, first, number), at most so many at a time, and fewer towards the end: a hard
-// piece of work leaves nobody idle.
+// Hands out 0 … count - 1 as work(worker, first, number): at most `most` at a time and fewer towards the end, so that
+// no worker is idle while another one has a long piece of work.
 template <class Work>
 void share_out(ThreadPool* pool, int64_t count, int64_t most, const Work& work) {
     const int64_t workers = pool ? pool->size() : 1;
@@ -47,8 +55,6 @@ void share_out(ThreadPool* pool, int64_t count, const Work& work) {
     share_out(pool, count, 1, [&](int worker, int64_t i, int64_t) { work(worker, i); });
 }
 
-int64_t pieces(int64_t cells) { return (cells + kCellsAtOnce - 1) / kCellsAtOnce; }
-
 }  // namespace
 
 Search::Search(const Model& model, int workers)
@@ -71,7 +77,7 @@ Search::Search(const Model& model, int workers)
 Statistics Search::run(const Request& request, ThreadPool* pool) {
     const int64_t cells = model_.shape.cells();
     begin(request);
-    share_out(pool, pieces(cells), [&](int worker, int64_t i) {
+    share_out(pool, ceil_div(cells, kCellsAtOnce), [&](int worker, int64_t i) {
         encode(request, worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
     });
     if (model_.pruned) {
@@ -80,7 +86,7 @@ Statistics Search::run(const Request& request, ThreadPool* pool) {
     } else {
         match_dense(task_, cells, pool);
     }
-    share_out(pool, pieces(cells),
+    share_out(pool, ceil_div(cells, kCellsAtOnce),
               [&](int, int64_t i) { collect(request, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells)); });
     Statistics statistics{{}, static_cast<int64_t>(guarded_.size())};
     for (const Counts& counts : counts_) {
@@ -107,8 +113,8 @@ void Search::reserve(const Request& request) {
         reserve_codes(model_.rotated[l].get(), rotated_[l], level.rotated);
     }
     const auto workers = static_cast<int64_t>(scratch_.size());
-    for (int64_t i = 0; i < workers; ++i) {  // of the dense path's cells, or of fewer; the first may be given them all
-        const int64_t most = i ? (task_.cells + workers - 1) / workers : task_.cells;
+    for (int64_t i = 0; i < workers; ++i) {  // the first worker may be given all of the dense path's cells
+        const int64_t most = i ? ceil_div(task_.cells, workers) : task_.cells;
         const int64_t first = std::min(task_.cells * i / workers, task_.cells - most);
         scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, first, most)));
     }
@@ -116,26 +122,28 @@ void Search::reserve(const Request& request) {
     if (model_.pruned) bounds_.reserve(band_of(request) * stride_of(request));
 }
 
-// Bounds of one query cell.
+// How many bounds a query cell has.
 int64_t Search::stride_of(const Request& request) const {
     return static_cast<int64_t>(request.image_ids.size()) * panels() * kPanel;
 }
 
-// Cells of the query that are bounded at once.
+// How many of the query's cells are bounded at once.
 int64_t Search::band_of(const Request& request) const {
     return std::clamp<int64_t>(kBoundsBytes / (stride_of(request) * 4), 1, task_.cells);
 }
 
-int64_t Search::panels() const { return (task_.cells + kPanel - 1) / kPanel; }
+int64_t Search::panels() const { return ceil_div(task_.cells, kPanel); }
 
 void Search::begin(const Request& request) {
     reserve(request);
     task_.image_ids = request.image_ids.data();
     task_.image_count = static_cast<int64_t>(request.image_ids.size());
     task_.kappa = request.kappa;
-    task_.window = request.window;
-    // An infinite share: no cell is given up, whatever it costs.
-    task_.dense_cost = std::isinf(request.guard_share) ? int64_t{1} << 40 : dense_cost();
+    task_.window = request.window.value_or(kEverywhere);
+    // With an infinite share no cell is given up, whatever it costs.
+    const double dense_cost =
+        std::isinf(request.guard_share) ? kMostCost : model_.shape.dense_cost(request.window, task_.image_count);
+    task_.dense_cost = static_cast<int64_t>(std::min(dense_cost, kMostCost));
     for (size_t i = 0; i < scored_.size(); ++i)
         scored_[i] = task_.raster[i] >= 0 && !(request.ignore && request.ignore[task_.raster[i]]);
     task_.scored = scored_.data();
@@ -145,7 +153,7 @@ void Search::begin(const Request& request) {
     guarded_.clear();
 }
 
-// The query's features to rows of channels, and to codes, in cells [first_cell, last_cell).
+// Turns the query's features into rows of channels and into codes, in cells [first_cell, last_cell).
 void Search::encode(const Request& request, int worker, int64_t first_cell, int64_t last_cell) {
     for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
         const LevelTask& level = task_.level[l];
@@ -164,8 +172,8 @@ void Search::encode(const Request& request, int worker, int64_t first_cell, int6
     }
 }
 
-// One level's features of positions [first, last), at most kGathered: a channel at a time, as a channel's positions lie
-// close to each other, and one position's channels do not.
+// Copies one level's features of positions [first, last), at most kGathered, channel by channel: a channel's positions
+// lie close to each other, a position's channels don't.
 void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t last) {
     const LevelShape& level = model_.shape.levels()[l];
     const int64_t plane = level.height * level.width, count = last - first;
@@ -191,7 +199,7 @@ void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t l
     } else {
         copy(static_cast<const float*>(query.data), [](float value) { return value; });
     }
-    uint32_t special = 0;  // exponents of all ones, found without a branch
+    uint32_t special = 0;  // whether an exponent is all ones: NaN or infinity; found without a branch
     for (int64_t i = 0; i < count * level.channels; ++i)
         special |= (std::bit_cast<uint32_t>(rows[i]) & 0x7f800000u) == 0x7f800000u;
     if (!special) return;
@@ -200,12 +208,12 @@ void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t l
     throw NotFinite{l, (bad - rows) % level.channels, raster[i] / level.width, raster[i] % level.width};
 }
 
-// The query's cells come in bands whose bounds fit kBoundsBytes; each band is bounded, then refined.
+// The query's cells are taken in bands whose bounds fit kBoundsBytes. Each band is bounded, then refined.
 void Search::bound_and_refine(const Request& request, ThreadPool* pool) {
     const int64_t panels = this->panels(), stride = stride_of(request), band = band_of(request);
     float* bounds = bounds_.data();
     const auto budget =
-        static_cast<int64_t>(std::min(request.guard_share * static_cast<double>(task_.dense_cost), 0x1p40));
+        static_cast<int64_t>(std::min(request.guard_share * static_cast<double>(task_.dense_cost), kMostCost));
     for (int64_t first = 0; first < task_.cells; first += band) {
         const int64_t count = std::min(band, task_.cells - first);
         share_out(pool, task_.image_count * panels, [&](int, int64_t i) {
@@ -216,8 +224,8 @@ void Search::bound_and_refine(const Request& request, ThreadPool* pool) {
     }
 }
 
-// Each cell may spend half of its budget; cells that need more, and don't look hopeless, share what all of the band
-// have left over, and again what is left over then, as long as that gets some of them done.
+// First each cell may spend half of its budget. Cells that need more and aren't hopeless then share what the whole band
+// has left over, equally. This is repeated until all cells are done or too little is left to share.
 void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool) {
     unfinished_.clear();
     for (int64_t cell = first; cell < first + count; ++cell) unfinished_.push_back(cell);
@@ -244,21 +252,7 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds,
     guarded_.insert(guarded_.end(), unfinished_.begin(), unfinished_.end());
 }
 
-// What the dense path takes for one cell of the query, in multiply-adds; capped where all cells' sum still fits.
-int64_t Search::dense_cost() const {
-    double work = 0;
-    for (int l = 0; l < task_.level_count; ++l) {
-        const LevelTask& level = task_.level[l];
-        work += static_cast<double>(level.block) * static_cast<double>(level.positions * level.channels);
-    }
-    if (task_.window >= 0) {  // it skips rows of cells that lie outside
-        const double rows = static_cast<double>(task_.cells / task_.cell_columns);
-        work *= std::min(1.0, (2.0 * static_cast<double>(task_.window) + 1) / rows);
-    }
-    return static_cast<int64_t>(std::min(work * static_cast<double>(task_.image_count), 0x1p40));
-}
-
-// The cells that pruning gave up, gathered, so that the dense path reads its queries in one piece.
+// The dense path matches the cells that pruning gave up. They are gathered first, so that their features lie together.
 void Search::match_guarded(ThreadPool* pool) {
     if (guarded_.empty()) return;
     std::sort(guarded_.begin(), guarded_.end());

@@ -1,9 +1,10 @@
-// One query's way through the matcher, in steps, with the buffers that it needs: kept from call to call, so that a
-// steady state allocates nothing.
+// One query's way through the matcher, step by step. The buffers that it needs are kept from call to call, so that
+// later calls allocate nothing.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -21,20 +22,22 @@ struct QueryLevel {
     Storage storage = Storage::float32;
 };
 
-// Of the dense path's work, what pruning may cost before the dense path takes over: half of it cell by cell, then what
-// is left of it for the cells that need more. The worst case measured took 1.10 times the dense path's time.
+// What pruning may cost before the dense path takes over, as a part of the dense path's work. Half of it is granted
+// cell by cell. What is left of it then is granted to the cells that need more. The worst case measured took 1.10 times
+// the dense path's time.
 inline constexpr double kGuardShare = 0.08;
 
 // One query and what is asked about it. Image ids must be distinct and in range, kappa between 1 and
-// PyramidShape::reachable(window) * ids; a negative window searches everywhere.
+// PyramidShape::reachable(window) * ids.
 struct Request {
     std::span<const QueryLevel> levels;
     std::span<const int64_t> image_ids;
     int64_t kappa = 1;
-    int64_t window = -1;
-    const uint8_t* ignore = nullptr;  // (h, w), not zero: isn't scored; null: all are
+    std::optional<int64_t> window;    // search radius in cells; none: the whole image
+    const uint8_t* ignore = nullptr;  // (h, w), not zero where a pixel isn't scored; null if all are
     double* distances = nullptr;      // (h, w); 0 where ignored
     int32_t* neighbours = nullptr;    // (h, w, kappa, 3) as (image, y, x), nearest first, ties to the smaller; or -1
+    // Others than this are for tests: with 0 every cell is given up, with infinity none is.
     double guard_share = kGuardShare;
 };
 
@@ -46,7 +49,7 @@ struct Statistics {
 // A feature that is NaN or infinite.
 struct NotFinite {
     int64_t level, channel, y, x;
-    int64_t query = 0;  // of a batch
+    int64_t query = 0;  // its number within the batch
 };
 
 // What no query changes.
@@ -56,7 +59,7 @@ struct Model {
 
     PyramidShape shape;
     const Kernels& kernels;
-    MatchTask task{};                                               // all but the query and what lies in this struct
+    MatchTask task{};                                               // without the query, taps and encoders
     std::vector<std::vector<Taps>> taps;                            // bilinear upsampling only
     std::vector<std::unique_ptr<LevelEncoder>> projected, rotated;  // one a level, null where it has no such codes
     bool pruned = false;
@@ -66,11 +69,12 @@ class Search {
  public:
     Search(const Model& model, int workers);
 
-    // Asks for all the memory that `run` can need, whoever gets which piece of work and whether or not the guard fires.
+    // Allocates all the memory that `run` can need, whichever thread takes which piece of work, and whether or not the
+    // guard fires.
     void reserve(const Request& request);
 
-    // Matches one query, on the pool or, without one, on the caller's thread. Throws NotFinite for a
-    // bad feature of the query, std::runtime_error for a gallery that holds one.
+    // Matches one query, on the pool or, without a pool, on the caller's thread. Throws NotFinite for a feature of the
+    // query that is NaN or infinite, std::runtime_error for one of the gallery.
     Statistics run(const Request& request, ThreadPool* pool);
 
  private:
@@ -88,7 +92,6 @@ class Search {
     void match_guarded(ThreadPool* pool);
     void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
     void collect(const Request& request, int64_t first_cell, int64_t last_cell) const;
-    int64_t dense_cost() const;
     int64_t panels() const;
     int64_t stride_of(const Request& request) const;
     int64_t band_of(const Request& request) const;
@@ -102,7 +105,7 @@ class Search {
     AlignedBuffer<float> bounds_;
     AlignedBuffer<Neighbour> best_;
     std::vector<uint8_t> scored_;                // one a finest position
-    std::vector<int64_t> budgets_;               // one a cell: what it may still spend
+    std::vector<int64_t> budgets_;               // one a cell: what it may still cost
     std::vector<int64_t> unfinished_, guarded_;  // cells
 };
 

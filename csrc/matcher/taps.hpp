@@ -1,5 +1,5 @@
-// Where bilinear upsampling finds each finest position's feature at a coarser level. Computes positions and weights;
-// touches no features.
+// The taps of bilinear upsampling: from which positions of a coarser level, and with which weights, each finest
+// position's feature is made. Computes positions and weights; reads no features.
 #pragma once
 
 #include <cstdint>

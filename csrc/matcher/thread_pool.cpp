@@ -12,7 +12,7 @@ namespace spadeline {
 ThreadPool::ThreadPool(int threads) : process_(getpid()) {
     try {
         for (int i = 1; i < threads; ++i) team_->workers.emplace_back([this, i] { work(i); });
-    } catch (...) {  // the system is out of threads: end those that started, then say so
+    } catch (...) {  // the system is out of threads: the threads that did start must end
         stop();
         throw;
     }
@@ -24,7 +24,7 @@ bool ThreadPool::forked() const { return !team_->workers.empty() && getpid() != 
 
 void ThreadPool::stop() {
     if (forked()) {
-        static_cast<void>(team_.release());  // see the header
+        static_cast<void>(team_.release());  // leaked: see `team_`
         return;
     }
     {
@@ -37,7 +37,8 @@ void ThreadPool::stop() {
 
 void ThreadPool::check_process() const {
     if (forked())
-        throw std::runtime_error("matcher: expected the process that opened it, got a fork: open it there anew");
+        throw std::runtime_error(
+            "matcher: expected the process that opened it, got a fork of it: open a matcher there");
 }
 
 void ThreadPool::run(const std::function<void(int)>& task) {
@@ -63,7 +64,7 @@ void ThreadPool::perform(int index) {
         failure = std::current_exception();
     }
     const std::lock_guard lock(team_->mutex);
-    if (failure && !team_->failure) team_->failure = std::move(failure);  // the caller's alone from here on
+    if (failure && !team_->failure) team_->failure = std::move(failure);  // the caller rethrows it
     if (--team_->pending == 0) team_->done.notify_one();
 }
 

@@ -1,4 +1,5 @@
-// A fixed team of threads that sleeps between calls. No OpenMP, no spinning: the extractor's threads run next.
+// A fixed team of threads that sleeps between calls. Neither OpenMP nor spinning: both would take processors from the
+// extractor's threads, which run next.
 #pragma once
 
 #include <condition_variable>
@@ -20,11 +21,13 @@ class ThreadPool {
     ThreadPool& operator=(const ThreadPool&) = delete;
 
     int size() const { return static_cast<int>(team_->workers.size()) + 1; }
-    // Runs task(0) … task(size() - 1), the first on the caller's thread, as it computes, the others in
-    // StandardArithmetic, and returns when all have ended; the first exception is thrown again. Not re-entrant, one
-    // caller at a time. In a fork of the process that made it there are no threads to wait for: std::runtime_error.
+    // Runs task(0) … task(size() - 1) and returns when all have ended. The first task runs on the caller's thread and
+    // in its floating-point environment, the others in StandardArithmetic. The first exception is thrown again. Not
+    // re-entrant; one caller at a time. Throws std::runtime_error in a fork of the process that made the pool, since a
+    // fork has none of its threads.
     void run(const std::function<void(int)>& task);
-    // Throws that error. For whoever takes a lock before `run`: in a fork its owner may be a thread that isn't there.
+    // Throws that error. A caller that takes a lock before `run` checks first: in a fork the lock's owner may be a
+    // thread that doesn't exist there.
     void check_process() const;
 
  private:
@@ -34,8 +37,8 @@ class ThreadPool {
 
     bool forked() const;
 
-    // What threads hold or wait on. A fork leaks it: threads that aren't there can't be joined or detached, and a
-    // condition variable that they waited on at the fork can't be destroyed.
+    // What threads hold or wait on. A fork leaks it: its threads don't exist there, so that they can be neither joined
+    // nor detached, and a condition variable that they waited on can't be destroyed.
     struct Team {
         std::vector<std::thread> workers;
         std::mutex mutex;

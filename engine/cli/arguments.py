@@ -1,47 +1,55 @@
-"""What the command line accepts: commands, options, defaults. What they do is :mod:`.cli`'s business."""
+"""What the command line accepts: commands, options, defaults. What each command does stands in :mod:`.commands`.
+
+The options of settings are made from the fields of :class:`.Settings`.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ..extract.providers import Device
 from ..fitting.thresholds import DEFAULT_RATE
 from ..recipe.held import GalleryPlace
-from ..settings import Distance, FrameCheck, FrameShape, Framing, LabelRule, Settings, Storage, Upsampling
+from ..settings import Framing, all_settings
 from .terminal import escaped, shortened
 
-if TYPE_CHECKING:  # argparse has no public name for it, and this one takes no parameter when it runs
+if TYPE_CHECKING:  # argparse has no public name for this class, which takes a parameter only while types are checked
     Commands = argparse._SubParsersAction["_Parser"]  # noqa: SLF001
 
 
 def parse(arguments: Sequence[str] | None, *, version: str) -> argparse.Namespace:
-    """Return the options; ``.command`` names the command. Exits with code 2 where they make no sense."""
+    """Return the options; ``.command`` names the command. Exits with code 2 if they are wrong."""
+    return command_parser(version=version).parse_args(arguments)
+
+
+def command_parser(*, version: str) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line. The documentation's reference page is made from it, too."""
     parser = _Parser(prog="spadeline", description="Exact SPADE anomaly detection, from normal images alone.")
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    _making(commands)
-    _keeping(commands)
-    _using(commands)
-    return parser.parse_args(arguments)
+    _add_export(commands)
+    _add_fit(commands)
+    _add_changes(commands)
+    _add_uses(commands)
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors name what was typed, or what a shell made of it."""
+    """Its errors quote what was typed, so control characters are escaped and long texts shortened."""
 
     def error(self, message: str) -> NoReturn:
         super().error(escaped(shortened(message)))
 
 
-def _making(commands: Commands) -> None:
-    _export(commands)
-    fit_ = commands.add_parser("fit", help="make a recipe of normal images, thresholds included")
+def _add_fit(commands: Commands) -> None:
+    fit_ = commands.add_parser("fit", help="make a recipe from normal images, with thresholds")
     fit_.add_argument(
         "images",
         type=Path,
-        help="a folder of normal images, or of a data set with train/good, in any of its spellings (train/OK, …)",
+        help="a folder of normal images, or of a data set with train/good or another spelling of it (train/OK, …)",
     )
     fit_.add_argument("--extractor", type=Path, required=True, help="the ONNX file")
     fit_.add_argument("--recipe", type=Path, required=True, help="the folder to write")
@@ -49,175 +57,177 @@ def _making(commands: Commands) -> None:
         "--held-out",
         type=float,
         default=0.0,
-        help="share of the images to take thresholds from; 0: leave-one-out",
+        help="share of the images to make the thresholds from; 0: leave-one-out",
     )
-    fit_.add_argument("--overwrite", action="store_true", help="replace the recipe that is there")
-    fit_.add_argument("--framing", choices=get_args(Framing), help="whole frame, or the paper's resize and centre crop")
+    fit_.add_argument("--overwrite", action="store_true", help="replace a recipe that is there already")
     fit_.add_argument(
-        "--ignore", type=Path, metavar="MASK", help="an image of what is never scored, such as a fixture; black: scored"
+        "--ignore",
+        type=Path,
+        metavar="MASK",
+        help="an image of what is never scored, such as a fixture: black is scored, white is not",
     )
     fit_.add_argument("--html", type=Path, metavar="FILE", help="write a page of the images that set the thresholds")
-    fit_.add_argument("--storage", choices=get_args(Storage), help="number type of the stored gallery")
-    _score_options(fit_, rate=DEFAULT_RATE, rate_default="0.01")
-    _run_options(fit_, device=True)
+    _rate_option(fit_, default=DEFAULT_RATE, default_text="0.01")
+    _run_options(fit_, device="where the extractor runs")
+    _setting_options(fit_, "Their defaults stand in brackets.", all_of_them=True)
 
 
-def _export(commands: Commands) -> None:
+def _add_export(commands: Commands) -> None:
     export = commands.add_parser("export", help="turn a torchvision ResNet into an extractor (ONNX)")
     export.add_argument("file", type=Path, help="the ONNX file to write")
     export.add_argument(
-        "--backbone", help="resnet18, 34, 50, 101, wide_resnet50_2 or wide_resnet101_2 (wide_resnet50_2)"
+        "--backbone",
+        help="resnet18, resnet34, resnet50, resnet101, wide_resnet50_2 or wide_resnet101_2 (wide_resnet50_2)",
     )
     export.add_argument(
         "--levels", type=stages, metavar="NAMES", help="stages to return, finest first (layer1,layer2,layer3)"
     )
-    export.add_argument("--embedding", help="stage to pool (layer4); a lower one leaves out what follows")
-    export.add_argument("--input-size", type=size, metavar="HxW", help="multiples of 32 (224x224)")
-    export.add_argument("--weights", help="torchvision, a .pth or .safetensors file, or random (torchvision)")
+    export.add_argument("--embedding", help="stage to pool; a lower stage leaves out those that follow (layer4)")
+    export.add_argument("--input-size", type=size, metavar="HxW", help="height and width, multiples of 32 (224x224)")
+    export.add_argument(
+        "--weights", help="torchvision, the path of a .pth or .safetensors file, or random (torchvision)"
+    )
     export.add_argument(
         "--precision",
         choices=("float32", "float16", "int8"),
         default="float32",
-        help="of weights and arithmetic; int8 needs --calibrate",
+        help="number type of weights and arithmetic; int8 needs --calibrate",
     )
     integers = export.add_argument_group("int8")
     integers.add_argument(
-        "--from", dest="source", type=Path, metavar="FILE", help="quantize this float32 extractor in place of a ResNet"
-    )
-    integers.add_argument("--calibrate", type=Path, metavar="FOLDER", help="normal images, at least 8")
-    integers.add_argument("--framing", choices=get_args(Framing), default="whole", help="as the recipe will have it")
-    integers.add_argument(
-        "--evaluate", type=Path, metavar="FOLDER", help="labelled images: measure ROCAUC on them, too"
+        "--from", dest="source", type=Path, metavar="FILE", help="quantize this float32 extractor instead of a ResNet"
     )
     integers.add_argument(
-        "--least-correlation", type=float, default=0.95, help="of int8 and float32 maps of normal images (0.95)"
+        "--calibrate", type=Path, metavar="FOLDER", help="normal images to calibrate int8 with, at least 8"
     )
-    integers.add_argument("--most-rocauc-loss", type=float, default=0.01, help="that int8 may cost (0.01)")
+    integers.add_argument(
+        "--framing", choices=get_args(Framing), default="whole", help="the framing that the recipe will have"
+    )
+    integers.add_argument("--evaluate", type=Path, metavar="FOLDER", help="labelled images to measure ROCAUC on, too")
+    integers.add_argument(
+        "--least-correlation",
+        type=float,
+        default=0.95,
+        help="smallest correlation allowed between int8 and float32 maps of normal images (0.95)",
+    )
+    integers.add_argument(
+        "--most-rocauc-loss", type=float, default=0.01, help="largest loss of ROCAUC allowed for int8 (0.01)"
+    )
     _json_option(export)
 
 
-def _keeping(commands: Commands) -> None:
+def _add_changes(commands: Commands) -> None:
+    """Add the commands that change or show a recipe."""
     calibrate_ = commands.add_parser(
         "calibrate", help="change settings and make the thresholds anew, from the stored features"
     )
-    calibrate_.add_argument("recipe", type=Path)
-    _score_options(calibrate_, rate=None, rate_default="as its thresholds were made")
-    _run_options(calibrate_, device=False)
+    calibrate_.add_argument("recipe", type=Path, help="the recipe's folder")
+    _rate_option(calibrate_, default=None, default_text="as its thresholds were made")
+    _run_options(calibrate_)
+    _setting_options(
+        calibrate_,
+        "A setting that isn't given stays as the recipe has it; the defaults in brackets are those of fit.",
+        all_of_them=False,
+    )
 
     add_ = commands.add_parser("add", help="add normal images, to end a false alarm without a refit")
-    add_.add_argument("recipe", type=Path)
-    add_.add_argument("images", type=Path, help="an image, or a folder of them")
-    add_.add_argument("--rename", action="store_true", help="add images whose names are taken under free ones")
-    _run_options(add_, device=True)
+    add_.add_argument("recipe", type=Path, help="the recipe's folder")
+    add_.add_argument("images", type=Path, help="an image, or a folder of images")
+    add_.add_argument("--rename", action="store_true", help="add images whose names are taken under other, free names")
+    _run_options(add_, device="where the extractor runs")
 
     remove = commands.add_parser("remove", help="remove normal images by name")
-    remove.add_argument("recipe", type=Path)
-    remove.add_argument("names", nargs="+", help="as recipe.json has them")
-    remove.add_argument("--calibrate", action="store_true", help="make the thresholds anew from the others")
-    _run_options(remove, device=False)
+    remove.add_argument("recipe", type=Path, help="the recipe's folder")
+    remove.add_argument("names", nargs="+", help="names of the images, as in recipe.json")
+    remove.add_argument("--calibrate", action="store_true", help="make the thresholds anew from the other images")
+    _run_options(remove)
 
     codes = commands.add_parser(
-        "codes", help="make the matcher's codes of a recipe that has none, or those of another version"
+        "codes", help="make the matcher's codes of a recipe that has none, or has those of another version"
     )
-    codes.add_argument("recipe", type=Path)
+    codes.add_argument("recipe", type=Path, help="the recipe's folder")
     _json_option(codes)
 
-    info = commands.add_parser("info", help="say what a recipe holds")
-    info.add_argument("recipe", type=Path)
+    info = commands.add_parser("info", help="show what a recipe holds")
+    info.add_argument("recipe", type=Path, help="the recipe's folder")
     info.add_argument("--verify", action="store_true", help="also compare every file's SHA-256")
     info.add_argument("--html", type=Path, metavar="FILE", help="write a page of the images that set the thresholds")
     info.add_argument(
-        "--normal-images", type=Path, metavar="FOLDER", help="where the recipe's images lie, for the page"
+        "--normal-images", type=Path, metavar="FOLDER", help="folder of the recipe's images, to show them on the page"
     )
     _json_option(info)
 
 
-def _using(commands: Commands) -> None:
+def _add_uses(commands: Commands) -> None:
+    """Add the commands that inspect images with a recipe."""
     predict = commands.add_parser("predict", help="inspect images; exit code 1 if one is anomalous")
-    predict.add_argument("recipe", type=Path)
-    predict.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
+    predict.add_argument("recipe", type=Path, help="the recipe's folder")
+    predict.add_argument("images", type=Path, nargs="+", help="images, or folders of images")
     predict.add_argument("--overlays", type=Path, metavar="FOLDER", help="write a picture of every image's anomaly map")
-    _run_options(predict, device=True)
+    _run_options(predict, device="where the extractor and the matcher run")
     _load_options(predict)
 
     eval_ = commands.add_parser(
         "eval", help="evaluate on labelled images: test/good and test/<kind>, or normal and abnormal, or OK and NG, …"
     )
-    eval_.add_argument("recipe", type=Path)
-    eval_.add_argument("dataset", type=Path)
+    eval_.add_argument("recipe", type=Path, help="the recipe's folder")
+    eval_.add_argument("dataset", type=Path, help="the data set's folder")
     eval_.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained report")
     eval_.add_argument(
-        "--normal-images", type=Path, metavar="FOLDER", help="where the recipe's images lie, for the report"
+        "--normal-images", type=Path, metavar="FOLDER", help="folder of the recipe's images, to show them in the report"
     )
-    _run_options(eval_, device=True)
+    _run_options(eval_, device="where the extractor and the matcher run")
     _load_options(eval_)
 
     bench = commands.add_parser("bench", help="measure a recipe's latency and throughput on this machine")
-    bench.add_argument("recipe", type=Path)
+    bench.add_argument("recipe", type=Path, help="the recipe's folder")
     bench.add_argument(
         "images",
         type=Path,
         nargs="?",
-        help="an image, or a folder of them, as the camera delivers them (drawn ones)",
+        help="an image, or a folder of images, as the camera delivers them (drawn images)",
     )
-    bench.add_argument("--takt", type=float, metavar="SECONDS", help="time between two parts, to be told if it is met")
-    bench.add_argument("--runs", type=int, default=1000, help="frames timed (1000)")
-    bench.add_argument("--warm-up", type=int, default=1000, help="frames before them (1000)")
-    bench.add_argument("--seconds", type=float, default=60.0, help="the most that each latency may take (60)")
+    bench.add_argument("--takt", type=float, metavar="SECONDS", help="time between two parts, to find out if it is met")
+    bench.add_argument("--runs", type=int, default=1000, help="number of frames to time (1000)")
+    bench.add_argument("--warm-up", type=int, default=1000, help="number of frames before the timed ones (1000)")
+    bench.add_argument("--seconds", type=float, default=60.0, help="longest time for measuring each latency (60)")
     bench.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
-    _run_options(bench, device=True)
+    _run_options(bench, device="where the extractor and the matcher run")
     _load_options(bench)
 
-    demo = commands.add_parser("demo", help="fit and evaluate on solar cells, from PyPI alone")
-    demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="where everything is written")
-    _run_options(demo, device=False)
+    demo = commands.add_parser("demo", help="fit and evaluate on solar cells, with packages from PyPI alone")
+    demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="folder to write everything into")
+    _run_options(demo)
 
 
-def _score_options(parser: argparse.ArgumentParser, *, rate: float | None, rate_default: str) -> None:
-    defaults = Settings()
-    text = f"wanted share of normal images called anomalous ({rate_default})"
-    parser.add_argument("--false-alarm-rate", type=float, default=rate, metavar="RATE", help=text)
-    parser.add_argument("--k-score", type=int, help=f"images averaged into the image score ({defaults.k_score})")
-    parser.add_argument("--k-gallery", type=int, help=f"images whose pixels are searched ({defaults.k_gallery})")
-    parser.add_argument("--kappa", type=int, help=f"pixels averaged into a pixel's score ({defaults.kappa})")
-    parser.add_argument("--window", type=int, help="search radius in pixels of the coarsest level (whole image)")
-    parser.add_argument(
-        "--level-weights",
-        type=float,
-        nargs="+",
-        metavar="W",
-        help="factors of the levels' squared distances, finest first (all 1)",
-    )
-    parser.add_argument("--upsampling", choices=get_args(Upsampling), help="of coarse levels (nearest)")
-    parser.add_argument("--distance", choices=get_args(Distance), help="squared, as in the paper, or its root")
-    parser.add_argument("--sigma", type=float, help=f"Gaussian smoothing in pixels of the input ({defaults.sigma})")
-    parser.add_argument("--index-factory", help="faiss index of the embeddings (Flat)")
-    parser.add_argument(
-        "--label-rule",
-        choices=get_args(LabelRule),
-        help=f"what makes a frame anomalous ({defaults.label_rule})",
-    )
-    parser.add_argument(
-        "--frame-check",
-        choices=get_args(FrameCheck),
-        help="also flag a frame that is dark, glaring, flat or blurred beside all normal images, or like none (on)",
-    )
-    parser.add_argument(
-        "--frame-shape",
-        choices=get_args(FrameShape),
-        help="what to make of a frame of other proportions than the normal images' (error)",
-    )
+def _rate_option(parser: argparse.ArgumentParser, *, default: float | None, default_text: str) -> None:
+    text = f"wanted share of normal images called anomalous ({default_text})"
+    parser.add_argument("--false-alarm-rate", type=float, default=default, metavar="RATE", help=text)
 
 
-def _run_options(parser: argparse.ArgumentParser, *, device: bool) -> None:
-    parser.add_argument("--threads", type=int, help="default: all processors that it may use")
-    if device:
-        parser.add_argument(
-            "--device",
-            choices=get_args(Device),
-            default="auto",
-            help="where the extractor runs; predict, eval, bench: the matcher too",
-        )
+def _setting_options(parser: argparse.ArgumentParser, description: str, *, all_of_them: bool) -> None:
+    """Add an option for each setting, or for each that the stored features don't depend on.
+
+    An option that isn't given is None, so that a command can tell what it has been given.
+    """
+    group = parser.add_argument_group("settings", description)
+    for setting in all_settings():
+        if setting.built_in and not all_of_them:
+            continue
+        form: dict[str, Any] = {"type": setting.kind, "metavar": setting.metavar}
+        if setting.choices:
+            form = {"choices": setting.choices}
+        elif setting.most:
+            form["nargs"] = "+"
+        text = f"{setting.phrase} ({setting.default_text})".replace("%", "%%")
+        group.add_argument(setting.option, help=text, **form)
+
+
+def _run_options(parser: argparse.ArgumentParser, *, device: str | None = None) -> None:
+    """Add the options of commands that compute; ``device`` is the help text of --device, None: there is none."""
+    parser.add_argument("--threads", type=int, help="number of threads (all processors that it may use)")
+    if device is not None:
+        parser.add_argument("--device", choices=get_args(Device), default="auto", help=device)
     _json_option(parser)
 
 
@@ -226,14 +236,16 @@ def _load_options(parser: argparse.ArgumentParser) -> None:
         "--gallery",
         choices=get_args(GalleryPlace),
         default="auto",
-        help="in memory, or mapped where its files lie, which must then never be written into (memory where it fits)",
+        help="hold the gallery in memory, or map its files, which must then never be written (memory where it fits)",
     )
-    parser.add_argument("--memory-limit", type=int, metavar="BYTES", help="the most that the gallery takes on the GPU")
+    parser.add_argument(
+        "--memory-limit", type=int, metavar="BYTES", help="the most memory that the gallery may take on the GPU"
+    )
     parser.add_argument(
         "--tensorrt-cache",
         type=Path,
         metavar="FOLDER",
-        help="run the extractor by TensorRT, and keep its engine there",
+        help="run the extractor with TensorRT, and keep its engine in this folder",
     )
 
 

@@ -1,8 +1,9 @@
-"""``spadeline demo``: export, fit, evaluate and report on real solar cells, with nothing but what PyPI serves.
+"""``spadeline demo``: export, fit, evaluate and report on real solar cells, with packages from PyPI alone.
 
-Electroluminescence images of solar cells from the package elpv-dataset (CC BY-NC-SA 4.0): monocrystalline cells that
-are functional beyond doubt for the gallery, functional and surely defective ones to score. The pictures are written out
-as a data set's folders, so that every later step is one that users can repeat on folders of their own.
+The images show monocrystalline solar cells by electroluminescence. They come from the package elpv-dataset
+(CC BY-NC-SA 4.0). Cells that are certainly functional form the gallery. Further ones, and cells that are certainly
+defective, are scored. The pictures are written as the folders of a data set, so users can repeat each later step on
+folders of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..folders.dataset import find_dataset
 from ..inspect.detector import Detector
 from ..optional import imported
 
-FIT, TEST = 150, 50  # cells in the gallery; functional and as many defective ones to score
+FIT, TEST = 150, 50  # cells in the gallery; cells of either kind to score
 BACKBONE = "resnet18"
 RANDOM_NOTICE = (
     "RANDOM WEIGHTS: the pretrained ones could not be downloaded, so these figures say that the chain runs, "
@@ -36,7 +37,7 @@ RANDOM_NOTICE = (
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """What the demo found: the evaluation's summary, the report's path, and what nobody should miss about them."""
+    """The result of the demo: the evaluation's summary, the report's path, and notices that must be shown with them."""
 
     summary: dict[str, Any]
     report: Path
@@ -55,18 +56,18 @@ def run_demo(
     Parameters
     ----------
     folder
-        Where cells, extractor, recipe and report are written; an earlier demo's are replaced.
+        The folder to write cells, extractor, recipe and report into. Those of an earlier demo are replaced.
     threads
-        As for :meth:`Detector.load`.
+        As for :meth:`.Detector.load`.
     on_progress
-        As for :func:`fit`.
+        As for :func:`.fit`.
     say
-        Gets a sentence per stage, and the notice if the weights are random.
+        Called with a sentence for each stage, and with the notice if the weights are random.
 
     Raises
     ------
     DependencyError
-        The demo's packages aren't installed.
+        The packages of the demo aren't installed.
     OutputError
         The folder can't be written.
     """
@@ -101,7 +102,7 @@ def run_demo(
 
 
 def _export(path: Path) -> tuple[str, ...]:
-    """Export the backbone, pretrained if that can be had; return what the report must say about it."""
+    """Export the backbone, with pretrained weights if they can be downloaded. Return the report's notices about it."""
     from ...export import export_extractor  # noqa: PLC0415 - needs torch
 
     try:
@@ -125,9 +126,9 @@ def write_cells(folder: Path, *, kind: Literal["mono", "poly"] = "mono") -> None
     package = imported("elpv_dataset.utils", "pip install 'spadeline[cpu,demo]'")
     images, defect_probability, kinds = package.load_dataset()
     rng = np.random.default_rng(0)
-    alike = kinds == kind
-    functional = rng.permutation(np.flatnonzero(alike & (defect_probability == 0)))[: FIT + TEST]
-    defective = rng.permutation(np.flatnonzero(alike & (defect_probability == 1)))[:TEST]
+    of_kind = kinds == kind
+    functional = rng.permutation(np.flatnonzero(of_kind & (defect_probability == 0)))[: FIT + TEST]
+    defective = rng.permutation(np.flatnonzero(of_kind & (defect_probability == 1)))[:TEST]
     for name, chosen in (
         ("train/good", functional[:FIT]),
         ("test/good", functional[FIT:]),

@@ -1,6 +1,6 @@
-"""What ``spadeline predict`` makes of image files: a record of each, in their order, and overlay pictures.
+"""What ``spadeline predict`` makes from image files: a record of each file, in their order, and overlay pictures.
 
-Records are fit for JSON. What is printed of them, and the exit code, is :mod:`.cli`'s business.
+Records are ready for JSON. They are printed, and turned into an exit code, in :mod:`.commands`.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from ..result import Result
 def inspect_files(
     detector: Detector, paths: Sequence[Path], overlays: Mapping[Path, Path]
 ) -> Generator[dict[str, Any], None, None]:
-    """Read and inspect images, the next one being read meanwhile; write the overlays of those that have one.
+    """Inspect images while the next one is read, and write the overlays of the images in ``overlays``.
 
     Yields
     ------
     dict
-        image; error, where the image can't be used: the others are still worth inspecting; else pred_label, reasons,
-        pred_score, image_score, map_score, regions, nearest_images (five names), match_statistics, timings_s;
-        overlay_error, where the overlay can't be written.
+        A record of an image. It has image. If the image can't be used, it has error; the other images are still
+        inspected. Else it has pred_label, reasons, pred_score, image_score, map_score, regions, nearest_images (five
+        names), match_statistics and timings_s, and overlay_error if the overlay can't be written.
 
     Raises
     ------
     SpadelineError
-        As :meth:`.Detector.predict`, but for what is wrong with an image.
+        As :meth:`.Detector.predict`, except for errors of a single image.
     """
     read: deque[Frame | InputError] = deque()
 
@@ -47,7 +47,7 @@ def inspect_files(
             try:
                 read.append(read_image(path))
             except InputError as error:
-                read.append(error)  # which the detector refuses, since it is no frame
+                read.append(error)  # it is no frame, so the detector refuses it
             yield read[-1]
 
     for path, result in zip(paths, detector.stream(frames()), strict=True):
@@ -66,26 +66,24 @@ def inspect_files(
 
 
 def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], folder: Path) -> dict[Path, Path]:
-    """Return where each image's overlay goes: by its name, below its folder's name.
-
-    Two images never share one, and none takes an image's place.
+    """Return the file of each image's overlay: it has the image's name, in a folder that has its folder's name.
 
     Parameters
     ----------
     sources
-        Folders and images, each with :func:`.listing.named_images` of it.
+        Folders and images, each with its :func:`.listing.named_images`.
 
     Raises
     ------
     InputError
-        Two images would share one, or one would replace an image.
+        Two images would have the same overlay file, or an overlay would replace an image.
     """
     overlays: dict[Path, Path] = {}
     taken: dict[Path, Path] = {}
     for source, named in sources:
-        below = folder / source.resolve().name if source.is_dir() else folder
+        overlay_folder = folder / source.resolve().name if source.is_dir() else folder
         for name, path in named:
-            overlays[path] = (below / name).with_suffix(".png")
+            overlays[path] = (overlay_folder / name).with_suffix(".png")
             if (other := taken.setdefault(overlays[path], path)) != path:
                 raise InputError(
                     f"overlays: expected a name for each image, got {overlays[path]} for {other} and {path}"
@@ -93,7 +91,9 @@ def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], fo
     images = {path.resolve() for _, named in sources for _, path in named}
     for path, overlay in overlays.items():
         if overlay.resolve() in images:
-            raise InputError(f"overlays: expected another folder than the images', got {overlay} for {path}: an image")
+            raise InputError(
+                f"overlays: expected another folder than the images', got {overlay} for {path}, which is an image"
+            )
     return overlays
 
 
@@ -112,7 +112,7 @@ def _record(result: Result, images: Sequence[ImageRecord]) -> dict[str, Any]:
 
 
 def _draw(path: Path, detector: Detector, frame: Frame, result: Result) -> dict[str, str]:
-    """Write an overlay, all of it or none; return what kept it from being written, for the record: a verdict stands."""
+    """Write an overlay, all of it or nothing. Return the error for the record, since the verdict is still valid."""
     content = io.BytesIO()
     Image.fromarray(detector.overlay(frame, result)).save(content, "png")
     try:

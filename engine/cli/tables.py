@@ -1,4 +1,4 @@
-"""What the commands print on a terminal, as text. No figure is made here."""
+"""The results of the commands as text for a terminal. No figure is computed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         ("AU-PRO to 0.3", summary["aupro_0.3"]),
         ("AU-PRO to 0.05", summary["aupro_0.05"]),
     ]
-    lines = [f"{name:30} {'not defined here' if value is None else f'{value:.4f}'}" for name, value in rows]
+    lines = [f"{name:30} {'not defined' if value is None else f'{value:.4f}'}" for name, value in rows]
     counts = summary["confusion"]["pred_label"]
     lines.append(
         f"{'at the calibrated threshold':30} {counts['true_positives']} of "
@@ -49,7 +49,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 
 def images_line(images: NormalImages) -> str:
-    """Return in one line which normal images were taken of a folder, and what was left out."""
+    """Return in one line which normal images were taken from a folder, and which folders were left out."""
     parts = [
         f"{count} directly in it" if name == "." else f"{count} from {name}" for name, count in images.taken.items()
     ]
@@ -58,7 +58,7 @@ def images_line(images: NormalImages) -> str:
 
 
 def dataset_line(dataset: Dataset) -> str:
-    """Return in one line which labelled images were taken of a data set."""
+    """Return in one line which labelled images were taken from a data set."""
     parts = [
         f"{taken.images} {'abnormal' if taken.label else 'normal'} from {taken.folder}"
         + (f" ({taken.with_mask} with masks)" if taken.with_mask else "")
@@ -121,7 +121,7 @@ def _matchers_device(detector: Mapping[str, Any]) -> str:
 
 
 def record_line(record: Mapping[str, Any]) -> str:
-    """Return an image's record as one line: verdict, score, regions, name, reasons; or what is wrong with the image."""
+    """Return an image's record as one line: verdict, score, regions, name and reasons, or the image's error."""
     if "error" in record:
         return escaped(str(record["error"]))
     label = "ANOMALOUS" if record["pred_label"] else "normal"
@@ -131,7 +131,7 @@ def record_line(record: Mapping[str, Any]) -> str:
 
 
 def recipe_table(recipe: Recipe) -> str:
-    """Return what a recipe holds as text: images, thresholds and what they can vouch for, what it lacks."""
+    """Return what a recipe holds as text: images, thresholds with their false-alarm rates, and what is missing."""
     lines = [f"{escaped(str(recipe.folder))}: {len(recipe.images)} normal images, generation {recipe.generation}"]
     if not recipe.is_sealed:
         lines.append(
@@ -162,10 +162,14 @@ def recipe_table(recipe: Recipe) -> str:
 
 
 def _frame_lines(recipe: Recipe) -> Iterator[str]:
-    """Say which frames a recipe knows, and how it holds others against them."""
-    shape = {"error": "other proportions are an error", "warn": "of other proportions it warns", "any": "any is taken"}
+    """Yield lines about the frames of a recipe, and about what happens to other frames."""
+    shape = {
+        "error": "other proportions are an error",
+        "warn": "other proportions get a warning",
+        "any": "any is accepted",
+    }
     if recipe.frame_sizes is None:
-        yield "  frames of unknown sizes, as in recipes of version 1 and 2: any is taken; fit anew to have them checked"
+        yield "  frames of unknown sizes, as in recipes of version 1 and 2: any is accepted; fit anew to check them"
     else:
         yield f"  frames: {sizes_text(recipe.frame_sizes)}; {shape[recipe.settings.frame_shape]}"
     if recipe.settings.frame_check == "off":
@@ -183,14 +187,14 @@ def _vouched(threshold: Threshold) -> str:
 
 
 def _vouched_together(tau: Threshold, theta: Threshold) -> str:
-    """Add up what each vouches for: no more can be said without knowing how often both flag the same frame."""
+    """Add up the rates of both. More can't be said without knowing how often both flag the same frame."""
     confidence = max(0.0, tau.confidence + theta.confidence - 1)
     text = f"false-alarm rate {tau.expected_rate + theta.expected_rate:.2%} expected at the most, below "
     return text + f"{min(1.0, tau.bound + theta.bound):.2%} with {confidence:.0%} confidence"
 
 
 def quantization_table(quantization: Quantization) -> str:
-    """Return what integers save and cost as text."""
+    """Return as text what int8 saves and costs."""
     cost, before_mb, after_mb = quantization.cost, quantization.float32_bytes / 1e6, quantization.int8_bytes / 1e6
     lines = [
         f"{escaped(str(quantization.path))}: int8, calibrated on {quantization.calibrated} normal images",
@@ -206,7 +210,7 @@ def quantization_table(quantization: Quantization) -> str:
 
 
 def _without_vnni() -> str:
-    return "" if any("vnni" in name for name in instruction_sets()) else " (no VNNI here: exact 16-bit sums)"
+    return "" if any("vnni" in name for name in instruction_sets()) else " (it has no VNNI: exact 16-bit sums)"
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -5,7 +5,7 @@ defect normal. An image that scores far below the others, or nearly equals anoth
 it is left out itself; many such images lower the thresholds. Nothing is left out here: thresholds stay until a person
 removes images.
 
-``benchmarks/README.md`` has the figures that the rules were chosen by.
+``docs/benchmarks/robustness.md`` has the figures that the rules were chosen by.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Which files of a folder are images, and what their folders' names say of them. Only names are looked at."""
+"""Which files of a folder are images, and what the names of their folders say about them. No file is opened."""

@@ -1,7 +1,7 @@
-"""A folder of labelled images: which files are normal, which abnormal, and where their masks lie.
+"""A folder of labelled images: which files are normal, which are abnormal, and where their masks lie.
 
-Only names are looked at; nothing is opened. A mask that is missing or fits no image is an error, since a
-figure over the others would pass for a figure over all.
+Only names are read; no file is opened. A mask that is missing or fits no image is an error, since figures without that
+image would be taken for figures of all images.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Literal
 
 from ..errors import InputError
 from .layout import Place, abnormal_below, check_spellings, has_images, look, names, normal_below, training
+from .listing import check_folder
 from .mask_names import find_masks
 from .roles import Role, understood
 
-PARTS: tuple[Role, ...] = ("train", "test", "normal", "abnormal")  # a folder with one of them is meant to be a data set
+PARTS: tuple[Role, ...] = ("train", "test", "normal", "abnormal")  # a folder that holds one of them is a data set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,9 @@ class LabelledImage:
     label
         True: abnormal.
     kind
-        Its folder's name: "good" or the kind of defect; in the plain layout "normal", "NG" or whatever it is called.
+        Its folder's name: "good" or the kind of defect; in the plain layout any name, such as "normal" or "NG".
     mask_paths
-        The files that mark the defects' pixels, all together; none without masks.
+        The files that together mark the pixels of the defects. Empty without masks.
     """
 
     path: Path
@@ -44,7 +45,7 @@ class LabelledImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A folder of test images: its path below the data set's, its images' number, and how many of them have masks."""
+    """A folder of test images: its path below the data set's, how many images it has, and how many have masks."""
 
     folder: str
     label: bool
@@ -54,22 +55,22 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What a folder offers to fit and to evaluate on.
+    """The images of a folder to fit and to evaluate on.
 
     Attributes
     ----------
     folder
-        Where it lies.
+        The folder.
     layout
-        Which of the two layouts of :func:`find_dataset` it has.
+        Its layout, one of the two of :func:`find_dataset`.
     train
-        Normal images to fit on, apart from the test images; empty in the plain layout or without train.
+        Normal images to fit on, none of which is a test image. Empty in the plain layout, and without a train folder.
     test
-        Images to evaluate on, by kind, then by name; empty without test.
+        Images to evaluate on, sorted by kind, then by name. Empty without a test folder.
     train_folder
-        What the names of the images in a recipe that is fitted on this folder are relative to; None without train.
+        Names of images in a recipe that is fitted on this folder are relative to it. None without a train folder.
     taken
-        The folders that test came from.
+        The folders that the test images come from.
     """
 
     folder: Path
@@ -86,24 +87,23 @@ class Dataset:
 
 
 def find_dataset(folder: str | os.PathLike[str]) -> Dataset:
-    """Recognise one of two layouts, by the roles that :mod:`.roles` gives to folders' names.
+    """Recognise one of two layouts by the roles that :mod:`.roles` gives to folders' names.
 
-    MVTec AD's: ``train/good``, ``test/good``, ``test/<kind>`` and ``ground_truth/<kind>`` with a mask for each abnormal
-    image. Either train or test may be absent, and ground_truth.
+    Layout of MVTec AD: ``train/good``, ``test/good``, ``test/<kind>``, and ``ground_truth/<kind>`` with a mask for each
+    abnormal image. Either train or test may be missing, and so may ground_truth.
 
-    Plain: ``normal``, ``abnormal`` and, if there are masks, ``masks``. Not every image needs one.
+    Plain layout: ``normal``, ``abnormal`` and, if there are masks, ``masks``. Not every image needs a mask.
 
-    Masks have the names of :mod:`.mask_names`. They may lie beside their images, too.
+    The names of masks are those of :mod:`.mask_names`. Masks may also lie beside their images.
 
     Raises
     ------
     InputError
-        Not a folder, neither layout, a part of it is missing, or it can't be told what a folder is; the text names it.
+        Not a folder, neither layout, a part of the layout is missing, or the role of a folder isn't clear. The text
+        names the folder.
     """
     root = Path(folder)
-    if not root.is_dir():
-        came = "a file" if root.exists() else "no such path"
-        raise InputError(f"{root}: expected a data set's folder, got {came}")
+    check_folder(root, "a data set's folder")
     place = look(root)
     if place.all("train") or place.all("test"):
         return _mvtec(place)
@@ -117,7 +117,7 @@ def find_dataset(folder: str | os.PathLike[str]) -> Dataset:
 
 
 def has_layout(folder: Path) -> bool:
-    """Tell whether a folder is meant to be a data set: there is a part of one of the layouts in it."""
+    """Whether a folder is a data set's: it holds a part of one of the layouts."""
     place = look(folder)
     return any(place.all(role) for role in PARTS)
 
@@ -179,7 +179,7 @@ def _plain(place: Place) -> Dataset:
 def _labelled(
     kinds: Sequence[Path], normal: Sequence[Path], truth: Path | None, *, each_masked: bool
 ) -> dict[Path, list[LabelledImage]]:
-    """Return each kind's images, the abnormal ones with their masks."""
+    """Return the images of each kind, the abnormal ones with their masks."""
     abnormal = {kind: abnormal_below(kind) for kind in kinds if kind not in normal}
     masks = find_masks(abnormal, truth, each=each_masked)
     labelled: dict[Path, list[LabelledImage]] = {}

@@ -1,6 +1,7 @@
-"""What the folders at one place are, by their names' roles, and whether what lies below them agrees.
+"""The roles of the folders at one place, by their names, and whether the folders below agree with them.
 
-Only names are looked at. What can't be told is an error that names the folders: a guess would make defects normal.
+Only names are read. A role that isn't clear is an error that names the folders, since a guess might take defects for
+normal images.
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ from pathlib import Path
 
 from ..errors import InputError
 from .listing import contents, list_images, walk
-from .mask_names import beside
+from .mask_names import masks_beside_images
 from .roles import NEVER_NORMAL, Role, folded, role_of, understood
 
-MOST_NAMED = 5  # folders in an error
+MOST_NAMED = 5  # folders in an error text
 
 
 @dataclass(frozen=True)
 class Place:
-    """The folders at one place, those in a container (``Data/Images``) counted among them.
+    """The folders at one place. Those in a container, such as ``Data/Images``, count as if they lay at the place.
 
     Attributes
     ----------
     folder
         The place.
     by_role
-        Folders whose names say what is in them, sorted.
+        Folders whose names say what is in them, sorted, by their roles.
     others
         The other folders, sorted.
     images
@@ -49,7 +50,7 @@ class Place:
         return self.by_role.get(role, ())
 
     def one(self, role: Role) -> Path | None:
-        """Return the one folder of a role, None without any, InputError where there are several."""
+        """Return the folder of a role, or None if there is none. InputError if there are several."""
         found = self.all(role)
         if len(found) > 1:
             raise InputError(f"{self.folder}: expected one folder that means {role}, got {names(found)}")
@@ -67,7 +68,7 @@ def look(folder: Path) -> Place:
     by_role: dict[Role, list[Path]] = {}
     others: list[Path] = []
     images: list[Path] = []
-    seen: set[str] = set()  # a link in a container may lead back
+    seen: set[str] = set()  # a link in a container may lead back to the place
     waiting = [folder]
     while waiting:
         found = contents(waiting.pop())
@@ -88,7 +89,7 @@ def look(folder: Path) -> Place:
 
 
 def check_spellings(folder: Path, paths: Iterable[Path]) -> None:
-    """Raise InputError where two folders of one place differ in case or separators alone: one may be a leftover."""
+    """Raise InputError if two folders differ in case or separators alone, since one of them may be a leftover."""
     seen: dict[str, Path] = {}
     for path in paths:
         if other := seen.get(folded(path.name)):
@@ -107,26 +108,27 @@ def training(place: Place) -> tuple[Path, tuple[Path, ...], list[Path]]:
     Raises
     ------
     InputError
-        Several folders of training images, none of normal ones in it, or it can't be told which images are meant.
+        There are several folders of training images, or none of normal images in it, or it isn't clear which images
+        are meant.
     """
     train = place.one("train")
     if train is None:
         raise InputError(f"{place.folder}: expected a folder of training images, got none")
     if labelled := (*place.all("normal"), *place.all("abnormal")):
         raise InputError(f"{place.folder}: expected one layout, got {train.name} and {names(labelled)}; keep one there")
-    inside = look(train)
-    normal = inside.all("normal")
+    train_place = look(train)
+    normal = train_place.all("normal")
     if not normal:
         raise InputError(
             f"{train}: expected a folder of normal images in it ({understood('normal')}), got "
-            f"{names(inside.folders) or 'none'}; give {train} itself if all of its images are normal"
+            f"{names(train_place.folders) or 'none'}; give {train} itself if all of its images are normal"
         )
-    if inside.images:
+    if train_place.images:
         raise InputError(
-            f"{train}: expected its images in folders alone, got {inside.images[0].name} beside {names(normal)}; give "
-            f"{normal[0]} if it holds what is meant"
+            f"{train}: expected its images in folders alone, got {train_place.images[0].name} beside {names(normal)}; "
+            f"give {normal[0]} if it holds what is meant"
         )
-    left_out = [path for path in (*place.folders, *inside.folders) if path not in (train, *normal)]
+    left_out = [path for path in (*place.folders, *train_place.folders) if path not in (train, *normal)]
     return normal[0] if len(normal) == 1 else train, normal, left_out
 
 
@@ -136,7 +138,7 @@ def normal_below(folder: Path) -> list[Path]:
     Raises
     ------
     InputError
-        Below it a folder means anything else, or folders of normal images lie beside what may not be normal, or a mask
+        A folder below has another role, or folders of normal images lie beside images that may not be normal, or a mask
         lies beside its image.
     """
     images = list_images(folder)
@@ -149,16 +151,16 @@ def normal_below(folder: Path) -> list[Path]:
                     f"{folder}: expected normal images only, got a folder with {path.name} ({example}); give the "
                     f"folder that holds normal images alone, such as {better}"
                 )
-    for place, folders, loose in places:
+    for place, folders, image in places:
         normal = [path for path in folders if role_of(path) in ("normal", "train")]
         others = [path for path in folders if path not in normal]
-        if normal and (others or loose):
-            came = names(others) if others else f"images such as {loose.name}" if loose else ""
+        if normal and (others or image):
+            came = names(others) if others else f"images such as {image.name}" if image else ""
             raise InputError(
                 f"{folder}: expected normal images only, got {names(normal)} beside {came} in {place}, which may not "
                 f"be normal; give {normal[0]} if it holds what is meant"
             )
-    for mask, image in beside(images).items():
+    for mask, image in masks_beside_images(images).items():
         raise InputError(
             f"{folder}: expected normal images only, got {mask}, by its name the mask of {image.name}; move masks into "
             "a folder of their own"
@@ -172,7 +174,7 @@ def abnormal_below(folder: Path) -> list[Path]:
     Raises
     ------
     InputError
-        Below it a folder means anything else.
+        A folder below has another role.
     """
     images = list_images(folder)
     for _, folders, _ in _places(folder, images):
@@ -186,24 +188,24 @@ def abnormal_below(folder: Path) -> list[Path]:
 
 
 def _places(folder: Path, images: Iterable[Path]) -> Iterator[tuple[Path, dict[Path, Path], Path | None]]:
-    """Yield each folder on the way to an image, with those in it, an image below each, and one that lies in it."""
-    below: dict[Path, dict[Path, Path]] = {}
-    loose: dict[Path, Path] = {}
+    """Yield each folder on the way to an image, with an image of each folder in it and an image that lies in it."""
+    folders_in: dict[Path, dict[Path, Path]] = {}
+    image_in: dict[Path, Path] = {}
     for image in images:
-        loose.setdefault(image.parent, image)
+        image_in.setdefault(image.parent, image)
         inner = image.parent
-        while inner != folder and inner not in below.setdefault(inner.parent, {}):
-            below[inner.parent][inner] = image
+        while inner != folder and inner not in folders_in.setdefault(inner.parent, {}):
+            folders_in[inner.parent][inner] = image
             inner = inner.parent
-    for place in sorted({*below, *loose}):
-        yield place, below.get(place, {}), loose.get(place)
+    for place in sorted({*folders_in, *image_in}):
+        yield place, folders_in.get(place, {}), image_in.get(place)
 
 
 def has_images(folder: Path) -> bool:
-    """Tell whether there is an image in a folder or below."""
+    """Whether there is an image in a folder or below it."""
     return any(place.images for place in walk(folder))
 
 
 def names(paths: Sequence[Path]) -> str:
-    """Return folders' names as text, the first few of many."""
+    """Return the names of folders as text, the first ones if there are many."""
     return ", ".join(path.name for path in paths[:MOST_NAMED]) + (", …" if len(paths) > MOST_NAMED else "")

@@ -1,8 +1,8 @@
-"""Which files of a folder are images: by their names alone, in an order that is always the same.
+"""The image files of a folder, by their names alone, always in the same order.
 
-Nothing is opened, so that a pipe or a damaged file in the folder costs nothing here: reading refuses it by its name.
-What an operating system, a file server or an archive puts into folders is left out. Links are followed, each folder
-once; a link to nothing is an error, since the images that it stood for would be missed without a word.
+No file is opened, so a pipe or a damaged file in the folder does no harm. It is refused when it is read. Files that an
+operating system, a file server or an archive puts into folders are left out. Links are followed, and each folder is
+visited once. A link to nothing is an error, since its images would be missing silently.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import InputError
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
-# Folders and files of systems, in lower case. Whatever begins with a point is left out, too: .Trash-1000, ._image.png.
+# Folders and files of systems, in lower case. Names that begin with a point are left out, too, such as ._image.png.
 SYSTEM_NAMES = frozenset((
     "$recycle.bin", "recycler", "recycled", "system volume information", "found.000",  # Windows
     "thumbs.db", "ehthumbs.db", "desktop.ini",
@@ -33,7 +33,7 @@ SYSTEM_NAMES = frozenset((
 
 @dataclass(frozen=True)
 class Contents:
-    """What lies directly in a folder, sorted by name: folders, or links to them, and files named like images."""
+    """The folders directly in a folder, or links to them, and the files there named like images, sorted by name."""
 
     folder: Path
     folders: tuple[Path, ...]
@@ -41,12 +41,12 @@ class Contents:
 
 
 def contents(folder: str | os.PathLike[str]) -> Contents:
-    """Look into one folder, not below.
+    """Look into one folder, but not into those below.
 
     Raises
     ------
     InputError
-        Not a folder that can be read, or a link to nothing in it that isn't named like an image.
+        Not a folder that can be read, or it holds a link to nothing that isn't named like an image.
     """
     root = Path(folder)
     folders, images = [], []
@@ -65,9 +65,9 @@ def contents(folder: str | os.PathLike[str]) -> Contents:
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[Contents]:
-    """Look into a folder and into each one below it, once, whatever links lead there.
+    """Look into a folder and once into each folder below it, however many links lead there.
 
-    A folder's own place goes before a link to it, and of several links the first by name counts.
+    A folder is found at its own place rather than by a link, and by the first one by name of several links.
 
     Raises
     ------
@@ -87,39 +87,44 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[Contents]:
             continue
         seen.add(real)
         found = contents(current)
-        for below in found.folders:
-            if below.is_symlink():
-                heapq.heappush(links, below)
+        for subfolder in found.folders:
+            if subfolder.is_symlink():
+                heapq.heappush(links, subfolder)
             else:
-                waiting.append((below, real / below.name))  # asking the disk costs a look at each folder above
+                # This saves realpath, which asks the disk for each folder above.
+                waiting.append((subfolder, real / subfolder.name))
         yield found
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Find image files by suffix, in the folder and below, sorted by relative path.
+    """Find image files by suffix in a folder and below, sorted by relative path.
 
     Raises
     ------
     InputError
-        Not a folder that can be read, no image in it, or a link to nothing below it.
+        Not a folder that can be read, or it holds no image, or a link to nothing lies below it.
     """
     root = Path(folder)
-    if not root.is_dir():
-        came = "a file" if root.exists() else "no such path"
-        raise InputError(f"{root}: expected a folder of images, got {came}")
+    check_folder(root, "a folder of images")
     found = [path for place in walk(root) for path in place.images]
     if not found:
         raise InputError(f"{root}: expected at least one image ({', '.join(sorted(IMAGE_SUFFIXES))}), got none")
     return sorted(found, key=lambda path: path.relative_to(root))
 
 
+def check_folder(path: Path, expected: str) -> None:
+    """Raise InputError unless there is a folder at a path."""
+    if not path.is_dir():
+        raise InputError(f"{path}: expected {expected}, got {'a file' if path.exists() else 'no such path'}")
+
+
 def named_images(source: Source) -> list[tuple[str, Path]]:
-    """Return (name, path) of each image: names are relative to the folder, or the paths as given.
+    """Return (name, path) of each image. Names are relative to the folder; if paths are given, they are the names.
 
     Raises
     ------
     InputError
-        No image, one path twice, or as :func:`list_images` does.
+        No image, or a path that comes twice, or as :func:`list_images` does.
     """
     if isinstance(source, str | os.PathLike):
         if Path(source).is_file():
@@ -134,7 +139,7 @@ def named_images(source: Source) -> list[tuple[str, Path]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether it is a folder or a link to one. A link to nothing that is named like an image passes as a file."""
+    """Whether it is a folder or a link to one. A link to nothing that is named like an image counts as a file."""
     if not entry.is_symlink():
         return entry.is_dir()
     path = Path(entry.path)

@@ -1,8 +1,8 @@
 """Which file marks the defect of which image, by their names alone.
 
-An image's mask has the image's stem, with or without an ending such as ``_mask``, and any image's suffix; or several
-masks lie in a folder of that name, one for each defect (MVTec LOCO). Two candidates are an error, since either may be
-the wrong one.
+The mask of an image has the image's stem, with or without an ending such as ``_mask``, and the suffix of any image
+format. Instead, several masks may lie in a folder of that name, one for each defect (MVTec LOCO). Two candidates are an
+error, since either may be the wrong one.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ def find_masks(
     Parameters
     ----------
     kinds
-        The folders of abnormal images, each with its files, masks that lie beside their images included.
+        The folders of abnormal images, each with its files. Masks that lie beside their images are among the files.
     folder
-        The folder of masks: in it they lie in a folder named as the kind's, or directly, and below the same folders as
-        their images. None without one.
+        The folder of masks. They lie in a folder in it that is named as the kind's, or directly in it, and below the
+        same folders as their images. None: there is no such folder.
     each
-        Whether each image has a mask; else each mask in the folder has an image.
+        Whether each image must have a mask. If not, each mask in the folder must have an image.
 
     Returns
     -------
     dict
-        Every image, without the masks beside them, with its masks; none for an image without.
+        The masks of every image; empty for an image without. Masks that lie beside images are no images.
 
     Raises
     ------
     InputError
-        An image without a mask, or a mask without an image, where there has to be one; two masks of an image, two
-        images of a mask, or two images that differ in the suffix alone, since one may be the other's mask.
+        An image without a mask or a mask without an image, where there must be one; two masks of an image, two images
+        of a mask, or two images that differ in the suffix alone, since one may be the other's mask.
     """
     masks: dict[Path, tuple[Path, ...]] = {}
-    inside: dict[Path, Path] = {}
+    image_beside: dict[Path, Path] = {}
     for files in kinds.values():
-        found = beside(files)
-        inside |= found
+        found = masks_beside_images(files)
+        image_beside |= found
         images = [path for path in files if path not in found]
         _check_stems(images)
         masks |= dict.fromkeys(images, ())
     unused = set() if folder is None else _match(folder, kinds, masks)
-    for mask, image in inside.items():
+    for mask, image in image_beside.items():
         if masks.get(image):
             raise InputError(f"{image}: expected one mask, got {masks[image][0]} and {mask}")
         masks[image] = (mask,)
@@ -67,8 +67,8 @@ def find_masks(
     return masks
 
 
-def beside(paths: Iterable[Path]) -> dict[Path, Path]:
-    """Return the files that are masks of another file in their folder, by its name with an ending: mask to image."""
+def masks_beside_images(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Return the files that have another file's name with an ending, and so are its masks: mask to image."""
     paths = list(paths)
     by_stem: dict[tuple[Path, str | None], Path] = {(path.parent, path.stem): path for path in paths}
     found = {path: by_stem.get((path.parent, _without_ending(path.stem))) for path in paths}
@@ -76,18 +76,18 @@ def beside(paths: Iterable[Path]) -> dict[Path, Path]:
 
 
 def _match(folder: Path, kinds: Mapping[Path, Sequence[Path]], masks: dict[Path, tuple[Path, ...]]) -> set[Path]:
-    """Give each image its masks in a folder, and return the masks of no image, but for those of normal images."""
+    """Give each image its masks in a folder. Return the masks that fit no image, apart from those of normal images."""
     named = {folded(kind.name) for kind in kinds}
-    inside: dict[str, list[Path]] = {}  # by the kind's name; "" directly
+    masks_of_kind: dict[str, list[Path]] = {}  # by the name of the kind; "" for masks directly in the folder
     for path in (path for place in walk(folder) for path in place.images):
         first = path.relative_to(folder).parts[0]
         key = folded(first) if path.parent != folder and folded(first) in named else ""
         if path.parent == folder or key or role_of_name(first) != "normal":
-            inside.setdefault(key, []).append(path)
+            masks_of_kind.setdefault(key, []).append(path)
     image_of: dict[Path, Path] = {}
     for kind, files in kinds.items():
-        key = folded(kind.name) if folded(kind.name) in inside else ""
-        candidates = _by_image(inside.get(key, ()), folder, skip=1 if key else 0)
+        key = folded(kind.name) if folded(kind.name) in masks_of_kind else ""
+        candidates = _by_image(masks_of_kind.get(key, ()), folder, skip=1 if key else 0)
         for image in (path for path in files if path in masks):
             found = candidates.get((image.relative_to(kind).parent, image.stem), {})
             if len(found) > 1:
@@ -97,11 +97,11 @@ def _match(folder: Path, kinds: Mapping[Path, Sequence[Path]], masks: dict[Path,
                     raise InputError(f"{mask}: expected the mask of one image, got {other} and {image}")
                 image_of[mask] = image
                 masks[image] = (*masks[image], mask)
-    return {path for paths in inside.values() for path in paths} - image_of.keys()
+    return {path for paths in masks_of_kind.values() for path in paths} - image_of.keys()
 
 
 def _by_image(files: Iterable[Path], folder: Path, *, skip: int) -> dict[tuple[Path, str], dict[Path, list[Path]]]:
-    """Sort masks by the images that they may belong to: by relative folder and stem, to the masks of each candidate."""
+    """Sort masks by the images that they may belong to: by relative folder and stem, then by candidate."""
     candidates: dict[tuple[Path, str], dict[Path, list[Path]]] = {}
     for path in files:
         relative = Path(*path.relative_to(folder).parts[skip:])
@@ -114,7 +114,7 @@ def _by_image(files: Iterable[Path], folder: Path, *, skip: int) -> dict[tuple[P
 
 
 def _without_ending(stem: str) -> str | None:
-    """Return the stem of the image whose mask has this one by its ending; None without one."""
+    """Return a mask's stem without its ending, which is its image's stem; None if it has no such ending."""
     found = _ENDING.search(stem)
     return stem[: found.start()] if found else None
 

@@ -1,7 +1,7 @@
-"""Which images of a folder are the normal ones to fit on: what ``fit``, ``add`` and int8 calibration share.
+"""Which images of a folder are the normal ones to fit on. ``fit``, ``add`` and int8 calibration share this.
 
-Only names are looked at. A folder in which something else may lie, too, is refused: a defect in the gallery would make
-every one like it normal.
+Only names are read. A folder that may also hold other images is refused, since a defect in the gallery would make each
+defect like it normal.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from .listing import Source, named_images
 
 @dataclass(frozen=True, kw_only=True)
 class NormalImages:
-    """The images that a source offers as normal ones.
+    """The normal images of a source.
 
     Attributes
     ----------
     source
-        What they come from, for an error's text.
+        Where they come from, for error texts.
     named
-        Name and path of each: names are relative to the folder that they were taken from, or the paths as given.
+        Name and path of each image. Names are relative to the folder that they were taken from, or the paths as given.
     taken
-        How many images came from each subfolder of the source, "." being itself; empty where images were given.
+        How many images come from each subfolder of the source, "." being the source itself. Empty if images were given.
     left_out
-        Folders of a data set that weren't taken.
+        Folders of a data set whose images weren't taken.
     """
 
     source: str
@@ -39,14 +39,14 @@ class NormalImages:
 
 
 def normal_images(source: Source | NormalImages) -> NormalImages:
-    """Return the images of a source of normal ones: all of a folder, or ``train/good`` alone of a data set's folder.
+    """Return the normal images of a source: all images of a folder, or those of ``train/good`` if it is a data set's.
 
-    Paths that are given one by one are taken as they are: whoever names them has chosen them.
+    Paths that are given one by one are taken as they are, since they were chosen one by one.
 
     Raises
     ------
     InputError
-        No image, or a folder in which, by its name or that of a folder below, something else lies, too.
+        No image, or a folder that also holds other images, by its name or by that of a folder below it.
     """
     if isinstance(source, NormalImages):
         return source
@@ -67,7 +67,7 @@ def normal_images(source: Source | NormalImages) -> NormalImages:
 
 
 def _part(image: Path, folder: Path, root: Path) -> str:
-    """Return the subfolder of the root that an image counts for: its data set's part, or the first one on its way."""
+    """Return the subfolder of the root that an image counts for: the data set's part, or the first one on its way."""
     if folder != root:
         return folder.relative_to(root).as_posix()
     return image.relative_to(root).parts[0] if image.parent != root else "."

@@ -1,8 +1,8 @@
-"""What a folder's name says of the images in it: train, test, normal, abnormal, masks.
+"""What a folder's name says about the images in it: train, test, normal, abnormal, masks.
 
-One table of the words that data sets and plants use. A name counts as a whole, without regard to case, accents and
-separators; numbers in it and nouns such as "images" are passed over. So ``NG``, ``Not OK``, ``bad_images`` and
-``2-Defect`` are abnormal, and ``bad_homburg`` is any other folder. To teach it a word, add the word to WORDS.
+WORDS is the table of the words that data sets and plants use; to add a word, add it there. A name is compared as a
+whole, without case, accents and separators. Numbers in it and nouns such as "images" are passed over. So ``NG``,
+``Not OK``, ``bad_images`` and ``2-Defect`` are abnormal, while ``bad_homburg`` has no role.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Literal
 
 from ..errors import InputError
 
-# aside: images of a data set that are neither to fit nor to evaluate on. container: says nothing of what is in it.
+# aside: images of a data set to neither fit nor evaluate on. container: the name says nothing about the images.
 Role = Literal["train", "test", "aside", "normal", "abnormal", "masks", "container"]
 
-# The first words of each stand in error texts.
+# Error texts name the first words of each role.
 WORDS: Mapping[Role, str] = {
     "train": "train training trainset traindata",
     "test": "test testing tests testset testdata evaluation eval holdout test_public",
@@ -48,7 +48,7 @@ WORDS: Mapping[Role, str] = {
         """,
     "container": "images image imgs img data dataset pictures photos",  # VisA: Data/Images/Normal
 }
-# What may never be among normal images, wherever it lies below their folder.
+# Folders of these roles may never lie below a folder of normal images.
 NEVER_NORMAL: tuple[Role, ...] = ("abnormal", "masks", "test", "aside")
 
 _NOUNS = frozenset((
@@ -56,7 +56,7 @@ _NOUNS = frozenset((
     "samples", "sample", "parts", "part", "pieces", "piece", "items", "item", "units", "unit", "cases", "case",
     "folder", "set", "data", "dataset", "bilder", "bild", "teile", "teil",
 ))  # fmt: skip
-# These say it within a longer name, too (logical_anomalies, NG_scratch), unless the name denies it (free of defects).
+# These words make a longer name abnormal, too (logical_anomalies, NG_scratch), unless it denies them (free of defects).
 _ABNORMAL_WITHIN = frozenset((
     "ng", "nok", "nio", "defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "abnormal",
     "reject", "rejects", "rejected", "faulty",
@@ -67,7 +67,7 @@ _DIGITS = "0123456789"
 
 
 def folded(name: str) -> str:
-    """Return a name without case, accents and separators: what two spellings of one word have in common."""
+    """Return a name without case, accents and separators, in which two spellings of one word are the same."""
     return "".join(sign for sign in unicodedata.normalize("NFKD", name).casefold() if sign.isalnum())
 
 
@@ -75,7 +75,7 @@ ROLES: dict[str, Role] = {folded(word): role for role, words in WORDS.items() fo
 
 
 def role_of(folder: Path) -> Role | None:
-    """Return what a folder's name says of it; of a link, its own name or, where that says nothing, its target's.
+    """Return the role that a folder's name gives it; of a link, its own name's or, if that has none, its target's.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def role_of(folder: Path) -> Role | None:
 
 @lru_cache(maxsize=4096)
 def role_of_name(name: str) -> Role | None:
-    """Return what a name says of the folder that has it; None: nothing."""
+    """Return the role that a name gives to its folder; None: it has no role."""
     if role := ROLES.get(folded(name)):
         return role
     words = [word.strip(_DIGITS) for word in map(folded, re.split(r"[\W_]+", name))]
@@ -104,7 +104,7 @@ def role_of_name(name: str) -> Role | None:
     if role := ROLES.get("".join(words)):
         return role
     known = [ROLES.get(word) for word in words]
-    if known and all(known):  # train_good, test_bad: what is least like normal images counts
+    if known and all(known):  # train_good, test_bad: the role counts that is least like normal images
         return next(role for role in _LEAST_NORMAL_FIRST if role in known)
     if words and words[-1] in ("mask", "masks"):
         return "masks"
@@ -114,5 +114,5 @@ def role_of_name(name: str) -> Role | None:
 
 
 def understood(role: Role) -> str:
-    """Return the first of a role's words, for an error's text."""
+    """Return the first words of a role, for an error text."""
     return ", ".join(WORDS[role].split()[:4]) + ", …"

@@ -1,10 +1,10 @@
-"""An image file's bytes to pixels, in bounded time and memory, whoever wrote it.
+"""From an image file's bytes to pixels, in bounded time and memory, whoever wrote the file.
 
-Only regular files are opened, and in such a way that nothing can block. A file is read once: its hash and its pixels
-are those of the same bytes, and a file that shrinks can't kill the process, as one mapped into memory could.
+Only regular files are opened, in a way that can't block. A file is read once, so its hash and its pixels come from the
+same bytes. A file that shrinks can't end the process, as it could if it were mapped into memory.
 
-The worst of each format, in seconds and bytes per pixel, is measured in the tests' target ``fuzz/images.py``: together
-at most 1 GB of memory beside twice the file, at MAX_PIXELS.
+The worst case of each format, in seconds and bytes per pixel, is measured in the tests' ``fuzz/images.py``. At
+MAX_PIXELS, decoding takes at most 1 GB of memory and twice the file's size.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from .structure import MAX_PIXELS, Structure, check_pixels, examine
 
 # A picture of MAX_PIXELS takes 400 MB without compression, as RGBA.
 MAX_FILE_BYTES = 2**29
-# A ResNet's finest level has one position for every 4 x 4 pixels: fewer than two a side is a failed capture.
+# A ResNet's finest level has one position for every 4 x 4 pixels. An image with fewer than two positions a side is a
+# failed capture.
 MIN_SIDE = 8
-# Pillow decodes these in Python: 0.4 us a pixel of a run-length bitmap, 2 us a sample of the others. Pixels, and bytes
-# for each: codes of two, or samples of four characters with white space.
+# Codecs that Pillow runs in Python: 0.4 us for a pixel of a run-length bitmap, 2 us for a sample of the others. For
+# each, the most pixels and the most bytes for a pixel: codes have two bytes, samples four characters with white space.
 MAX_SLOW = {"bmp_rle": (4_000_000, 3), "ppm": (1_000_000, 4), "ppm_plain": (1_000_000, 16)}
-STRIP_PIXELS = 2**19  # at a time from Pillow's memory to ours: 3 to 8 bytes less per pixel, and it stays in the cache
+# Pixels copied at once from Pillow's memory. Strips save 3 to 8 bytes per pixel, and this many stay in the cache.
+STRIP_PIXELS = 2**19
 
 _KEPT_MODES = ("L", "RGB", "RGBA")
 _EXPANDED_MODES = {"1": "L", "P": "RGB", "LA": "RGBA"}
@@ -57,7 +59,7 @@ class Picture:
     pixels
         (h, w) gray, (h, w, 3) RGB or (h, w, 4) RGBA, uint8, as a viewer shows them.
     sha256
-        Of the file's bytes.
+        SHA-256 of the file's bytes.
     turned
         Whether its EXIF orientation had to be applied.
     """
@@ -68,7 +70,7 @@ class Picture:
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:
-    """Read an image file with its hash; for pixels alone :func:`.reading.read_image` is faster.
+    """Read an image file and its hash. For the pixels alone, :func:`.reading.read_image` is faster.
 
     Raises
     ------
@@ -89,8 +91,8 @@ def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
         A folder, pipe, socket or device, or a file that can't be opened or has more than ``MAX_FILE_BYTES``.
     """
     try:
-        _check_kind(path, Path(path).stat())  # before it is opened: a device may act on that alone
-        # A pipe may have taken the file's place since; without O_NONBLOCK, opening it would wait for a writer.
+        _check_kind(path, Path(path).stat())  # comes before opening, on which alone a device may act
+        # A pipe may have taken the file's place by now. Without O_NONBLOCK, opening it would wait for a writer.
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
     except (OSError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -105,7 +107,7 @@ def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return a file's SHA-256, in hexadecimal digits; InputError as :func:`open_file`."""
+    """Return a file's SHA-256 in hexadecimal digits. Raises InputError as :func:`open_file` does."""
     with open_file(path) as file:
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -119,7 +121,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     Raises
     ------
     InputError
-        As :func:`open_file`, or a file that was written to meanwhile.
+        As :func:`open_file`, or the file was written to while it was read.
     """
     with open_file(path) as file:
         try:
@@ -134,7 +136,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def decode(content: bytes, path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], bool]:
-    """Return an image file's pixels, and whether they had to be turned; ``path`` is for errors alone.
+    """Return an image file's pixels, and whether they had to be turned. ``path`` is only named in errors.
 
     Raises
     ------
@@ -151,7 +153,7 @@ def decode(content: bytes, path: str | os.PathLike[str]) -> tuple[NDArray[np.uin
             pixels = _pixels(image, mode)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except Exception as error:  # noqa: BLE001 - on damaged files the decoders raise whatever they stumbled over
+    except Exception as error:  # noqa: BLE001 - on damaged files the decoders raise errors of any kind
         _refuse(path, error)
     return _turned(pixels, structure.orientation), structure.orientation != 1
 
@@ -165,7 +167,8 @@ def _check_kind(path: str | os.PathLike[str], status: os.stat_result) -> None:
 
 def _open(structure: Structure) -> ImageFile.ImageFile:
     with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about sizes that are checked below, and headers that fail anyway
+        # Pillow warns of sizes, which are checked later, and of headers, which fail later.
+        warnings.simplefilter("ignore")
         return Image.open(io.BytesIO(structure.content), formats=(structure.format,))
 
 
@@ -190,8 +193,8 @@ def _check_header(structure: Structure, image: ImageFile.ImageFile) -> None:
 
 
 def _stores_16_bits(image: ImageFile.ImageFile) -> bool:
-    # Pillow opens 16-bit colour as 8-bit "RGB" and drops the low bytes; only the decoder's arguments tell.
-    # "BGR;16" is a bitmap's 5-6-5 pixel, less than 8 bits per channel.
+    # Pillow opens 16-bit colour as 8-bit "RGB" and drops the low bytes. Only the decoder's arguments show it.
+    # "BGR;16" is a bitmap's pixel of 5, 6 and 5 bits, which is less than 8 bits per channel.
     if image.format == "PPM":
         return any(isinstance(tile.args, tuple) and tile.args[1] > 255 for tile in image.tile)
     return any(re.search(r"(?<!BGR);16", str(tile.args)) for tile in image.tile)
@@ -212,7 +215,7 @@ def _pixels(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Return pixels as EXIF's orientation says that they are shown."""
+    """Return the pixels as a viewer shows them under an EXIF orientation."""
     if orientation == 1:
         return pixels
     shown = pixels.swapaxes(0, 1) if orientation >= 5 else pixels

@@ -1,4 +1,4 @@
-"""Where a frame lies in the GPU's memory, and what such a frame must be like. Nothing is computed here."""
+"""Frames in the GPU's memory: where they lie, and which form they must have. Nothing is computed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from .. import _native
 from ..errors import InputError
 
-_DLPACK_CUDA = 2  # the kind of device, in DLPack's own numbers
-# Of __cuda_array_interface__: until version 3 it didn't say which stream writes, and the default one may; its number.
+_DLPACK_CUDA = 2  # DLPack's number of this kind of device
+# Before version 3, __cuda_array_interface__ didn't name the stream that writes. It may then be the default stream.
 _FIRST_WITH_STREAM, _DEFAULT_STREAM = 3, 1
 
 
@@ -19,15 +19,15 @@ class DeviceFrame(NamedTuple):
     Attributes
     ----------
     address
-        Of its uint8 pixels.
+        Address of its uint8 pixels.
     shape
         (h, w) or (h, w, channels).
     pitch
-        Bytes from one row to the next; there are no other gaps.
+        Bytes from one row to the next. There are no other gaps.
     stream
-        The CUDA stream that writes it, as an address; None: what it takes to wait was done.
+        Address of the CUDA stream that writes the frame. None: there is nothing left to wait for.
     owner
-        What must live as long as the frame is read.
+        Objects that must live as long as the frame is read.
     """
 
     address: int
@@ -37,33 +37,34 @@ class DeviceFrame(NamedTuple):
     owner: Any
 
     def is_input(self, size: tuple[int, int]) -> bool:
-        """Whether these are an extractor's input as it takes it: (H, W, 3), contiguous."""
+        """Whether the frame already has the form of an extractor's input: (H, W, 3), contiguous."""
         return self.shape == (*size, 3) and self.pitch == size[1] * 3
 
 
 def device_frame(frame: Any, stream: int) -> DeviceFrame | None:
-    """Return where a frame lies on the GPU, by ``__cuda_array_interface__`` or DLPack; None if it doesn't.
+    """Return where a frame lies on the GPU, by ``__cuda_array_interface__`` or DLPack. None: it isn't on a GPU.
 
     Parameters
     ----------
     stream
-        The CUDA stream that will read it, as an address.
+        Address of the CUDA stream that will read the frame.
 
     Raises
     ------
     InputError
-        A frame on the GPU that isn't uint8 (h, w) or (h, w, channels), or has gaps within its rows; or on another GPU.
+        A frame on the GPU that isn't uint8 (h, w) or (h, w, channels) or has gaps within its rows, or a frame on
+        another GPU than the first.
     """
     kind_of_device, gpu = _dlpack_device(frame)
-    if kind_of_device == _DLPACK_CUDA:  # before the other: it always tells who waits for whom
+    if kind_of_device == _DLPACK_CUDA:  # DLPack comes first, since it always says which stream waits
         if gpu != 0:
             raise InputError(f"frame: expected on the first GPU, got on GPU {gpu}")
-        capsule = frame.__dlpack__(stream=stream)  # makes our stream wait
+        capsule = frame.__dlpack__(stream=stream)  # it makes our stream wait for the frame
         waits_for, owner = None, (frame, capsule)
         address, kind, shape, strides = _native.read_dlpack(capsule)
     elif (described := getattr(frame, "__cuda_array_interface__", None)) is not None:
-        unsaid = _DEFAULT_STREAM if described.get("version", 0) < _FIRST_WITH_STREAM else None
-        producer = described.get("stream", unsaid)
+        unnamed = _DEFAULT_STREAM if described.get("version", 0) < _FIRST_WITH_STREAM else None
+        producer = described.get("stream", unnamed)
         waits_for, owner = None if producer is None else int(producer), frame
         address, kind = int(described["data"][0]), described["typestr"][1:]
         shape, strides = tuple(described["shape"]), described.get("strides")
@@ -72,9 +73,9 @@ def device_frame(frame: Any, stream: int) -> DeviceFrame | None:
     if kind != "u1" or len(shape) not in (2, 3) or 0 in shape:
         raise InputError(f"frame: expected u1 (h, w) or (h, w, channels) on the GPU, got {kind} {shape}")
     row_bytes = math.prod(shape[1:])
-    within = (shape[2], 1) if len(shape) == 3 else (1,)
-    pitch, *steps = (row_bytes, *within) if strides is None else strides
-    if pitch < row_bytes or tuple(steps) != within:
+    row_strides = (shape[2], 1) if len(shape) == 3 else (1,)
+    pitch, *steps = (row_bytes, *row_strides) if strides is None else strides
+    if pitch < row_bytes or tuple(steps) != row_strides:
         raise InputError(f"frame: expected rows without gaps on the GPU, got u1 {shape} with strides {tuple(strides)}")
     return DeviceFrame(address, shape, pitch, waits_for, owner)
 

@@ -1,6 +1,6 @@
-"""What a recipe keeps of each normal image's picture, so that a frame can be held against it: three numbers.
+"""Three numbers of each normal image that a recipe keeps, so that a frame can be compared with them.
 
-Which numbers a frame may have is :mod:`.frame_check`'s business.
+Which numbers a frame may have is decided in :mod:`.frame_check`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from ..checks import check_number
 
-MOST_SHARPNESS = 1e9  # a sum of steps hardly above what rounding makes may give any number
-# Variance of what rounding does to a gray level: 1/12 of its own, and about half of that of the colours' before. Left
-# in, it would make a picture sharper the more it is blurred, from a blur of some eight pixels on.
+MOST_SHARPNESS = 1e9  # if the steps sum up to hardly more than rounding makes, their ratio may be any number
+# Variance that rounding adds to a gray level: 1/12 by its own rounding, and about half as much by that of the colours
+# before. If it were left in, more blur would make a picture sharper, from a blur of some eight pixels on.
 ROUNDING = 1 / 8
 
 
 @dataclass(frozen=True)
 class FrameFacts:
-    """An image as the extractor's input shows it in gray, in three numbers.
+    """Three numbers of an image, in gray and at the size of the extractor's input.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class FrameFacts:
     contrast
         Standard deviation of the gray levels.
     sharpness
-        Mean squared Laplacian over the mean squared steps to the next pixel in y and in x, added, each without what
-        rounding makes of it: exposure and contrast cancel out. White noise has 5, a sharp picture about 2, a blurred
-        one less than 1, a constant one 0.
+        Mean squared Laplacian, divided by the sum of the mean squared steps to the next pixel in y and in x, each
+        without the part that rounding adds. Exposure and contrast cancel out. White noise has 5, a sharp picture about
+        2, a blurred one less than 1, a constant one 0.
     """
 
     brightness: float
@@ -53,19 +53,22 @@ def frame_facts(image: NDArray[np.uint8], ignore: NDArray[np.bool_] | None = Non
     image
         (H, W, 3) uint8 RGB, as the extractor takes it.
     ignore
-        (H, W) bool: pixels that don't count; None: all do.
+        (H, W) bool: pixels that are left out. None: all pixels count.
     """
     gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     laplacian = np.asarray(cv2.Laplacian(gray, cv2.CV_16S), np.int16)
-    counted, above, left, pixels = None, None, None, gray.size
+    counted, mask_y, mask_x, pixels = None, None, None, gray.size
     if ignore is not None:
         counted = np.where(ignore, np.uint8(0), np.uint8(1))
-        inner = np.asarray(cv2.erode(counted, np.ones((3, 3), np.uint8)), np.uint8)  # whose neighbours count, too
-        above, left, pixels = inner[1:], inner[:, 1:], max(cv2.countNonZero(inner), 1)
+        inner = np.asarray(
+            cv2.erode(counted, np.ones((3, 3), np.uint8)), np.uint8
+        )  # pixels all of whose neighbours count
+        mask_y, mask_x, pixels = inner[1:], inner[:, 1:], max(cv2.countNonZero(inner), 1)
         laplacian *= inner
     mean, deviation = cv2.meanStdDev(gray, mask=counted)
-    steps = _squares(gray[1:], gray[:-1], above) + _squares(gray[:, 1:], gray[:, :-1], left)
-    # Weights of 1, 1, 1, 1 and -4: 20 times the variance of a gray level; two steps between two gray levels: 4 times.
+    steps = _squares(gray[1:], gray[:-1], mask_y) + _squares(gray[:, 1:], gray[:, :-1], mask_x)
+    # The Laplacian's weights are 1, 1, 1, 1 and -4, so rounding adds 20 times its variance to it. The two steps, each
+    # between two gray levels, get 4 times the variance.
     curved, stepped = cv2.norm(laplacian, cv2.NORM_L2SQR) / pixels - 20 * ROUNDING, steps / pixels - 4 * ROUNDING
     sharpness = min(curved / stepped, MOST_SHARPNESS) if curved > 0 and stepped > 0 else 0.0
     return FrameFacts(*(float(f"{value:.6g}") for value in (mean[0, 0], deviation[0, 0], sharpness)))

@@ -1,7 +1,7 @@
-"""The frames that a recipe knows by their height and width, and whether another one has the same proportions.
+"""The heights and widths of a recipe's frames, and whether another frame has the same proportions.
 
-A frame of another size is resized and compared as ever. One of other proportions shows another region, or parts that
-are stretched: its verdict would mean nothing.
+A frame of another size is resized and compared as usual. A frame of other proportions shows another region, or
+stretched parts, so its verdict would mean nothing.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Size = tuple[int, int]
 
 
 def same_proportions(a: Size, b: Size) -> bool:
-    """Whether two sizes (height, width) may be one frame's, scaled: as exact as whole pixels allow.
+    """Whether one size (height, width) may be the other one scaled, as exactly as whole pixels can tell.
 
-    If b is a scaled by s, each side off by half a pixel from rounding, or both by less than one from cutting off,
-    ``|a[0] * b[1] - a[1] * b[0]|`` is at most a's longer side.
+    If b is a scaled, and each side of b is off by half a pixel from rounding, or both by less than a pixel from cutting
+    off, then ``|a[0] * b[1] - a[1] * b[0]|`` is at most a's longer side.
     """
     return abs(a[0] * b[1] - a[1] * b[0]) <= max(*a, *b)
 
 
 def sizes_text(sizes: Iterable[Size]) -> str:
-    """Say how many frames there are of each size, the most frequent first."""
+    """Return as text how many frames there are of each size, the most frequent size first."""
     counted = Counter(sizes).most_common()
     return ", ".join(f"{count} of {height} x {width}" for (height, width), count in counted)
 
@@ -43,11 +43,12 @@ class FrameShapes:
     Parameters
     ----------
     sizes
-        (height, width) of the frames that are known; none: any is right.
+        (height, width) of the known frames. Empty: any frame is accepted.
     rule
-        What to make of other ones: ``"error"``, ``"warn"`` or ``"any"``.
+        What happens to a frame of other proportions: ``"error"``, ``"warn"`` or ``"any"``.
     prepared
-        A size that is always right: a frame that was resized to the extractor's input beforehand. None: there is none.
+        A size that is always accepted, for frames that were resized to the extractor's input beforehand. None: there
+        is none.
     """
 
     def __init__(self, sizes: Iterable[Size], *, rule: FrameShape, prepared: Size | None) -> None:
@@ -56,12 +57,12 @@ class FrameShapes:
         self._prepared = prepared
 
     def check(self, size: Sequence[int]) -> None:
-        """Look at a frame's (height, width), and warn if the rule is "warn".
+        """Check a frame's (height, width); warn of other proportions if the rule is "warn".
 
         Raises
         ------
         InputError
-            Other proportions than all known ones, under the rule "error".
+            The frame has other proportions than all known ones, and the rule is "error".
         """
         frame = (int(size[0]), int(size[1]))
         if self._rule == "any" or not self._known or frame == self._prepared:

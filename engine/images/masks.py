@@ -1,8 +1,9 @@
-"""A mask's picture to true and false: a drawn one as it is drawn, a photographed or resampled one cut in the middle.
+"""From the picture of a mask to true and false.
 
-Two values, whichever they are, are background and mark: the higher one is the mark, be it a colour or opacity. JPEG and
-resampling spread both, so the cut is halfway between the two. Values that neither explains, since they lie too far from
-a mark's edge, are a third population, such as another class in a map of labels: it is marked, too, and said.
+A mask has two values, a background and a mark. The higher value is the mark, be it of a colour or of opacity. JPEG and
+resampling spread both values, so the cut is halfway between them. Values that lie too far from the edge of a mark to
+come from JPEG or resampling are a third population, such as another class in a map of labels. It is marked, too, and a
+warning says so.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SPREAD = 0.25  # share of the span between the two that JPEG and resampling reach around either one
-# How far from a mark, in pixels, its edge may reach, in masks enlarged up to 8 times, and its ripples: JPEG's blocks
+SPREAD = 0.25  # JPEG and resampling change a value by at most this share of the span between background and mark
+# How many pixels the edge of a mark may reach from it, in masks enlarged up to 8 times, and its ripples: JPEG's blocks
 # have 8 pixels, with colour 16.
 EDGE_REACH = 4
 RIPPLE_REACH = 16
-POPULATION = 9  # pixels, 3 x 3; fewer are noise
+POPULATION = 9  # pixels, 3 x 3: fewer are noise
 
 
 def marked(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[np.bool_]:
@@ -40,7 +41,7 @@ def marked(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[
     Warns
     -----
     UserWarning
-        Three populations or more, nothing marked, or everything.
+        There are three populations or more, or nothing is marked, or everything.
     """
     plane = _plane(picture)
     counts = np.asarray(cv2.calcHist([plane], [0], None, [256], [0, 256])).ravel()
@@ -67,7 +68,7 @@ def marked(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> NDArray[
 
 
 def _plane(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the one number of each pixel that tells marks from background: brightness as seen, or else opacity."""
+    """Return the number of each pixel that tells marks from background: its visible brightness, or else its opacity."""
     if picture.ndim == 2:
         return picture
     red, green, blue = (picture[..., channel] for channel in range(3))
@@ -75,25 +76,25 @@ def _plane(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if picture.shape[2] == 3:
         return brightest
     alpha = np.ascontiguousarray(picture[..., 3])
-    # What is transparent isn't seen, whatever colour the program left there.
+    # A transparent pixel isn't seen, whatever colour it has.
     seen = np.asarray(cv2.multiply(brightest, alpha, scale=1 / 255), np.uint8)
     return next((plane for plane in (seen, brightest, alpha) if plane.min() < plane.max()), brightest)
 
 
 def _unexplained(plane: NDArray[np.uint8], background: int, mark: int) -> NDArray[np.bool_]:
-    """Return the pixels that are neither background nor mark, nor what an edge between them makes of both."""
+    """Return the pixels whose value comes neither from background or mark nor from an edge between the two."""
     spread = SPREAD * (mark - background)
     edges, ripples = (
         np.asarray(cv2.dilate(source.view(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))).view(np.bool_)
         for source, reach in ((plane >= mark - spread, EDGE_REACH), (plane > background + spread, RIPPLE_REACH))
     )
     between = (plane > background + spread) & (plane < mark - spread) & ~edges
-    beside = (plane != background) & (plane <= background + spread) & ~ripples
-    return np.asarray(between | beside)
+    near_background = (plane != background) & (plane <= background + spread) & ~ripples
+    return np.asarray(between | near_background)
 
 
 def _regions_with(seeds: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the mask's regions that hold a seed; the others are ripples, which a cut below the middle lets in."""
+    """Return the mask's regions that hold a seed. The others are ripples, which a cut below the middle includes."""
     count, regions = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     kept = np.zeros(count, np.bool_)
     kept[regions[seeds & mask]] = True
@@ -101,5 +102,5 @@ def _regions_with(seeds: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[
 
 
 def _warn(path: str | os.PathLike[str], text: str) -> None:
-    # From one place, so that a mask read by evaluation and report is warned of once.
+    # All warnings come from this line, so that a mask that evaluation and report both read is warned of once.
     warnings.warn(f"{path}: {text}", UserWarning, stacklevel=2)

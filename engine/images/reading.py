@@ -1,6 +1,6 @@
-"""Image files to pixels, to the extractor's input, and to masks.
+"""Reads image files as pixels, as the extractor's input and as masks.
 
-Files are decoded in :mod:`.decoding`, pixels are resized in :mod:`.resizing`.
+They are decoded in :mod:`.decoding` and resized in :mod:`.resizing`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .resizing import as_rgb, place
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Read an image file's pixels as a viewer shows them.
 
-    An EXIF orientation is applied: masks are drawn on what a person sees. A camera's arrays have none, so they must
-    stand as its files are shown. Palettes are expanded, one bit becomes 0 or 255, and of a camera's multi-picture JPEG
-    the main picture is taken. No colour profile is applied.
+    An EXIF orientation is applied, since masks are drawn on what a person sees. A camera's arrays have no orientation,
+    so they must be turned as viewers show its files. Palettes are expanded. One bit becomes 0 or 255. Of a camera's
+    multi-picture JPEG, the main picture is taken. No colour profile is applied.
 
     Returns
     -------
@@ -33,8 +33,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     ------
     InputError
         Not a regular file, or one of more than ``MAX_FILE_BYTES``; not a readable image of 8 bits per channel; several
-        pages or frames; beyond ``MIN_SIDE`` or ``MAX_PIXELS`` (half of it for WebP, a hundredth for plain PNM); or made
-        so that decoding would take longer than its pixels explain.
+        pages or frames; a side below ``MIN_SIDE``; more than ``MAX_PIXELS`` (half of it for WebP, a hundredth for plain
+        PNM); or made so that decoding would take longer than its pixels explain.
     """
     pixels, _ = decode(read_file(path), path)
     return pixels
@@ -56,12 +56,12 @@ def read_placed(path: str | os.PathLike[str], size: tuple[int, int], *, framing:
 
 
 def read_mask(path: str | os.PathLike[str], *, frame_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-    """Read an image file as a mask: (h, w) bool, true where it is marked, as :func:`.masks.marked` tells.
+    """Read an image file as a mask: (h, w) bool, true where :func:`.masks.marked` finds it marked.
 
     Raises
     ------
     InputError
-        As for :func:`read_image`, or not of the (height, width) that its frame has.
+        As for :func:`read_image`, or the mask doesn't have its frame's (height, width).
 
     Warns
     -----

@@ -1,7 +1,7 @@
-"""Camera frames and image files to the extractor's uint8 RGB input, and the way back to the frame's pixels.
+"""From camera frames to the extractor's uint8 RGB input, and back to the frame's pixels.
 
-What a frame is gets decided by its declaration, dtype and shape, never by its content. Nothing is normalised
-here: that lies inside the extractor's graph. Files are decoded in :mod:`.decoding`.
+A frame's colours are decided by its declaration, dtype and shape, never by its content. Nothing is normalised: that
+happens inside the extractor's graph. Files are decoded in :mod:`.decoding`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .decoding import MIN_SIDE
 
 Color = Literal["auto", "gray", "rgb", "bgr", "rgba", "bgra"]
 
-# Absorbs the rounding of a scale such as 1024 / 224, by which an edge that lies on a whole pixel may miss it.
+# A scale such as 1024 / 224 is rounded, so that an edge on a whole pixel may miss it by less than this.
 EDGE_ROUNDING = 1e-6
-# The paper's framing enlarges the longer side with the shorter one; beyond this ratio the crop shows next to nothing
-# of the frame, and a thin enough frame would ask for more memory than there is.
+# The paper's framing enlarges the longer side along with the shorter one. Beyond this ratio the crop shows next to
+# nothing of the frame, and a very thin frame would take more memory than there is.
 MAX_PAPER_ASPECT = 16
 
 _CHANNELS = {"auto": (1, 3, 4), "gray": (1,), "rgb": (3,), "bgr": (3,), "rgba": (4,), "bgra": (4,)}
@@ -44,18 +44,18 @@ def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uin
     frame
         (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any strides.
     color
-        What the channels are. "auto" goes by their number: gray, RGB or RGBA; BGR must be declared. Alpha is
+        The meaning of the channels. "auto" decides by their number: gray, RGB or RGBA. BGR must be declared. Alpha is
         ignored.
 
     Returns
     -------
     ndarray
-        (h, w, 3) uint8, C-contiguous; the frame itself if it is that already.
+        (h, w, 3) uint8, C-contiguous. This is the frame itself if it has that form.
 
     Raises
     ------
     InputError
-        Another dtype, a shape that isn't the declared colour's, or a side below ``MIN_SIDE``.
+        Another dtype, a shape that doesn't fit the declared colour, or a side below ``MIN_SIDE``.
     """
     return _converted(*_checked(frame, color))
 
@@ -63,7 +63,7 @@ def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uin
 def prepare(
     frame: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing, color: Color = "auto"
 ) -> tuple[NDArray[np.uint8], Placement]:
-    """Bring a camera frame to the extractor's input: what :func:`place` makes of :func:`as_rgb`, to the last bit.
+    """Bring a camera frame to the extractor's input: :func:`as_rgb`, then :func:`place`, with the same bits as result.
 
     Gray is resized as one channel and then repeated, which saves two thirds of the work.
     """
@@ -132,13 +132,13 @@ def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) ->
     Parameters
     ----------
     rgb
-        (h, w, 3) uint8, as :func:`as_rgb` returns it; or any number of channels, each on its own.
+        (h, w, 3) uint8, as :func:`as_rgb` returns it; or any number of channels, which are resized one by one.
     size
         (H, W) of the extractor's input.
     framing
-        "whole": the whole frame, each side scaled on its own. "paper": the frame's shape is kept, the
-        relatively shorter side becomes 8/7 of the input's, and the centre is cut out, rounded as in
-        torchvision's Resize(256) and CenterCrop(224); 23 % of a square frame, its border, isn't seen.
+        "whole": the whole frame is used, each side scaled on its own. "paper": the frame's proportions are kept, the
+        relatively shorter side becomes 8/7 of the input's, and the centre is cut out, rounded as in torchvision's
+        Resize(256) and CenterCrop(224). The border of the frame isn't seen, 23 % of a square frame.
 
     Raises
     ------
@@ -149,15 +149,15 @@ def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) ->
     (height, width), (rows, columns) = rgb.shape[:2], size
     if framing == "whole":
         return _resize(rgb, rows, columns), Placement(height / rows, width / columns, 0.0, 0.0)
-    around = (round(rows * 8 / 7), round(columns * 8 / 7))
-    aspect = (height * around[1]) / (width * around[0])
+    enlarged = (round(rows * 8 / 7), round(columns * 8 / 7))
+    aspect = (height * enlarged[1]) / (width * enlarged[0])
     if not 1 / MAX_PAPER_ASPECT <= aspect <= MAX_PAPER_ASPECT:
         raise InputError(
             f"frame: expected an aspect ratio within {MAX_PAPER_ASPECT} times that of the input's {rows} x {columns} "
             f"for framing 'paper', got {height} x {width}"
         )
-    # The shorter side's own term is the larger one, the longer side's is scaled along with the shorter.
-    resized = (max(around[0], around[1] * height // width), max(around[1], around[0] * width // height))
+    # Of the two terms, the larger one scales the shorter side to 8/7 of the input's and the longer side along with it.
+    resized = (max(enlarged[0], enlarged[1] * height // width), max(enlarged[1], enlarged[0] * width // height))
     top, left = round((resized[0] - rows) / 2), round((resized[1] - columns) / 2)
     scale_y, scale_x = height / resized[0], width / resized[1]
     cut = _resize(rgb, *resized)[top : top + rows, left : left + columns]
@@ -165,7 +165,7 @@ def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) ->
 
 
 def any_under(mask: NDArray[np.bool_], size: tuple[int, int], placement: Placement) -> NDArray[np.bool_]:
-    """Bring a frame's mask to the input's geometry: true where any pixel under the input pixel is, be it in part.
+    """Bring a frame's mask to the input's geometry: true where a frame pixel that the input pixel touches is true.
 
     Parameters
     ----------
@@ -189,14 +189,14 @@ def any_under(mask: NDArray[np.bool_], size: tuple[int, int], placement: Placeme
 
 
 def _edges(count: int, scale: float, offset: float, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where each of ``count`` input pixels begins and ends along one side of a frame, in whole pixels outwards."""
+    """Return where each of ``count`` input pixels begins and ends along a side of the frame, rounded outwards."""
     edges = np.arange(count + 1) * scale + offset
     first, last = np.floor(edges[:-1] + EDGE_ROUNDING), np.ceil(edges[1:] - EDGE_ROUNDING)
     return first.clip(0, length).astype(np.intp), last.clip(0, length).astype(np.intp)
 
 
 def _resize(rgb: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
-    # OpenCV's INTER_AREA stops averaging as soon as one side grows, so the sides that shrink go first, alone.
+    # OpenCV's INTER_AREA doesn't average if one side grows, so the sides that shrink are resized first, on their own.
     height, width = rgb.shape[:2]
     shrunk = cv2.resize(rgb, (min(width, columns), min(height, rows)), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(shrunk, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -1,9 +1,10 @@
-"""What an image file is made of, read before a decoder sees it: format, orientation, and what would cost too much.
+"""The structure of an image file, read before a decoder sees it: format, orientation, and parts that cost too much.
 
-A decoder's time must be bounded by the picture's pixels and the file's bytes, its memory by the pixels alone. The
-formats allow more: scans, pages and tiles without end, all of them over the same few bytes. Here they are counted, at
-a small part of decoding's time, and of JPEG and TIFF the decoder gets only what decides pixels: no profile, preview,
-comment or camera's record. Nothing is decoded, and what is merely damaged is left for the decoder to refuse.
+The time of a decoder must be bounded by the picture's pixels and the file's bytes, its memory by the pixels alone. The
+formats allow more: any number of scans, pages and tiles, all of them over the same few bytes. This module counts them,
+in a small part of the time that decoding takes. Of JPEG and TIFF, the decoder gets only the parts that decide pixels,
+without profile, preview, comment or camera's record. Nothing is decoded, and a damaged file is left for the decoder to
+refuse.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 
-# 300 MB as RGB. A header can promise more than file or machine hold, so it is checked before decoding.
+# 300 MB as RGB. A header can claim more pixels than the file or the memory holds, so it is checked before decoding.
 MAX_PIXELS = 100_000_000
-# Its decoder holds 19 bytes for each pixel, about twice the others' at most: it keeps an animation's canvases.
+# WebP's decoder takes 19 bytes for each pixel, about twice as many as any other: it keeps the canvases of animations.
 MAX_WEBP_PIXELS = 50_000_000
-# Encoders write 10 scans, those that search for the best order up to 20; one costs 2 ns a pixel even if it is empty.
+# Encoders write 10 scans, or up to 20 if they search for the best order. A scan costs 2 ns a pixel even if it is empty.
 MAX_SCANS = 64
-# Segments, chunks, tags, strips. Each costs microseconds, as Pillow walks them in Python; an uncompressed picture of
-# MAX_PIXELS has 50,000 chunks of 8 KiB in libpng's default, one of a strip for each row some 10,000 strips.
+# Segments, chunks, tags, strips. Each costs microseconds, since Pillow goes through them in Python. An uncompressed
+# picture of MAX_PIXELS has 50,000 chunks of 8 KiB, libpng's default, or some 10,000 strips of one row each.
 MAX_PARTS = 100_000
 MAX_PNM_HEADER = 65_536  # bytes: Pillow reads a header's comments one by one
-MAX_PNM_COMMENTS = 1000  # in a plain raster, where each makes Pillow copy a block of 1 MB
-TILE_MARGIN = 2**22  # pixels that tiles may have beyond a quarter more than the picture: one of 2048 x 2048
+MAX_PNM_COMMENTS = 1000  # in a plain raster, where each comment makes Pillow copy a block of 1 MB
+TILE_MARGIN = 2**22  # pixels that tiles may have beyond 5/4 of the picture's: one tile of 2048 x 2048
 
 _SUFFICIENT_TAGS = frozenset((256, 257, 258, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323, 338, 339))
 _COLOR_TAGS = frozenset((529, 530, 531, 532))
@@ -33,7 +34,7 @@ _LIST_TAGS = frozenset((273, 279, 320, 324, 325, 347))  # strips, palette, tiles
 _PIXEL_TAGS = _SUFFICIENT_TAGS | _COLOR_TAGS | _LIST_TAGS
 _HARMLESS_TAGS = _PIXEL_TAGS | {254, 270, 271, 272, 282, 283, 296, 305, 306, 315}  # resolution, program, date, author
 _ORIENTATION = 274
-# Of those that libtiff knows: LZMA asks for as much memory as its header likes, old JPEG is more faults than format.
+# libtiff knows more: LZMA takes as much memory as its header says, and old JPEG is full of faults.
 _COMPRESSIONS = {
     1: "none",
     2: "CCITT",
@@ -48,23 +49,23 @@ _COMPRESSIONS = {
 }
 
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the three are tables and an extension
-_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")  # fill bytes, stuffed zeros and restarts aren't ones
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # without two tables and an extension
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")  # fill bytes, stuffed zeros and restarts aren't markers
 _PNM_HEADER = re.compile(rb"P[14](?:(?>\s|#[^\r\n]*+[\r\n])++\d++){2}\s|P[2356](?:(?>\s|#[^\r\n]*+[\r\n])++\d++){3}\s")
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A file of one of six formats that a decoder may be given.
+    """A file of one of six formats, checked for a decoder.
 
     Attributes
     ----------
     format
-        Pillow's name of it.
+        Pillow's name of the format.
     content
         The bytes for the decoder.
     orientation
-        EXIF's, 1 to 8; 1: pixels are stored as they are shown, or nothing is said.
+        EXIF's orientation, 1 to 8. 1: pixels are stored as they are shown, or the file doesn't say.
     """
 
     format: str
@@ -78,7 +79,8 @@ def examine(content: bytes) -> Structure:
     Raises
     ------
     InputError
-        Another format, or a file that would cost a decoder more than its pixels and bytes explain; without its name.
+        Another format, or a file that would cost a decoder more than its pixels and bytes explain. The text doesn't
+        name the file.
     ValueError, IndexError, struct.error
         A damaged file.
     """
@@ -98,7 +100,7 @@ def examine(content: bytes) -> Structure:
 
 
 def check_pixels(height: int, width: int, most: int = MAX_PIXELS) -> None:
-    """Raise InputError where a picture has more pixels than may be decoded."""
+    """Raise InputError if a picture has more pixels than may be decoded."""
     if height * width > most:
         raise InputError(f"expected at most {most} pixels, got {height} x {width}")
 
@@ -113,14 +115,15 @@ def _jpeg(content: bytes) -> Structure:
     position = 2
     while found := _MARKER.search(content, position):
         start, marker = found.start(), content[found.start() + 1]
-        if marker == 0xDA:  # start of scan: the rest is pixels
-            if content[start + 4] < components:  # else the decoder takes no other scan
+        if marker == 0xDA:  # start of scan: what follows is pixels
+            if content[start + 4] < components:  # after a scan of all components, the decoder reads no other scan
                 _check_scans(content, start)
             return Structure("JPEG", b"".join((*kept, content[start:])), orientation or 1)
         if marker == 0xD9:
             break
         position = start + 2 if marker == 0xD8 else _segment_end(content, start)
-        # Application 0 and 14 (JFIF, Adobe) say how colours are stored; the others and comments are not for pixels.
+        # Application segments 0 and 14 (JFIF, Adobe) say how colours are stored. The others, and comments, don't decide
+        # any pixel.
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(content[start:position])
         elif marker == 0xE1 and content[start + 4 : start + 10] == b"Exif\0\0":
@@ -140,7 +143,7 @@ def _segment_end(content: bytes, start: int) -> int:
 
 
 def _check_scans(content: bytes, position: int) -> None:
-    if content.count(b"\xff\xda", position) <= MAX_SCANS:  # a preview behind the picture may have some of them
+    if content.count(b"\xff\xda", position) <= MAX_SCANS:  # counts scans of a preview behind the picture, too
         return
     scans = count = 0
     while (found := _MARKER.search(content, position)) and content[found.start() + 1] != 0xD9:
@@ -167,7 +170,7 @@ def _png(content: bytes) -> Structure:
 
 
 def _webp(content: bytes) -> Structure:
-    # The decoder allocates its canvases as soon as it is opened, so the header is read here.
+    # The decoder allocates its canvases as soon as the file is opened, so its size is checked before that.
     kind = content[12:16]
     if kind == b"VP8X":
         width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
@@ -214,18 +217,18 @@ class _Directory:
         self._count_format = count_format
 
     def number(self, tag: int, otherwise: int = 0) -> int:
-        """Return a tag's value where it is a single whole number that stands in the entry."""
+        """Return a tag's value if it is a whole number that stands in the entry itself; else ``otherwise``."""
         for name, kind, count, value in self.entries:
             if name == tag and count >= 1 and (letter := {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)):
                 return int(struct.unpack_from(self._order + letter, value)[0])
         return otherwise
 
     def count(self, tag: int) -> int:
-        """Return how many values a tag has; 0 where it isn't there."""
+        """Return how many values a tag has; 0 if it is missing."""
         return next((int(count) for name, _, count, _ in self.entries if name == tag), 0)
 
     def reduced(self, content: bytes, tags: frozenset[int]) -> bytes:
-        """Return the file with none but these tags, and no further page."""
+        """Return the file with these tags alone, and without further pages."""
         kept = b"".join(self._entry.pack(*entry) for entry in self.entries if entry[0] in tags)
         count = struct.pack(self._count_format, len(kept) // self._entry.size)
         after = self._end + struct.calcsize(self._offset_format)
@@ -234,7 +237,7 @@ class _Directory:
 
 
 def _orientation(exif: bytes) -> int:
-    """Return what an EXIF block says; 1 where it is damaged: it is no part of the picture."""
+    """Return the orientation in an EXIF block; 1 if the block is damaged, since it is no part of the picture."""
     try:
         orientation = _Directory(exif).number(_ORIENTATION, 1)
     except (KeyError, ValueError, struct.error, InputError):
@@ -244,7 +247,7 @@ def _orientation(exif: bytes) -> int:
 
 def _tiff(content: bytes) -> Structure:
     directory = _Directory(content)
-    # Pages aren't counted: they may be without end. A directory that names itself as the next one is the last.
+    # Pages aren't counted, since they may be endless. A directory that names itself as the next one is the last.
     if directory.next not in (0, directory.start):
         raise InputError("expected a single image, got more than one frame or page")
     tags = [entry[0] for entry in directory.entries]
@@ -264,7 +267,7 @@ def _tiff(content: bytes) -> Structure:
 
 
 def _check_tiles(directory: _Directory) -> None:
-    """Raise InputError unless strips or tiles cover the picture once: each costs its whole size, wherever it lies."""
+    """Raise InputError unless strips or tiles cover the picture once. Each costs its whole size, wherever it lies."""
     width, height = directory.number(256), directory.number(257)
     check_pixels(height, width)
     strips, tiles = directory.count(273), directory.count(324)

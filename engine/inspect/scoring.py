@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, RecipeError
 from ..match.gpu import Inspector
-from ..match.matcher import Matcher, MatcherDevice
+from ..match.matcher import Matcher
+from ..match.options import MatcherDevice
 from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from ..resources import available_memory, processors

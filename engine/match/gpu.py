@@ -90,14 +90,13 @@ class Inspector:
                 matcher.native,
                 images=images,
                 kappa=kappa,
-                window=-1 if window is None else window,
+                window=window,
                 size=size,
                 sigma=sigma,
                 root=root,
                 theta=theta,
                 ignore=None if ignore is None else np.ascontiguousarray(ignore),
                 ignored_distances=None if ignored_distances is None else np.ascontiguousarray(ignored_distances),
-                guard_share=_native.GUARD_SHARE,
             )
         except (ValueError, RuntimeError) as error:  # the recipe asks for what this GPU can't do
             raise DeviceError(f"device: {error}") from None

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ..checks import check_choice, check_instance, check_integer, check_sequence
+from ..checks import check_integer, check_sequence
 from ..errors import DeviceError, InputError
-from ..resources import MOST_THREADS, processors
+from ..resources import processors
 from ..result import Statistics
-from ..settings import LARGEST_WINDOW, MOST_NEIGHBOURS, Upsampling
+from ..settings import LARGEST_WINDOW, MOST_NEIGHBOURS
 from . import reference
 from .cells import from_cells, level_shifts, to_cells
 from .codes import LevelCodes, can_encode, encode_gallery
+from .options import MatcherKeywords, MatcherOptions
 from .validation import (
-    Path,
     check_codes,
     check_cuda,
     check_gallery,
@@ -36,7 +36,6 @@ from .validation import (
     resolved_path,
 )
 
-MatcherDevice = Literal["cpu", "cuda"]
 Levels = Sequence[NDArray[np.floating]]
 
 INSTRUCTION_SET_VARIABLE = "SPADELINE_INSTRUCTION_SET"
@@ -79,29 +78,8 @@ class Matcher:
     levels
         The gallery: one (n, c, h, w) array a level, finest first, all float32 or all float16, finite. Each level is the
         one before halved once or more, rounded up. They are copied into the matcher's layout.
-    weights
-        A factor for each level's squared distance, finest first, 1e-6 to 1e6; all 1 by default.
-    threads
-        Size of the matcher's own team of threads; by default the processors that this process may use, as its affinity
-        and its container's quota allow.
-    path
-        ``"pruned"``: native, branch and bound over the levels, by codes of the gallery, which are made here.
-        ``"dense"``: native, every pair, each level's products at its own resolution.
-        ``"reference"``: NumPy float64, slow, the definition.
-        ``"auto"``: pruned where it can be: nearest upsampling, and a gallery that has codes or can have them.
-    upsampling
-        ``"nearest"``, or ``"bilinear"`` with half-pixel centres and clamped edges, on the dense path only.
-    instruction_set
-        ``"auto"``: the best that the machine runs, or what ``SPADELINE_INSTRUCTION_SET`` names; or one of
-        :func:`instruction_sets`. The CPU's alone.
-    device
-        ``"cpu"``, or ``"cuda"``: the first NVIDIA GPU that CUDA shows (``CUDA_VISIBLE_DEVICES`` chooses), to whose
-        memory the gallery is copied. There: kappa up to 32, no reference path, and a query's levels all of one number
-        type.
-    memory_limit
-        Bytes of the GPU's memory that the gallery may take; None: what is free but for a tenth, and for 1.6 GB that an
-        extractor may need, where that leaves the gallery half. Images that don't fit
-        are copied when a query needs them, and replace those that were needed least recently.
+    **options
+        The fields of :class:`.MatcherOptions`, as keywords.
 
     Attributes
     ----------
@@ -136,27 +114,15 @@ class Matcher:
     ((4, 6), 24.0, [[0, 0, 0]])
     """
 
-    def __init__(
-        self,
-        levels: Levels,
-        *,
-        weights: Sequence[float] | None = None,
-        threads: int | None = None,
-        path: Path = "auto",
-        upsampling: Upsampling = "nearest",
-        instruction_set: str = "auto",
-        device: MatcherDevice = "cpu",
-        memory_limit: int | None = None,
-    ) -> None:
+    def __init__(self, levels: Levels, **options: Unpack[MatcherKeywords]) -> None:
+        chosen = MatcherOptions(**options)
         check_gallery(levels)
-        check_choice("path", path, get_args(Path))
-        check_choice("upsampling", upsampling, get_args(Upsampling))
         sizes = tuple((level.shape[2], level.shape[3]) for level in levels)
         shifts = level_shifts(sizes)
         cells = [to_cells(level, shifts[-1] - shift) for level, shift in zip(levels, shifts, strict=True)]
-        wanted = path == "pruned" or (path == "auto" and upsampling == "nearest")
+        wanted = chosen.path == "pruned" or (chosen.path == "auto" and chosen.upsampling == "nearest")
         codes = encode_gallery(cells) if wanted and can_encode(tuple(level.shape[1] for level in levels)) else None
-        self._open(cells, sizes, codes, weights, threads, path, upsampling, instruction_set, device, memory_limit)
+        self._open(cells, sizes, codes, chosen)
 
     @classmethod
     def from_cells(
@@ -165,13 +131,7 @@ class Matcher:
         sizes: Sequence[tuple[int, int]],
         *,
         codes: Sequence[LevelCodes] | None = None,
-        weights: Sequence[float] | None = None,
-        threads: int | None = None,
-        path: Path = "auto",
-        upsampling: Upsampling = "nearest",
-        instruction_set: str = "auto",
-        device: MatcherDevice = "cpu",
-        memory_limit: int | None = None,
+        **options: Unpack[MatcherKeywords],
     ) -> Self:
         """Open a gallery that is already in the cell-blocked layout, as a recipe's is, without a copy.
 
@@ -183,21 +143,21 @@ class Matcher:
             (h, w) of each level.
         codes
             The levels' codes: see :mod:`spadeline.engine.match.codes`. Without them there is no pruned path.
-        weights, threads, path, upsampling, instruction_set, device, memory_limit
-            As in the constructor. Features aren't checked here: a gallery pixel with one that isn't finite is never
-            matched, and ``match`` reports it only where there is no other.
+        **options
+            The fields of :class:`.MatcherOptions`, as keywords.
+
+        Notes
+        -----
+        Features aren't checked here: a gallery pixel with one that isn't finite is never matched, and ``match`` reports
+        it only where there is no other.
         """
-        check_choice("path", path, get_args(Path))
-        check_choice("upsampling", upsampling, get_args(Upsampling))
-        check_choice("upsampling", upsampling, get_args(Upsampling))
+        chosen = MatcherOptions(**options)
         arrays = checked_cells(cells)
         pairs = checked_sizes(sizes, len(arrays))
         if codes is not None:
             check_codes(codes)
         matcher = cls.__new__(cls)
-        matcher._open(  # noqa: SLF001 - our own
-            arrays, pairs, codes, weights, threads, path, upsampling, instruction_set, device, memory_limit
-        )
+        matcher._open(arrays, pairs, codes, chosen)  # noqa: SLF001 - our own
         return matcher
 
     def _open(
@@ -205,51 +165,40 @@ class Matcher:
         cells: list[NDArray[np.floating]],
         sizes: tuple[tuple[int, int], ...],
         codes: Sequence[LevelCodes] | None,
-        weights: Sequence[float] | None,
-        threads: int | None,
-        path: Path,
-        upsampling: Upsampling,
-        instruction_set: str,
-        device: MatcherDevice,
-        memory_limit: int | None,
+        options: MatcherOptions,
     ) -> None:
-        check_choice("device", device, get_args(MatcherDevice))
-        if memory_limit is not None:
-            check_integer("memory_limit", memory_limit, low=1, high=2**62)
-            if device != "cuda":
-                raise InputError(f"memory_limit: expected device 'cuda' with it, got {device!r:.100}")
-        threads = processors() if threads is None else threads
-        check_integer("threads", threads, low=1, high=MOST_THREADS)
-        check_instance("instruction_set", instruction_set, str)
-        if instruction_set == "auto":
-            instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
-        self.path = resolved_path(path, upsampling, codes)
-        self.device = device
-        self.upsampling = upsampling
+        self.path = resolved_path(options.path, options.upsampling, codes)
+        self.device = options.device
+        self.upsampling = options.upsampling
         self.sizes = sizes
-        self.weights = checked_weights(weights, len(cells))
+        self.weights = checked_weights(options.weights, len(cells))
         self._cells = cells
-        self._guard_share = _native.GUARD_SHARE
         used = None
         if codes is not None and self.path == "pruned":
             used = [(level.basis, level.projected, level.rotated) for level in codes]
-        gallery = (cells, sizes, level_shifts(sizes))
+        instruction_set = options.instruction_set
+        if instruction_set == "auto":
+            instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
+        gallery = (cells, sizes[0], level_shifts(sizes))
         self.native: Any
         try:
-            if device == "cuda":
+            if self.device == "cuda":
                 check_cuda(self.path)
-                limit = -1 if memory_limit is None else memory_limit
                 self.native = _native.CudaMatcher(
-                    *gallery, memory_limit=limit, upsampling=upsampling, weights=self.weights, codes=used
+                    *gallery,
+                    memory_limit=options.memory_limit,
+                    upsampling=self.upsampling,
+                    weights=self.weights,
+                    codes=used,
                 )
                 self.instruction_set, self.threads = self.native.architecture, 0
                 self.resident_images = self.native.resident
             else:
                 self.native = _native.Matcher(
                     *gallery,
-                    threads=threads,
+                    threads=processors() if options.threads is None else options.threads,
                     instruction_set=instruction_set,
-                    upsampling=upsampling,
+                    upsampling=self.upsampling,
                     weights=self.weights,
                     codes=used,
                 )
@@ -264,7 +213,7 @@ class Matcher:
         """Pixels of one image that every query pixel can reach: kappa's limit, times the images searched."""
         if window is not None:
             check_integer("window", window, low=0, high=LARGEST_WINDOW)
-        return int(self.native.reachable(-1 if window is None else window))
+        return int(self.native.reachable(window))
 
     def match(
         self,
@@ -361,9 +310,7 @@ class Matcher:
                 results = check_out(out, self.sizes[0], kappa, [*levels, *masks, *self._cells])
             requests.append((levels, checked_ids(ids), *results))
         try:
-            reach = -1 if window is None else window
-            share = self._guard_share
-            counts = self.native.match(requests, kappa=kappa, window=reach, ignore=ignore, guard_share=share)
+            counts = self.native.match(requests, kappa=kappa, window=window, ignore=ignore)
             if self.path == "reference":  # over what was found: the checks are the same
                 counts = [self._match_by_reference(*request, kappa, window, ignore) for request in requests]
         except _native.DeviceError as error:

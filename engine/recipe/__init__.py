@@ -1,1 +1,1 @@
-"""The recipe's folder: what it holds, how it is read, and how it changes."""
+"""The recipe's folder: which files it holds, how it is read, and how it is changed."""

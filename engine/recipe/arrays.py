@@ -1,7 +1,7 @@
-"""One array, one .npy file: written from front to back, row by row; read by rows, or whole.
+"""Arrays as .npy files, one file for an array: written row by row from front to back, read by rows or whole.
 
-The form is strict: format 1.0, C order, data from a multiple of 64 bytes on. Which arrays there are, and of
-which shapes, :mod:`.gallery` and :mod:`.stored_codes` say.
+The form is strict: format 1.0, C order, and data that starts at a multiple of 64 bytes. Which arrays there are, and
+which shapes they have, is decided in :mod:`.gallery` and :mod:`.stored_codes`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from ..errors import RecipeError
 from ..files import FileWriter, OpenedFile, StoredFile
 
-ALIGNMENT = 64  # bytes; numpy pads its headers to it, the matcher reads whole vectors from there
+ALIGNMENT = 64  # bytes: numpy pads its headers to it, and the matcher reads whole vectors
 
 ArrayLayout = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 class ArraysWriter:
-    """Arrays that grow together, a row each at a time. Made by :func:`new_arrays`."""
+    """Arrays that grow together, by one row each. :func:`new_arrays` makes it."""
 
     def __init__(self, files: Mapping[str, FileWriter], layouts: Mapping[str, ArrayLayout]) -> None:
         self._files = files
@@ -36,25 +36,25 @@ class ArraysWriter:
             files[role].write(_header(*layout))
 
     def append(self, rows: Mapping[str, NDArray[Any]]) -> None:
-        """Append a row to every array: of its shape, of exactly its number type."""
+        """Append a row to each array, of its shape and of exactly its number type."""
         for role, file in self._files.items():
             file.write(_raw(rows[role]))
 
     def finish(self) -> dict[str, StoredFile]:
-        """Make the arrays durable and say what was written."""
+        """Make the arrays durable and return what was written."""
         return {role: file.finish() for role, file in self._files.items()}
 
 
 @contextmanager
 def new_arrays(folder: Path, generation: int, layouts: Mapping[str, ArrayLayout]) -> Iterator[ArraysWriter]:
-    """Create a generation's array files. What fails leaves its files behind."""
+    """Create the array files of a generation. After a failure, the files stay."""
     with ExitStack() as stack:
         files = {role: stack.enter_context(FileWriter(folder / array_name(role, generation))) for role in layouts}
         yield ArraysWriter(files, layouts)
 
 
 def write_array(folder: Path, generation: int, role: str, array: NDArray[Any]) -> StoredFile:
-    """Create the file of an array that is complete; OutputError as from FileWriter."""
+    """Create the file of a complete array. Raises OutputError as :class:`.FileWriter` does."""
     with FileWriter(folder / array_name(role, generation)) as file:
         file.write(_header(array.shape, array.dtype))
         file.write(_raw(array))
@@ -62,25 +62,25 @@ def write_array(folder: Path, generation: int, role: str, array: NDArray[Any]) -
 
 
 def array_name(role: str, generation: int) -> str:
-    """Return the file name of an array that a generation's writer makes."""
+    """Return the file name of an array in a generation."""
     return f"{role}-{generation}.npy"
 
 
 class StoredArray:
-    """An array's file, held open: read row by row, read whole into memory, or mapped. Its rows are its first axis.
+    """The file of an array, held open. It can be read row by row, read whole into memory, or mapped.
 
     Parameters
     ----------
     folder, stored
         The file, as :class:`.files.OpenedFile` takes it.
     layout
-        The array's shape and number type.
+        The array's shape and number type. Its rows are its first axis.
 
     Raises
     ------
     RecipeError
-        As OpenedFile raises it, also from every method; or a size or a header that the layout contradicts. Both are
-        compared before any memory is asked for.
+        As OpenedFile, also from every method; or the size or the header contradicts the layout. Both are compared
+        before any memory is allocated.
     """
 
     def __init__(self, folder: Path, stored: StoredFile, layout: ArrayLayout) -> None:
@@ -102,7 +102,7 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, index: int) -> NDArray[Any]:
-        """Read a row, as it is in the file now."""
+        """Read a row from the file."""
         if not 0 <= index < len(self):
             raise IndexError(f"row: expected 0 to {len(self) - 1}, got {index}")
         row: NDArray[Any] = np.empty(self.shape[1:], self.dtype)
@@ -110,16 +110,17 @@ class StoredArray:
         return row
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001 - numpy's signature
-        """Return the whole, verified: what numpy calls where an array is expected."""
+        """Return the whole array, verified. numpy calls this where it expects an array."""
         return self.in_memory().astype(dtype or self.dtype, copy=False)
 
     def in_memory(self) -> NDArray[Any]:
-        """Read the whole file, and see that it is as recorded; read-only, and no change to the file reaches it."""
+        """Read the whole file and compare its SHA-256. The array is read-only, and no change to the file reaches it."""
         try:
             room = mmap.mmap(-1, self.file.stored.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except OSError as error:
             raise RecipeError(f"{self.file.path}: expected memory for {self.nbytes} bytes: {error.strerror}") from error
-        room.madvise(mmap.MADV_HUGEPAGE)  # a frame reads all over the gallery: fewer, larger pages are found sooner
+        # A frame reads all over the gallery, and addresses in fewer, larger pages are found faster.
+        room.madvise(mmap.MADV_HUGEPAGE)
         for _ in self.file.chunks(memoryview(room)):
             pass
         array: NDArray[Any] = np.frombuffer(room, self.dtype, math.prod(self.shape), self._offset).reshape(self.shape)
@@ -127,25 +128,25 @@ class StoredArray:
         return array
 
     def mapped(self) -> NDArray[Any]:
-        """Map the file, read-only and unverified: what is written into it later shows, and to cut it off is fatal."""
+        """Map the file, read-only and unverified. Later writes to it show, and cutting it off ends the process."""
         with os.fdopen(os.dup(self.file.descriptor), "rb") as file:
             return np.memmap(file, dtype=self.dtype, mode="r", offset=self._offset, shape=self.shape)
 
     def verify(self) -> None:
-        """Read the file through: see that it is as recorded, and that all numbers are finite."""
+        """Read the whole file, compare its SHA-256, and check that all numbers are finite."""
         bad = None
         for position, part in self.file.chunks():
-            start = max(self._offset - position, 0)  # both divide by any item's size
+            start = max(self._offset - position, 0)  # both are multiples of any item's size
             if self.dtype.kind == "f" and bad is None:
                 finite = np.isfinite(np.frombuffer(part[start:], self.dtype))
                 if not finite.all():
                     bad = position + start - self._offset + int(finite.argmin()) * self.dtype.itemsize
-        if bad is not None:  # said last: where the content isn't what was stored, that is the reason
+        if bad is not None:  # raised last: a changed content, found at the end of the file, would be the reason
             row = bad // (self.nbytes // len(self))
             raise RecipeError(f"{self.file.path}: expected finite numbers, got NaN or infinity in row {row}")
 
     def _check_header(self) -> int:
-        """Return where the data starts. The header is compared, not evaluated: its padding alone is free."""
+        """Return where the data starts. The header is compared, not evaluated: only its padding may differ."""
         expected, path = _header(self.shape, self.dtype), self.file.path
         start = self._read_at_most(10, 0)
         if len(start) < 10 or start[:8] != expected[:8]:

@@ -1,18 +1,18 @@
-"""The deployable folder: create it, add and remove normal images, set its thresholds and settings.
+"""The changes of a recipe's folder: create it, add and remove normal images, set its thresholds and settings.
 
-A change that touches features or codes writes new files beside the old ones and then switches to them; how that
-survives kills and full disks is :mod:`.generations`'s business. Whoever writes features leaves codes for all of them,
-if they can be encoded at all. Reading is :mod:`.recipe`'s business: readers never wait, and hold the files that they
-opened. Nothing is scored here, and no image is read.
+A change of features or codes writes new files beside the old ones and then switches to them. Its steps stand in
+:mod:`.change_steps`. How the switch survives kills and full disks stands in :mod:`.generations`. Each change that
+writes features also writes the codes of all of them, if they can be encoded.
+
+Recipes are read by :mod:`.recipe`: a reader never waits for a writer, and holds the files that it opened. No image is
+read or scored in this module.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -24,29 +24,16 @@ from ..checks import check_instances, check_integer
 from ..errors import InputError, RecipeError
 from ..features import Features
 from ..files import copy_file, writing
-from ..match.codes import CODES_VERSION
 from ..settings import MOST_IMAGES, Settings
-from .arrays import StoredArray, write_array
-from .gallery import EMBEDDINGS, GalleryWriter, Geometry, new_gallery
-from .generations import MANIFEST_NAME, next_generation, only_writer, read_manifest, stray_files, switch
+from .arrays import write_array
+from .change_steps import append_images, changing, commit, with_codes, write_generation
+from .gallery import Geometry, new_gallery
+from .generations import MANIFEST_NAME, next_generation, only_writer, stray_files
 from .ignore import IGNORE, check_ignore
 from .manifest import EXTRACTOR, Manifest, check_level_weights, extractor_name
 from .recipe import Recipe, open_recipe
 from .records import Calibration, ImageRecord
-from .stored_codes import StoredCodes, can_have_codes, code_roles, write_codes
-
-__all__ = [
-    "Calibration",
-    "ImageRecord",
-    "Recipe",
-    "Settings",
-    "add_images",
-    "check_free",
-    "create_recipe",
-    "remove_images",
-    "set_calibration",
-    "update_codes",
-]
+from .stored_codes import can_have_codes, code_roles
 
 
 def create_recipe(
@@ -69,12 +56,12 @@ def create_recipe(
     Parameters
     ----------
     folder
-        Made if it doesn't exist. Other files in it are left alone, with a warning those that may be a recipe's whose
-        recipe.json is gone or damaged.
+        It is made if it doesn't exist. Other files in it are left alone. A warning names those that may belong to a
+        recipe whose recipe.json is gone or damaged.
     extractor_path
         The ONNX file, copied into the recipe.
     features
-        Exactly ``count`` images' features, consumed one by one: levels (1, c, h, w), finest first, embedding
+        The features of exactly ``count`` images, taken one by one: levels (1, c, h, w), finest first, and embedding
         (1, d).
     count
         Number of images.
@@ -83,12 +70,11 @@ def create_recipe(
     level_names, level_shapes, input_size, embedding_size
         The extractor's, see :class:`~.gallery.Geometry`.
     ignore
-        (H, W) bool at ``input_size``: True is not scored; None: every pixel is.
+        (H, W) bool at ``input_size``: a pixel that is True is not scored. None: every pixel is scored.
     calibrate
-        Makes the thresholds from the complete recipe, before it goes live; None: it has none yet.
+        Makes the thresholds from the complete recipe, before it goes live. None: the recipe has no thresholds yet.
     overwrite
-        Replace a recipe, also a damaged one, that is in the folder; it stays live until the new one is
-        complete.
+        Replace a recipe that is in the folder, also a damaged one. It stays live until the new one is complete.
 
     Raises
     ------
@@ -97,8 +83,8 @@ def create_recipe(
         ``count``; two images of one name; an extractor that can't be read; weights for another number of levels; a
         mask of another shape or type, or one that leaves nothing to score.
     OutputError
-        The folder can't be written, or the disk is full; what was there is as before, or, where no more than the last
-        of all failed, making the switch durable, the new recipe is live.
+        The folder can't be written, or the disk is full. What was there is as before. Only where the very last step
+        failed, which makes the switch durable, the new recipe is live.
     RecipeError
         There is a recipe already, or another process is writing.
     """
@@ -122,7 +108,7 @@ def create_recipe(
         if ignore is not None:
             files[IGNORE] = write_array(own, generation, IGNORE, ignore)
         with new_gallery(own, generation, geometry, count=count, storage=settings.storage) as gallery:
-            images = _append(gallery, features, images=())
+            images = append_images(gallery, features, images=())
             files |= gallery.finish()
         manifest = Manifest(
             spadeline_version=_spadeline_version(),
@@ -135,11 +121,11 @@ def create_recipe(
             images=images,
         )
         written = open_recipe(own, manifest, verify=False)
-        manifest = _with_codes(own, manifest, generation, written.levels)
+        manifest = with_codes(own, manifest, generation, written.levels)
         if calibrate is not None:
             manifest = manifest.changed(calibration=calibrate(open_recipe(own, manifest, verify=False)))
         strays = stray_files(folder)
-        recipe = _commit(folder, manifest)
+        recipe = commit(folder, manifest)
     if strays:
         text = f"{folder}: holds {len(strays)} files of a recipe's kind that no readable recipe.json named, such as "
         text += f"{strays[0]}: they were left alone; delete them unless they are wanted"
@@ -148,7 +134,7 @@ def create_recipe(
 
 
 def check_free(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Raise RecipeError where a new recipe would replace one without leave."""
+    """Raise RecipeError if there is a recipe in the folder that must not be replaced."""
     if os.path.lexists(Path(folder) / MANIFEST_NAME) and not overwrite:
         raise RecipeError(f"{folder}: expected no recipe, got one; overwrite it, or create elsewhere")
 
@@ -160,11 +146,11 @@ def add_images(
     *,
     made_for: Recipe | None = None,
 ) -> Recipe:
-    """Add normal images behind those that are there, as :func:`create_recipe` takes them; no refit is needed.
+    """Add normal images behind those of the recipe, without a refit.
 
-    The thresholds stay as they are, so that an image added to end a false alarm takes effect at once;
-    ``calibration.tau.images`` still says how many images they come from. The old files are verified first:
-    damage must not get a fresh hash.
+    The thresholds stay as they are, so that an image that was added to end a false alarm takes effect at once.
+    ``calibration.tau.images`` still says how many images they come from. The old files are verified first, so that
+    damage to them doesn't get a hash of its own.
 
     Parameters
     ----------
@@ -173,27 +159,26 @@ def add_images(
     features, count
         As for :func:`create_recipe`.
     made_for
-        The recipe whose extractor and framing the features were made with: by now it may have been replaced by another
-        of that folder. None: the live one.
+        The recipe whose extractor and framing the features were made with. Another one may have replaced it in the
+        folder since. None: the live one.
 
     Raises
     ------
     InputError
         As for :func:`create_recipe`, or a name that the recipe already holds.
     OutputError
-        The folder can't be written, or the disk is full; the recipe is as before, or, where no more than the last of
-        all failed, making the switch durable, the new one.
+        As :func:`create_recipe`, except that a recipe of before stays.
     RecipeError
-        Not a recipe, a damaged one, one of another extractor or framing by now, or another process is writing.
+        Not a recipe, a damaged one, one that now has another extractor or framing, or another process is writing.
     """
     check_integer("count", count, low=1, high=MOST_IMAGES)
-    with _changing(Path(folder), verify=True) as (recipe, own):
+    with changing(Path(folder), verify=True) as (recipe, own):
         if made_for is not None and _made_with(made_for) != _made_with(recipe):
             raise RecipeError(
                 f"{folder}: expected the extractor and the framing that the features were made with, "
                 "got others: the recipe was replaced meanwhile; add the images again"
             )
-        return _rewrite(recipe, own, range(len(recipe.images)), features, count)
+        return write_generation(recipe, own, range(len(recipe.images)), features, count)
 
 
 def remove_images(
@@ -207,22 +192,21 @@ def remove_images(
     Parameters
     ----------
     calibrate
-        Makes the thresholds from the images that are left, before they go live; None: they stay as they are.
+        Makes the thresholds from the images that are left, before the change goes live. None: they stay as they are.
 
     Raises
     ------
     InputError
         No names, one unknown name, or all names: a recipe can't be empty.
     OutputError
-        The folder can't be written, or the disk is full; the recipe is as before, or, where no more than the last of
-        all failed, making the switch durable, the new one.
+        As :func:`create_recipe`, except that a recipe of before stays.
     RecipeError
         Not a recipe, a damaged one, or another process is writing.
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InputError(f"names: expected several names, got {names!r:.100}")
     check_instances("names", names := tuple(names), str)
-    with _changing(Path(folder), verify=True) as (recipe, own):
+    with changing(Path(folder), verify=True) as (recipe, own):
         unwanted = set(names)
         known = {image.name for image in recipe.images}
         if not unwanted or unwanted == known:
@@ -230,7 +214,7 @@ def remove_images(
         if unknown := sorted(unwanted - known):
             raise InputError(f"names: expected images of {folder}, got {unknown[0]!r:.100}")
         kept = [index for index, image in enumerate(recipe.images) if image.name not in unwanted]
-        return _rewrite(recipe, own, kept, (), 0, calibrate=calibrate)
+        return write_generation(recipe, own, kept, (), 0, calibrate=calibrate)
 
 
 def set_calibration(
@@ -240,45 +224,42 @@ def set_calibration(
     settings: Settings | None = None,
     generation: int | None = None,
 ) -> Recipe:
-    """Set the thresholds, or with None forget them, and the settings that they were made for.
-
-    Only recipe.json changes.
+    """Set the thresholds and the settings that they were made for. Only recipe.json changes.
 
     Parameters
     ----------
     folder
         The recipe.
     calibration
-        The thresholds.
+        The thresholds. None: the recipe has none any more.
     settings
-        The settings to change to, as :meth:`Recipe.with_settings` allows; None: as they are.
+        The settings to change to, as :meth:`.Recipe.with_settings` allows. None: they stay as they are.
     generation
-        The generation whose images the thresholds come from; None: whichever is live.
+        The generation whose images the thresholds come from. None: the live one.
 
     Raises
     ------
     InputError
         Settings that would need other features.
     OutputError
-        The folder can't be written, or the disk is full; the recipe is as before, or, where no more than the last of
-        all failed, making the switch durable, the new one.
+        As :func:`create_recipe`, except that a recipe of before stays.
     RecipeError
-        Not a recipe, a damaged one, of another generation by now, or another process is writing.
+        Not a recipe, a damaged one, one that now has another generation, or another process is writing.
     """
-    with _changing(Path(folder)) as (recipe, _):
+    with changing(Path(folder)) as (recipe, _):
         if generation not in (None, recipe.generation):
             raise RecipeError(
                 f"{folder}: expected generation {generation}, which the thresholds were made from, "
                 f"got {recipe.generation}: images were added or removed meanwhile; calibrate again"
             )
         settings = recipe.with_settings(settings or recipe.settings).settings
-        return _commit(recipe.folder, recipe.changed(calibration=calibration, settings=settings))
+        return commit(recipe.folder, recipe.changed(calibration=calibration, settings=settings))
 
 
 def update_codes(folder: str | os.PathLike[str]) -> Recipe:
-    """Make the matcher's codes for a recipe that has none, or codes of another version; else nothing changes.
+    """Make the matcher's codes for a recipe that has none, or codes of another version. Otherwise nothing changes.
 
-    Only recipe.json and the codes are written: features, generation, thresholds and scores stay as they are. The
+    Only recipe.json and the codes are written. Features, generation, thresholds and scores stay as they are. The
     features are verified first.
 
     Raises
@@ -286,12 +267,11 @@ def update_codes(folder: str | os.PathLike[str]) -> Recipe:
     InputError
         Levels of too many channels for a code.
     OutputError
-        The folder can't be written, or the disk is full; the recipe is as before, or, where no more than the last of
-        all failed, making the switch durable, the new one.
+        As :func:`create_recipe`, except that a recipe of before stays.
     RecipeError
         Not a recipe, a damaged one, or another process is writing.
     """
-    with _changing(Path(folder), verify=True) as (recipe, own):
+    with changing(Path(folder), verify=True) as (recipe, own):
         if recipe.codes is not None:
             return recipe
         if not can_have_codes(recipe.geometry):
@@ -299,92 +279,11 @@ def update_codes(folder: str | os.PathLike[str]) -> Recipe:
             raise InputError(f"{folder}: expected levels that can be encoded, got ones of {channels} channels")
         files = {role: file for role, file in recipe.files.items() if role not in code_roles(recipe.geometry)}
         bare = recipe.changed(files=files, codes_version=None)
-        return _commit(recipe.folder, _with_codes(own, bare, next_generation(recipe.folder), recipe.levels))
+        return commit(recipe.folder, with_codes(own, bare, next_generation(recipe.folder), recipe.levels))
 
 
 def _made_with(recipe: Manifest) -> tuple[str, str]:
     return recipe.files[EXTRACTOR].sha256, recipe.settings.framing
-
-
-def _rewrite(
-    recipe: Recipe,
-    own: Path,
-    kept: Sequence[int],
-    features: Iterable[tuple[ImageRecord, Features]],
-    count: int,
-    *,
-    calibrate: Callable[[Recipe], Calibration] | None = None,
-) -> Recipe:
-    """Write the next generation: the kept images' rows as they are, then ``count`` further images."""
-    folder, generation = recipe.folder, next_generation(recipe.folder)
-    total, storage = len(kept) + count, recipe.settings.storage
-    stored = dict(zip((EMBEDDINGS, *recipe.level_names), (recipe.embeddings, *recipe.levels), strict=True))
-    with new_gallery(own, generation, recipe.geometry, count=total, storage=storage) as gallery:
-        for index in kept:
-            gallery.append_stored({role: array[index] for role, array in stored.items()})
-        images = _append(gallery, features, images=tuple(recipe.images[index] for index in kept))
-        files = gallery.finish()
-    layouts = recipe.geometry.arrays(total, storage)
-    levels = [StoredArray(own, files[name], layouts[name]) for name in recipe.level_names]
-    files |= {role: recipe.files[role] for role in (EXTRACTOR, IGNORE) if role in recipe.files}
-    manifest = recipe.changed(generation=generation, images=images, files=files, codes_version=None)
-    old, kept = (recipe.codes, kept) if recipe.codes else ((), ())
-    manifest = _with_codes(own, manifest, generation, levels, old=old, kept=kept)
-    if calibrate is not None:
-        written = replace(open_recipe(own, manifest, verify=False, kept_in=folder), folder=folder)
-        manifest = manifest.changed(calibration=calibrate(written))
-    return _commit(folder, manifest)
-
-
-def _with_codes(
-    own: Path,
-    manifest: Manifest,
-    generation: int,
-    levels: Sequence[StoredArray],
-    *,
-    old: Sequence[StoredCodes] = (),
-    kept: Sequence[int] = (),
-) -> Manifest:
-    """Write the codes of a gallery's levels into the writer's folder; as it is, if they can't be made."""
-    if not can_have_codes(manifest.geometry):
-        return manifest
-    files = write_codes(own, generation, manifest.geometry, levels, old=old, kept=kept)
-    return manifest.changed(files={**manifest.files, **files}, codes_version=CODES_VERSION)
-
-
-def _append(
-    gallery: GalleryWriter,
-    features: Iterable[tuple[ImageRecord, Features]],
-    *,
-    images: tuple[ImageRecord, ...],
-) -> tuple[ImageRecord, ...]:
-    records = {image.name: image for image in images}
-    for record, image_features in features:
-        if record.name in records:
-            raise InputError(f"image {record.name!r:.100}: expected a name of its own, got one that the recipe holds")
-        gallery.append(record.name, image_features)
-        records[record.name] = record
-    return tuple(records.values())
-
-
-@contextmanager
-def _changing(folder: Path, *, verify: bool = False) -> Iterator[tuple[Recipe, Path]]:
-    """Lock a recipe; yield it, and the folder to write new files into."""
-    read_manifest(folder)  # before the lock, whose file has no place in a folder that isn't a recipe
-    with only_writer(folder) as own:
-        recipe = Recipe.load(folder, verify=verify)
-        for name in (MANIFEST_NAME, *(file.name for file in recipe.files.values())):
-            if (folder / name).is_symlink():  # into a cache, whose files are not ours to replace
-                raise RecipeError(
-                    f"{folder / name}: expected an ordinary file to change, got a link; "
-                    f"change a copy that holds the files themselves: cp -rL {folder} NEW"
-                )
-        yield recipe, own
-
-
-def _commit(folder: Path, manifest: Manifest) -> Recipe:
-    switch(folder, manifest)
-    return Recipe.load(folder)
 
 
 def _spadeline_version() -> str:

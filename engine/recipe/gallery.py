@@ -1,9 +1,9 @@
 """The stored features of the normal images: one .npy file per level, cell-blocked, and one of embeddings.
 
-A level's array is (n, rows, columns, 4**depth, c) in the order of :mod:`.cells`, float32 or float16; the
-embeddings are (n, d) float32. Arrays are appended image by image, so writing needs one image's memory, and
-handed to the matcher as they are stored (:mod:`.held`). What is made of the features is :mod:`.stored_codes`'s
-business; which files are live, and since when, :mod:`.generations`'s.
+The array of a level is (n, rows, columns, 4**depth, c) in the order of :mod:`.cells`, float32 or float16. The
+embeddings are (n, d) float32. Arrays are written image by image, so writing needs the memory of one image. The matcher
+reads them as they are stored (:mod:`.held`). The codes that are made of the features stand in :mod:`.stored_codes`.
+Which files are live is decided in :mod:`.generations`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_instances, check_integer, check_unique
+from ..checks import check_instances, check_integer, check_shape, check_unique
 from ..errors import InputError
 from ..features import LEVEL_NAME, Features
 from ..files import StoredFile
@@ -27,20 +27,20 @@ from ..match.cells import level_shifts, to_cells
 from .arrays import ArrayLayout, ArraysWriter, new_arrays
 
 EMBEDDINGS = "embeddings"
-LARGEST_SIDE = 1 << 15  # pixels; beyond any camera, and a recipe can't make a reader allocate more
-MOST_CHANNELS = 1 << 20  # likewise
-LARGEST_STRIDE = 64  # pixels of the input to one of the finest level, a side: twice what a ResNet's last block has
+LARGEST_SIDE = 1 << 15  # pixels: more than any camera has, and a bound of the memory that a recipe makes a reader take
+MOST_CHANNELS = 1 << 20  # bounds memory, too
+LARGEST_STRIDE = 64  # input pixels for one of the finest level, along a side: twice as many as in a ResNet's last block
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """The shapes of what one extractor makes of one image.
+    """The shapes of an extractor's input and outputs for one image.
 
     Attributes
     ----------
     input_size
-        (H, W) of the extractor's input, in pixels: at most ``LARGEST_STRIDE`` times the finest level's sides, so that
-        the map isn't out of proportion to what is stored.
+        (H, W) of the extractor's input, in pixels. Each side is at most ``LARGEST_STRIDE`` times the finest level's, so
+        that the map isn't far larger than what is stored.
     level_names
         Finest first; each is ``layer`` and a number.
     level_shapes
@@ -55,7 +55,7 @@ class Geometry:
     embedding_size: int
 
     def __post_init__(self) -> None:
-        _check_shape("input_size", self.input_size, H=LARGEST_SIDE, W=LARGEST_SIDE)
+        check_shape("input_size", self.input_size, H=LARGEST_SIDE, W=LARGEST_SIDE)
         height, width = self.input_size
         if height * width > MAX_PIXELS:
             raise InputError(f"input_size: expected at most {MAX_PIXELS} pixels, got {height} x {width}")
@@ -70,7 +70,7 @@ class Geometry:
         for name, shape in zip(self.level_names, self.level_shapes, strict=True):
             if not re.fullmatch(LEVEL_NAME, name):
                 raise InputError(f"level_names: expected 'layer' and a number from 1 to 99, got {name!r:.100}")
-            _check_shape(f"shape of {name}", shape, c=MOST_CHANNELS, h=height, w=width)
+            check_shape(f"shape of {name}", shape, c=MOST_CHANNELS, h=height, w=width)
         _, *finest = self.level_shapes[0]
         if height > LARGEST_STRIDE * finest[0] or width > LARGEST_STRIDE * finest[1]:
             raise InputError(
@@ -92,7 +92,7 @@ class Geometry:
 
     @property
     def cell_shapes(self) -> tuple[tuple[int, int, int, int], ...]:
-        """(rows, columns, 4**depth, c) of one image's levels in the cell-blocked layout, finest level first."""
+        """(rows, columns, 4**depth, c) of an image's levels in the cell-blocked layout, finest level first."""
         return tuple(
             (-(-height // 2**depth), -(-width // 2**depth), 4**depth, channels)
             for (channels, height, width), depth in zip(self.level_shapes, self.depths, strict=True)
@@ -106,24 +106,18 @@ class Geometry:
         return layouts
 
 
-def _check_shape(name: str, shape: object, **limits: int) -> None:
-    if not isinstance(shape, tuple) or len(shape) != len(limits):
-        raise InputError(f"{name}: expected ({', '.join(limits)}), got {shape!r:.100}")
-    for (axis, limit), size in zip(limits.items(), shape, strict=True):
-        check_integer(f"{name}: {axis}", size, low=1, high=limit)
-
-
 def largest_embedding(size: int) -> float:
-    """Return the largest magnitude of an embedding's numbers: no squared distance of two overflows float32.
+    """Return the largest magnitude that the numbers of an embedding may have.
 
-    Two embeddings differ by at most twice it in each of ``size`` numbers: 4 * size * largest**2 is a quarter of
-    float32's range, which leaves room for what an index computes on its way.
+    With it, no squared distance of two embeddings overflows float32. Two embeddings differ by at most twice this
+    magnitude in each of ``size`` numbers: 4 * size * largest**2 is a quarter of float32's range, which leaves room for
+    the intermediate results of an index.
     """
     return float(np.float32(math.sqrt(float(np.finfo(np.float32).max) / size) / 4))
 
 
 class GalleryWriter:
-    """A generation's arrays on their way to the disk, image by image. Made by :func:`new_gallery`."""
+    """Writes the arrays of a generation, image by image. :func:`new_gallery` makes it."""
 
     def __init__(self, arrays: ArraysWriter, geometry: Geometry, *, count: int, storage: str) -> None:
         self._arrays = arrays
@@ -139,9 +133,9 @@ class GalleryWriter:
         ------
         InputError
             A wrong shape or dtype, a feature that isn't finite or doesn't fit the stored type, an embedding beyond
-            :func:`largest_embedding`, or an image too many.
+            :func:`largest_embedding`, or more images than announced.
         OutputError
-            The disk is full, or refuses otherwise.
+            The disk is full, or can't be written for another reason.
         """
         geometry = self._geometry
         if len(features.levels) != len(geometry.level_names):
@@ -169,7 +163,7 @@ class GalleryWriter:
         self._arrays.append(rows)
 
     def finish(self) -> dict[str, StoredFile]:
-        """Make the arrays durable and say what was written."""
+        """Make the arrays durable and return what was written."""
         if self._written < self._count:
             raise InputError(f"features: expected {self._count} images, got {self._written}")
         return self._arrays.finish()
@@ -183,7 +177,7 @@ class GalleryWriter:
                 f"got {values.dtype} {values.shape}"
             )
         dtype = self._layouts[role][1]
-        with np.errstate(over="ignore"):  # an overflow is reported below, with its place
+        with np.errstate(over="ignore"):  # an overflow becomes an error that names its place
             stored = values.astype(dtype, copy=False)
         finite = np.isfinite(stored)
         if not finite.all():
@@ -199,6 +193,6 @@ class GalleryWriter:
 def new_gallery(
     folder: Path, generation: int, geometry: Geometry, *, count: int, storage: str
 ) -> Iterator[GalleryWriter]:
-    """Create a generation's array files, for exactly ``count`` images. What fails leaves its files behind."""
+    """Create the array files of a generation, for exactly ``count`` images. After a failure, the files stay."""
     with new_arrays(folder, generation, geometry.arrays(count, storage)) as arrays:
         yield GalleryWriter(arrays, geometry, count=count, storage=storage)

@@ -1,12 +1,14 @@
-"""Which files of a recipe's folder are live: one writer's lock, the switch to a new generation, what is then removed.
+"""Which files of a recipe's folder are live: the lock of one writer, the switch to a new generation, and clearing away.
 
-recipe.json decides. It is replaced by rename, once all files that it names are on the disk, so a process killed
-at any moment leaves what was live before or what is live after. What is in the files is not decided here.
+The live files are those that recipe.json names. It is replaced by a rename, once all of these files are on the disk. So
+a process that is killed at any moment leaves either the recipe of before or the new one. What the files hold is not
+decided here.
 
-Nothing is removed that isn't known to be ours, and names alone prove nothing. A writer makes its files in a folder of
-its own, WRITING_NAME, which the next writer clears away. Before it moves them out, a journal in there says which they
-are, and which ones they replace: by name, size and inode. A file that fits its entry is removed, unless recipe.json
-names it: it was moved before a kill, or replaced. All else in the recipe's folder is somebody's.
+Only files that are known to be spadeline's are removed, and a name alone proves nothing. A writer makes its files in a
+folder of its own, WRITING_NAME, which the next writer clears away. Before it moves the files out, it writes a journal
+there, which lists them and the files that they replace by name, size and inode. A file that fits its entry, and that
+recipe.json doesn't name, was moved before a kill, or replaced. It is removed. All other files in the recipe's folder
+belong to somebody else and stay.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from filelock import FileLock, Timeout
 
 from ..errors import OutputError, RecipeError
 from ..files import FileWriter, reading, sync_folder, writing
-from .manifest import LARGEST_MANIFEST, LAST_GENERATION, NUMBERED, Manifest, from_json, to_json
+from .manifest import LAST_GENERATION, NUMBERED, Manifest
+from .manifest_json import LARGEST_MANIFEST, from_json, to_json
 
 MANIFEST_NAME = "recipe.json"
 LOCK_NAME = ".lock"
@@ -31,18 +34,18 @@ WRITING_NAME = ".spadeline-writing"
 JOURNAL_NAME = "journal.json"
 LARGEST_JOURNAL = 1 << 16  # bytes; a recipe has some 20 files
 
-# Of a file by its name: size and inode, which a move doesn't change.
+# Size and inode of files, by their names. A move changes neither.
 Entries = dict[str, tuple[int, int]]
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[Path]:
-    """Hold the folder's lock and yield an empty folder to write into; clear away what is of no use before and after.
+    """Hold the folder's lock and yield an empty folder to write into. Clear away useless files before and after.
 
     Raises
     ------
     OutputError
-        The lock or the folder can't be had.
+        The lock or the folder can't be made.
     RecipeError
         Another process has the lock.
     """
@@ -60,14 +63,14 @@ def only_writer(folder: Path) -> Iterator[Path]:
         try:
             yield own
         finally:
-            # Whatever happened, recipe.json says what is live now: the switch may have come before the error.
+            # After an error, too, recipe.json says what is live: the switch may have come before the error.
             _clear(folder)
     finally:
         lock.release()
 
 
 def switch(folder: Path, manifest: Manifest) -> None:
-    """Make a manifest the live one, wholly or not at all: its new files lie in the writer's folder, durable."""
+    """Make a manifest the live one, wholly or not at all. Its new files lie in the writer's folder and are durable."""
     own, encoded = folder / WRITING_NAME, to_json(manifest)
     with FileWriter(own / MANIFEST_NAME) as file:
         file.write(encoded)
@@ -76,7 +79,7 @@ def switch(folder: Path, manifest: Manifest) -> None:
     moved = _entries(own, names)
     if moved:
         replaced = {name: size for name, size in (_live_files(folder) or {}).items() if name not in names}
-        # A file of another size than recorded isn't the one that was written.
+        # A file that doesn't have the recorded size isn't the one that spadeline wrote.
         entries = {name: entry for name, entry in _entries(folder, replaced).items() if entry[0] == replaced[name]}
         with FileWriter(own / JOURNAL_NAME) as file:
             file.write(json.dumps({"moved": moved, "replaced": entries}).encode("ascii"))
@@ -84,26 +87,26 @@ def switch(folder: Path, manifest: Manifest) -> None:
         sync_folder(own)
         for name in moved:
             _move(own / name, folder / name)
-        sync_folder(folder)  # the new names must be durable before anything points to them
+        sync_folder(folder)  # the new names must be durable before recipe.json names them
     with writing(folder / MANIFEST_NAME):
         (own / MANIFEST_NAME).replace(folder / MANIFEST_NAME)
     sync_folder(folder)
 
 
 def read_manifest(folder: Path) -> bytes:
-    """Return the content of recipe.json; RecipeError when there is none that a reader would take."""
+    """Return the content of recipe.json. RecipeError if there is none, or it is longer than a reader takes."""
     return _read_whole(folder / MANIFEST_NAME, LARGEST_MANIFEST)
 
 
 def next_generation(folder: Path) -> int:
-    """Return a number that no file in the folder has: above the live ones, or the first free one when they run out."""
+    """Return a number that no file in the folder has: above the live ones, or the first free one if those run out."""
     with writing(folder):
         taken = _numbers(path.name for path in folder.iterdir())
-    above = max(_numbers(_live_files(folder) or ()), default=0) + 1
-    while above in taken:
-        above += 1
-    if above <= LAST_GENERATION:
-        return above
+    number = max(_numbers(_live_files(folder) or ()), default=0) + 1
+    while number in taken:
+        number += 1
+    if number <= LAST_GENERATION:
+        return number
     free = 1
     while free in taken:
         free += 1
@@ -111,7 +114,7 @@ def next_generation(folder: Path) -> int:
 
 
 def stray_files(folder: Path) -> list[str]:
-    """Return the files with a recipe's kind of name where recipe.json is gone or damaged: whose they are is unknown."""
+    """Return the files that are named as a recipe's, if recipe.json is gone or damaged: their owner is unknown."""
     if _live_files(folder) is not None:
         return []
     with writing(folder):
@@ -123,7 +126,7 @@ def _numbers(names: Iterable[str]) -> set[int]:
 
 
 def _live_files(folder: Path) -> dict[str, int] | None:
-    """Return the sizes of the files that recipe.json names; None where there is no recipe.json that can be read."""
+    """Return the sizes of the files that recipe.json names; None if there is no recipe.json that can be read."""
     try:
         manifest = from_json(read_manifest(folder), folder / MANIFEST_NAME)
     except RecipeError:
@@ -132,25 +135,24 @@ def _live_files(folder: Path) -> dict[str, int] | None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the files of a switch that never came, or those that the switch replaced; then the writer's folder.
+    """Remove the new files if the switch didn't come, or the replaced ones if it did; then the writer's folder.
 
-    What can't be removed takes space and does no harm.
+    A file that can't be removed takes space and does no harm.
     """
     own = folder / WRITING_NAME
     if not os.path.lexists(own) or not stat.S_ISDIR(own.lstat().st_mode):
         return
     live, (moved, replaced) = _live_files(folder), _read_journal(own / JOURNAL_NAME)
-    unwanted = replaced if live is not None else {}  # one that was damaged since may name any of them
-    if os.path.lexists(own / MANIFEST_NAME):  # not switched: what was moved never was live
+    unwanted = replaced if live is not None else {}  # a recipe.json that was damaged since may name any of them
+    if os.path.lexists(own / MANIFEST_NAME):  # the switch didn't come, so the moved files never were live
         unwanted = moved
     for name in unwanted.keys() - (live or {}).keys():
         with suppress(OSError):
             if _entry(folder / name) == unwanted[name]:
                 (folder / name).unlink()
     with suppress(OSError):
-        (own / JOURNAL_NAME).unlink(
-            missing_ok=True
-        )  # first: without the manifest beside it, it would mean another thing
+        # The journal goes first: without the manifest beside it, it would say that the switch had come.
+        (own / JOURNAL_NAME).unlink(missing_ok=True)
         for path in own.iterdir():
             path.unlink()
         own.rmdir()
@@ -164,12 +166,12 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _entries(folder: Path, names: Collection[str]) -> Entries:
-    """Return the entries of those files that are in the folder."""
+    """Return the entries of the files that are in the folder."""
     return {name: entry for name in sorted(names) if (entry := _entry(folder / name))}
 
 
 def _entry(path: Path) -> tuple[int, int] | None:
-    """Return a file's size and inode; None where there is no ordinary file."""
+    """Return a file's size and inode; None if there is no ordinary file."""
     try:
         status = path.lstat()
     except OSError:
@@ -178,7 +180,7 @@ def _entry(path: Path) -> tuple[int, int] | None:
 
 
 def _read_journal(path: Path) -> tuple[Entries, Entries]:
-    """Return what was to be moved, and what it replaces; nothing where there is no journal, or half of one."""
+    """Return the files to move and the files that they replace; none if the journal is missing or incomplete."""
     try:
         content = json.loads(_read_whole(path, LARGEST_JOURNAL))
         moved, replaced = (

@@ -1,8 +1,8 @@
-"""The gallery as the matcher reads it: held in memory, verified as it is read, or mapped where its files lie.
+"""The gallery as the matcher reads it: verified and held in memory, or mapped where its files lie.
 
-A mapped file is what it is at the moment: written over, it changes results in silence; cut off, it ends the process by
-a bus error. So memory is the rule, and mapping for those who choose it, or have no room. What a process holds is its
-own: several on one machine hold it several times, where mapped files are shared.
+A mapped file shows later writes: if it is written over, results change silently, and if it is cut off, a bus error ends
+the process. So the gallery is held in memory, unless the user chooses mapping or memory has no room. Each process holds
+its own copy, while processes on one machine share mapped files.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from .arrays import StoredArray
 from .stored_codes import StoredCodes, read_basis
 
 GalleryPlace = Literal["auto", "memory", "mapped"]
-MOST_OF_AVAILABLE = 0.5  # that "auto" takes: the extractor, the frames and other processes need room, too
+MOST_OF_AVAILABLE = 0.5  # share that "auto" takes: the extractor, the frames and other processes need memory, too
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldGallery:
-    """What the matcher and the retrieval read.
+    """The arrays that the matcher and the retrieval read.
 
     Attributes
     ----------
     place
-        "memory", or "mapped": levels and codes then are what their files are at the moment.
+        "memory", or "mapped": levels and codes then show what their files hold at each moment.
     embeddings
-        (n, d) float32, read-only, in memory at any rate.
+        (n, d) float32, read-only, always in memory.
     levels
         (n, rows, columns, 4**depth, c) in the cell-blocked layout, float32 or float16, read-only; finest first.
     codes
-        The matcher's codes of each level, finest first, read-only; None: there are none, or of another version.
+        The matcher's codes of each level, finest first, read-only. None: there are none, or they have another version.
     """
 
     place: Literal["memory", "mapped"]
@@ -56,7 +56,7 @@ class StoredGallery:
     Attributes
     ----------
     embeddings, levels, codes
-        As in :class:`HeldGallery`, on the disk.
+        The same as in :class:`HeldGallery`, on the disk.
     """
 
     def __init__(
@@ -66,28 +66,28 @@ class StoredGallery:
         self._held: weakref.ref[HeldGallery] | None = None
 
     def verify(self) -> None:
-        """Read all files through, side by side; RecipeError names one that isn't as recorded, or not finite."""
+        """Read and check all files, in parallel. RecipeError names a file that was changed or isn't finite."""
         with ThreadPoolExecutor(processors()) as threads:
             list(threads.map(StoredArray.verify, self._arrays()))
         for codes in self.codes or ():
             read_basis(codes)
 
     def hold(self, place: GalleryPlace = "auto") -> HeldGallery:
-        """Return the gallery in memory, or mapped; what is held already is returned again.
+        """Return the gallery in memory, or mapped. A gallery that is held already is returned again.
 
         Parameters
         ----------
         place
-            "memory": read, each file's SHA-256 compared on the way. "mapped": levels and codes stay where they lie,
-            unverified. "auto": memory, if that takes no more than half of what is available; else mapped, with a
+            "memory": the files are read, and the SHA-256 of each is compared. "mapped": levels and codes stay in their
+            files, unverified. "auto": memory, if it takes no more than half of what is available; else mapped, with a
             warning.
 
         Raises
         ------
         InputError
-            An unknown place, or a gallery that memory has no room for.
+            An unknown place, or a gallery that doesn't fit into memory.
         RecipeError
-            A file that isn't as recorded, or a basis of codes that isn't one.
+            A file was changed, or a basis of codes isn't one.
         """
         check_choice("gallery", place, get_args(GalleryPlace))
         held = self._held and self._held()
@@ -95,7 +95,7 @@ class StoredGallery:
             return held
         in_memory = place != "mapped" and self._has_room(place)
         wanted = [array for array in self._arrays() if in_memory or array is self.embeddings]
-        wanted.sort(key=lambda array: -array.nbytes)  # so that no thread is left with the largest at the end
+        wanted.sort(key=lambda array: -array.nbytes)  # the largest array isn't left to the end, for one thread
         with ThreadPoolExecutor(processors()) as threads:
             read = dict(zip(map(id, wanted), threads.map(StoredArray.in_memory, wanted), strict=True))
 
@@ -116,7 +116,7 @@ class StoredGallery:
         return gallery
 
     def _arrays(self) -> Iterator[StoredArray]:
-        """Yield all but the bases, which are small and read with their checks."""
+        """Yield all arrays except the bases, which are small and are read along with their checks."""
         yield self.embeddings
         yield from self.levels
         for codes in self.codes or ():

@@ -1,7 +1,7 @@
 """A recipe opened for reading: recipe.json and the files that it names, checked and held open.
 
-Arrays are read row by row from here; for inspecting, :mod:`.held` holds them in memory. Nothing is written here:
-:mod:`.changes` creates and changes recipes.
+Arrays can be read row by row. For inspecting, :mod:`.held` holds them in memory. Recipes are created and changed in
+:mod:`.changes`.
 """
 
 from __future__ import annotations
@@ -19,33 +19,34 @@ from ..errors import InputError, RecipeError
 from ..features import Features
 from ..files import HeldFile, OpenedFile
 from ..match.cells import from_cells
-from ..settings import Settings
+from ..settings import Settings, all_settings
 from .arrays import StoredArray
 from .gallery import EMBEDDINGS
 from .generations import MANIFEST_NAME, read_manifest
 from .held import StoredGallery
 from .ignore import IGNORE, open_ignore
-from .manifest import EXTRACTOR, Manifest, from_json
+from .manifest import EXTRACTOR, Manifest
+from .manifest_json import from_json
 from .stored_codes import StoredCodes, open_codes
 
-BUILT_IN = ("framing", "storage")  # the stored features depend on these settings
+BUILT_IN = tuple(setting.name for setting in all_settings() if setting.built_in)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe(Manifest):
-    """A recipe opened for reading: what recipe.json says, and the files that it named at that moment, held open.
+    """A recipe opened for reading: the content of recipe.json, and the files that it named at that moment, held open.
 
-    They stay what they are even if a writer changes the recipe afterwards; load again to see that. A file that is
-    written over in place shows here, but not in a detector that holds the gallery in memory.
+    The object stays the same if a writer changes the recipe afterwards. Load it again to see the change. If somebody
+    writes over a file in place, that shows in this object, but not in a detector that holds the gallery in memory.
 
     Attributes
     ----------
     folder
-        Where it lies.
+        The recipe's folder.
     gallery
         Embeddings, levels and codes on the disk: see :class:`.held.StoredGallery`.
     ignore
-        (H, W) bool, read-only: the pixels of the extractor's input that are not scored; None: all are.
+        (H, W) bool, read-only: the pixels of the extractor's input that are not scored. None: all are scored.
     extractor
         The extractor's file.
     """
@@ -59,16 +60,16 @@ class Recipe(Manifest):
     def load(folder: str | os.PathLike[str], *, verify: bool = False) -> Recipe:
         """Open a recipe.
 
-        Sizes, shapes and number types of all files are always checked, before any memory is asked for. What is read of
-        the extractor and, into memory, of the gallery is held against its SHA-256 whenever it is read.
+        Sizes, shapes and number types of all files are always checked, before any memory is allocated. When the
+        extractor is read, or the gallery is read into memory, its SHA-256 is compared.
 
         Parameters
         ----------
         folder
             The recipe.
         verify
-            Also read every file through: compare its SHA-256, and see that all features are finite and that the
-            thresholds are those that the stored scores give.
+            Also read every file: compare its SHA-256, and check that all features are finite and that the stored
+            scores give the thresholds.
 
         Raises
         ------
@@ -81,7 +82,7 @@ class Recipe(Manifest):
             try:
                 return open_recipe(folder, from_json(encoded, folder / MANIFEST_NAME), verify=verify)
             except RecipeError:
-                # A writer may have switched since recipe.json was read, and swept the files that it named.
+                # A writer may have switched since recipe.json was read, and removed the files that it named.
                 current = read_manifest(folder)
                 if current == encoded:
                     raise
@@ -99,12 +100,12 @@ class Recipe(Manifest):
 
     @property
     def codes(self) -> tuple[StoredCodes, ...] | None:
-        """The matcher's codes of each level, on the disk, finest first; None: there are none, or of another version."""
+        """The matcher's codes of each level, on the disk, finest first. None: there are none of this version."""
         return self.gallery.codes
 
     @cached_property
     def extractor_file(self) -> HeldFile:
-        """The extractor's ONNX file, verified, in memory: nothing that happens to the file changes it any more."""
+        """The extractor's ONNX file, verified and in memory. No change to the file reaches it."""
         return self.extractor.held()
 
     @property
@@ -128,7 +129,7 @@ class Recipe(Manifest):
         return self.geometry.level_shapes
 
     def with_settings(self, settings: Settings) -> Recipe:
-        """Return the recipe with other settings, in memory alone; its thresholds are those of the old ones.
+        """Return the recipe with other settings, in memory alone. Its thresholds are still those of the old settings.
 
         Raises
         ------
@@ -144,14 +145,16 @@ class Recipe(Manifest):
         return replace(self, settings=settings)
 
     def features(self, index: int | np.integer) -> Features:
-        """Return what was stored of one image as float32: levels (1, c, h, w) and embedding (1, d).
+        """Return the stored features of an image as float32: levels (1, c, h, w) and embedding (1, d).
 
         Raises
         ------
         InputError
             There is no image of that index.
         """
-        index = int(index) if isinstance(index, np.integer) else index  # as in a Result's nearest_images
+        index = (
+            int(index) if isinstance(index, np.integer) else index
+        )  # nearest_images of a Result holds NumPy's integers
         check_integer("index", index, low=0, high=len(self.images) - 1)
         levels = (
             from_cells(level[index][None].astype(np.float32), height, width)
@@ -161,9 +164,9 @@ class Recipe(Manifest):
 
 
 def open_recipe(folder: Path, manifest: Manifest, *, verify: bool, kept_in: Path | None = None) -> Recipe:
-    """Open the files that a manifest names, whether or not recipe.json already holds it.
+    """Open the files that a manifest names, whether or not it is already the content of recipe.json.
 
-    Extractor and mask may lie elsewhere, in ``kept_in``: a further generation keeps them.
+    Extractor and mask may lie in another folder, ``kept_in``, since a new generation keeps them.
     """
     kept_in = folder if kept_in is None else kept_in
     if verify:
@@ -190,7 +193,7 @@ def open_recipe(folder: Path, manifest: Manifest, *, verify: bool, kept_in: Path
 
 
 def _check_thresholds(path: Path, manifest: Manifest) -> None:
-    """Raise RecipeError unless the stored scores give the thresholds; a recipe.json without its own hash needs it."""
+    """Raise RecipeError unless the stored scores give the thresholds. This finds damage in files without own hash."""
     made = manifest.calibration
     if made is None:
         return

@@ -1,4 +1,4 @@
-"""What a recipe records beside its settings: the thresholds with their scores, and its normal images.
+"""What a recipe records apart from its settings: the thresholds with their scores, and its normal images.
 
 Every value is checked when the object is made.
 """
@@ -14,8 +14,8 @@ from ..checks import (
     check_digest,
     check_instance,
     check_instances,
-    check_integer,
     check_number,
+    check_shape,
     check_text,
     check_unique,
 )
@@ -38,11 +38,12 @@ class Calibration:
     theta
         Threshold of the anomaly map.
     method
-        Each image left out of its own retrieval, or a fold of normal images that the gallery doesn't hold.
+        "leave-one-out": each image is scored without itself in the gallery. "held-out": the scores are those of normal
+        images that the gallery doesn't hold.
     image_scores, map_scores
-        One score per image of the calibration, in the same order.
+        One score for each image of the calibration, in the same order.
     image_names
-        The images' names, in that order; None where an older version made the thresholds.
+        The names of the images, in that order. None: an older version made the thresholds.
     """
 
     tau: Threshold
@@ -82,16 +83,16 @@ class ImageRecord:
     Attributes
     ----------
     name
-        Unique in its recipe; any text, and any POSIX file name.
+        Unique in its recipe. It may be any text and any POSIX file name.
     sha256
-        Of the source file's bytes, in lower-case hex; None where there was no file.
+        SHA-256 of the source file's bytes, in lower-case hex. None: there was no file.
     pixels_sha256
-        Of the image's pixels, as :func:`.copies.pixels_digest` makes it: equal for copies in different formats. None
-        where an older version stored the image.
+        SHA-256 of the image's pixels, as :func:`.copies.pixels_digest` makes it. Copies in different formats have the
+        same one. None: an older version stored the image.
     size
-        (height, width) of the frame as read; None: unknown, as in recipes of version 1 or 2.
+        (height, width) of the frame as read. None: unknown, as in recipes of version 1 or 2.
     facts
-        What the frame check needs of it; None: unknown, likewise.
+        Facts for the frame check. None: unknown, as in recipes of version 1 or 2.
     """
 
     name: str
@@ -106,10 +107,6 @@ class ImageRecord:
             if (digest := getattr(self, field)) is not None:
                 check_digest(f"image {self.name!r:.100}: {field}", digest)
         if self.size is not None:
-            check_instance(f"image {self.name!r:.100}: size", self.size, tuple)
-            if len(self.size) != 2:
-                raise InputError(f"image {self.name!r:.100}: size: expected height and width, got {self.size!r:.100}")
-            for side in self.size:
-                check_integer(f"image {self.name!r:.100}: size", side, low=1, high=MAX_PIXELS)
+            check_shape(f"image {self.name!r:.100}: size", self.size, height=MAX_PIXELS, width=MAX_PIXELS)
         if self.facts is not None:
             check_instance(f"image {self.name!r:.100}: facts", self.facts, FrameFacts)

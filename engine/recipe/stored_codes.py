@@ -1,9 +1,9 @@
-"""The matcher's codes on the disk: made of the stored features, so that they can always be made again.
+"""The matcher's codes on the disk. They are made from the stored features, so they can always be made again.
 
-Of each level there is ``basis-<level>``, float32, and one or both of ``projected-<level>`` and ``rotated-<level>``,
-uint8, with a row for each image. A basis is kept as images come and go, since any basis suits any image: one that
-comes is encoded alone, one that goes takes its rows along. What a code is, and which ones a level has, :mod:`.codes`
-defines; codes speed the matcher up and never change a score.
+For each level there is ``basis-<level>``, float32, and one or both of ``projected-<level>`` and ``rotated-<level>``,
+uint8, with a row for each image. Adding and removing images keeps the basis, since any basis suits any image: a new
+image is encoded alone, and with a removed image its rows go. Codes are defined in :mod:`.codes`. They make the matcher
+faster and never change a score.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ CODE_KINDS = BASIS, PROJECTED, ROTATED = "basis", "projected", "rotated"
 
 
 def can_have_codes(geometry: Geometry) -> bool:
-    """Whether codes can be made of this geometry's features."""
+    """Whether codes can be made of features of this geometry."""
     return can_encode(tuple(channels for channels, _, _ in geometry.level_shapes))
 
 
 def code_role(kind: str, level_name: str) -> str:
-    """Return what recipe.json and the file name call one of a level's code arrays."""
+    """Return the role of a code array of a level, in recipe.json and in the file name."""
     return f"{kind}-{level_name}"
 
 
@@ -40,7 +40,7 @@ def code_roles(geometry: Geometry) -> list[str]:
 
 
 def code_arrays(geometry: Geometry, count: int) -> dict[str, ArrayLayout]:
-    """Return each code array's shape and dtype for ``count`` images by its role, level by level, finest first."""
+    """Return the shape and dtype of each code array for ``count`` images, by its role, finest level first."""
     layouts: dict[str, ArrayLayout] = {}
     for name, layout in zip(geometry.level_names, _code_layouts(geometry), strict=True):
         layouts[code_role(BASIS, name)] = layout.basis, np.dtype("<f4")
@@ -51,7 +51,7 @@ def code_arrays(geometry: Geometry, count: int) -> dict[str, ArrayLayout]:
 
 
 class StoredCodes(NamedTuple):
-    """One level's codes on the disk, held open; what they are: :class:`.codes.LevelCodes`."""
+    """The codes of a level on the disk, held open. They are explained in :class:`.codes.LevelCodes`."""
 
     basis: StoredArray
     projected: StoredArray | None
@@ -61,7 +61,7 @@ class StoredCodes(NamedTuple):
 def open_codes(
     folder: Path, files: Mapping[str, StoredFile], geometry: Geometry, count: int
 ) -> tuple[StoredCodes, ...]:
-    """Open the codes of ``count`` images, finest level first; RecipeError as from StoredArray."""
+    """Open the codes of ``count`` images, finest level first. Raises RecipeError as StoredArray does."""
     arrays = {role: StoredArray(folder, files[role], layout) for role, layout in code_arrays(geometry, count).items()}
     return tuple(
         StoredCodes(*(arrays.get(code_role(kind, name)) for kind in CODE_KINDS))  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def open_codes(
 
 
 def read_basis(codes: StoredCodes) -> NDArray[np.float32]:
-    """Return a level's basis, verified; RecipeError that names its file unless it is one."""
+    """Return a level's basis, verified. RecipeError names its file if it isn't a basis."""
     basis: NDArray[np.float32] = codes.basis.in_memory()
     try:
         check_basis(basis)
@@ -88,25 +88,25 @@ def write_codes(
     old: Sequence[StoredCodes] = (),
     kept: Sequence[int] = (),
 ) -> dict[str, StoredFile]:
-    """Write the codes of a gallery, level by level and image by image; return the files by role.
+    """Write the codes of a gallery, level by level and image by image. Return the files by role.
 
     Parameters
     ----------
     folder, generation
-        Where, and the number in the files' names.
+        The folder to write into, and the number in the names of the files.
     geometry
-        The gallery's, of which codes can be made.
+        The gallery's geometry, for which codes can be made.
     levels
-        The complete gallery: (n, rows, columns, 4**depth, c), finest first; taken image by image.
+        The complete gallery: (n, rows, columns, 4**depth, c), finest first. It is read image by image.
     old
-        Codes whose basis is kept, each level's; without them it is made anew.
+        Codes of each level whose basis is kept. Without them, a new basis is made.
     kept
-        Images of ``old`` that come first in the gallery: their codes are copied, the others' made.
+        Images of ``old`` that come first in the gallery. Their codes are copied; those of the others are made.
 
     Raises
     ------
     OutputError
-        The disk is full, or refuses otherwise; what was written so far is left behind.
+        The disk is full, or can't be written for another reason. The files written so far stay.
     """
     arrays = code_arrays(geometry, levels[0].shape[0])
     files: dict[str, StoredFile] = {}
@@ -133,6 +133,6 @@ def _code_layouts(geometry: Geometry) -> list[CodeLayout]:
 
 
 def _records(level_name: str, codes: LevelCodes | StoredCodes, image: int) -> dict[str, NDArray[np.uint8]]:
-    """Return one image's rows by role."""
+    """Return an image's rows by role."""
     arrays = ((PROJECTED, codes.projected), (ROTATED, codes.rotated))
     return {code_role(kind, level_name): array[image] for kind, array in arrays if array is not None}

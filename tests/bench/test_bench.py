@@ -15,7 +15,7 @@ from spadeline.engine.bench.bench_page import way_name
 from spadeline.engine.bench.latency import measure_latency, measure_throughput
 from spadeline.engine.bench.start import measure_start
 from spadeline.engine.cli.arguments import parse
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.cli.tables import bench_table
 from spadeline.engine.result import Statistics
 from spadeline.engine.units import latency

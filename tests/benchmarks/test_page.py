@@ -103,6 +103,7 @@ def test_the_matchers_table_has_medians_ratios_and_slowest_queries():
         "",
         "×: so many times as fast as faiss. Medians over 10 queries. torch: left out, it ran out of memory.",
     ]
+    assert found.tables["brief"].rows == [("spadeline, pruned path", "18.4 ms, 292 ×"), ("faiss", "5.36 s, 1.0 ×")]
     assert found.finding == (
         "The matcher finds the nearest of all pixels of 50 images in 18.4 ms, 292 × the speed of faiss, with the same distances."
     )
@@ -117,6 +118,7 @@ def test_detectors_have_accuracy_beside_speed_and_say_who_is_left_out():
     lines = markdown(found.tables["detectors"]).splitlines()
     assert lines[3].startswith("| PatchCore | 0.950 | 1.000 | – | 0.985 | 0.880 | 200 |")
     assert lines[-1] == "SPADE, torch: left out, it ran out of memory."
+    assert markdown(found.tables["brief"]).splitlines()[3] == "| PatchCore | 0.950 | 0.985 | 0.880 | 200 |"
 
 
 @pytest.mark.parametrize("measured", [False, True])
@@ -280,8 +282,8 @@ def test_what_no_benchmark_wrote_is_named(tmp_path, content, text):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ([], "expected --html, --readme or --tables, got none"),
-        (["--html", "x", "--check"], "--check: expected --readme with it, got none"),
+        ([], "expected --html, --into or --tables, got none"),
+        (["--html", "x", "--check"], "--check: expected --into with it, got none"),
         (["nowhere.json", "--tables"], "nowhere.json: expected a benchmark's JSON document, got: "),
     ],
 )
@@ -301,25 +303,26 @@ def test_no_documents_at_all():
         page.read([])
 
 
-def test_a_readmes_tables_are_made_anew(tmp_path, matched):
-    readme = tmp_path / "README.md"
-    readme.write_text("Before\n<!-- table: matcher/times -->\n| old |\n<!-- end -->\nAfter | the table |\n")
-    checked = made(matched, "--readme", readme, "--check")
+def test_a_files_tables_are_made_anew(tmp_path, matched):
+    file = tmp_path / "README.md"
+    file.write_text("Before\n<!-- table: matcher/times -->\n| old |\n<!-- end -->\nAfter | the table |\n")
+    checked = made(matched, "--into", file, "--check")
     assert checked.returncode == 1
-    assert f"{readme}: differs from the documents: matcher/times" in checked.stderr
-    assert "| old |" in readme.read_text()
-    assert made(matched, "--readme", readme).returncode == 0
-    text = readme.read_text()
+    assert f"{file}: differs from the documents: matcher/times" in checked.stderr
+    assert "| old |" in file.read_text()
+    assert made(matched, "--into", file).returncode == 0
+    text = file.read_text()
     table = sections.chapter(json.loads(matched.read_text()), "matcher").tables["times"]
     assert text == f"Before\n<!-- table: matcher/times -->\n{markdown(table)}\n<!-- end -->\nAfter | the table |\n"
-    assert made(matched, "--readme", readme, "--check").returncode == 0
+    assert made(matched, "--into", file, "--check").returncode == 0
+    assert made(matched, "--into", tmp_path, "--check").returncode == 0
     assert made(matched, "--tables").stdout.splitlines() == ["matcher/times", "matcher/worst-case", "matcher/memory"]
 
 
-def test_a_readme_that_cannot_be_read_is_one_sentence(tmp_path, matched):
-    done = made(matched, "--readme", tmp_path / "README.md")
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, matched):
+    done = made(matched, "--into", tmp_path / "README.md")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"page.py: {tmp_path / 'README.md'}: expected a README, got: ")
+    assert done.stderr.startswith(f"page.py: {tmp_path / 'README.md'}: expected a Markdown file, got: ")
     assert "Traceback" not in done.stderr
 
 
@@ -346,8 +349,9 @@ def test_the_projects_own_tables_are_those_of_its_documents():
     names = sorted(RESULTS.glob("*.json"))
     documents = page.read(names) if names else {}
     chapters = {name: sections.chapter(document, name) for name, document in documents.items()}
-    for path in (README, BENCHMARKS / "README.md"):
-        _, differing = page.with_tables(path.read_text(encoding="utf-8"), page.tables(chapters), path.name)
+    known = page.tables(chapters)
+    for path in page.markdown_files([README, README.with_name("docs"), BENCHMARKS / "README.md"]):
+        _, differing = page.with_tables(path.read_text(encoding="utf-8"), known, path.name)
         assert differing == []
 
 

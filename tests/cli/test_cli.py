@@ -1,4 +1,4 @@
-"""The command line from outside: what it prints, which code it exits with, and that nothing ends in a traceback."""
+"""What the command line prints, its exit codes, and that no error ends in a traceback."""
 
 import io
 import json
@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, ExtractorError, Recipe
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.commands import COMMANDS
+from spadeline.engine.cli.main import main
 from spadeline.engine.images.reading import read_image
 
 from ..recipes import as_version_2, edit_manifest, without_codes
@@ -61,7 +62,7 @@ def test_fit_takes_a_data_sets_good_images_and_settings(run, parts, extractor_pa
     assert "too few for the 1.00% asked for" in run("info", tmp_path / "r")[1]
 
 
-def test_predict_says_what_it_found_by_its_exit_code(run, recipe_folder, parts):
+def test_the_exit_code_of_predict_tells_its_verdict(run, recipe_folder, parts):
     good, scratched = parts / "test" / "good", parts / "test" / "scratch"
     code, out, err = run("predict", recipe_folder, good, "--threads", 1)
     assert (code, err) == (0, "")
@@ -117,7 +118,7 @@ def test_predict_keeps_the_order_whatever_is_wrong_with_an_image(run, recipe_fol
     images = [good, tmp_path / "bad.png", scratched, tmp_path / "long.png", good]
     recipe = tmp_path / "recipe"
     shutil.copytree(recipe_folder, recipe)
-    # The framing refuses so long a frame, not the file.
+    # The paper's framing refuses such a long frame; the file itself is accepted.
     edit_manifest(recipe, lambda content: content["settings"].update(framing="paper"))
     code, out, err = run("predict", recipe, *images, "--json", "--overlays", tmp_path / "pictures")
     assert (code, err) == (2, "")
@@ -130,7 +131,7 @@ def test_predict_keeps_the_order_whatever_is_wrong_with_an_image(run, recipe_fol
 
 
 def test_predict_ends_where_the_detector_fails(run, recipe_folder, parts, monkeypatch):
-    """Not the image's fault: no other image would fare better."""
+    """The error isn't of the image, so the other images would fail, too."""
 
     def fail(*_, **__):
         raise ExtractorError("the graph: out of memory")
@@ -225,7 +226,7 @@ def test_remove_and_calibrate_and_add_under_another_name(run, recipe, parts, tmp
     code, out, _ = run("remove", recipe, "003.png", "--calibrate", "--json")
     record = json.loads(out)
     assert (code, record["images"], record["calibration"]["theta"]["images"], record["generation"]) == (0, 11, 11, 2)
-    assert record["calibration"]["theta"]["false_alarm_rate"] == 0.1  # the recipe's
+    assert record["calibration"]["theta"]["false_alarm_rate"] == 0.1  # the recipe's rate
     calibration = Recipe.load(recipe).calibration
     name, score = record["calibration"]["highest"]["map_scores"][0]
     assert calibration.map_scores[calibration.image_names.index(name)] == score == max(calibration.map_scores)
@@ -244,7 +245,7 @@ def test_calibrate_keeps_the_rate_unless_told_another(run, recipe):
         record = json.loads(run("calibrate", recipe, "--json", *arguments)[1])
         return record["calibration"]["theta"]["false_alarm_rate"]
 
-    assert rate("--kappa", 1) == 0.1  # the recipe's
+    assert rate("--kappa", 1) == 0.1  # the recipe's rate
     assert rate("--false-alarm-rate", 0.3) == 0.3
     assert rate("--label-rule", "either") == 0.15
     out = run("info", recipe)[1]
@@ -350,11 +351,11 @@ def test_add_says_which_folders_it_took(run, recipe, parts, tmp_path):
     assert json.loads(out)["taken"]["images"] == {".": 1, "camera1": 4}
 
 
-def test_eval_writes_figures_that_no_test_set_defines_as_such(run, recipe_folder, parts, tmp_path):
+def test_eval_says_which_figures_are_not_defined(run, recipe_folder, parts, tmp_path):
     shutil.copytree(parts / "test" / "good", tmp_path / "set" / "test" / "good")
     code, out, _ = run("eval", recipe_folder, tmp_path / "set")
     assert code == 0
-    assert "not defined here" in out
+    assert "not defined" in out
 
 
 @pytest.mark.parametrize(
@@ -392,15 +393,13 @@ def test_version(capsys):
 
 
 def test_interrupts_and_closed_pipes_end_quietly(monkeypatch, recipe_folder, capsys):
-    from spadeline.engine.cli import cli
-
     for error, code in ((KeyboardInterrupt, 130), (BrokenPipeError, 2)):
         monkeypatch.setattr(sys, "stderr", io.StringIO())
 
         def fail(_options, error=error):
             raise error
 
-        monkeypatch.setitem(cli.COMMANDS, "info", fail)
+        monkeypatch.setitem(COMMANDS, "info", fail)
         assert main(["info", str(recipe_folder)]) == code
 
 
@@ -411,12 +410,10 @@ def test_a_name_too_long_for_any_file_is_one_sentence(run, recipe_folder):
 
 
 def test_a_fault_never_looks_like_an_anomalous_image(monkeypatch, recipe_folder, capsys):
-    from spadeline.engine.cli import cli
-
     def fail(_options):
         raise ZeroDivisionError
 
-    monkeypatch.setitem(cli.COMMANDS, "info", fail)
+    monkeypatch.setitem(COMMANDS, "info", fail)
     assert main(["info", str(recipe_folder)]) == 2
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -425,7 +422,7 @@ def test_a_fault_never_looks_like_an_anomalous_image(monkeypatch, recipe_folder,
 def test_names_that_the_terminal_cannot_show(recipe_folder, parts, tmp_path, json_):
     name = tmp_path / os.fsdecode(b"x\xff.png")
     shutil.copy(parts / "test" / "good" / "100.png", name)
-    code = "import sys; from spadeline.engine.cli.cli import main; sys.exit(main())"
+    code = "import sys; from spadeline.engine.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "predict", str(recipe_folder), str(name), "--device", "cpu", *json_]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -504,8 +501,8 @@ def test_the_demo_runs_on_few_cells(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", ["predict", "eval", "bench"])
 @pytest.mark.parametrize(("option", "value"), [("memory_limit", "1000000"), ("tensorrt_cache", "engines")])
-def test_a_gpus_options_reach_it(run, recipe_folder, parts, command, option, value):
-    """On the processor they are an error that names them."""
+def test_options_of_the_gpu_reach_it(run, recipe_folder, parts, command, option, value):
+    """Without a GPU, the option is an error that names it."""
     flag = "--" + option.replace("_", "-")
     images = parts if command == "eval" else parts / "test"
     code, _, err = run(command, recipe_folder, images, "--device", "cpu", flag, value)

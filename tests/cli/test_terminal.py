@@ -1,4 +1,4 @@
-"""What is printed commands no terminal, and is of bounded length."""
+"""Printed text has no control characters for a terminal, and messages have a bounded length."""
 
 import io
 import shutil
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from spadeline.engine import DependencyError
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.cli.terminal import MOST_SAID, Results, escaped, say, shortened
 from spadeline.engine.optional import imported
 
@@ -23,7 +23,7 @@ from spadeline.engine.optional import imported
         ("نمی\u200cخواهم", "نمی\u200cخواهم"),
     ],
 )
-def test_names_are_shown_as_they_are_unless_they_command(text, shown):
+def test_control_characters_of_names_are_escaped(text, shown):
     assert escaped(text) == shown
     assert escaped(text, keep=text) == text
 
@@ -37,7 +37,7 @@ def test_messages_are_short():
 
 
 @pytest.mark.parametrize("stream", [None, object()])
-def test_nobody_listens(monkeypatch, stream):
+def test_messages_without_standard_error_are_dropped(monkeypatch, stream):
     monkeypatch.setattr(sys, "stderr", stream)
     say("unheard")
 

@@ -1,4 +1,4 @@
-// Floating-point environments that a caller may have.
+// Floating-point environments that a caller's thread may have.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ inline uint64_t set_arithmetic(uint64_t control) {
     return own;
 }
 
-// Denormals flushed to zero; rounding down, up and towards zero; all of it together, and traps where there are any.
+// Environments that differ from the standard one: with denormals flushed to zero; rounding down, up and towards zero;
+// all of these together, with traps on processors that have them.
 inline std::vector<uint64_t> other_arithmetic() {
 #if defined(__x86_64__)
     return {0x9fc0, 0x3f80, 0x5f80, 0x7f80, 0xe040};

@@ -1,4 +1,4 @@
-// Bases for codes, good and bad ones.
+// Bases for codes: good ones and bad ones, all of which must give exact results.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace spadeline {
 
-// `count` orthonormal rows, of given vectors as far as these go: (given, channels).
+// Returns `count` orthonormal rows. They are made of the given vectors, (given, channels), then of random ones.
 inline std::vector<double> orthonormal_rows(Random& random, int64_t count, int64_t channels,
                                             std::vector<double> given = {}) {
     std::vector<double> rows;
@@ -23,7 +23,7 @@ inline std::vector<double> orthonormal_rows(Random& random, int64_t count, int64
         }
         double before = 0, after = 0;
         for (const double value : row) before += value * value;
-        for (int twice = 0; twice < 2; ++twice)  // the second time takes away what the first left by rounding
+        for (int twice = 0; twice < 2; ++twice)  // once more, for what the first time left by rounding
             for (size_t r = 0; r < rows.size(); r += channels) {
                 double product = 0;
                 for (int64_t c = 0; c < channels; ++c) product += row[c] * rows[r + c];
@@ -36,8 +36,8 @@ inline std::vector<double> orthonormal_rows(Random& random, int64_t count, int64
     return rows;
 }
 
-// (1 + directions, channels). Any basis must do: one of these vectors (count, channels) or of others, a mean that isn't
-// one, directions that are as far from orthonormal ones as is allowed.
+// Returns a basis, (1 + directions, channels). Its directions are made of these vectors (count, channels) or of others.
+// Its mean may be wrong, and its directions may be as far from orthonormal ones as is allowed.
 inline std::vector<float> random_basis(Random& random, const std::vector<float>& vectors, int64_t channels,
                                        int64_t directions) {
     const auto count = static_cast<int64_t>(vectors.size()) / channels;

@@ -1,17 +1,18 @@
-// Random cases for the matcher: a pyramid, what is asked about it, and its codes. A seed stands for one case, on every
-// machine.
+// Random cases for the matcher: a pyramid, its codes, and queries. A seed gives the same case on every machine.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "bases.hpp"
 #include "features.hpp"
 #include "matcher/encoder.hpp"
 #include "matcher/matcher.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
@@ -19,8 +20,9 @@ struct Question {
     std::vector<Map> query;  // one a level
     Storage storage;
     std::vector<int64_t> ids;
-    int64_t kappa, window;
-    std::vector<uint8_t> ignore;    // empty: everything is scored
+    int64_t kappa;
+    std::optional<int64_t> window;
+    std::vector<uint8_t> ignore;    // empty if everything is scored
     std::vector<QueryLevel> views;  // of `query`
 };
 
@@ -31,7 +33,7 @@ struct Case {
     Storage storage;
     Upsampling upsampling;
     int threads;
-    bool exact;  // a level's sums are of whole numbers, and round nothing
+    bool exact;  // a level's sums are sums of whole numbers, without roundings
     std::vector<double> weights;
     std::vector<Map> gallery;               // (images, channels, height, width) a level
     std::vector<Map> cells;                 // the same in the matcher's layout
@@ -49,7 +51,7 @@ inline Codes encode(const Case& c, const Kernels& kernels) {
     for (int64_t l = 0; l < c.shape.level_count(); ++l) {
         const bool finest = l == 0, coarsest = l + 1 == c.shape.level_count();
         const int64_t channels = c.shape.levels()[l].channels, positions = c.shape.positions(l);
-        const int64_t group = coarsest ? kPanel : kGroup, groups = (positions + group - 1) / group;
+        const int64_t group = group_size(coarsest), groups = ceil_div(positions, group);
         const auto records = [&](bool wanted, int64_t directions) {
             std::vector<uint8_t> bytes;
             if (!wanted) return bytes;
@@ -80,9 +82,21 @@ inline Gallery gallery_of(const Case& c, const Codes* codes) {
     return gallery;
 }
 
+// A case and a question in words, for failures.
+inline std::string text_of(const Case& c, const Question& q) {
+    std::string text;
+    for (const LevelShape& l : c.shape.levels())
+        text += std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + " (" +
+                std::to_string(l.shift) + "), ";
+    return text + (c.upsampling == Upsampling::nearest ? "" : "bilinear, ") + std::to_string(q.ids.size()) + " of " +
+           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
+           (q.window ? std::to_string(*q.window) : "none");
+}
+
 inline Question random_question(Random& random, const Case& c, const std::vector<Values>& values) {
-    Question q{{}, random.one_in(3) ? Storage::float16 : Storage::float32, {}, 1, -1, {}, {}};
-    const int64_t origin = random.below(3), from = random.below(c.images);  // 0: a gallery image; 1: nearly one
+    Question q{{}, random.one_in(3) ? Storage::float16 : Storage::float32, {}, 1, {}, {}, {}};
+    const int64_t origin = random.below(3),
+                  from = random.below(c.images);  // 0: the query is a gallery image; 1: it is close to one
     for (size_t l = 0; l < c.shape.levels().size(); ++l) {
         const LevelShape& level = c.shape.levels()[l];
         q.query.push_back(random_map(random, values[l], level, 1));
@@ -98,10 +112,10 @@ inline Question random_question(Random& random, const Case& c, const std::vector
     for (int64_t i = 0; i < c.images; ++i) q.ids.push_back(i);
     for (int64_t i = c.images - 1; i > 0; --i) std::swap(q.ids[i], q.ids[random.below(i + 1)]);
     q.ids.resize(random.upto(c.images));
-    q.window = random.one_in(2) ? -1 : random.below(4);
+    if (!random.one_in(2)) q.window = random.below(4);
     constexpr int64_t kappas[] = {1, 1, 2, 5, 16, 40, 200};
     q.kappa = std::min(kappas[random.below(7)], static_cast<int64_t>(q.ids.size()) * c.shape.reachable(q.window));
-    constexpr double ignored[] = {0, 0, 0, 0, 0, 0.1, 0.5, 1};  // share of pixels
+    constexpr double ignored[] = {0, 0, 0, 0, 0, 0.1, 0.5, 1};  // the part of the pixels that is ignored
     const double share = ignored[random.below(8)];
     const LevelShape& finest = c.shape.levels()[0];
     for (int64_t i = 0; i < finest.height * finest.width && share > 0; ++i)
@@ -113,14 +127,13 @@ inline PyramidShape random_shape(Random& random) {
     constexpr int64_t sides[] = {4, 8, 8, 14, 14, 28}, widths[] = {8, 20, 40, 70, 270};
     const int64_t side = sides[random.below(6)], most = widths[random.below(side < 14 ? 5 : side < 28 ? 3 : 2)];
     const int64_t height = random.upto(side), width = random.upto(side), count = random.upto(kMaxLevels);
-    std::vector<LevelShape> levels;
-    for (int shift = 0; static_cast<int64_t>(levels.size()) < count; shift += static_cast<int>(random.upto(2)))
-        levels.push_back(
-            {random.upto(most), (height + (1 << shift) - 1) >> shift, (width + (1 << shift) - 1) >> shift, shift});
-    return PyramidShape(levels);
+    std::vector<LevelKind> levels;
+    for (int shift = 0; std::ssize(levels) < count; shift += static_cast<int>(random.upto(2)))
+        levels.push_back({random.upto(most), shift});
+    return PyramidShape(height, width, levels);
 }
 
-// `shape`, and all levels' values, with the gallery in float32: empty if they are to be random, too.
+// Makes a case. Without a `shape` it is random. With `chosen` values all levels have them, and the gallery is float32.
 inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::optional<PyramidShape>& shape = {},
                         const std::optional<Values>& chosen = {}) {
     Random random(seed);
@@ -139,7 +152,7 @@ inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::op
     if (random.one_in(3) && !chosen) c.storage = Storage::float16;
     c.threads = static_cast<int>(random.upto(3));
     const bool weighted = random.one_in(2), mixed = random.one_in(4) && !chosen;
-    const auto any_values = [&] {  // most often those that pruning is for
+    const auto any_values = [&] {  // most often values that pruning is made for
         return random.one_in(3) ? Values::smooth
                                 : static_cast<Values>(random.below(static_cast<int64_t>(Values::count)));
     };
@@ -153,7 +166,7 @@ inline Case random_case(uint64_t seed, int64_t question_count = 1, const std::op
         c.weights.push_back(weighted ? std::pow(10.0, 12 * random.uniform() - 6) : 1);
         Map map = random_map(random, values[l], level, c.images);
         const int64_t size = level.channels * level.height * level.width;
-        for (int64_t n = 1; n < c.images; ++n)  // some images twice
+        for (int64_t n = 1; n < c.images; ++n)  // some images are copies of the first
             if (random.one_in(4)) std::copy_n(map.values.begin(), size, map.values.begin() + n * size);
         store(map, c.storage);
         c.cells.push_back(to_cells(c.shape, l, map, c.images));

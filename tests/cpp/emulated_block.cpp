@@ -1,4 +1,4 @@
-// A kernel's blocks: fibers, the order in which they run, and where they meet.
+// Runs a kernel's blocks: their fibers, the order in which they run, and where they meet.
 #include <signal.h>
 #include <unistd.h>
 
@@ -25,17 +25,17 @@ namespace emulated {
 namespace {
 
 constexpr unsigned kLanes = 32, kMostThreads = 1024, kAll = 0xffffffff;
-constexpr int64_t kPatience = 1 << 22;  // meetings of one block without anything happening
+constexpr int64_t kPatience = 1 << 22;  // meetings of a block without progress before the launch ends with a failure
 
 struct Random {
     uint64_t state;
-    uint32_t next() {  // Marsaglia's xorshift, the better half of a product
+    uint32_t next() {  // Marsaglia's xorshift, and the upper half of a product with it
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         return static_cast<uint32_t>((state * 0x9e3779b97f4a7c15u) >> 32);
     }
-    int bit_of(uint32_t bits) {  // any one that is set
+    int bit_of(uint32_t bits) {  // a random one of the bits that are set
         const auto turn = static_cast<int>(next() % kLanes);
         return (std::countr_zero(std::rotr(bits, turn)) + turn) % 32;
     }
@@ -52,17 +52,17 @@ struct Warp {
     uint32_t ready, waiting, ended;  // one bit a lane; `waiting` is for a collective, not for the barrier
 };
 
-// What runs on one of the CPU's threads. The fibers serve one block after the other, and the next launch.
+// What runs on one of the CPU's threads. Its fibers run one block after the other, and are kept for the next launch.
 struct Processor {
-    Fiber outside;  // who launched
+    Fiber outside;  // the stack of the thread that launched the kernel
     std::vector<std::unique_ptr<Fiber>> fibers;
     std::vector<Waiting> waiting;  // one a fiber
     std::array<Warp, kMostThreads / kLanes> warps;
     uint32_t warps_ready = 0;
     unsigned threads = 0, current = 0, alive = 0, at_barrier = 0, first_at_barrier = 0;
-    bool arriving = false, arrived = false;  // what the barrier's threads brought
+    bool arriving = false, arrived = false;  // whether a thread came to the barrier with true
     int64_t idle = 0;
-    uint32_t constancy = 0;  // out of 2^32: how likely the same warp goes on
+    uint32_t constancy = 0;  // out of 2^32: how likely it is that the same warp goes on
     Random random{1};
     std::byte* shared = nullptr;
     const std::function<void()>* thread = nullptr;
@@ -71,7 +71,7 @@ struct Processor {
 };
 
 constinit thread_local Processor* processor = nullptr;  // this thread's, from its first launch on
-Processor& here() { return *processor; }
+Processor& this_processor() { return *processor; }
 
 std::string place(const Where& where) {
     const std::string file = where.file_name();
@@ -86,9 +86,9 @@ bool same(const Waiting& a, const Waiting& b) {
            equal(a.name, b.name) && equal(a.where.file_name(), b.where.file_name());
 }
 
-// Ends the launch from within a fiber, which is never gone on with: what it holds is lost.
+// Ends the launch from within a fiber. The fiber never continues, and what it holds is lost.
 [[noreturn]] void leave() {
-    Processor& p = here();
+    Processor& p = this_processor();
     p.fibers[p.current]->leave_for(p.outside);
     std::abort();
 }
@@ -99,12 +99,12 @@ std::string coordinates() {
 }
 
 void tell(const std::string& what) {
-    here().failure = coordinates() + ", thread " + std::to_string(threadIdx.x) + ": " + what;
+    this_processor().failure = coordinates() + ", thread " + std::to_string(threadIdx.x) + ": " + what;
 }
 
-// Nobody can go on: where do they all wait?
+// No thread can go on: says where all of them wait.
 void tell_deadlock() {
-    Processor& p = here();
+    Processor& p = this_processor();
     p.failure = coordinates() + ": deadlock";
     const auto ended = [&](unsigned thread) { return p.warps[thread / kLanes].ended >> thread % kLanes & 1; };
     std::vector<bool> told(p.threads);
@@ -120,9 +120,9 @@ void tell_deadlock() {
     if (p.alive < p.threads) p.failure += "; " + std::to_string(p.threads - p.alive) + " have ended";
 }
 
-// Goes on with any fiber that is ready: often one of the same warp, so that warps get ahead of each other.
+// Switches to a random fiber that is ready, often one of the same warp, so that warps get ahead of each other.
 void go_on() {
-    Processor& p = here();
+    Processor& p = this_processor();
     if (!p.warps_ready) {
         if (p.alive) {
             tell_deadlock();
@@ -141,20 +141,20 @@ void go_on() {
 }
 
 void set_ready(unsigned warp, uint32_t lanes) {
-    Processor& p = here();
+    Processor& p = this_processor();
     p.warps[warp].ready |= lanes;
     if (p.warps[warp].ready) p.warps_ready |= 1u << warp;
 }
 
 void set_waiting(unsigned thread) {
-    Processor& p = here();
+    Processor& p = this_processor();
     Warp& warp = p.warps[thread / kLanes];
     warp.ready &= ~(1u << thread % kLanes);
     if (!warp.ready) p.warps_ready &= ~(1u << thread / kLanes);
 }
 
 void open_barrier_if_all_came() {
-    Processor& p = here();
+    Processor& p = this_processor();
     if (!p.alive || p.at_barrier != p.alive) return;
     p.arrived = p.arriving;
     p.arriving = false;
@@ -164,7 +164,7 @@ void open_barrier_if_all_came() {
 }
 
 void end_thread() {
-    Processor& p = here();
+    Processor& p = this_processor();
     Warp& warp = p.warps[p.current / kLanes];
     const uint32_t lane = 1u << p.current % kLanes;
     for (uint32_t waiting = warp.waiting; waiting; waiting &= waiting - 1) {
@@ -181,7 +181,7 @@ void end_thread() {
     open_barrier_if_all_came();
 }
 
-// Where a kernel is when the program ends within it: the sanitizers, assert and the CPU say only what happened.
+// Says where a kernel is if the program ends within it: sanitizers, assert and the CPU say only what happened.
 void say_where() {
     if (!processor || !processor->shared) return;  // in no kernel
     char text[128];
@@ -211,7 +211,7 @@ void say_where_at_the_end() {
 
 // What each fiber runs, for ever: a thread of one block, then one of the next.
 void serve() {
-    Processor& p = here();
+    Processor& p = this_processor();
     for (;;) {
         try {
             (*p.thread)();
@@ -227,7 +227,7 @@ void serve() {
 }
 
 void run_block(unsigned threads) {
-    Processor& p = here();
+    Processor& p = this_processor();
     p.threads = p.alive = threads;
     p.at_barrier = 0;
     p.arriving = p.arrived = false;
@@ -253,7 +253,7 @@ void run_block(unsigned threads) {
 extern "C" [[gnu::visibility("default")]] void __ubsan_on_report();
 void __ubsan_on_report() { say_where(); }  // the undefined behaviour sanitizer calls it by this name
 
-std::byte* shared_memory() { return here().shared; }
+std::byte* shared_memory() { return this_processor().shared; }
 
 void fail(const char* what, Where where) {
     tell(std::string(what) + " (" + place(where) + ")");
@@ -261,7 +261,7 @@ void fail(const char* what, Where where) {
 }
 
 void meet(bool progress) {
-    Processor& p = here();
+    Processor& p = this_processor();
     if (progress) p.idle = 0;
     if (++p.idle > kPatience) {
         tell("its block waits for what none of its threads does (blocks run one after the other)");
@@ -271,7 +271,7 @@ void meet(bool progress) {
 }
 
 bool barrier(const char* name, bool any, Where where) {
-    Processor& p = here();
+    Processor& p = this_processor();
     Waiting& waiting = p.waiting[p.current];
     waiting = {name, 0, where, nullptr};
     if (p.at_barrier == 0) p.first_at_barrier = p.current;
@@ -289,7 +289,7 @@ bool barrier(const char* name, bool any, Where where) {
 }
 
 void collective(const char* name, unsigned mask, void* record, void (*together)(void* const*), Where where) {
-    Processor& p = here();
+    Processor& p = this_processor();
     const unsigned first = p.current / kLanes * kLanes;
     const uint32_t lane = 1u << p.current % kLanes;
     Warp& warp = p.warps[first / kLanes];
@@ -345,7 +345,7 @@ void run(dim3 grid, unsigned threads, size_t shared_bytes, const std::function<v
     void* shared = nullptr;
     if (posix_memalign(&shared, 128, std::max<size_t>(shared_bytes, 1)) != 0) throw std::bad_alloc();
     const std::unique_ptr<void, void (*)(void*)> owner(shared, [](void* memory) {
-        here().shared = nullptr;
+        this_processor().shared = nullptr;
         std::free(memory);
     });
     p.shared = static_cast<std::byte*>(shared);

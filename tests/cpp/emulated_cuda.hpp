@@ -1,12 +1,12 @@
-// As much of CUDA as the kernels use, for a C++ compiler: what a kernel may say.
+// The part of CUDA that kernels use, for a C++ compiler.
 //
-// Every thread of a block is a fiber, a stack of its own on the CPU's thread that launched the kernel. Fibers take
-// turns wherever threads meet (barriers, warp collectives, atomics) and where they look at what others change
-// (`fresh`), in an order drawn from a seed; blocks run one after the other, in an order drawn as well. Shared memory
-// starts as NaNs. A barrier or a collective that its threads don't all reach together, and a block none of whose
-// threads can go on, end the launch with emulated::Failure.
+// Every thread of a block is a fiber: it has a stack of its own, and runs on the CPU's thread that launched the kernel.
+// Fibers take turns where threads meet (barriers, warp collectives, atomics) and where they read what others change
+// (`fresh`). The order is drawn from a seed. Blocks run one after the other, in an order that is drawn as well. Shared
+// memory starts as NaNs. The launch ends with emulated::Failure if a barrier or a collective isn't reached by all its
+// threads together, or if no thread of a block can go on.
 //
-// What it doesn't show: races between two meetings, memory orders, anything's speed.
+// The emulation doesn't show races between two meetings, memory orders, or speed.
 #pragma once
 
 #include <bit>
@@ -29,18 +29,18 @@ namespace emulated {
 
 using Where = std::source_location;
 
-// This block's, 128-byte aligned.
+// This block's shared memory, aligned to 128 bytes.
 std::byte* shared_memory();
 
-// Another thread may go on here; `progress` tells a change of memory from waiting for one.
+// Lets another thread go on. `progress`: the caller changed memory; else it waits for a change.
 void meet(bool progress);
 
-// Waits for all of the block's threads that haven't ended; whether any of them brought something true.
+// Waits for all of the block's threads that haven't ended. Returns whether any of them came with true.
 bool barrier(const char* name, bool any, Where where);
 
-// Waits for the warp's lanes named by `mask`, which must include the caller and be the same for all of them. Each
-// brings a record; the last one calls `together` with all of them (null for lanes not named), which writes what each
-// has of it.
+// Waits for the warp's lanes in `mask`, which must include the caller and be the same for all of them. Each lane comes
+// with a record. The last lane calls `together` with all records (null for lanes that aren't in the mask), which writes
+// each lane's result to its record.
 void collective(const char* name, unsigned mask, void* record, void (*together)(void* const* records), Where where);
 
 // The same for records of one type; `together` captures nothing.
@@ -56,7 +56,7 @@ void collective(const char* name, unsigned mask, Record& record, Together, Where
         where);
 }
 
-// Ends the launch, naming the thread.
+// Ends the launch with an error that names the thread.
 [[noreturn]] void fail(const char* what, Where where);
 
 template <class T>

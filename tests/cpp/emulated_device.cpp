@@ -17,7 +17,7 @@ struct Allowed {
     int most;   // that the device had then
 };
 std::mutex mutex;
-std::map<const void*, Allowed> allowed;  // by kernel
+std::map<const void*, Allowed> allowed;  // one for each kernel
 
 }  // namespace
 
@@ -115,7 +115,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     return cudaSuccess;
 }
 
-// Lowering it is refused, unlike by CUDA: another thread that set it may be about to launch.
+// Unlike CUDA, this refuses to lower it: another thread that raised it may be about to launch.
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
     if (const cudaError_t error = begin()) return error;
     const int most = emulated::device().shared_memory_per_block;

@@ -1,4 +1,4 @@
-// Fibers: two switches of stacks in assembler, and what AddressSanitizer is told of them.
+// Fibers: the switch between two stacks in assembler, for each processor, and its report to AddressSanitizer.
 #include "emulated_fiber.hpp"
 
 #include <sys/mman.h>
@@ -10,8 +10,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-// Leaves this stack, whose pointer goes to `left`, for the one that was left with the pointer `entered`: what a call
-// must preserve lies on each stack, above the address to go on at.
+// Saves this stack's pointer to `left` and switches to the stack that was left with the pointer `entered`. The
+// registers that a call must preserve lie on each stack, below the address at which it continues.
 extern "C" void emulated_switch(void** left, void* entered);
 
 #if defined(__x86_64__)
@@ -76,15 +76,15 @@ constexpr int kSavedWords = 20, kEntryWord = 11;
 namespace emulated {
 namespace {
 
-constexpr size_t kStackBytes = 256 << 10;  // untouched pages cost nothing
+constexpr size_t kStackBytes = 256 << 10;  // pages that aren't touched take no memory
 
-// Between a switch's two ends; no more than one is under way in a thread.
+// Carried from the start of a switch to its end; a thread has no more than one switch at a time.
 constinit thread_local Fiber *left = nullptr, *entered = nullptr;
 
 }  // namespace
 
 Fiber::Fiber(void (*serve)()) : serve_(serve) {
-    // The lower half can't be written: a stack that overflows is noticed.
+    // The lower half can't be written, so that a stack that overflows ends the program.
     void* room = mmap(nullptr, 2 * kStackBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED) throw std::bad_alloc();
     room_ = static_cast<std::byte*>(room);
@@ -100,7 +100,7 @@ Fiber::Fiber(void (*serve)()) : serve_(serve) {
 Fiber::~Fiber() {
     if (!room_) return;
 #ifdef __SANITIZE_ADDRESS__
-    __asan_unpoison_memory_region(stack_, stack_bytes_);  // it may have been left for ever, deep in calls
+    __asan_unpoison_memory_region(stack_, stack_bytes_);  // the fiber may have been left within calls that never return
 #endif
     munmap(room_, 2 * kStackBytes);
 }

@@ -1,4 +1,4 @@
-// Fibers: stacks that one thread of the CPU changes between, without a system call.
+// Fibers: stacks that a thread of the CPU switches between without a system call.
 #pragma once
 
 #include <cstddef>
@@ -7,13 +7,14 @@ namespace emulated {
 
 class Fiber {
  public:
-    Fiber() = default;                // the stack that the thread is on
-    explicit Fiber(void (*serve)());  // a new one; `serve` begins when the fiber is first entered, and must not return
+    Fiber() = default;  // the stack that the thread is on
+    explicit Fiber(
+        void (*serve)());  // a new stack; `serve` starts when the fiber is first entered, and must not return
     ~Fiber();
     Fiber(const Fiber&) = delete;
     Fiber& operator=(const Fiber&) = delete;
 
-    // Goes on with another one; returns when somebody leaves for this one.
+    // Switches to another fiber, and returns when a fiber switches back to this one.
     void leave_for(Fiber& other);
 
  private:
@@ -21,7 +22,7 @@ class Fiber {
 
     void (*serve_)() = nullptr;
     std::byte* room_ = nullptr;
-    void* pointer_ = nullptr;  // the stack's, where it was left
+    void* pointer_ = nullptr;  // the stack pointer, where the fiber was left
     // For AddressSanitizer.
     const void* stack_ = nullptr;
     size_t stack_bytes_ = 0;

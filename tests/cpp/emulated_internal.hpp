@@ -1,4 +1,4 @@
-// What the emulation's own files share.
+// Functions that the emulation's own files share.
 #pragma once
 
 #include "emulated_cuda.hpp"
@@ -8,19 +8,19 @@ namespace emulated {
 // Runs all blocks of a kernel.
 void run(dim3 grid, unsigned threads, size_t shared_bytes, const std::function<void()>& thread);
 
-// What a call starts with: an error if the device is missing or lost.
+// Every call of the runtime starts with this: returns an error if the device is missing or lost.
 cudaError_t begin();
-// What it ends with: keeps an error for cudaGetLastError.
+// And ends with this: keeps an error for cudaGetLastError.
 cudaError_t done(cudaError_t error);
 
-int current_device();                           // the calling thread's
-int allowed_shared_memory(const void* kernel);  // bytes that it may be launched with
+int current_device();                           // the calling thread's device
+int allowed_shared_memory(const void* kernel);  // bytes that the kernel may be launched with
 
-// Does work in a stream: now, or when its turn comes, or whenever the graph runs that is being captured.
+// Does work in a stream: at once, or when its turn comes, or, while a graph is captured, whenever the graph runs.
 cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
-bool capturing();              // whether any stream captures: what waits or allocates is refused then
+bool capturing();              // whether any stream captures: then calls that wait or allocate are refused
 void finish_all();             // waits for all streams
-void count_handles(int more);  // made, or destroyed if negative
+void count_handles(int more);  // so many were made; destroyed if negative
 
 // While one exists, device memory may be touched.
 class Access {

@@ -42,7 +42,7 @@ cudaError_t allocate(void** place, size_t bytes, Kind kind) {
     if (failing >= 0) --failing;
     const bool full = kind == Kind::device && bytes > device().memory - bytes_on_device;
     if (fails || full || posix_memalign(place, 256, bytes) != 0) return done(cudaErrorMemoryAllocation);
-    std::memset(*place, 0xff, bytes);  // floats that nobody wrote are NaN
+    std::memset(*place, 0xff, bytes);  // floats that are read before they are written are NaN
     allocations[*place] = {bytes, kind};
     if (kind == Kind::device) {
         bytes_on_device += bytes;
@@ -68,7 +68,7 @@ cudaError_t release(void* place, Kind kind) {
     return error;
 }
 
-// Of what kind these bytes are; false if they go beyond what was allocated.
+// Tells what kind of memory these bytes are. Returns false if they go beyond what was allocated.
 bool find(const void* place, size_t bytes, Kind& kind) {
     const std::lock_guard lock(mutex);
     kind = Kind::pageable;

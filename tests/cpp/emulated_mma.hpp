@@ -1,5 +1,5 @@
-// matcher/cuda/mma.cuh for a C++ compiler: tensor cores that round as badly as the hardware may, and copies that arrive
-// at once or not before they are waited for.
+// matcher/cuda/mma.cuh for a C++ compiler. Its tensor cores round as badly as the hardware may. Its copies arrive at
+// once, or only when they are waited for.
 #pragma once
 
 #include <bit>
@@ -9,7 +9,7 @@
 
 namespace emulated {
 
-// Towards zero.
+// Rounds towards zero.
 inline float truncated(double value) {
     auto result = static_cast<float>(value);
     const bool beyond = std::fabs(static_cast<double>(result)) > std::fabs(value);
@@ -34,7 +34,7 @@ struct Copy {
 struct Copies {
     std::vector<std::vector<Copy>> groups{1};  // the last one isn't closed yet
 };
-inline thread_local Copies copies_of[1024];  // by thread of the block
+inline thread_local Copies copies_of[1024];  // one for each thread of the block
 
 }  // namespace emulated
 
@@ -44,7 +44,7 @@ inline SharedAddress shared_address(const void* place) {
     return static_cast<SharedAddress>(static_cast<const std::byte*>(place) - shared_memory());
 }
 
-// Lane i names row i % 8 of the (i / 8)-th 8 x 8 matrix; word j is its part of the j-th.
+// Lane i gives the place of row i % 8 of the (i / 8)-th 8 x 8 matrix. Word j is the lane's part of the j-th matrix.
 template <int count>
 inline void load_words(uint32_t* words, SharedAddress place, emulated::Where where) {
     struct Record {
@@ -73,7 +73,7 @@ inline void load(Columns& columns, SharedAddress place, emulated::Where where = 
     load_words<2>(columns.word, place, where);
 }
 
-// Four products at a time, added to the sum without rounding, which is then truncated.
+// Adds four products at a time to the sum without rounding, then truncates the sum.
 template <int R, int C>
 void multiply(float (&sums)[R][C][4], const Rows (&rows)[R], const Columns (&columns)[C],
               emulated::Where where = emulated::Where::current()) {
@@ -128,7 +128,7 @@ void start_copy(SharedAddress to, const void* from, bool present = true,
     const emulated::Copy copy{shared_memory() + to, from, bytes, present};
     if (drawn >> 31) {
         copy.arrive();
-    } else {  // until then, what nearly no pair passes with: NaN would pass
+    } else {  // until it arrives, a value with which hardly any pair passes: with NaN every pair would
         std::memset(copy.to, 0xfb, bytes);
         emulated::copies_of[threadIdx.x].groups.back().push_back(copy);
     }

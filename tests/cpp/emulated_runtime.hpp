@@ -1,9 +1,9 @@
-// As much of CUDA's runtime as the host code uses: memory, streams, events, graphs, and the device that it finds.
+// The part of CUDA's runtime that the host code uses: memory, streams, events, graphs, and the device's properties.
 //
-// Device memory starts as NaNs. Under AddressSanitizer only kernels and copies may touch it: what the host reads or
-// writes there by itself is reported. Streams run at once, or, on request, no sooner than somebody waits for them;
-// copies from and to memory that isn't pinned, too, since CUDA only says that these may be synchronous. Streams and
-// events belong to the device that was the thread's own when they were made.
+// Device memory starts as NaNs. Under AddressSanitizer only kernels and copies may touch it: a read or write of the
+// host is reported. Streams run at once or, if `deferred`, only when they are waited for. That includes copies from and
+// to memory that isn't pinned, since CUDA says no more than that these may be synchronous. Streams and events belong to
+// the device that the thread used when they were made.
 #pragma once
 
 #include <cstddef>
@@ -103,22 +103,21 @@ struct Failure : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// What the runtime finds, for a test to change.
+// The device that the runtime finds. Tests change it.
 struct Device {
-    cudaError_t missing = cudaSuccess;  // what every call returns where there is no driver, or no device
-    int count = 1;                      // of devices, all alike
+    cudaError_t missing = cudaSuccess;  // what every call returns if there is no driver or no device
+    int count = 1;                      // how many devices there are, all alike
     int major = 8, minor = 6, multiprocessors = 4;
     int shared_memory_per_block = 99 << 10, shared_memory_per_multiprocessor = 100 << 10;
     size_t memory = size_t{1} << 30;  // bytes that can be allocated at a time
-    int64_t failing_allocation = -1;  // how many more succeed before one fails; negative: none fails
-    int64_t calls_before_loss = -1;   // how many more of any kind succeed; the device is lost then
+    int64_t failing_allocation = -1;  // how many more succeed before one fails; none fails if negative
+    int64_t calls_before_loss = -1;   // how many more succeed before the device is lost; it is never lost if negative
     bool deferred = false;            // streams run when they are waited for
-    uint64_t seed = 1;                // of the order in which threads and blocks run
+    uint64_t seed = 1;                // draws the order in which threads and blocks run
 };
 Device& device();
 
-// Bytes of the device in use; the number of things that were made and not destroyed: allocations, streams, events,
-// graphs.
+// How many allocations, streams, events and graphs were made and not destroyed.
 size_t allocated_bytes();
 int64_t alive();
 

@@ -41,7 +41,7 @@ struct EmulatedGraphExec {
 struct EmulatedStream {
     int device = emulated::current_device();
     std::shared_ptr<Queue> queue = std::make_shared<Queue>();
-    std::unique_ptr<EmulatedGraph> graph;  // that is being captured
+    std::unique_ptr<EmulatedGraph> graph;  // the graph that is being captured
 };
 
 struct EmulatedEvent {
@@ -172,7 +172,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     if (stream == cudaStreamLegacy) stream = nullptr;
     if (!emulated::known(event) || !emulated::known(stream) || event->device != emulated::device_of(stream))
         return done(cudaErrorInvalidResourceHandle);
-    if (emulated::captures(stream)) return done(cudaErrorStreamCaptureUnsupported);  // none of ours forks
+    if (emulated::captures(stream))
+        return done(cudaErrorStreamCaptureUnsupported);  // the matcher captures from one stream only
     event->queue = stream ? stream->queue : nullptr;
     event->position = stream ? stream->queue->queued : 0;
     return cudaSuccess;

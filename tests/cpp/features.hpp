@@ -1,4 +1,4 @@
-// Random features of every sort, and the layout of csrc/README.md written down a second time.
+// Random features of many kinds, and a second implementation of the layout in csrc/README.md.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ class Random {
     int64_t upto(int64_t most) { return 1 + below(most); }
     bool one_in(int64_t count) { return below(count) == 0; }
     double uniform() { return static_cast<double>(engine_() >> 11) * 0x1p-53; }
-    double normal() {  // Box and Muller: the standard library's differs from machine to machine
+    double normal() {  // by Box and Muller, since the standard library's differ from machine to machine
         const double size = std::sqrt(-2 * std::log(1 - uniform()));
         return size * std::cos(2 * std::numbers::pi * uniform());
     }
@@ -34,28 +34,28 @@ class Random {
 // One level's features: (images, channels, height, width), or in the matcher's layout.
 struct Map {
     std::vector<float> values;
-    std::vector<uint16_t> halves;  // the same, if they are stored so
+    std::vector<uint16_t> halves;  // the same values, if they are stored as float16
 
     const void* data() const { return halves.empty() ? static_cast<const void*>(values.data()) : halves.data(); }
 };
 
 enum class Values {
     normal,
-    bits,    // 0 or 1: ties everywhere
+    bits,    // 0 or 1: many ties
     digits,  // -3 to 3
-    bytes,   // -127 to 127: codes that round nothing
+    bytes,   // -127 to 127: codes without rounding
     offset,
-    scaled,    // each number by its own power of ten
-    spanning,  // each position by its own, across all that is encoded and beyond
+    scaled,    // each number has a power of ten of its own
+    spanning,  // each position has one, from below the norms that are encoded to above them
     constant,
     tiny,
     huge,
     largest,  // up to float32's limit
     denormal,
-    brink,      // few positions aren't zero, each of its own size, squares around float32's largest number
-    vanishing,  // likewise around its smallest ones
+    brink,      // few positions aren't zero; their squares are near float32's largest number
+    vanishing,  // few positions aren't zero; their squares are near float32's smallest numbers
     sparse,     // mostly zero, none negative
-    smooth,     // few directions, and neighbours alike
+    smooth,     // few directions, and similar neighbours
     count
 };
 
@@ -63,7 +63,7 @@ inline bool whole_numbers(Values values) {
     return values == Values::bits || values == Values::digits || values == Values::bytes || values == Values::constant;
 }
 
-// Rounded towards zero, whatever is out of range to the largest.
+// Rounds towards zero, and numbers out of range to the largest.
 inline uint16_t half_of(float value) {
     const auto sign = static_cast<uint16_t>(std::signbit(value) << 15);
     const float size = std::min(std::fabs(value), 65504.0f);
@@ -147,7 +147,7 @@ inline Map random_map(Random& random, Values values, const LevelShape& level, in
     return map;
 }
 
-// The layout, written down a second time: channels last, cells in raster order, Morton order within.
+// The layout a second time: channels last, cells in raster order, a cell's positions in Morton order.
 inline Map to_cells(const PyramidShape& shape, int64_t l, const Map& map, int64_t images) {
     const LevelShape& level = shape.levels()[l];
     const int depth = shape.depth() - level.shift;

@@ -1,4 +1,4 @@
-// A naive matcher in float64, from the formula alone, and what an answer of the real one has to satisfy.
+// A naive matcher in float64, made from the formula alone, and checks of the real matcher's answers against it.
 #pragma once
 
 #include <algorithm>
@@ -13,14 +13,14 @@
 
 namespace spadeline {
 
-// What one call returned.
+// A call's results.
 struct Answer {
     std::vector<double> distances;
     std::vector<int32_t> neighbours;
     Statistics statistics;
 };
 
-// A request whose results go to `answer`, which is made as large as they are and filled with what can't be a result.
+// A request that writes to `answer`, which is made large enough and filled with values that can't be results.
 inline Request request_for(const Case& c, const Question& q, double guard_share, Answer& answer) {
     const LevelShape& finest = c.shape.levels()[0];
     const int64_t pixels = finest.height * finest.width;
@@ -59,7 +59,7 @@ class Naive {
             if (scored(p)) checked_.push_back(nearest(p));
     }
 
-    // What is wrong with an answer, in words; empty: nothing.
+    // Says what is wrong with an answer; empty if nothing is.
     std::string mistake(const Answer& answer) const {
         std::string wrong;
         for (int64_t p = 0; p < pixels_ && wrong.empty(); ++p)
@@ -68,7 +68,7 @@ class Naive {
         return wrong;
     }
 
-    // Likewise of its statistics.
+    // Says what is wrong with its statistics.
     std::string miscount(const Statistics& statistics, bool pruned, double guard_share) const {
         const auto& [pairs, passed, exact] = statistics.counts;
         const int64_t coarsest = case_.shape.level_count() - 1;
@@ -89,7 +89,7 @@ class Naive {
     }
 
  private:
-    static constexpr int64_t kChecked = 48;  // pixels, at most twice as many
+    static constexpr int64_t kChecked = 48;  // pixels; up to twice as many are checked
 
     struct Found {
         int64_t image, r;
@@ -105,11 +105,11 @@ class Naive {
     int64_t cell_x(int64_t p) const { return p % finest_.width >> case_.shape.depth(); }
 
     bool within_window(int64_t p, int64_t r) const {
-        return question_.window < 0 || (std::abs(cell_y(p) - cell_y(r)) <= question_.window &&
-                                        std::abs(cell_x(p) - cell_x(r)) <= question_.window);
+        return !question_.window || (std::abs(cell_y(p) - cell_y(r)) <= *question_.window &&
+                                     std::abs(cell_x(p) - cell_x(r)) <= *question_.window);
     }
 
-    // (images, channels, height, width) of a level to (images, finest pixels, channels).
+    // Upsamples a level's (images, channels, height, width) to (images, finest pixels, channels).
     std::vector<double> upsampled(size_t l, const std::vector<float>& map, int64_t images) const {
         const LevelShape& level = case_.shape.levels()[l];
         const auto taps = [&](int64_t p, int64_t size) {  // two positions and the second one's weight
@@ -159,7 +159,7 @@ class Naive {
         return pixel;
     }
 
-    // Whether a pixel of a smaller (image, y, x) has the same features as another, and so the same sum.
+    // Whether a pixel with a smaller (image, y, x) has the same features as this one, and so the same sum.
     bool comes_before(int64_t image, int64_t r, const Found& other) const {
         if (std::tuple(image, r) >= std::tuple(other.image, other.r)) return false;
         bool same = case_.upsampling == Upsampling::nearest;
@@ -171,7 +171,7 @@ class Naive {
         return same;
     }
 
-    // How far two float64 sums of the same terms, or means of kappa of them, may be apart: see csrc/README.md,
+    // How far apart two float64 sums of the same terms, or two means of kappa of them, may be: csrc/README.md,
     // Decision.
     double slack(double d) const {
         constexpr double unit = 0x1p-53;
@@ -222,7 +222,7 @@ class Naive {
         return same ? "" : misordered(pixel, found);
     }
 
-    // Neighbours that may be in another order than the naive one: each is there once, and ties are in theirs.
+    // Checks neighbours whose order may differ from the naive one: each must be there once, and ties must be in order.
     std::string misordered(const Pixel& pixel, const std::vector<Found>& found) const {
         for (auto at = found.begin(); at != found.end(); ++at) {
             if (std::find(found.begin(), at, *at) != at) return described(pixel.p) + "twice " + described(*at);
@@ -244,15 +244,15 @@ class Naive {
                std::ranges::find(question_.ids, found.image) != question_.ids.end() && within_window(p, found.r);
     }
 
-    // Pairs of a query cell in which something is scored, and a gallery cell within its window.
+    // Counts the pairs of a query cell in which something is scored and a gallery cell within its window.
     int64_t cell_pairs() const {
         const int64_t rows = case_.shape.cell_rows(), columns = case_.shape.cell_columns();
         std::vector<bool> wanted(rows * columns);
         for (int64_t p = 0; p < pixels_; ++p)
             if (scored(p)) wanted[cell_y(p) * columns + cell_x(p)] = true;
         const auto seen = [&](int64_t at, int64_t count) {
-            if (question_.window < 0) return count;
-            return std::min(at + question_.window, count - 1) - std::max<int64_t>(at - question_.window, 0) + 1;
+            if (!question_.window) return count;
+            return std::min(at + *question_.window, count - 1) - std::max<int64_t>(at - *question_.window, 0) + 1;
         };
         int64_t pairs = 0;
         for (int64_t cell = 0; cell < rows * columns; ++cell)
@@ -277,8 +277,8 @@ class Naive {
     const LevelShape finest_;
     const int64_t pixels_;
     std::vector<std::vector<double>> query_, gallery_;  // (images, finest pixels, channels) a level
-    int64_t channels_ = 0;                              // of all levels
-    double magnitude_ = 0;                              // sum of weight * |f|^2, both sides, at most
+    int64_t channels_ = 0;                              // summed over all levels
+    double magnitude_ = 0;                              // no sum of weight * |f|^2 of both sides is larger
     std::vector<Pixel> checked_;
 };
 

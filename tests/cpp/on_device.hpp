@@ -24,7 +24,7 @@ std::vector<T> copied_from_device(const T* from, size_t count) {
     return values;
 }
 
-// Memory of the device, exactly as large as it has to be, so that a sanitizer sees who leaves it.
+// Memory of the device that is exactly as large as it must be, so that a sanitizer sees accesses beyond it.
 template <class T>
 class OnDevice {
  public:

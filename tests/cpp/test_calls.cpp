@@ -1,5 +1,5 @@
-// What a call promises: a batch gives what its queries give alone, callers on several threads take turns, and whatever
-// is refused is named and leaves the matcher as it was.
+// Calls of the matcher: a batch gives the results that its queries give alone; callers on several threads take turns;
+// an error names what is refused, and the matcher works as before.
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -58,7 +58,7 @@ void check_batches() {
     }
 }
 
-// One matcher, callers on several threads, whole queries and batches.
+// Several threads call one matcher, with single queries and batches.
 void check_callers() {
     for (uint64_t seed = 1; seed <= 8; ++seed) {
         const Case c = random_case(seed, 3);
@@ -84,8 +84,8 @@ void check_callers() {
     }
 }
 
-// Whatever the caller's thread does to denormals, roundings and traps, and whenever the workers were started: answers
-// are the same, and the caller's environment is left as it was.
+// Answers don't depend on how the caller's thread treats denormals, roundings and traps, nor on when the workers
+// started. The call restores the caller's environment.
 void check_arithmetic() {
     for (uint64_t seed = 1; seed <= 6; ++seed)
         for (const Values values : {Values::denormal, Values::vanishing, Values::normal}) {
@@ -116,7 +116,7 @@ void check_arithmetic() {
         }
 }
 
-// An error leaves the caller's environment as it was, too.
+// A call that ends with an error restores the caller's environment as well.
 void check_arithmetic_after_an_error() {
     Case c = random_case(1, 1, {}, Values::normal);
     Matcher matcher(c.shape, gallery_of(c, nullptr), 2, "auto", c.upsampling);
@@ -133,17 +133,7 @@ void check_arithmetic_after_an_error() {
     expect(named && left == control, "an error changed the caller's floating-point environment");
 }
 
-template <class Error, class Throwing>
-void expect_refused(const std::string& text, const Throwing& call) {
-    try {
-        call();
-        expect(false, "expected to be refused: " + text);
-    } catch (const Error& error) {
-        expect(std::string(error.what()).starts_with(text), "expected: " + text + ", got: " + error.what());
-    }
-}
-
-// Any feature, of any query of a batch, on any path: the call names it, and the next one is right again.
+// A bad feature may be in any query of a batch, on any path: the call names it, and the next call is right.
 void check_features_that_are_not_finite() {
     Random random(4);
     for (uint64_t seed = 1; seed <= 60; ++seed) {
@@ -205,25 +195,30 @@ void check_galleries_that_are_not_finite() {
 
 void check_refusals() {
     using Invalid = std::invalid_argument;
-    const auto open = [](std::vector<LevelShape> levels, const std::string& instruction_set) {
+    const auto open = [](int64_t size, const std::vector<LevelKind>& levels, const std::string& instruction_set) {
         const std::vector<const void*> data(levels.size());
         const std::vector<double> weights(levels.size(), 1);
-        Matcher(PyramidShape(std::move(levels)), {1, Storage::float32, data, weights, {}}, 1, instruction_set,
+        Matcher(PyramidShape(size, size, levels), {1, Storage::float32, data, weights, {}}, 1, instruction_set,
                 Upsampling::nearest);
     };
-    expect_refused<Invalid>("levels: expected at least one, got none", [&] { open({}, "auto"); });
-    expect_refused<Invalid>("levels: level 1 isn't the finest one halved, rounded up, got 2 x 2",
-                            [&] { open({{1, 5, 5, 0}, {1, 2, 2, 1}}, "auto"); });
-    expect_refused<Invalid>("levels: expected 1 to 4, got 5", [&] {
-        open({{1, 16, 16, 0}, {1, 8, 8, 1}, {1, 4, 4, 2}, {1, 2, 2, 3}, {1, 1, 1, 4}}, "auto");
-    });
-    expect_refused<Invalid>("levels: expected fewer than 2^31 positions, got more",
-                            [&] { open({{1, 1 << 16, 1 << 16, 0}}, "auto"); });
+    expect_refused<Invalid>("levels: expected at least one, got none", [&] { open(1, {}, "auto"); });
+    expect_refused<Invalid>(
+        "levels: expected channels, and halvings that begin with 0 and increase, got 1 channels "
+        "and 1 halvings at level 2",
+        [&] { open(5, {{1, 0}, {1, 1}, {1, 1}}, "auto"); });
+    expect_refused<Invalid>(
+        "levels: expected channels, and halvings that begin with 0 and increase, got 0 channels "
+        "and 0 halvings at level 0",
+        [&] { open(5, {{0, 0}}, "auto"); });
+    expect_refused<Invalid>("levels: expected 1 to 4, got 5",
+                            [&] { open(16, {{1, 0}, {1, 1}, {1, 2}, {1, 3}, {1, 4}}, "auto"); });
+    expect_refused<Invalid>("levels: expected a finest level of 1 to 2^31 - 1 positions, got 65536 x 65536",
+                            [&] { open(1 << 16, {{1, 0}}, "auto"); });
     expect_refused<Invalid>("instruction_set: expected one that this machine runs (auto, ",
-                            [&] { open({{1, 1, 1, 0}}, "mmx"); });
+                            [&] { open(1, {{1, 0}}, "mmx"); });
 }
 
-// What a task throws comes out of `run`, once all have ended, and the team goes on.
+// `run` throws what a task throws, after all tasks have ended. The pool then works as before.
 void check_the_pool() {
     ThreadPool pool(3);
     for (int round = 0; round < 20; ++round) {

@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kStored = 20, kAsked = 19;  // vectors: no whole number of panels, and of every tile of queries
 
-// The codes of one side, out of records or as the encoder wrote them.
+// The codes of one side, unpacked from records or as the encoder writes them.
 struct Side {
     std::vector<int8_t> codes;                     // (count, dims)
     std::vector<std::array<float, kTerms>> terms;  // (count): scale, norm, error, residual
@@ -34,11 +34,11 @@ float within_floats(double value) {
 
 // Rows of vectors, (count, channels).
 std::vector<float> random_rows(Random& random, Values values, int64_t count, int64_t channels) {
-    const PyramidShape shape({{channels, 1, count, 0}});
+    const PyramidShape shape(1, count, {{channels, 0}});
     return to_cells(shape, 0, random_map(random, values, shape.levels()[0], 1), 1).values;
 }
 
-// Some like a stored one, some at the limits of what is encoded.
+// Vectors of which some are like a stored one, and some are at the limits of what is encoded.
 std::vector<float> random_queries(Random& random, Values values, int64_t channels, const std::vector<float>& stored,
                                   const std::vector<float>& basis) {
     std::vector<float> rows = random_rows(random, values, kAsked, channels);
@@ -98,7 +98,7 @@ Side unpacked(const std::vector<uint8_t>& records, int64_t count, int64_t dims, 
     return side;
 }
 
-// The formula of cpu/bound.hpp in float64; `size` gets what its roundings are relative to.
+// The formula of cpu/bound.hpp in float64. `size` gets the magnitude that its roundings are relative to.
 double plain_bound(const Side& a, int64_t i, const Side& b, int64_t j, int64_t dims, double& size) {
     int64_t dot = 0;
     for (int64_t d = 0; d < dims; ++d) dot += a.codes[i * dims + d] * b.codes[j * dims + d];
@@ -133,7 +133,7 @@ class Check {
                                  " directions, " + storing.name + " by " + asking.name;
         const LevelEncoder encoder(storing, channels_, directions, basis_.data());
         const LevelEncoder query_encoder(asking, channels_, directions, basis_.data());
-        const int64_t dims = encoder.book().dims, panels = (kStored + kPanel - 1) / kPanel;
+        const int64_t dims = encoder.book().dims, panels = ceil_div(kStored, kPanel);
         std::vector<uint8_t> records(panels * encoder.record(kPanel));
         encoder.encode_records(stored_.data(), kStored, kPanel, records.data());
         const Side stored = unpacked(records, kStored, dims, kPanel);
@@ -181,7 +181,7 @@ class Check {
     }
 
  private:
-    // Groups of another size hold the same; what fills up the last one is infinitely far away.
+    // Records of another group size hold the same codes. What fills up the last record is infinitely far away.
     void check_records(const LevelEncoder& encoder, const Side& stored, const std::vector<uint8_t>& records,
                        const std::string& name) const {
         const int64_t dims = encoder.book().dims, filled = static_cast<int64_t>(records.size()) / encoder.record(1);
@@ -225,14 +225,15 @@ void check_soundness() {
         }
 }
 
-// Directions as far from orthonormal as is allowed, all of it in the first one, and vectors that lie in it and in what
-// is left out: codes without an error of their own.
+// The directions are as far from orthonormal as is allowed, all of it in the first one. The vectors lie in that
+// direction and in those that are left out, so that their codes have no error of their own.
 void check_stretched_directions() {
     constexpr int64_t channels = 32, directions = 16;
     Random random(3);
     for (int round = 0; round < 40; ++round) {
         const double stretch = (round % 2 ? 4.9e-4 : -4.9e-4) * random.uniform();
-        const double rest = round % 4 < 2 ? 1 : std::sqrt(2 * std::abs(stretch));  // the smaller, the less well known
+        const double rest =
+            round % 4 < 2 ? 1 : std::sqrt(2 * std::abs(stretch));  // a small residual has a large relative error
         std::vector<float> basis((1 + directions) * channels);
         for (int64_t d = 0; d < directions; ++d)
             basis[(1 + d) * channels + d] = d ? 1.0f : static_cast<float>(1 + stretch);
@@ -248,7 +249,8 @@ void check_stretched_directions() {
     }
 }
 
-// A bound of 0 is sound, too. These are medians over pairs; a network's features lie between the two kinds of vectors.
+// Bounds of 0 would be sound, so this checks that bounds are tight, by medians over pairs. A network's features lie
+// between the two kinds of vectors.
 void check_tightness() {
     Random random(2);
     for (const int64_t channels : {64, 100, 256, 1024})
@@ -274,29 +276,22 @@ void check_tightness() {
         }
 }
 
-template <class Throwing>
-void expect_refused(const std::string& text, const Throwing& make) {
-    try {
-        make();
-        expect(false, "expected to be refused: " + text);
-    } catch (const std::invalid_argument& error) {
-        expect(error.what() == text, std::string("expected: ") + text + ", got: " + error.what());
-    }
-}
-
 void check_refusals() {
     const Kernels& kernels = *available_kernels().front();
     std::vector<float> basis(kMostDims + 1);
     LevelEncoder(kernels, kMostDims, 0, basis.data());
-    expect_refused("codes: expected at most 32768 channels, got 32769",
-                   [&] { LevelEncoder(kernels, kMostDims + 1, 0, basis.data()); });
-    expect_refused("codes: expected a multiple of 16 orthonormal directions, got 16, off by 4.000000",
-                   [&] { LevelEncoder(kernels, 20, 16, basis.data()); });
-    expect_refused("codes: expected a multiple of 16 orthonormal directions, got 8, off by 2.828427",
-                   [&] { LevelEncoder(kernels, 20, 8, basis.data()); });
+    expect_refused<std::invalid_argument>("codes: expected at most 32768 channels, got 32769",
+                                          [&] { LevelEncoder(kernels, kMostDims + 1, 0, basis.data()); });
+    expect_refused<std::invalid_argument>(
+        "codes: expected a multiple of 16 orthonormal directions, got 16, off by 4.000000",
+        [&] { LevelEncoder(kernels, 20, 16, basis.data()); });
+    expect_refused<std::invalid_argument>(
+        "codes: expected a multiple of 16 orthonormal directions, got 8, off by 2.828427",
+        [&] { LevelEncoder(kernels, 20, 8, basis.data()); });
     for (int64_t d = 0; d < 16; ++d) basis[20 + d * 20 + d] = d ? 1.0f : 1.001f;
-    expect_refused("codes: expected a multiple of 16 orthonormal directions, got 16, off by 0.002001",
-                   [&] { LevelEncoder(kernels, 20, 16, basis.data()); });
+    expect_refused<std::invalid_argument>(
+        "codes: expected a multiple of 16 orthonormal directions, got 16, off by 0.002001",
+        [&] { LevelEncoder(kernels, 20, 16, basis.data()); });
 }
 
 }  // namespace

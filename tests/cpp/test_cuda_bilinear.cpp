@@ -28,16 +28,10 @@ namespace {
 
 constexpr char kPurpose[] = "a test";
 
-int64_t bounded = 0, ruled_out = 0;  // pairs of which a bound was checked; with a bound above zero
+int64_t bounded = 0, ruled_out = 0;  // pairs whose bound was checked; pairs with a bound above zero
 
 std::string name_of(const Case& c, const Question& q) {
-    std::string levels;
-    for (const LevelShape& l : c.shape.levels())
-        levels += std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) +
-                  " (" + std::to_string(l.shift) + "), ";
-    return "test_cuda_bilinear 1 " + std::to_string(c.seed) + ": " + levels + std::to_string(q.ids.size()) + " of " +
-           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
-           std::to_string(q.window) + ": ";
+    return "test_cuda_bilinear 1 " + std::to_string(c.seed) + ": " + text_of(c, q) + ": ";
 }
 
 struct Pairs {
@@ -52,7 +46,7 @@ __global__ void measure_pairs(const __grid_constant__ Pairs pairs) {
     for (int64_t i = 0; i < pairs.count; ++i) {
         float magnitude;
         const float distance = upsampled_distance(pairs.task, pairs.query[i], pairs.place[i], &magnitude);
-        if (lane_index() == 0) pairs.least[i] = surely(distance, magnitude, pairs.terms);
+        if (lane_index() == 0) pairs.least[i] = least_distance(distance, magnitude, pairs.terms);
     }
 }
 
@@ -61,7 +55,7 @@ class Bounds {
  public:
     Bounds(const Case& c, const Question& q)
         : case_(c),
-          gallery_(c.shape, gallery_of(c, nullptr), -1, Upsampling::bilinear),
+          gallery_(c.shape, gallery_of(c, nullptr), {}, Upsampling::bilinear),
           task_(gallery_.task()),
           positions_(c.shape.positions(0)),
           wide_(task_.level[0].filter_channels) {
@@ -85,7 +79,7 @@ class Bounds {
                    copied_from_device(finest.gallery_filter_norms, places)};
     }
 
-    // Of so many pairs of pixels, with any image, one of which a bound is above the distance; empty: there is none.
+    // Checks `count` random pairs of pixels. Names one whose bound is above its distance; empty if there is none.
     std::string above(Random& random, int64_t count) const {
         std::vector<uint32_t> queries, places;
         while (std::ssize(queries) < count) {
@@ -98,7 +92,7 @@ class Bounds {
         for (int64_t i = 0; i < count; ++i) {
             const long double exact = distance(queries[i], places[i]), filter = by_filter(queries[i], places[i]);
             ++bounded, ruled_out += least[i] > 0;
-            // What float64 rounds away is less than what the bounds leave.
+            // float64's roundings are smaller than the bounds' slack.
             if (filter > exact || least[i] > exact)
                 return "positions " + std::to_string(queries[i]) + " and " + std::to_string(places[i]) + ": distance " +
                        std::to_string(static_cast<double>(exact)) + ", got bounds " +
@@ -175,7 +169,7 @@ void expect_right(const Case& c, const Question& q, const Answer& answer) {
     expect(miscount.empty(), name_of(c, q) + miscount);
 }
 
-// Alone and as a batch, with room for all images or for no more than one query's; codes make no difference.
+// Queries one by one and as a batch, with room for all images or only for one query's. Codes must make no difference.
 void check_case(const Case& c, Random& random) {
     constexpr int64_t sizes[] = {64 << 10, 99 << 10, 163 << 10, 227 << 10};
     emulated::device().shared_memory_per_block = static_cast<int>(sizes[random.below(4)]);
@@ -186,9 +180,10 @@ void check_case(const Case& c, Random& random) {
         const Gallery gallery = gallery_of(c, random.one_in(2) ? &codes : nullptr);
         size_t most = 0;
         for (const Question& q : c.questions) most = std::max(most, q.ids.size());
-        const int64_t image_bytes = DeviceGallery(c.shape, gallery, -1, Upsampling::bilinear).image_bytes();
-        CudaMatcher matcher(c.shape, gallery, random.one_in(2) ? -1 : static_cast<int64_t>(most) * image_bytes,
-                            Upsampling::bilinear);
+        const int64_t image_bytes = DeviceGallery(c.shape, gallery, {}, Upsampling::bilinear).image_bytes();
+        std::optional<int64_t> limit;
+        if (!random.one_in(2)) limit = static_cast<int64_t>(most) * image_bytes;
+        CudaMatcher matcher(c.shape, gallery, limit, Upsampling::bilinear);
         std::vector<Answer> answers(c.questions.size());
         std::vector<Request> requests;
         for (size_t i = 0; i < answers.size(); ++i)
@@ -206,7 +201,7 @@ void check_case(const Case& c, Random& random) {
     }
 }
 
-// So few pixels are scored that it is done in seconds even if nothing can be ruled out.
+// Few pixels are scored, so that this takes seconds even if nothing can be ruled out.
 void check_random(uint64_t seed) {
     Random random(seed);
     Case c = random_case(seed, 2);
@@ -222,13 +217,13 @@ void check_random(uint64_t seed) {
     check_case(c, random);
 }
 
-// A coarse level whose upsampled features are tiny beside those that they are made of: what is off by a rounding of
-// the taps is off by more than the distances.
+// A coarse level's upsampled features are tiny beside those that they are made of: one rounding of the taps is larger
+// than the distances.
 void check_cancelling() {
     for (const Storage storage : {Storage::float32, Storage::float16}) {
         Random random(1);
         Case c{0,
-               PyramidShape({{6, 8, 10, 0}, {19, 4, 5, 1}, {33, 2, 3, 2}}),
+               PyramidShape(8, 10, {{6, 0}, {19, 1}, {33, 2}}),
                3,
                storage,
                Upsampling::bilinear,
@@ -250,7 +245,7 @@ void check_cancelling() {
             store(map, storage);
             return map;
         };
-        Question q{{}, storage, {2, 0, 1}, 4, -1, {}, {}};
+        Question q{{}, storage, {2, 0, 1}, 4, {}, {}, {}};
         for (int64_t l = 0; l < 3; ++l) {
             const LevelShape& level = c.shape.levels()[l];
             c.gallery.push_back(cancelling(level, c.images));
@@ -264,7 +259,7 @@ void check_cancelling() {
     }
 }
 
-// A graph reads the query's features whenever it is launched.
+// A graph reads the query's features each time it is launched.
 void check_graph() {
     Case c = random_case(3, 2);
     c.upsampling = Upsampling::bilinear;
@@ -273,7 +268,7 @@ void check_graph() {
         q->ids = {0}, q->kappa = 1, q->window = 1, q->storage = Storage::float32;
         q->ignore.clear();
     }
-    DeviceGallery gallery(c.shape, gallery_of(c, nullptr), -1, Upsampling::bilinear);
+    DeviceGallery gallery(c.shape, gallery_of(c, nullptr), {}, Upsampling::bilinear);
     CudaSearch search(gallery, {1, 1});
     const LevelShape& finest = c.shape.levels()[0];
     const OnDevice<double> distances(finest.height * finest.width);
@@ -304,16 +299,14 @@ void check_graph() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 14;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
-    if (count <= 2) {
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 14);
+    if (!random_alone) {
         check_cancelling();
         check_graph();
     }
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) check_random(i);
     std::printf("float32 bounded %" PRId64 " of %" PRId64 " pairs from zero\n", ruled_out, bounded);
-    expect(count > 2 || ruled_out > bounded / 4, "float32 rules hardly anything out");
+    expect(random_alone || ruled_out > bounded / 4, "float32 rules hardly anything out");
     expect(emulated::alive() == 0, std::to_string(emulated::alive()) + " things were never freed");
     return report();
 }

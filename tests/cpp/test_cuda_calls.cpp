@@ -1,5 +1,5 @@
-// What calls of the CUDA matcher promise, on an emulated device: streams that run late, frames captured once and
-// launched again, callers on several threads, and a device that lacks memory or is lost halfway.
+// Calls of the CUDA matcher on an emulated device: streams that run late, frames that are captured once and launched
+// again, callers on several threads, and a device that lacks memory or is lost halfway.
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -23,13 +23,24 @@ namespace {
 
 constexpr char kPurpose[] = "a test";
 constexpr int64_t kPixels = 6 * 9, kMapPixels = 12 * 18;
-const std::vector<LevelShape> kLevels = {{5, 6, 9, 0}, {16, 3, 5, 1}};
 
-// Five small images; the i-th query, of so many of them and such a kappa, is about the i-th and those that follow it.
+// Five small images. `asked` has each query's number of images and its kappa; the i-th query's images begin with the
+// i-th.
 struct Calls : Case {
     using Asked = std::vector<std::pair<int64_t, int64_t>>;
     explicit Calls(const Asked& asked)
-        : Case{0, PyramidShape(kLevels), 5, Storage::float32, Upsampling::nearest, 1, false, {}, {}, {}, {}, {}} {
+        : Case{0,
+               PyramidShape(6, 9, {{5, 0}, {16, 1}}),
+               5,
+               Storage::float32,
+               Upsampling::nearest,
+               1,
+               false,
+               {},
+               {},
+               {},
+               {},
+               {}} {
         Random random(1);
         const auto& levels = shape.levels();
         for (int64_t l = 0; l < 2; ++l) {
@@ -39,7 +50,7 @@ struct Calls : Case {
             bases.push_back(random_basis(random, cells[l].values, levels[l].channels, 16 * l));
         }
         for (const auto& [count, kappa] : asked) {
-            Question q{{}, Storage::float32, {}, kappa, -1, {}, {}};
+            Question q{{}, Storage::float32, {}, kappa, {}, {}, {}};
             for (const LevelShape& level : levels) q.query.push_back(random_map(random, Values::smooth, level, 1));
             for (const Map& map : q.query) q.views.push_back({map.data(), q.storage});
             const int64_t first = std::ssize(questions);
@@ -59,18 +70,9 @@ void expect_right(const Case& c, const Question& q, const Answer& answer, const 
     expect(mistake.empty(), what + ": " + mistake);
 }
 
-template <class Error, class Throwing>
-void expect_thrown(const std::string& what, const Throwing& act) {
-    try {
-        act();
-        expect(false, "expected to be refused: " + what);
-    } catch (const Error&) {
-    }
-}
-
 void wait(cudaStream_t stream) { check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", kPurpose); }
 
-// A query and its answer in pinned memory, which the device reads and writes when it comes to it.
+// A query and its answer in pinned memory, which the device reads and writes when the stream comes to it.
 struct Buffers {
     explicit Buffers(const Question& q) : numbers(kPixels * q.kappa * 3) {
         Layout layout(memory.data());
@@ -112,8 +114,8 @@ struct Frame {
     Buffers buffers;
 };
 
-// All are under way before any is waited for, and the last one is waited for first. In a cache each finds an image
-// where the one before brought it, and takes the place of another.
+// All queries are started before any is waited for, and the last one is waited for first. In a cache each query finds
+// an image that the one before brought, and replaces another image.
 void check_streams() {
     const Calls c({{2, 3}, {2, 1}, {2, 2}, {2, 3}, {2, 1}});
     const int64_t image_bytes = c.image_bytes();
@@ -139,7 +141,7 @@ cudaGraph_t capture(cudaStream_t stream, const Act& act) {
     return graph;
 }
 
-// A graph reads the query's buffers whenever it is launched. A gallery that has to bring images can't be captured.
+// A graph reads the query's buffers each time it is launched. A gallery that must bring images can't be captured.
 void check_graph() {
     const Calls c({{5, 2}, {5, 2}});
     const Question &first = c.questions[0], &second = c.questions[1];
@@ -173,10 +175,10 @@ Answer match(CudaMatcher& matcher, const Case& c, const Question& q) {
 
 bool same(const Answer& a, const Answer& b) { return a.distances == b.distances && a.neighbours == b.neighbours; }
 
-// Larger queries after smaller ones; several callers, two matchers; and what the device reads and writes late.
+// Larger queries after smaller ones; several callers and two matchers; memory that the device reads and writes late.
 void check_matcher() {
     const Calls c({{1, 1}, {3, 1}, {2, 7}, {5, 32}, {1, 2}});
-    CudaMatcher matcher(c.shape, c.host(), -1), other(c.shape, gallery_of(c, nullptr), -1);
+    CudaMatcher matcher(c.shape, c.host()), other(c.shape, gallery_of(c, nullptr));
     std::vector<Answer> expected;
     for (const Question& q : c.questions) {
         expected.push_back(match(matcher, c, q));
@@ -206,7 +208,7 @@ void check_matcher() {
     device() = {};
 }
 
-// Whatever is refused is named, its answer isn't written, and the matcher is as it was.
+// An error names what is refused. The answer isn't written, and the matcher works as before.
 void check_refusals() {
     Calls c({{2, 2}, {3, 4}, {1, 3}});
     CudaMatcher matcher(c.shape, c.host(), 3 * c.image_bytes());
@@ -245,10 +247,10 @@ void check_refusals() {
     for (size_t i = 0; i < 3; ++i) expect(same(answers[i], expected[i]), "another answer after a refusal");
 }
 
-// A workspace that couldn't grow is made anew by the next call.
+// If a workspace can't grow, the next call makes it anew.
 void check_growth() {
     const Calls c({{1, 1}, {5, 9}});
-    CudaMatcher matcher(c.shape, c.host(), -1);
+    CudaMatcher matcher(c.shape, c.host());
     for (int64_t failing = 0; failing < 3; ++failing) {
         match(matcher, c, c.questions[0]);
         device().failing_allocation = failing;
@@ -266,7 +268,7 @@ struct Masks {
         std::fill_n(distances.begin(), masked * kPixels / 3, uint8_t{1});
     }
     InspectorOptions options(int64_t kappa, float theta, int64_t images = 5) const {
-        return {images, kappa, -1, 12, 18, 1.5, true, theta, map.data(), distances.data(), kGuardShare};
+        return {images, kappa, {}, 12, 18, 1.5, true, theta, map.data(), distances.data()};
     }
 
     std::vector<uint8_t> map = std::vector<uint8_t>(kMapPixels), distances = std::vector<uint8_t>(kPixels);
@@ -280,7 +282,7 @@ struct Inspected {
     bool operator==(const Inspected&) const = default;
 };
 
-// The frame comes from a camera's stream, late.
+// Inspects a frame that comes late, from a camera's stream.
 void inspect(CudaInspector& inspector, const Question& q, Inspected& inspected) {
     const Stream camera;
     const Buffers taken(q), frame(q);
@@ -293,7 +295,7 @@ void inspect(CudaInspector& inspector, const Question& q, Inspected& inspected) 
                       inspected.neighbours.data());
 }
 
-// A camera's frame whose rows have gaps comes to the host without them, once the camera's stream has written it.
+// A camera's frame whose rows have gaps is copied to the host without them, after the camera's stream has written it.
 void check_fetch(CudaInspector& inspector) {
     constexpr int64_t kRows = 3, kRowBytes = 7, kPitch = 16;
     const Stream camera;
@@ -314,7 +316,7 @@ void check_fetch(CudaInspector& inspector) {
                              [&] { inspector.fetch(frame.data(), 4, kRows, kRowBytes, pixels.data()); });
 }
 
-// What the inspector is to find: the heatmap of the matcher's distances.
+// The inspector's expected result: the heatmap of the matcher's distances.
 Inspected inspected_apart(const Answer& answer, const InspectorOptions& options) {
     const CudaHeatmap heatmap({6, 9}, {12, 18}, options.sigma, options.ignore, options.ignored_distances);
     const PinnedMemory memory(8 << 10, kPurpose);
@@ -332,7 +334,7 @@ Inspected inspected_apart(const Answer& answer, const InspectorOptions& options)
 
 void check_inspector() {
     Calls c({{3, 2}, {2, 2}, {5, 2}});
-    CudaMatcher matcher(c.shape, c.host(), -1);
+    CudaMatcher matcher(c.shape, c.host());
     for (const bool masked : {false, true}) {
         const Masks masks(masked);
         const InspectorOptions options = masks.options(2, 3);
@@ -363,7 +365,7 @@ void check_inspector() {
                                [&] { CudaInspector(small, Masks(false).options(2, 3, 4)); });
 }
 
-// A caller who has chosen another device for itself, and keeps it.
+// The caller has chosen another device for itself, and still has it after each call.
 void check_devices() {
     const Calls c({{3, 2}, {5, 9}});
     const Question& q = c.questions[0];
@@ -394,7 +396,7 @@ void check_devices() {
     device() = {};
 }
 
-// A device that fails at the n-th call of a kind, for every n: somebody says so, and nothing is left behind.
+// The device fails at the n-th call of a kind, for every n: an error says so, and nothing leaks.
 void check_failures(int64_t emulated::Device::* countdown, cudaError_t code) {
     Calls c({{2, 2}});
     const Masks masks(true);

@@ -33,7 +33,7 @@ struct Vectors {
 };
 
 std::vector<float> random_rows(Random& random, Values values, int64_t count, int64_t channels) {
-    const PyramidShape shape({{channels, 1, count, 0}});
+    const PyramidShape shape(1, count, {{channels, 0}});
     return to_cells(shape, 0, random_map(random, values, shape.levels()[0], 1), 1).values;
 }
 
@@ -68,15 +68,15 @@ Vectors random_vectors(Random& random, Values values, int64_t channels, int64_t 
     return v;
 }
 
-// Bounds of all pairs, (kAsked, kPanel * panels), by the kernels.
+// The kernels' bounds of all pairs, (kAsked, kPanel * panels).
 std::vector<float> device_bounds(const Vectors& v, double weight) {
-    const int64_t channels = v.channels, panels = (kStored + kPanel - 1) / kPanel;
+    const int64_t channels = v.channels, panels = ceil_div(kStored, kPanel);
     const LevelEncoder encoder(kernels_named("auto"), channels, v.directions, v.basis.data());
     const Codebook& book = encoder.book();
     std::vector<uint8_t> records(panels * encoder.record(kPanel));
     encoder.encode_records(v.stored.data(), kStored, kPanel, records.data());
 
-    const int64_t groups = (kAsked + kPanel - 1) / kPanel;
+    const int64_t groups = ceil_div(kAsked, kPanel);
     std::vector<int64_t> raster(kAsked), slots(1);
     for (int64_t i = 0; i < kAsked; ++i) raster[i] = i;
     std::vector<float> map(v.asked.size());  // (channels, 1, kAsked)
@@ -118,7 +118,7 @@ std::vector<float> device_bounds(const Vectors& v, double weight) {
     task.cell_columns = kAsked;
     task.slots = slot.data();
     task.image_count = 1;
-    task.window = -1;
+    task.window = kEverywhere;
     task.band = kAsked;
     task.panels = panels;
     task.stride = panels * kPanel;
@@ -131,11 +131,11 @@ std::vector<float> device_bounds(const Vectors& v, double weight) {
     return bounds.values();
 }
 
-// No bound exceeds its distance. Returns bound / distance of every pair that isn't equal.
+// Checks that no bound exceeds its distance. Returns bound / distance of every pair of vectors that differ.
 std::vector<double> check_bounds(const Vectors& v, const std::string& name) {
     const double weight = 0.3;
     const std::vector<float> bounds = device_bounds(v, weight);
-    const int64_t stride = (kStored + kPanel - 1) / kPanel * kPanel;
+    const int64_t stride = round_up(kStored, kPanel);
     std::vector<double> tightness;
     for (int64_t i = 0; i < kAsked; ++i)
         for (int64_t j = 0; j < kStored; ++j) {
@@ -168,14 +168,15 @@ void check_soundness(int64_t rounds, uint64_t seed) {
         }
 }
 
-// Directions as far from orthonormal as is allowed, all of it in the first one, and vectors that lie in it and in what
-// is left out: codes without an error of their own.
+// The directions are as far from orthonormal as is allowed, all of it in the first one. The vectors lie in that
+// direction and in those that are left out, so that their codes have no error of their own.
 void check_stretched_directions() {
     constexpr int64_t channels = 32, directions = 16;
     Random random(3);
     for (int round = 0; round < 40; ++round) {
         const double stretch = (round % 2 ? 4.9e-4 : -4.9e-4) * random.uniform();
-        const double rest = round % 4 < 2 ? 1 : std::sqrt(2 * std::abs(stretch));  // the smaller, the less well known
+        const double rest =
+            round % 4 < 2 ? 1 : std::sqrt(2 * std::abs(stretch));  // a small residual has a large relative error
         Vectors v{channels, directions, std::vector<float>(kStored * channels), std::vector<float>(kAsked * channels),
                   std::vector<float>((1 + directions) * channels)};
         for (int64_t d = 0; d < directions; ++d)
@@ -189,7 +190,7 @@ void check_stretched_directions() {
     }
 }
 
-// A bound of 0 is sound, too: medians over pairs.
+// Bounds of 0 would be sound, so this checks that bounds are tight, by medians over pairs.
 void check_tightness() {
     Random random(2);
     for (const int64_t channels : {100, 256})
@@ -210,9 +211,7 @@ void check_tightness() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const int64_t rounds = count > 1 ? std::strtoll(arguments[1], nullptr, 10) : 2;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRId64 " rounds from seed %" PRIu64 "\n", rounds, seed);
+    const auto [rounds, seed, random_alone] = read_arguments(count, arguments, 2);
     check_soundness(rounds, seed);
     check_stretched_directions();
     check_tightness();

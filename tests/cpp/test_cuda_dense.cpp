@@ -22,7 +22,7 @@ using namespace spadeline::cuda;
 
 namespace {
 
-// An array on the device, exactly as large as it has to be.
+// An array on the device that is exactly as large as it must be.
 template <class T>
 class Array {
  public:
@@ -56,7 +56,7 @@ struct Level {
 
 constexpr Neighbour kNobody{std::numeric_limits<double>::infinity(), INT32_MAX, INT32_MAX};
 
-// Which slot each image lies in: any order, and some stay empty.
+// The slots of the images: in random order, and some slots are empty.
 std::vector<int32_t> random_slots(Random& random, int64_t images, int64_t slots) {
     std::vector<int32_t> order(slots);
     for (int64_t i = 0; i < slots; ++i) order[i] = static_cast<int32_t>(i);
@@ -85,7 +85,7 @@ DensePlan random_plan(Random& random, const PyramidShape& shape) {
     return plan_dense(shape.levels(), {random.upto(5), bytes});
 }
 
-// One question to the dense path, and everything that a device has to hold for it.
+// One question to the dense path, with everything that must lie on the device for it.
 class Device {
  public:
     Device(const Case& c, const Question& q, Random& random, bool centred)
@@ -112,7 +112,7 @@ class Device {
         task_.slots = slots_.data();
         task_.image_count = static_cast<int32_t>(q.ids.size());
         task_.kappa = static_cast<int32_t>(q.kappa);
-        task_.window = q.window;
+        task_.window = q.window.value_or(kEverywhere);
         task_.splits = static_cast<int32_t>(splits_);
         task_.thresholds = thresholds_.data();
         task_.best = best_.data();
@@ -130,7 +130,7 @@ class Device {
     }
     void match() { check(launch_dense(task_, plan_, nullptr, nullptr, nullptr), "launch_dense"); }
 
-    // The splits' lists, merged.
+    // Merges the splits' lists.
     Answer answer() const {
         Answer answer;
         request_for(case_, question_, 0, answer);
@@ -161,7 +161,7 @@ class Device {
         return answer;
     }
 
-    // A pair whose bound, taken from rows and norms exactly, is above its distance; empty: there is none.
+    // Names a pair whose bound, computed exactly from rows and norms, is above its distance; empty if there is none.
     std::string bound_above() const {
         const int64_t positions = case_.shape.positions(0), width = case_.shape.levels()[0].width;
         std::vector<double> excess(positions * positions);  // with the first of the images asked for
@@ -264,27 +264,21 @@ class Device {
 };
 
 std::string name_of(const Case& c, const Question& q, const DensePlan& plan) {
-    std::string levels;
-    for (const LevelShape& l : c.shape.levels())
-        levels += std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) +
-                  " (" + std::to_string(l.shift) + "), ";
-    return "test_cuda_dense 1 " + std::to_string(c.seed) + ": " + levels + std::to_string(q.ids.size()) + " of " +
-           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
-           std::to_string(q.window) + ", " + std::to_string(plan.blocks) + " blocks, " + std::to_string(plan.channels) +
-           " channels, " + std::to_string(plan.stages) + (plan.resident ? " stages, resident: " : " stages: ");
+    return "test_cuda_dense 1 " + std::to_string(c.seed) + ": " + text_of(c, q) + ", " + std::to_string(plan.blocks) +
+           " blocks, " + std::to_string(plan.channels) + " channels, " + std::to_string(plan.stages) +
+           (plan.resident ? " stages, resident: " : " stages: ");
 }
 
-// All cells, or some of them in any order: the others' lists stay as they are.
+// Matches all cells, or some of them in random order: the other cells' lists must stay as they are.
 void check(uint64_t seed) {
-    // One in eight has so many channels that all levels take several stages, the last ones in part.
-    Case c = seed % 8 ? random_case(seed)
-                      : random_case(seed, 1, PyramidShape({{150, 6, 5, 0}, {600, 3, 3, 1}, {1090, 2, 2, 2}}));
+    // One case in eight has so many channels that all levels take several stages, and don't fill the last ones.
+    Case c = seed % 8 ? random_case(seed) : random_case(seed, 1, PyramidShape(6, 5, {{150, 0}, {600, 1}, {1090, 2}}));
     c.upsampling = Upsampling::nearest;
     Random random(seed);
     emulated::device().seed = seed;
     Question& q = c.questions[0];
     q.kappa = std::min<int64_t>(q.kappa, kMostKappa);
-    // So few that it is done in seconds even if nothing can be ruled out: a pair then takes tens of microseconds.
+    // Few pixels, so that this takes seconds even if nothing can be ruled out: a pair takes tens of microseconds.
     const int64_t pairs = c.shape.block(0) * c.shape.positions(0) * static_cast<int64_t>(q.ids.size());
     const int64_t most = std::clamp<int64_t>((1 << 16) / pairs, 1, c.shape.cells());
     std::vector<int32_t> cells;
@@ -337,10 +331,8 @@ void check_plans() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 12;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
-    if (count <= 2) check_plans();
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 12);
+    if (!random_alone) check_plans();
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) check(i);
     return report();
 }

@@ -40,7 +40,7 @@ struct HeatmapCase {
     double value(int64_t i) const { return root ? std::sqrt(distances[i]) : distances[i]; }
 };
 
-// A rectangle or two, and single pixels; now and then everything, or nothing.
+// A mask of one or two rectangles and single pixels, sometimes of everything or of nothing.
 std::vector<uint8_t> random_mask(Random& random, MapSize size) {
     std::vector<uint8_t> mask(size.height * size.width);
     const int64_t sort = random.below(8);
@@ -56,7 +56,7 @@ std::vector<uint8_t> random_mask(Random& random, MapSize size) {
     return mask;
 }
 
-// Those that no scored pixel lies over, be it in part.
+// The distances that no scored pixel uses, not even in part.
 std::vector<uint8_t> ignored_below(const HeatmapCase& c) {
     std::vector<uint8_t> ignored(c.size.height * c.size.width, 1);
     const auto last = [](int64_t i, int64_t side, int64_t map_side) { return ((i + 1) * side - 1) / map_side; };
@@ -87,15 +87,15 @@ HeatmapCase random_case(uint64_t seed) {
     if (random.one_in(2)) {
         c.ignore = random_mask(random, c.map);
         c.ignored_distances = ignored_below(c);
-        for (size_t i = 0; i < c.distances.size(); ++i)  // whatever lies there
+        for (size_t i = 0; i < c.distances.size(); ++i)  // any value may lie there
             if (c.ignored_distances[i]) c.distances[i] = random.one_in(2) ? 1e30 : std::nan("");
     }
     c.theta = static_cast<float>((c.root ? std::sqrt(scale) : scale) * random.uniform());
-    if (random.one_in(4)) c.theta = 0;  // which what is ignored doesn't exceed
+    if (random.one_in(4)) c.theta = 0;  // ignored pixels are 0 and must not exceed it
     return c;
 }
 
-// Values between those of a line, each end repeated: their places and weights, of sum 1.
+// Values between those of a line whose ends are repeated: the places that they are made of, and weights of sum 1.
 struct Share {
     int64_t at;
     double weight;
@@ -227,7 +227,7 @@ void check_case(const HeatmapCase& c) {
     }
 }
 
-// A frame after the other, by a graph: nothing is left of the one before, its maximum included.
+// Frames one after the other, by a graph: nothing of a frame, its maximum included, affects the next.
 void check_graph() {
     HeatmapCase c{0, {7, 9}, {40, 50}, 2, false, std::vector<double>(63, 9.0), {}, {}, 5};
     const CudaHeatmap heatmap = heatmap_of(c);
@@ -255,17 +255,6 @@ void check_graph() {
     cudaGraphDestroy(graph);
 }
 
-template <class Error, class Throwing>
-void expect_thrown(const std::string& what, const Throwing& act) {
-    try {
-        act();
-        expect(false, "expected to be refused: " + what);
-    } catch (const Error&) {
-    } catch (const std::exception& error) {
-        expect(false, what + ": " + error.what());
-    }
-}
-
 void check_refusals() {
     const std::vector<uint8_t> ignore(100);
     using Refused = std::invalid_argument;
@@ -275,7 +264,7 @@ void check_refusals() {
     expect_thrown<Refused>("no sigma", [] { CudaHeatmap({10, 10}, {10, 10}, std::nan("")); });
     expect_thrown<Refused>("half a mask", [&] { CudaHeatmap({10, 10}, {10, 10}, 1, ignore.data()); });
     const int64_t before = emulated::alive();
-    for (int64_t failing = 0; failing < 4; ++failing) {  // its own, then what the divisor takes
+    for (int64_t failing = 0; failing < 4; ++failing) {  // the heatmap's own, then those of its divisor
         emulated::device().failing_allocation = failing;
         expect_thrown<OutOfDeviceMemory>("no memory",
                                          [&] { CudaHeatmap({10, 10}, {10, 10}, 1, ignore.data(), ignore.data()); });
@@ -287,10 +276,8 @@ void check_refusals() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 100;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
-    if (count <= 2) {
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 100);
+    if (!random_alone) {
         check_graph();
         check_refusals();
     }

@@ -26,13 +26,7 @@ namespace {
 constexpr double kEverything = std::numeric_limits<double>::infinity();
 
 std::string name_of(const Case& c, const Question& q, const std::string& path) {
-    std::string levels;
-    for (const LevelShape& l : c.shape.levels())
-        levels +=
-            std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + ", ";
-    return "test_cuda_pruned 1 " + std::to_string(c.seed) + ": " + path + ", " + levels + std::to_string(q.ids.size()) +
-           " of " + std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
-           std::to_string(q.window) + ": ";
+    return "test_cuda_pruned 1 " + std::to_string(c.seed) + ": " + path + ", " + text_of(c, q) + ": ";
 }
 
 Answer ask(CudaSearch& search, const Case& c, const Question& q, double guard_share) {
@@ -96,13 +90,13 @@ void check_case(const Case& c) {
     const Codes codes = encode(c, *available[c.seed % available.size()]);
     const auto images = static_cast<int64_t>(q.ids.size());
     DeviceGallery gallery(c.shape, gallery_of(c, &codes));
-    const bool few = c.seed % 2;  // bounds at once: bands of 16 cells
+    const bool few = c.seed % 2;  // few bounds at once: bands of 16 cells
     CudaSearch search(gallery, {images, q.kappa, few ? 1 : 1 << 20});
     for (const double guard_share : {kEverything, 0.0, kGuardShare})
         check_answer(search, c, q, naive, guard_share, true, "pruned");
 
     if (c.seed % 3) return;
-    // Two queries' searches on a device that holds just one query's images.
+    // Two searches on a device that holds the images of one query only.
     DeviceGallery part(c.shape, gallery_of(c, &codes), gallery.image_bytes() * images);
     CudaSearch cached(part, {images, q.kappa}), other(part, {c.images, q.kappa});
     for (CudaSearch* some : {&cached, &other, &cached}) check_answer(*some, c, q, naive, kEverything, true, "cached");
@@ -111,7 +105,7 @@ void check_case(const Case& c) {
     check_answer(dense, c, q, naive, kGuardShare, false, "dense");
 }
 
-// All images in one question, kappa 3. Smooth ones are what pruning is for.
+// One question about all images, with kappa 3. Smooth images are what pruning is made for.
 Case plain_case(const PyramidShape& shape, int64_t images, Values kind = Values::smooth) {
     Random random(1);
     const int64_t count = shape.level_count();
@@ -128,15 +122,15 @@ Case plain_case(const PyramidShape& shape, int64_t images, Values kind = Values:
     q.ids.resize(images);
     for (int64_t i = 0; i < images; ++i) q.ids[i] = images - 1 - i;
     q.kappa = 3;
-    q.window = -1;
+    q.window = std::nullopt;
     q.ignore.clear();
     return c;
 }
 
-Case small_case() { return plain_case(PyramidShape({{5, 6, 9, 0}, {16, 3, 5, 1}}), 5); }
+Case small_case() { return plain_case(PyramidShape(6, 9, {{5, 0}, {16, 1}}), 5); }
 
 void check_pruning() {
-    const Case c = plain_case(PyramidShape({{16, 28, 28, 0}, {32, 14, 14, 1}, {48, 7, 7, 2}}), 5);
+    const Case c = plain_case(PyramidShape(28, 28, {{16, 0}, {32, 1}, {48, 2}}), 5);
     const Codes codes = encode(c, kernels_named("auto"));
     DeviceGallery gallery(c.shape, gallery_of(c, &codes));
     CudaSearch search(gallery, {5, 3});
@@ -150,9 +144,9 @@ void check_pruning() {
     expect(passed[2] < pairs / 8, "bounds rule hardly anything out");
 }
 
-// A cell that spends its budget amid 32 gallery cells is given up there and then.
+// A cell that spends its budget within a batch of 32 gallery cells is given up at once.
 void check_guard() {
-    const Case c = plain_case(PyramidShape({{64, 8, 8, 0}, {128, 4, 4, 1}, {256, 2, 2, 2}}), 40, Values::normal);
+    const Case c = plain_case(PyramidShape(8, 8, {{64, 0}, {128, 1}, {256, 2}}), 40, Values::normal);
     const Codes codes = encode(c, kernels_named("auto"));
     DeviceGallery gallery(c.shape, gallery_of(c, &codes));
     CudaSearch search(gallery, {40, 3});
@@ -170,17 +164,6 @@ void check_guard() {
                 all, some, seeds);
     expect(all > 100, "the noise is pruned");
     expect(some > seeds && some < seeds + 20, "a cell is given up too late");
-}
-
-template <class Error, class Throwing>
-void expect_thrown(const std::string& what, const Throwing& act) {
-    try {
-        act();
-        expect(false, "expected to be refused: " + what);
-    } catch (const Error&) {
-    } catch (const std::exception& error) {
-        expect(false, what + ": " + error.what());
-    }
 }
 
 void check_bad_features() {
@@ -209,7 +192,7 @@ void check_bad_features() {
             many.kappa = 4;
             ask(search, c, many, kGuardShare);
         });
-        ask(search, c, q, kGuardShare);  // nothing is left of the errors
+        ask(search, c, q, kGuardShare);  // the errors have no effect on later calls
     }
     for (float& value : c.cells[0].values) value = std::numeric_limits<float>::quiet_NaN();
     DeviceGallery bad(c.shape, gallery_of(c, &codes));
@@ -218,7 +201,7 @@ void check_bad_features() {
         expect_thrown<std::runtime_error>("a gallery that isn't finite", [&] { ask(search, c, q, guard_share); });
 }
 
-// Whatever can't be had, somebody says so, and nothing is left behind.
+// If memory can't be allocated, an error says so, and nothing leaks.
 void check_memory() {
     const Case c = small_case();
     const Codes codes = encode(c, kernels_named("auto"));
@@ -235,7 +218,7 @@ void check_memory() {
         CudaSearch(whole, {5, kMostKappa + 1});
     });
     const int64_t before = emulated::alive();
-    for (int64_t failing = 0; failing < 8; ++failing)  // with a cache: two of the gallery's are of the host's memory
+    for (int64_t failing = 0; failing < 8; ++failing)  // two of the cache's allocations are of the host's memory
         try {
             emulated::device().failing_allocation = failing;
             DeviceGallery part(c.shape, gallery, 2 * image_bytes);
@@ -251,10 +234,8 @@ void check_memory() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 15;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on\n", cases, seed);
-    if (count <= 2) {
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 15);
+    if (!random_alone) {
         check_pruning();
         check_guard();
         check_bad_features();

@@ -1,4 +1,5 @@
-// The emulated runtime: memory, streams, graphs and errors as CUDA has them, and what a kernel's death says.
+// The emulated runtime: memory, streams, graphs and errors behave as CUDA's, and a program that ends within a kernel
+// says where.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,7 +66,7 @@ void test_memory() {
     expect(emulated::alive() == 0, "all is freed");
 }
 
-// Two streams that wait for nothing until they are made to, with events between them.
+// Two streams that run only when they are waited for, with events between them.
 void test_deferred_streams() {
     device().deferred = true;
     int *place, *pinned;
@@ -109,7 +110,7 @@ void test_deferred_streams() {
     expect(emulated::alive() == 0, "all is destroyed");
 }
 
-// Launches and events belong to the device that is the thread's when their stream or event is made.
+// Streams and events belong to the device that the thread uses when they are made.
 void test_devices() {
     device().count = 2;
     int current = -1, *place = nullptr;
@@ -139,7 +140,7 @@ void test_devices() {
     cudaGetLastError();
 }
 
-// More than 48 KB of shared memory must be allowed first, and no thread may take back what another one counts on.
+// More than 48 KB of shared memory must be allowed first, and no thread may lower what another one has been allowed.
 void test_shared_memory() {
     const auto* kernel = reinterpret_cast<const void*>(add);
     const auto launch = [&](size_t bytes) { return emulated::launch(kernel, 1, 32, bytes, nullptr, [] {}); };

@@ -1,4 +1,4 @@
-// The emulated device: what kernels compute on it, and that it tells what is wrong with them.
+// The emulated device: kernels compute the right results on it, and it reports what is wrong with them.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -17,7 +17,7 @@ namespace {
 using namespace spadeline;
 constexpr unsigned kAll = 0xffffffff;
 
-// A device's array, and what it takes to fill and read one.
+// An array on the device that can be filled and read.
 template <class T>
 class Array {
  public:
@@ -132,7 +132,7 @@ __global__ void neighbours(const float* in, float* out, int synchronised) {
     out[threadIdx.x] = tile[threadIdx.x ^ 1];
 }
 
-// What is read in one turn must not be written in the next one before.
+// A value must not be overwritten for the next turn before all lanes have read it in this one.
 __global__ void rotate(const float* in, float* out, int synchronised) {
     auto* tile = reinterpret_cast<float*>(cuda::shared_memory());
     float sum = 0;

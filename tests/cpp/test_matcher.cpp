@@ -1,4 +1,4 @@
-// Every path and instruction set against a naive float64 matcher, over random pyramids and one that is large.
+// Compares every path and instruction set with a naive float64 matcher, over random pyramids and a large one.
 //
 //     test_matcher [CASES [SEED]]      test_matcher 10000: the fuzz run; test_matcher 1 SEED: a case that failed
 #include <cinttypes>
@@ -16,22 +16,16 @@ using namespace spadeline;
 
 namespace {
 
-int64_t pairs_of_all, passed_of_all;  // where nothing was given up: pairs of cells, and those that passed
+int64_t pairs_of_all, passed_of_all;  // of calls that give nothing up: pairs of cells; those that passed
 
 constexpr double kEverything = std::numeric_limits<double>::infinity();
 
 std::string name_of(const Case& c, const Question& q, const char* instruction_set, const std::string& path) {
-    std::string levels;
-    for (const LevelShape& l : c.shape.levels())
-        levels +=
-            std::to_string(l.channels) + " x " + std::to_string(l.height) + " x " + std::to_string(l.width) + ", ";
-    return "test_matcher 1 " + std::to_string(c.seed) + ": " + instruction_set + ", " + path + ", " +
-           (c.upsampling == Upsampling::nearest ? "" : "bilinear, ") + levels + std::to_string(q.ids.size()) + " of " +
-           std::to_string(c.images) + " images, kappa " + std::to_string(q.kappa) + ", window " +
-           std::to_string(q.window) + ", " + std::to_string(c.threads) + " threads: ";
+    return "test_matcher 1 " + std::to_string(c.seed) + ": " + instruction_set + ", " + path + ", " + text_of(c, q) +
+           ", " + std::to_string(c.threads) + " threads: ";
 }
 
-// Asks, and holds the answer against the naive one's and, to the last bit, against the dense path's.
+// Compares an answer with the naive one and, to the last bit, with the dense path's.
 Answer check(Matcher& matcher, const Case& c, const Naive& naive, double guard_share, bool pruned,
              const std::string& name, const Answer* dense) {
     try {
@@ -53,7 +47,7 @@ Answer check(Matcher& matcher, const Case& c, const Naive& naive, double guard_s
     }
 }
 
-// Codes of one instruction set are read by another: they are stored, and the machine may change.
+// Codes of one instruction set are read by another: a recipe stores them, and may be opened on another machine.
 void check(const Case& c) {
     const Question& q = c.questions[0];
     const Naive naive(c, q);
@@ -70,10 +64,10 @@ void check(const Case& c) {
     }
 }
 
-// More bounds than exist at once, and cells that go on with what others left over.
+// A case with more bounds than may exist at once, and with cells that go on with what others left of their budgets.
 Case large_case() {
     Random random(1);
-    const PyramidShape shape({{3, 63, 50, 0}, {24, 32, 25, 1}});
+    const PyramidShape shape(63, 50, {{3, 0}, {24, 1}});
     Case c{0, shape, 7, Storage::float32, Upsampling::nearest, 2, false, {1, 1}, {}, {}, {}, {}};
     const std::vector<Values> values = {Values::smooth, Values::smooth};
     for (int64_t l = 0; l < 2; ++l) {
@@ -85,23 +79,21 @@ Case large_case() {
     Question q = random_question(random, c, values);
     q.ids = {6, 5, 4, 3, 2, 1, 0};
     q.kappa = 3;
-    q.window = -1;
+    q.window = std::nullopt;
     q.ignore.clear();
     c.questions.push_back(std::move(q));
     return c;
 }
 
-// Coarse features whose products overflow, and whose taps have weights so small that the upsampled ones are harmless: a
-// few positions, between zeros. All pairs are wanted, so that none may be dropped.
+// Coarse features whose products overflow, at a few positions between zeros. Their taps have weights so small that the
+// upsampled features don't overflow. All pairs are wanted, so that none may be dropped.
 Case brink_case(uint64_t seed) {
     Random random(seed);
     const int64_t height = 8 + random.upto(12), width = 8 + random.upto(12);
-    std::vector<LevelShape> levels;
+    std::vector<LevelKind> levels;
     for (const int shift : {0, 1, 3 + static_cast<int>(random.below(2))})
-        if (shift != 1 || random.one_in(2))
-            levels.push_back(
-                {random.upto(3), (height + (1 << shift) - 1) >> shift, (width + (1 << shift) - 1) >> shift, shift});
-    Case c = random_case(seed, 1, PyramidShape(levels), Values::normal);
+        if (shift != 1 || random.one_in(2)) levels.push_back({random.upto(3), shift});
+    Case c = random_case(seed, 1, PyramidShape(height, width, levels), Values::normal);
     c.upsampling = Upsampling::bilinear;
     Question& q = c.questions[0];
     const size_t l = levels.size() - 1;
@@ -130,21 +122,20 @@ Case brink_case(uint64_t seed) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = count > 1 ? std::strtoull(arguments[1], nullptr, 10) : 40;
-    const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1;
-    std::printf("%" PRIu64 " cases from seed %" PRIu64 " on, instruction sets:", cases, seed);
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 40);
+    std::printf("instruction sets:");
     for (const Kernels* kernels : available_kernels()) std::printf(" %s", kernels->name);
     std::printf("\n");
-    if (count <= 2) check(large_case());
+    if (!random_alone) check(large_case());
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) {
         check(random_case(i));
         check(brink_case(i));
-        if ((i - seed + 1) % 1000 == 0) {  // ten minutes or so
+        if ((i - seed + 1) % 1000 == 0) {  // about every ten minutes
             std::printf("%" PRIu64 " cases, %d failures\n", i - seed + 1, failures.load());
             std::fflush(stdout);
         }
     }
     std::printf("%" PRId64 " of %" PRId64 " pairs of cells were looked into\n", passed_of_all, pairs_of_all);
-    expect(count > 2 || passed_of_all < pairs_of_all / 2, "bounds rule hardly anything out");
+    expect(random_alone || passed_of_all < pairs_of_all / 2, "bounds rule hardly anything out");
     return report();
 }

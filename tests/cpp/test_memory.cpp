@@ -1,4 +1,4 @@
-// A call allocates nothing, once one of its kind has been made: every way to ask for memory is counted.
+// A call allocates nothing if one of its kind was made before. Every form of operator new is counted.
 #include <atomic>
 #include <cstdlib>
 #include <limits>
@@ -57,10 +57,10 @@ using namespace spadeline;
 
 namespace {
 
-// A case of which every cell can be pruned, or given up: so many queries of the same sizes.
+// A case with several queries of the same sizes. Each of its cells can be pruned or given up.
 Case made_case(uint64_t seed, Storage storage, int64_t queries) {
     Random random(seed);
-    const PyramidShape shape({{5, 18, 13, 0}, {20, 9, 7, 1}, {40, 5, 4, 2}});
+    const PyramidShape shape(18, 13, {{5, 0}, {20, 1}, {40, 2}});
     Case c{seed, shape, 2, storage, Upsampling::nearest, 1, false, {1, 2, 3}, {}, {}, {}, {}};
     const std::vector<Values> values(3, Values::smooth);
     for (int64_t l = 0; l < 3; ++l) {
@@ -74,7 +74,7 @@ Case made_case(uint64_t seed, Storage storage, int64_t queries) {
     for (int64_t i = 0; i < queries; ++i) {
         c.questions.push_back(random_question(random, c, values));
         c.questions[i].ids = {1, 0};
-        c.questions[i].window = -1;
+        c.questions[i].window = std::nullopt;
         c.questions[i].ignore.clear();
         c.questions[i].kappa = 5;
     }
@@ -103,7 +103,7 @@ void check_that_all_forms_are_counted() {
     struct alignas(64) Line {
         char bytes[64];
     };
-    // Kept where the compiler can't see that nobody reads them: it may leave a pair of new and delete out.
+    // Volatile, since the compiler may leave out a pair of new and delete whose memory isn't used.
     void* volatile kept[] = {
         new int, new int[3], new Line, new Line[2], new (std::nothrow) int, new (std::nothrow) Line};
     const int64_t after = allocations;

@@ -1,4 +1,4 @@
-// The cache of gallery images: every image asked for has a slot of its own, and the least recently used make room.
+// The cache of gallery images: every image of a call has a slot of its own, and the least recently used make room.
 #include <algorithm>
 #include <cstdint>
 #include <map>
@@ -42,8 +42,8 @@ void check_too_few() {
         place(table, {1, 2, 3}, uploads);
         expect(false, "three images in two slots");
     } catch (const TooFewSlots& error) {
-        expect(error.what() == std::string("gallery: expected at most 2 images a query, which is what the device "
-                                           "holds, got 3"),
+        expect(error.what() == std::string("gallery: expected at most 2 images for a query, as many as fit the "
+                                           "device, got 3"),
                error.what());
     }
     expect(place(table, {1, 2}, uploads) == std::vector<int32_t>{0, 1} && uploads.empty(), "a refusal changes nothing");
@@ -52,7 +52,7 @@ void check_too_few() {
            "what was forgotten is copied again");
 }
 
-// Against what the uploads say lies where, and when each image was last asked for.
+// Compares with where the uploads put each image and when it was last asked for.
 void check_random() {
     Random random(1);
     for (int round = 0; round < 50; ++round) {

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.errors import DependencyError, ExportError, InputError, OutputError
 from spadeline.export import BACKBONES, LEVELS, ExportReport, export_extractor
 from spadeline.export.choices import check_choices

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from spadeline.engine.cli.arguments import parse
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.errors import DependencyError, ExportError, ExtractorError, InputError
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.folders.listing import list_images
@@ -375,7 +375,7 @@ def test_command_line(float32, parts, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "int8, calibrated on 9 normal images" in printed
     vnni = any("vnni" in name for name in instruction_sets())
-    assert ("x the speed of float32 on this machine (no VNNI here: exact 16-bit sums)\n" in printed) != vnni
+    assert ("x the speed of float32 on this machine (it has no VNNI: exact 16-bit sums)\n" in printed) != vnni
     assert " x the speed of float32 on this machine" in printed
     assert "their maxima" not in printed
     assert "3 other normal images: maps correlate with float32's by 0.9" in printed
@@ -390,8 +390,14 @@ def test_command_line(float32, parts, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--precision", "int8"], "--calibrate: expected it with --precision int8, and only then, got int8"),
-        (["--calibrate", "x"], "--calibrate: expected it with --precision int8, and only then, got float32"),
+        (
+            ["--precision", "int8"],
+            "--calibrate: expected normal images with int8, and none without, got --precision int8",
+        ),
+        (
+            ["--calibrate", "x"],
+            "--calibrate: expected normal images with int8, and none without, got --precision float32",
+        ),
         (["--from", "x.onnx"], "--from: expected --precision int8 with it, got float32"),
         *(
             (

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from spadeline.engine import InputError, Settings, fit
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.fitting.normals_page import write_normals_page
 from spadeline.engine.folders.normal_images import normal_images
 from spadeline.engine.recipe.changes import add_images, remove_images, set_calibration

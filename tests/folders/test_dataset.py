@@ -18,7 +18,7 @@ def touch(root, *names):
 
 
 def found(root, *names):
-    """Label, kind and masks of each test image by its path, all below the root."""
+    """Return label, kind and masks of each test image by its path. All paths are relative to the root."""
     touch(root, *names)
     dataset = find_dataset(root)
     return {
@@ -276,7 +276,7 @@ def test_masks_by_any_known_name(tmp_path, image, truth, mask):
     assert found(tmp_path, image, f"{truth}/{mask}")[image][2:] == (f"{truth}/{mask}",)
     labelled = tmp_path / "plain"
     kind, stem = Path(image).parts[1], "/".join(Path(image).parts[2:])
-    if "/" not in truth:  # a folder of masks beside the others
+    if "/" not in truth:  # the masks lie in a folder beside the others
         touch(labelled, "OK/0.png")
         assert found(labelled, f"NG/{stem}", f"{truth}/{mask}")[f"NG/{stem}"][2:] == (f"{truth}/{mask}",)
         assert kind not in truth
@@ -346,7 +346,7 @@ def test_a_mask_that_cannot_be_told_is_refused(tmp_path, names, text):
     assert refused(tmp_path, *names) == text
 
 
-# --- what can't be told ----------------------------------------------------------------------------------------------
+# --- roles that aren't clear ------------------------------------------------------------------------------------------
 
 UNDERSTOOD = "understood as normal: good, ok, normal, pass, …; as abnormal: bad, ng, defect, anomaly, …"
 

@@ -1,4 +1,4 @@
-"""Listings: by names alone, without what systems put into folders, through links, in one order."""
+"""Listings of images: by names alone, without files of systems, through links, always in one order."""
 
 import os
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_a_broken_link_named_like_an_image_is_listed_for_the_reader_to_refuse(tm
 
 
 def test_nothing_is_opened(tmp_path, monkeypatch):
-    """A named pipe would block whoever opens it."""
+    """Opening a named pipe would block."""
     touch(tmp_path, "1.png")
     os.mkfifo(tmp_path / "2.png")
 

@@ -1,4 +1,4 @@
-"""Which images are taken as normal ones: never one from a folder that says otherwise, and never a guess."""
+"""Which images are taken as normal ones: none from a folder with another role, and none by a guess."""
 
 import pytest
 from spadeline.engine.errors import InputError

@@ -1,4 +1,4 @@
-"""What folders' names mean: the words of data sets and plants, in any spelling, and names that only look like them."""
+"""The roles of folders' names: words of data sets and plants in any spelling, and names that only look like them."""
 
 import pytest
 from spadeline.engine.errors import InputError

@@ -1,10 +1,10 @@
-"""Fuzz targets for as long as you like.
+"""Fuzz targets for a chosen time.
 
     python -m tests.fuzz                          # all targets, a minute each
-    python -m tests.fuzz images --seconds 14400   # one, for four hours
-    python -m tests.fuzz images --case FILE       # one case again, such as one that was kept
+    python -m tests.fuzz images --seconds 14400   # one target, for four hours
+    python -m tests.fuzz images --case FILE       # one case, such as one that was kept
 
-Run from the repository's root, with spadeline installed. Exit code 1: something failed, and its case is kept.
+Run it from the repository's root, with spadeline installed. Exit code 1: an attempt failed, and its case is kept.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main():
     attempts = sum(sum(tally.kinds.values()) for tally in tallies)
     failures = sum(len(tally.failures) for tally in tallies)
     print(f"{len(tallies)} targets, {attempts:,} attempts, {failures} sorts of failures")
-    with contextlib.suppress(OSError):  # not empty
+    with contextlib.suppress(OSError):  # the folder may not be empty
         keep.rmdir()
     raise SystemExit(failures > 0)
 
@@ -46,7 +46,7 @@ def _say(what):
 
 
 def _again(target, case):
-    """Attempt one case, say what became of it, and return whether it failed."""
+    """Attempt one case, print the outcome, and return whether it failed."""
     module = f"{__package__}.{target}"
     with (
         tempfile.TemporaryDirectory(prefix="spadeline-fuzz-") as work,

@@ -1,4 +1,4 @@
-""".npy files of a recipe, headers and contents: with and without a recipe.json that vouches for what they became."""
+""".npy files of a recipe with changed headers and contents, with and without a recipe.json that fits them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ MEMORY_BYTES = 300_000_000
 ARRAYS = (*FEATURE_FILES, *CODE_FILES, "ignore-1.npy")
 HEADER = 128  # bytes
 WORDS = (bytes(4), b"\xff\xff\x7f\x7f", b"\0\0\x80\x7f", b"\1\0\0\0")  # 0, the largest, infinity, a denormal
-LARGEST = 1 << 22  # bytes of a changed file
+LARGEST = 1 << 22  # most bytes of a changed file
 
 
 def corpus(folder):
@@ -55,7 +55,7 @@ def corpus(folder):
 
 
 def record(folder, name):
-    """Let recipe.json say of a file what it is now."""
+    """Record a file's present size and hash in recipe.json."""
     content = json.loads((folder / MANIFEST_NAME).read_bytes())
     raw = (folder / name).read_bytes()
     file = {"name": name, "size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
@@ -64,7 +64,7 @@ def record(folder, name):
 
 
 def mutate(rng, case, target):
-    """Change one or two files; mostly of the good recipe, since the seeds' own damage is found first."""
+    """Change one or two files, mostly of the good recipe, since the damage of other seeds is found first."""
     case = base() if rng.integers(3) else case
     shutil.copytree(case, target, copy_function=copy_holes)
     for name in rng.choice(ARRAYS, rng.integers(1, 3), replace=False):
@@ -72,7 +72,7 @@ def mutate(rng, case, target):
         if path.stat().st_size > LARGEST:
             continue
         raw = path.read_bytes()
-        if rng.integers(5):  # contents alone, of the size that they had
+        if rng.integers(5):  # changes contents alone, without a change of size
             numbers = bytearray(raw)
             for _ in range(rng.integers(1, 20)):
                 at = int(rng.integers(min(HEADER, len(raw)), max(len(raw) - 8, HEADER + 1)))
@@ -91,7 +91,7 @@ def attempt(case):
 
 
 def copy_holes(source, target):
-    """Copy a file; a large one, which is of holes, by its size alone."""
+    """Copy a file. A large one consists of holes, so it only gets the size."""
     size = Path(source).stat().st_size
     if size > LARGEST:
         Path(target).touch()

@@ -1,4 +1,4 @@
-"""ONNX files that are to be extractors: loaded and tried out within limits, or refused in one sentence.
+"""ONNX files given as extractors: loaded and tried out within limits, or refused in one sentence.
 
 The limits are set low here, so that a case which passes them is refused within seconds. Memory that ONNX Runtime takes
 outside of its arena isn't limited (text, sparse tensors): none of the seeds has any.
@@ -11,7 +11,7 @@ from pathlib import Path
 from .mutations import mutate_file
 
 LIMIT_S, LIMIT_BYTES = 3, 256 << 20
-SECONDS = 25.0  # load, two runs, and a grace for each
+SECONDS = 25.0  # for loading and two runs, with a margin for each
 MEMORY_BYTES = 1 << 30
 
 NUMBERS = (-(2**63), -(2**31), -1, 0, 1, 2, 3, 5, 1 << 16, 1 << 31, 1 << 40, (1 << 62), (1 << 63) - 1)
@@ -48,7 +48,7 @@ def corpus(folder):
 
 
 def mutate(rng, case, target):
-    """Change bytes, of which most are then no graph; three times in four change the graph itself, where it is one."""
+    """Change bytes, after which most files are no graph; in three of four cases, change the graph itself if there is one."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -65,7 +65,7 @@ def mutate(rng, case, target):
 
 
 def _change(rng, graph):
-    """Give a tensor, an attribute or an output another number, a node another operator or input, or take one out."""
+    """Change a number of a tensor, attribute or output, change a node's operator or input, or remove a node."""
     if not graph.node:
         return
     node = graph.node[rng.integers(len(graph.node))]

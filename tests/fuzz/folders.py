@@ -1,4 +1,4 @@
-"""Folder trees: which images are taken as normal ones, as a data set's, as a listing's.
+"""Folder trees: which images are taken as normal ones, for a data set, and for a listing.
 
 Beyond no crash: no image below a folder of abnormal ones, of masks or of test images is ever among the normal images,
 none of normal ones among the abnormal images, no system's file anywhere, and no file comes twice.
@@ -17,7 +17,7 @@ from spadeline.engine.folders.roles import NEVER_NORMAL, WORDS, role_of_name
 SECONDS = 3.0
 MEMORY_BYTES = 50_000_000
 
-# A name alone is a file, with "/" behind it a folder, with "|" a pipe, with "->" a link. All are empty: nothing is read.
+# A name alone is a file, a name with "/" a folder, with "|" a pipe, with "->" a link. All files are empty, and none is read.
 SEEDS = {
     "good_mvtec": "train/good/0.png train/good/1.png test/good/0.png test/cut/0.png ground_truth/cut/0_mask.png",
     "good_plain": "normal/0.png abnormal/1.png masks/1_mask.png",
@@ -70,7 +70,7 @@ ODD = [
     "0_mask",
 ]
 SUFFIXES = [".png", ".BMP", ".jpg", "_mask.png", "_GT.bmp", "_label.PNG", "-mask.tif", "", ".txt"]
-# Apart from the table under test: what stands in it may be wrong, too.
+# These words don't come from the table that is tested, since it may be wrong.
 NEVER = {"bad", "ng", "ko", "defect", "abnormal", "anomaly", "ground_truth", "masks", "mask", "gt", "test", "不良品"}
 MOST_ENTRIES = 300
 
@@ -103,15 +103,15 @@ def mutate(rng, case, target):
         change = drawn(rng, CHANGES if entries(target) else ADDITIONS)
         try:
             change(rng, target)
-        except OSError:  # the name is there, too long, or below itself
+        except OSError:  # the name is taken, too long, or below itself
             continue
-    for path in entries(target):  # nothing outside of the case is its business
+    for path in entries(target):  # a link may lead out of the case
         if path.is_symlink() and not os.path.realpath(path).startswith(f"{os.path.realpath(target)}/"):
             path.unlink()
 
 
 def copy(source, target):
-    """Copy a tree as it is, with its links and pipes."""
+    """Copy a tree with its links and pipes."""
     if source.is_symlink():
         target.symlink_to(source.readlink())
     elif source.is_dir():
@@ -125,7 +125,7 @@ def copy(source, target):
 
 
 def entries(root):
-    """Return what lies below the root, links not followed, sorted."""
+    """Return all paths below the root, sorted. Links are not followed."""
     return sorted(Path(folder, name) for folder, *kinds in os.walk(root) for names in kinds for name in names)
 
 
@@ -134,7 +134,7 @@ def drawn(rng, choices):
 
 
 def word(rng):
-    """Return a name: most often one that means something, in any spelling."""
+    """Return a name, most often one with a role, in any spelling."""
     name = drawn(rng, WORDS_IN_NAMES if rng.integers(4) else ODD)
     spellings = (
         str,
@@ -207,7 +207,7 @@ def attempt(case):
             check(case)
         except SpadelineError as error:
             refusals.append(error)
-    if len(refusals) == 3:  # one that accepts is enough for the case to be a good one
+    if len(refusals) == 3:  # a case is good if one of the three accepts it
         raise refusals[0]
 
 
@@ -250,7 +250,7 @@ def check_data_set(case):
 
 
 def check_files(paths, case):
-    """See that no file comes twice, and none of a system's."""
+    """Check that no file comes twice, and that no file of a system is listed."""
     for path in paths:
         for name in path.relative_to(case).parts:
             if name.startswith(".") or name.lower() in SYSTEM_NAMES:
@@ -260,7 +260,7 @@ def check_files(paths, case):
 
 
 def check_roles(path, case, roles, words):
-    """See that no folder on the way to an image means one of the roles, by its own name or its target's."""
+    """Check that no folder on the way to an image has one of the roles, by its own name or its target's."""
     for place in path.relative_to(case).parents:
         names = {place.name} if place.name else set()
         if (case / place).is_symlink() and names:

@@ -1,12 +1,14 @@
 """Fuzz one target: every seed of its corpus, then changed copies of them, each in a child process with limits.
 
-A failure is whatever isn't "accepted" or "refused by a SpadelineError": another exception (``raised``), a process that
-died (``died``), more time (``time``) or memory (``memory``) than the target allows. The case is kept, with a text beside
-it that says what happened. The same seed makes the same cases: number n of seed s is drawn from ``[s, n]`` alone.
+A case is accepted, or refused by a SpadelineError. Everything else is a failure: another exception (``raised``), a
+process that died (``died``), more time (``time``) or memory (``memory``) than the target allows. The case is kept, with
+a text beside it that says what happened. The same seed makes the same cases: number n of seed s is drawn from
+``[s, n]`` alone.
 
-Why not a library: Hypothesis draws values, but limits neither time nor memory and dies with the process; the tests use
-it where values are what matters. Atheris follows coverage, but of Python's lines alone, while what hangs or eats memory
-lies in native decoders; a case of its is one run of bytes, while ours are folders, too; and its first failure is its last.
+Libraries don't fit. Hypothesis draws values, but limits neither time nor memory, and it dies with the process; other
+tests use it to draw values. Atheris follows the coverage of Python's lines alone, while hangs and large allocations
+happen in native decoders. Its cases are strings of bytes, while some of ours are folders, and it stops at the first
+failure.
 """
 
 import contextlib
@@ -30,21 +32,21 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = str(ROOT), str(ROOT / "benchmarks")  # what a target may import from, besides what is installed
+PATHS = str(ROOT), str(ROOT / "benchmarks")  # folders that a target may import from
 NO_TARGETS = {"harness", "worker", "mutations", "__main__"}
-START_S = 120.0  # imports, on a busy machine
-LOOK_S = 0.02  # between two looks at an attempt's memory: 2 GB/s write 40 MB meanwhile
-LAST_WORDS_S = 2.0  # for a traceback of what it was doing
-RENEWED_AFTER = 1000  # attempts: what libraries keep must not add up
+START_S = 120.0  # longest time of imports, on a busy machine
+LOOK_S = 0.02  # between two looks at an attempt's memory: at 2 GB/s, 40 MB are written in that time
+LAST_WORDS_S = 2.0  # longest time for the traceback of a process that is ended
+RENEWED_AFTER = 1000  # attempts of a process: memory that libraries keep must not add up
 SAID_AGAIN_S = 60.0
 LONGEST_DETAIL = 10_000
 
 
 class Outcome(NamedTuple):
-    """What became of one attempt."""
+    """The outcome of one attempt."""
 
     kind: str  # accepted, refused, raised, died, time, memory
-    where: str  # what tells this failure from others of its kind
+    where: str  # the place, which tells this failure from others of its kind
     detail: str
 
     @property
@@ -55,8 +57,8 @@ class Outcome(NamedTuple):
 class Failure(NamedTuple):
     """An attempt that failed, and where its case is kept."""
 
-    seed: str  # its name
-    origin: str  # likewise; of a changed copy with what drew it
+    seed: str  # name of the seed
+    origin: str  # name of the seed; of a changed copy, also the random seed and the number that it was drawn with
     kept: Path
     outcome: Outcome
 
@@ -69,18 +71,18 @@ class Failure(NamedTuple):
 
 
 def sort(seed, outcome):
-    """Return what tells a failure from others: the line that raised, or else the seed that it comes from."""
+    """Return what tells a failure from others: the line that raised an error, or else the seed that it comes from."""
     return outcome.kind, outcome.where, "" if outcome.kind == "raised" else seed
 
 
 @dataclass
 class Tally:
-    """What fuzzing one target came to."""
+    """The results of fuzzing one target."""
 
     target: str
     seed: int
     kinds: Counter = field(default_factory=Counter)
-    failures: list[Failure] = field(default_factory=list)  # the first of each sort alone
+    failures: list[Failure] = field(default_factory=list)  # only the first failure of each sort
     seconds: float = 0.0
 
     def is_new(self, seed, outcome):
@@ -96,8 +98,8 @@ class Tally:
 
 def targets():
     """Return the names of the targets in this folder."""
-    here = pkgutil.iter_modules([str(Path(__file__).parent)])
-    return sorted(module.name for module in here if module.name not in NO_TARGETS)
+    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return sorted(module.name for module in modules if module.name not in NO_TARGETS)
 
 
 def fuzz(module, keep, *, seed, mutations=None, seconds=None, say=None):
@@ -108,11 +110,11 @@ def fuzz(module, keep, *, seed, mutations=None, seconds=None, say=None):
     module
         The target's module, as it is imported.
     keep
-        Folder for failures' cases, and for what is at work meanwhile.
+        Folder for the cases of failures, and for temporary files.
     seed
-        Of the random changes.
+        Seed of the random changes.
     mutations, seconds
-        Changed copies to attempt, or for how long; None: no limit.
+        Number of changed copies to attempt, and longest time. None: no limit.
     say
         Called with each failure, and about once a minute with the tally.
     """
@@ -122,7 +124,7 @@ def fuzz(module, keep, *, seed, mutations=None, seconds=None, say=None):
 
         def attempt(case, name, origin):
             outcome = worker.attempt(case)
-            if outcome.kind == "time":  # a busy machine may stall anything once
+            if outcome.kind == "time":  # on a busy machine, an attempt may stall once
                 outcome = worker.attempt(case)
             tally.seconds = time.monotonic() - start
             if tally.is_new(name, outcome):
@@ -157,7 +159,7 @@ def fuzz(module, keep, *, seed, mutations=None, seconds=None, say=None):
 
 
 class Worker:
-    """A child process that attempts one case after the other; a new one takes over where it died or was killed."""
+    """A child process that attempts one case after the other. If it dies or is killed, a new one goes on."""
 
     def __init__(self, module, target, work):
         self._command = [sys.executable, "-X", "faulthandler", "-m", f"{__package__}.worker", module]
@@ -172,7 +174,7 @@ class Worker:
         self._end(signal.SIGKILL)
 
     def attempt(self, case):
-        """Return what becomes of a case within the limits."""
+        """Return the outcome of a case within the limits."""
         if self._attempts >= RENEWED_AFTER:
             self._end(signal.SIGKILL)
         if self._process is None:
@@ -180,11 +182,11 @@ class Worker:
         self._attempts += 1
         os.truncate(self._log, 0)
         seconds, most_bytes = self._limits
-        with contextlib.suppress(BrokenPipeError):  # of a process that died since the attempt before
+        with contextlib.suppress(BrokenPipeError):  # the process may have died since the last attempt
             self._process.stdin.write(json.dumps(str(case)).encode() + b"\n")
         over, answer = self._answer(seconds, _resident(self._process.pid) + most_bytes)
         if over:
-            self._end(signal.SIGABRT)  # at which faulthandler writes where it was
+            self._end(signal.SIGABRT)  # makes faulthandler write the traceback
             limit = f"over {seconds:g} s" if over == "time" else f"over {most_bytes:,} bytes"
             return Outcome(over, limit, self._said())
         if answer is None:
@@ -210,7 +212,7 @@ class Worker:
             raise RuntimeError(f"{' '.join(self._command)}: expected a process that is ready, got: {self._said()}")
 
     def _answer(self, seconds, most_resident):
-        """Return which limit was reached, if any, and what the process answered; None where it has ended."""
+        """Return which limit was reached, if any, and the answer of the process; None if it has ended."""
         end, line = time.monotonic() + seconds, b""
         while not line.endswith(b"\n"):
             if select.select([self._process.stdout], [], [], LOOK_S)[0]:
@@ -224,7 +226,7 @@ class Worker:
         return None, json.loads(line)
 
     def _end(self, how):
-        """End the process and all that it started."""
+        """End the process and all processes that it started."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
@@ -242,7 +244,7 @@ class Worker:
 
 
 def _resident(process):
-    """Return a process's resident bytes; 0 where it has ended."""
+    """Return a process's resident bytes; 0 if it has ended."""
     try:
         pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
     except (OSError, IndexError):
@@ -251,7 +253,7 @@ def _resident(process):
 
 
 def _keep(keep, tally, case, origin, outcome):
-    """Move a case to where failures are kept, write beside it what happened, and return where it is."""
+    """Move a case to the folder of failures, write beside it what happened, and return its path."""
     name = f"{tally.target}-{outcome.kind}-{tally.seed}-{case.name}"
     kept = keep / name
     _remove(kept)
@@ -262,7 +264,7 @@ def _keep(keep, tally, case, origin, outcome):
 
 
 def _remove(case):
-    """Remove a case, file or folder, if it is there."""
+    """Remove a case, be it a file or a folder, if it exists."""
     if case.is_dir() and not case.is_symlink():
         shutil.rmtree(case)
     else:

@@ -1,4 +1,4 @@
-"""Image files, read as pictures, hashed and taken for masks. Seeds are named after what they once did, or what they are.
+"""Image files, read as pictures, hashed, and read as masks. Seeds are named after what they once did, or what they are.
 
 Most are small files that cost a decoder far more than their bytes or pixels explain: Pillow 13 alone takes 1.9 GB for the
 WebP of 38 bytes, 20 s for the tiles of 18 kB, 24 s for 1 MB of comments and hours for more of each.
@@ -17,10 +17,10 @@ from spadeline.engine.images.masks import marked
 
 from .mutations import mutate_file
 
-# The most that a picture of MAX_PIXELS may take, on a busy machine; see "Limits" in README for the figures.
+# The most that a picture of MAX_PIXELS may take, on a busy machine; see docs/reference/limits.md for the figures.
 SECONDS = 30.0
 MEMORY_BYTES = 1_300_000_000
-LARGEST_MASK = 4_000_000  # pixels
+LARGEST_MASK = 4_000_000  # most pixels of a mask
 
 
 def corpus(folder):
@@ -34,7 +34,7 @@ def corpus(folder):
 
 
 def mutate(rng, case, target):
-    """Write a changed copy; what is no file stays what it is."""
+    """Write a changed copy of a file. Other things are copied as they are."""
     if case.is_fifo():
         os.mkfifo(target)
     elif case.is_dir():
@@ -47,7 +47,7 @@ def mutate(rng, case, target):
 
 
 def attempt(case):
-    """Read, hash and mark; the picture must be one, and its hash that of the file."""
+    """Read a picture, its hash and its mask. The picture must be valid, and the hash that of the file."""
     picture = read_picture(case)
     shape = picture.pixels.shape
     assert picture.pixels.dtype == np.uint8
@@ -68,7 +68,7 @@ def encoded(image, name, **options):
 
 
 def noise(*shape):
-    """Return pixels that no encoder can do much about."""
+    """Return pixels that no encoder can compress much."""
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
@@ -76,19 +76,19 @@ def noise(*shape):
 
 
 def jpeg_of_scans(count, size=1024):
-    """Return a progressive picture whose last scan comes again until there are ``count``."""
+    """Return a progressive picture whose last scan is repeated until there are ``count``."""
     content = encoded(Image.new("RGB", (size, size), (120, 60, 30)), "JPEG", progressive=True)
     last = content[content.rfind(b"\xff\xda") : -2]
     return content[:-2] + (count - content.count(b"\xff\xda")) * last + b"\xff\xd9"
 
 
 def segment(marker, content):
-    """Return a JPEG's segment."""
+    """Return a segment of a JPEG."""
     return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
 
 
 def jpeg_with(inserted):
-    """Return a JPEG with something before its tables."""
+    """Return a JPEG with segments before its tables."""
     content = encoded(noise(16, 16, 3), "JPEG")
     tables = content.find(b"\xff\xdb")
     return content[:2] + inserted + content[tables:]
@@ -101,7 +101,7 @@ def exif_of_overlapping_values():
 
 
 def exif(orientation):
-    """Return an EXIF block that says how a picture is to be shown."""
+    """Return an EXIF block with an orientation."""
     block = Image.Exif()
     block[0x0112] = orientation
     return block
@@ -111,12 +111,12 @@ def exif(orientation):
 
 
 def chunk(kind, content):
-    """Return a PNG's chunk."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png(*inserted, size=16, rows=None):
-    """Return a gray PNG with something before its pixels."""
+    """Return a gray PNG with chunks before its pixels."""
     rows = zlib.compress((b"\0" + bytes(size)) * size) if rows is None else rows
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0))
     return b"".join((b"\x89PNG\r\n\x1a\n", header, *inserted, chunk(b"IDAT", rows), chunk(b"IEND", b"")))
@@ -152,7 +152,7 @@ def tiff_of_directories(count):
 
 
 def tiff_of_tiles(count, height):
-    """Return tiles that lie below one another, far beyond the picture, all of the same few bytes."""
+    """Return tiles below one another, far beyond the picture, all of the same few bytes."""
     content = zlib.compress(bytes(16 * height))
     content += bytes(-len(content) % 4)
     places, sizes = (np.full(count, value, "<u4").tobytes() for value in (8, len(content)))
@@ -165,7 +165,7 @@ def tiff_of_tiles(count, height):
 
 
 def tiff_of_strips(count, rows=None, margin=0, **others):
-    """Return strips of 8 bytes, all of the same, and some bytes behind them."""
+    """Return strips that are all the same 8 bytes, and some bytes behind them."""
     return tiff(
         np.full(count, 8, "<u4").tobytes() + bytes(margin),
         t256=(4, 1, 8), t257=(4, 1, rows or count), t258=(3, 1, 8), t259=(3, 1, 1), t262=(3, 1, 1), t273=(4, count, 8),
@@ -183,7 +183,7 @@ def tiff_of_overlapping_values():
 
 
 def webp(height, width):
-    """Return one colour, losslessly: its pixels take no bits, so any size takes 38 bytes."""
+    """Return a lossless picture of one colour. Its pixels take no bits, so any size takes 38 bytes."""
     content = bytearray(encoded(Image.new("RGB", (16, 16), (120, 60, 30)), "WEBP", lossless=True))
     at = content.index(b"VP8L") + 9
     (bits,) = struct.unpack_from("<I", content, at)

@@ -1,4 +1,4 @@
-"""recipe.json: a small recipe is opened, verified, calibrated and changed with whatever stands in its place.
+"""recipe.json: a small recipe is opened, verified, calibrated and changed with other files in its place.
 
 What a mutation changes is sealed anew more often than not: else the hash would refuse it, and nothing behind it were tried.
 """
@@ -15,7 +15,7 @@ from spadeline.engine import SpadelineError
 from spadeline.engine.fitting.fitting import calibrate
 from spadeline.engine.recipe.changes import add_images, remove_images
 from spadeline.engine.recipe.generations import LOCK_NAME, MANIFEST_NAME
-from spadeline.engine.recipe.manifest import from_json, seal
+from spadeline.engine.recipe.manifest_json import from_json, seal
 from spadeline.engine.recipe.recipe import Recipe
 
 from ..recipes import GEOMETRY, as_version_1, as_version_2, create_small, images, mask
@@ -23,14 +23,14 @@ from .mutations import mutate_bytes
 
 SECONDS = 20.0
 MEMORY_BYTES = 300_000_000
-NAMES = ("a", "bb", "ccc")  # of different lengths, since that is their hash
-LARGE = 1 << 20  # bytes of a case that is changed no further
+NAMES = ("a", "bb", "ccc")  # their lengths differ, since a test's hash is the length of the name
+LARGE = 1 << 20  # a case of more bytes isn't changed any further
 VALUES = (None, True, -1, 0, 1, 2**31, 2**63, 10**18 - 1, 10**400, 1e-320, 1e308, -0.5, "", "x" * 5000, "\udcff", "../a", [], [[]], {}, [0] * 1000)  # fmt: skip
 
 
 @cache
 def base():
-    """Return a folder with a calibrated recipe of three images; it lives as long as the process."""
+    """Return a folder with a calibrated recipe of three images. It is removed when the process ends."""
     root = Path(tempfile.mkdtemp(prefix="spadeline-fuzz-recipe-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     (root / "model.onnx").write_bytes(b"onnx" * 1000)
@@ -43,7 +43,7 @@ def base():
 
 
 def sealed(content, change):
-    """Return a recipe.json with a changed content, with the end that its version has."""
+    """Return a recipe.json with a changed content, with its own hash if its version has one."""
     content = json.loads(json.dumps(content))
     change(content)
     version = content.get("version") if isinstance(content, dict) else None
@@ -97,7 +97,7 @@ def corpus(folder):
 
 
 def mutate(rng, case, target):
-    """Change values or bytes; mostly of the good recipe.json, since the seeds' own damage is found first."""
+    """Change values or bytes, mostly of the good recipe.json, since the damage of other seeds is found first."""
     raw = (base() / MANIFEST_NAME if rng.integers(3) else case).read_bytes()
     try:
         content = json.loads(raw) if len(raw) < LARGE else None
@@ -113,12 +113,12 @@ def mutate(rng, case, target):
 
     try:
         target.write_bytes(sealed(content, change))
-    except (ValueError, UnicodeError):  # a number that JSON has no text for
+    except (ValueError, UnicodeError):  # the number can't be written as JSON
         target.write_bytes(mutate_bytes(rng, raw))
 
 
 def change_one(rng, part):
-    """Change, remove, repeat or exchange one value, wherever it lies."""
+    """Change, remove, repeat or exchange one value at any place."""
     while True:
         keys = list(part) if isinstance(part, dict) else list(range(len(part)))
         if not keys:
@@ -140,7 +140,7 @@ def change_one(rng, part):
 
 
 def attempt(case):
-    """Use the small recipe with this recipe.json, the files under the names that it gives them."""
+    """Use the small recipe with this recipe.json, and with its files under the names in it."""
     with tempfile.TemporaryDirectory(prefix="spadeline-fuzz-attempt-") as root:
         folder = shutil.copytree(base(), Path(root, "recipe"))
         raw = case.read_bytes()
@@ -153,7 +153,7 @@ def rename(folder, raw):
     try:
         manifest = from_json(raw, folder / MANIFEST_NAME)
     except SpadelineError:
-        return  # use() will meet it again
+        return  # use() will fail on it, too
     own = from_json((base() / MANIFEST_NAME).read_bytes(), folder)
     for role, file in manifest.files.items():
         if role in own.files and file.name != own.files[role].name:
@@ -161,7 +161,7 @@ def rename(folder, raw):
 
 
 def use(folder):
-    """Open, verify, hold, calibrate, add and remove; see that nothing but the recipe stays."""
+    """Open, verify, hold, calibrate, add and remove. Check that only the recipe's files stay."""
     before = {path.name for path in folder.iterdir()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

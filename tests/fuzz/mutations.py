@@ -1,4 +1,4 @@
-"""Changes to bytes that break parsers: what a target's ``mutate`` does to a file, unless it knows better.
+"""Changes to bytes that break parsers. A target's ``mutate`` uses them, unless it has better ones.
 
 Half of all places are among the first bytes, where formats keep sizes, counts and offsets.
 """
@@ -9,18 +9,18 @@ import numpy as np
 
 HEAD = 256
 MOST_CHANGES = 6
-MOST_GROWTH = 1 << 20  # so that thousands of cases an hour stay small; a bomb is small, too
+MOST_GROWTH = 1 << 20  # keeps thousands of cases an hour small; decompression bombs are small, too
 NUMBERS = (0, 1, 2**7 - 1, 2**7, 2**8 - 1, 2**15 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)  # fmt: skip
 TEXTS = (b"0", b"-1", b"1e999", b"NaN", b"null", b"2147483648", b"9223372036854775808", b"1" * 400, b'""', b"[]", b"{}")
 
 
 def mutate_file(rng, case, target, other=None):
-    """Write a changed copy of the file ``case`` to ``target``, now and then with a piece of the file ``other``."""
+    """Write a changed copy of the file ``case`` to ``target``, sometimes with a piece of the file ``other``."""
     target.write_bytes(mutate_bytes(rng, case.read_bytes(), other.read_bytes() if other else b""))
 
 
 def mutate_bytes(rng, content, other=b""):
-    """Return a changed copy of some bytes: one to six changes, each of a kind drawn anew."""
+    """Return a changed copy of some bytes, with one to six changes of kinds that are drawn at random."""
     changed = bytearray(content)
     most = len(content) + MOST_GROWTH
     for _ in range(rng.integers(1, MOST_CHANGES + 1)):
@@ -30,13 +30,13 @@ def mutate_bytes(rng, content, other=b""):
 
 
 def place(rng, changed):
-    """Return a place in the bytes, or the place behind the last one where there are none."""
+    """Return a position in the bytes; 0 if there are none."""
     end = min(HEAD, len(changed)) if rng.integers(2) else len(changed)
     return int(rng.integers(max(end, 1)))
 
 
 def span(rng, changed):
-    """Return a slice of the bytes: short ones as often as long ones."""
+    """Return a slice of the bytes. Short ones are as frequent as long ones."""
     first = place(rng, changed)
     longest = max(len(changed) - first, 1)
     return slice(first, first + int(2 ** rng.uniform(0, np.log2(longest))))
@@ -49,29 +49,29 @@ def flip(rng, changed, other):
 
 
 def overwrite(rng, changed, other):
-    """Put a random byte in place of another."""
+    """Replace a byte by a random one."""
     if changed:
         changed[place(rng, changed)] = int(rng.integers(256))
 
 
 def cut(rng, changed, other):
-    """Take a piece out."""
+    """Remove a piece."""
     del changed[span(rng, changed)]
 
 
 def truncate(rng, changed, other):
-    """Keep what stands before a place."""
+    """Cut the bytes off at a position."""
     del changed[place(rng, changed) :]
 
 
 def insert(rng, changed, other):
-    """Put random bytes between others."""
+    """Insert random bytes."""
     at = place(rng, changed)
     changed[at:at] = rng.bytes(int(rng.integers(1, 33)))
 
 
 def repeat(rng, changed, other):
-    """Put a piece there many times."""
+    """Repeat a piece many times."""
     piece = span(rng, changed)
     times = min(int(2 ** rng.uniform(1, 16)), MOST_GROWTH // max(piece.stop - piece.start, 1))
     changed[piece] = changed[piece] * times
@@ -84,7 +84,7 @@ def zero(rng, changed, other):
 
 
 def number(rng, changed, other):
-    """Put one of the numbers that overflow things there, in 1, 2, 4 or 8 bytes of either order."""
+    """Write a number that often overflows, in 1, 2, 4 or 8 bytes of either order."""
     size = int(2 ** rng.integers(4))
     order = "little" if rng.integers(2) else "big"
     at = place(rng, changed)
@@ -92,7 +92,7 @@ def number(rng, changed, other):
 
 
 def text(rng, changed, other):
-    """Put one of the texts that break readers of numbers in place of a number written in digits, where there is one."""
+    """Replace a number written in digits, if there is one, by a text that may break readers of numbers."""
     found = list(re.finditer(rb"-?\d+(\.\d+)?", changed[: 1 << 16]))
     if found:
         chosen = found[rng.integers(len(found))]
@@ -100,10 +100,10 @@ def text(rng, changed, other):
 
 
 def splice(rng, changed, other):
-    """Put a piece of the other bytes, or of these, in place of a piece."""
+    """Replace a piece by a piece of the other bytes, or of these."""
     source = other or bytes(changed)
     changed[span(rng, changed)] = source[span(rng, source)]
 
 
-NUMBERS_AS_OBJECTS = np.array(NUMBERS, object)  # as numbers of NumPy's the largest would become floats
+NUMBERS_AS_OBJECTS = np.array(NUMBERS, object)  # NumPy would turn the largest numbers into floats
 KINDS = (flip, overwrite, cut, truncate, insert, repeat, zero, number, text, splice)

@@ -16,17 +16,17 @@ from pathlib import Path
 
 from spadeline.engine import SpadelineError
 
-LONGEST_TEXT = 10_000  # of an error; it may name two paths of 4,096 bytes each, but never quote a file's content
+LONGEST_TEXT = 10_000  # an error may name two paths of 4,096 bytes each, but must not quote a file's content
 
 
 def memory():
-    """Return this process's resident bytes, and the most that there were since the last call of :func:`forget_peak`."""
+    """Return this process's resident bytes, and their peak since the last call of :func:`forget_peak`."""
     status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
     return tuple(1024 * int(re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)[1]) for key in ("VmRSS", "VmHWM"))
 
 
 def forget_peak():
-    """Begin a new peak; on a kernel that can't, the peak stays that of the process, and only a higher one counts."""
+    """Begin a new peak. A kernel that can't do so keeps the peak of the process, so that only a higher one counts."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -34,7 +34,7 @@ def forget_peak():
 
 
 def judge(attempt, case):
-    """Return what became of an attempt: accepted, refused, or raised with the error and where it came from."""
+    """Return the outcome of an attempt: accepted, refused, or raised with the error and its place."""
     try:
         attempt(case)
     except SpadelineError as error:
@@ -43,7 +43,7 @@ def judge(attempt, case):
             where = f"a {type(error).__name__} of {len(text):,} characters"
             return {"kind": "raised", "where": where, "detail": text[:LONGEST_TEXT]}
         return {"kind": "refused", "where": "", "detail": f"{type(error).__name__}: {text}"}
-    except BaseException as error:  # noqa: BLE001 - SystemExit, too, isn't ours to raise
+    except BaseException as error:  # noqa: BLE001 - SystemExit is a failure, too
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
         return {"kind": "raised", "where": where, "detail": "".join(traceback.format_exception(error))[-LONGEST_TEXT:]}
@@ -51,10 +51,10 @@ def judge(attempt, case):
 
 
 def main(module):
-    """Attempt what comes until standard input ends."""
+    """Attempt the cases from standard input until it ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is reported, not stored by the gigabyte
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump may take gigabytes
     attempt = importlib.import_module(module).attempt
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Which files are opened, how they are turned, and that no file takes more time or memory than its pixels explain."""
+"""Which files are opened, how pictures are turned, and that no file takes more time or memory than its pixels explain."""
 
 import contextlib
 import hashlib
@@ -76,7 +76,7 @@ def test_hash_and_pixels_are_of_the_same_bytes(tmp_path):
 
 def test_an_enormous_file_is_refused_unread(tmp_path):
     path = written(tmp_path, "a.png", seeds.encoded(seeds.noise(16, 16), "PNG"))
-    os.truncate(path, 2**40)  # of which next to nothing is on the disk
+    os.truncate(path, 2**40)  # hardly any of it takes room on the disk
     for read in (read_image, file_digest):
         with pytest.raises(InputError) as caught:
             read(path)
@@ -138,7 +138,7 @@ def test_orientation_is_applied_as_pillow_does(tmp_path, name, orientation):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
-def test_an_orientation_that_is_none_is_ignored(tmp_path, orientation):
+def test_an_invalid_orientation_is_ignored(tmp_path, orientation):
     path = written(tmp_path, "a.jpg", seeds.encoded(seeds.noise(10, 20), "JPEG", exif=seeds.exif(orientation)))
     assert read_image(path).shape == (10, 20)
 
@@ -214,7 +214,7 @@ def test_the_decoder_gets_of_a_tiff_what_decides_pixels(tmp_path):
     plain = seeds.encoded(seeds.noise(16, 24, 3), "TIFF", compression="tiff_lzw")
     more = seeds.encoded(Image.open(written(tmp_path, "a.tiff", plain)), "TIFF", icc_profile=b"profile" * 99)
     np.testing.assert_array_equal(read_image(written(tmp_path, "b.tiff", more)), seeds.noise(16, 24, 3))
-    assert b"\x73\x87" in more  # tag 34675, the profile's
+    assert b"\x73\x87" in more  # tag 34675, the colour profile
     assert b"\x73\x87" not in examine(more).content
 
 
@@ -226,7 +226,7 @@ def test_tiff_compressions_of_unbounded_memory_are_refused(tmp_path):
         read_image(path)
 
 
-# Bytes for each pixel, beside twice the file: the bound that README gives is 10, and 20 for WebP.
+# Bytes for each pixel, beside twice the file: the bound that docs/reference/limits.md gives is 10, and 20 for WebP.
 @pytest.mark.parametrize(
     ("name", "mode", "options", "most"),
     [
@@ -239,7 +239,7 @@ def test_tiff_compressions_of_unbounded_memory_are_refused(tmp_path):
 def test_memory_for_each_pixel(tmp_path, name, mode, options, most):
     side = 3000
     path = written(tmp_path, "frame", seeds.encoded(Image.new(mode, (side, side), 70), name, exif=b"", **options))
-    read_image(path)  # what Pillow keeps for good
+    read_image(path)  # Pillow keeps some memory from its first image on
     try:
         forget_peak()
         before, peak_before = memory()

@@ -1,4 +1,4 @@
-"""Three numbers of a picture: their definitions, what they don't depend on, and what masks leave out."""
+"""The three numbers of a picture: their definitions, what doesn't change them, and how masks leave pixels out."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ def picture(seed=0, size=(64, 80), sigma=1.0):
 
 
 def by_definition(gray, counted):
-    """The facts of (h, w) gray levels, one pixel at a time; neighbours beyond the border are mirrored."""
+    """Return the facts of (h, w) gray levels, pixel by pixel. Neighbours beyond the border are mirrored."""
     values = gray.astype(np.float64)
     around = np.pad(values, 1, mode="reflect")
     counted_around = np.pad(counted, 1, mode="constant", constant_values=True)
@@ -32,7 +32,7 @@ def by_definition(gray, counted):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_are_what_they_are_defined_as(masked):
+def test_facts_follow_their_definitions(masked):
     image = picture()
     ignore = None
     if masked:

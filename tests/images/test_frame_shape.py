@@ -1,4 +1,4 @@
-"""Which sizes are one frame's, scaled, and what becomes of others."""
+"""Which sizes have a frame's proportions, and what happens to frames of other proportions."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from spadeline.engine import Detector, FrameError, Settings, add, calibrate, fit
 from spadeline.engine.bench.bench import bench
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.errors import InputError
 from spadeline.engine.images.frame_shape import FrameShapes, mixed_proportions, same_proportions, sizes_text
 from spadeline.engine.images.resizing import place
@@ -73,7 +73,7 @@ def test_the_rule_decides():
         FrameShapes([(256, 256), (256, 192)], rule="error", prepared=None).check((512, 384))
 
 
-def test_sizes_are_told_with_their_numbers():
+def test_sizes_come_with_their_numbers():
     sizes = [(256, 192), *[(256, 256)] * 3]
     assert sizes_text(sizes) == "3 of 256 x 256, 1 of 256 x 192"
     assert mixed_proportions(sizes)
@@ -86,7 +86,7 @@ def test_sizes_are_told_with_their_numbers():
 
 @pytest.fixture
 def own(recipe_folder, tmp_path):
-    """A copy to change."""
+    """A copy of the recipe that tests may change."""
     pytest.importorskip("faiss")
     return shutil.copytree(recipe_folder, tmp_path / "own")
 
@@ -150,7 +150,9 @@ def test_predict_and_eval_refuse_it_and_exit_with_2(own, wide, parts, tmp_path, 
     assert f"wide.png: frame: {REFUSED}" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore::spadeline.engine.fitting.suspects.SuspectWarning")  # of the one that is alone
+@pytest.mark.filterwarnings(
+    "ignore::spadeline.engine.fitting.suspects.SuspectWarning"
+)  # an image without others of its shape is a suspect
 def test_add_refuses_it_until_it_is_allowed_and_knows_it_then(own, wide):
     before = Recipe.load(own).generation
     with pytest.raises(InputError, match=f"wide.png: frame: {REFUSED}"):
@@ -162,7 +164,9 @@ def test_add_refuses_it_until_it_is_allowed_and_knows_it_then(own, wide):
     Detector.load(own, device="cpu", threads=1).predict(WIDE)
 
 
-@pytest.mark.filterwarnings("ignore::spadeline.engine.fitting.suspects.SuspectWarning")  # of the one that is alone
+@pytest.mark.filterwarnings(
+    "ignore::spadeline.engine.fitting.suspects.SuspectWarning"
+)  # an image without others of its shape is a suspect
 def test_fit_warns_of_mixed_proportions_with_counts(parts, wide, extractor_path, tmp_path, capsys):
     pytest.importorskip("faiss")
     paths = [*sorted((parts / "train/good").iterdir())[:5], wide]

@@ -1,4 +1,4 @@
-"""Masks as programs, cameras and resampling leave them, against the mask that was meant."""
+"""Masks that programs, cameras and resampling have changed are read as the mask that was drawn."""
 
 import io
 import warnings
@@ -84,10 +84,10 @@ def test_enlarging(method, scale):
     wanted = cv2.resize(painted(meant(), 0, 255), size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
     read = marked(picture, "mask")
     assert regions(read) == 3
-    assert np.count_nonzero(read ^ wanted) <= 0.15 * wanted.sum()  # half a pixel along the edges
+    assert np.count_nonzero(read ^ wanted) <= 0.15 * wanted.sum()  # the edges may differ by half a pixel
 
 
-def test_a_map_of_labels_is_marked_wherever_it_is_not_background_and_said():
+def test_a_map_of_labels_is_marked_wherever_it_is_not_background_with_a_warning():
     labels = meant().astype(np.uint8)
     labels[70:90, 100:130] = 2
     labels[20:44, 30:71] = 9
@@ -99,10 +99,10 @@ def test_a_map_of_labels_is_marked_wherever_it_is_not_background_and_said():
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 255), (60, 255), (127, 255), (200, 255)])
-def test_a_third_population_is_marked_and_said(low, high):
+def test_a_third_population_is_marked_with_a_warning(low, high):
     picture = painted(meant(), 0, high)
     picture[70:90, 100:130] = low
-    if low > 0.75 * high:  # as near to the mark as JPEG leaves it
+    if low > 0.75 * high:  # the values that JPEG makes lie as near to the mark
         np.testing.assert_array_equal(marked(picture, "mask"), meant())
         return
     with pytest.warns(UserWarning, match="expected two populations") as caught:
@@ -112,7 +112,7 @@ def test_a_third_population_is_marked_and_said(low, high):
 
 
 @pytest.mark.parametrize(("value", "what"), [(0, "nothing"), (255, "everything"), (3, "everything"), (1, "everything")])
-def test_one_value_is_never_inverted_and_always_said(value, what):
+def test_one_value_is_never_inverted_and_always_warned_of(value, what):
     with pytest.warns(UserWarning, match=f"{what} is marked") as caught:
         read = marked(np.full((10, 12), value, np.uint8), "one.png")
     assert read.all() == read.any() == (value > 0)

@@ -164,11 +164,11 @@ def bmp_header(height, width):
 
 def test_enormous_images_are_refused_before_decoding(tmp_path):
     path = tmp_path / "frame.bmp"
-    path.write_bytes(bmp_header(10_000, 10_001))  # where Pillow would warn
+    path.write_bytes(bmp_header(10_000, 10_001))  # Pillow would warn of this size
     with pytest.raises(InputError) as caught:
         read_image(path)
     assert str(caught.value) == f"{path}: expected at most 100000000 pixels, got 10000 x 10001"
-    path.write_bytes(bmp_header(40_000, 40_000))  # where Pillow would raise
+    path.write_bytes(bmp_header(40_000, 40_000))  # Pillow would raise an error for this size
     with pytest.raises(InputError) as caught:
         read_image(path)
     assert str(caught.value) == f"{path}: expected at most 100000000 pixels, got far more"
@@ -315,7 +315,7 @@ def test_frames_of_another_kind_are_refused(frame, color, text):
 
 
 def area_weights(length, target):
-    """(target, length): each output averages the stretch of input that it covers."""
+    """Return (target, length) weights: each output is the average of the input that it covers."""
     edges = np.arange(target + 1) * length / target
     pixel = np.arange(length)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
@@ -323,7 +323,7 @@ def area_weights(length, target):
 
 
 def linear_weights(length, target):
-    """(target, length): interpolation between pixel centres, edges held."""
+    """Return (target, length) weights: interpolation between pixel centres, constant beyond the outermost ones."""
     centre = np.clip((np.arange(target) + 0.5) * length / target - 0.5, 0, length - 1)
     return np.maximum(1 - np.abs(centre[:, None] - np.arange(length)), 0)
 
@@ -342,7 +342,7 @@ def exactly_resized(frame, rows, columns):
 def test_gray_resized_alone_is_gray_resized_as_colour_bit_by_bit(height, width, rows, columns, framing, seed):
     gray = pixels(height, width, seed=seed)
     if min(height * columns, width * rows) * 8 < max(height * columns, width * rows):
-        framing = "whole"  # the paper's has a limit
+        framing = "whole"  # the paper's framing has a limit
     assert_prepared(gray, (32 * rows, 32 * columns), framing=framing)
     assert_prepared(gray[..., None], (32 * rows, 32 * columns), framing=framing, color="gray")
 
@@ -387,7 +387,7 @@ def test_resizing_is_an_exact_area_average(height, width, rows, columns, seed):
     assert resized.shape == (*size, 3)
     shrinks = height >= size[0] and width >= size[1]
     error = np.abs(resized - exactly_resized(frame, *size)).max()
-    # Rounding once is 0.5. A side that grows has 11-bit weights and, beside one that shrinks, a second rounding.
+    # One rounding is 0.5. A side that grows has 11-bit weights. If the other side shrinks, there is a second rounding.
     assert error <= (0.501 if shrinks else 1.6), f"largest error {error} for {height} x {width} to {size}"
 
 
@@ -414,8 +414,8 @@ def test_the_papers_framing_is_torchvisions_resize_and_crop(shape):
     expected = np.asarray(both(Image.fromarray(frame)), np.int64)
     placed, _ = place(frame, (224, 224), framing="paper")
     assert placed.flags.c_contiguous
-    # The same crop of the same size; the kernels differ (area against triangle). One pixel's shift moves this ramp by
-    # up to 120 / 256 per side and adds no noise, so the mean tells.
+    # Both have the same crop of the same size. Their kernels differ (area and triangle). A shift by a pixel changes this
+    # ramp by up to 120 / 256 per side and adds no noise, so the mean shows it.
     assert np.abs(placed - expected).max() <= 3
     assert abs((placed - expected).mean()) < 0.2
 
@@ -430,7 +430,7 @@ def test_the_papers_framing_keeps_the_shape_for_inputs_that_are_not_square():
 
 
 @pytest.mark.parametrize("shape", [(8, 129), (129, 8)])
-def test_the_papers_framing_refuses_what_is_all_length(shape):
+def test_the_papers_framing_refuses_long_thin_frames(shape):
     with pytest.raises(InputError) as caught:
         place(pixels(*shape, 3), (64, 64), framing="paper")
     expected = "an aspect ratio within 16 times that of the input's 64 x 64 for framing 'paper'"
@@ -486,7 +486,7 @@ def test_a_mask_has_its_frames_size(tmp_path):
 
 
 def any_under_exactly(mask, size, framing):
-    """By the edges of every input pixel as fractions of a frame pixel."""
+    """Return the expected mask, from the edges of each input pixel as fractions of frame pixels."""
     if framing == "whole":
         resized, before = size, (0, 0)
     else:
@@ -531,7 +531,7 @@ def test_edges_on_whole_pixels_do_not_spill_over():
 
 
 def test_edges_that_rounding_pushes_off_whole_pixels_do_not_spill_over():
-    assert 54 * (112 / 96) > 63  # of 63 exactly
+    assert 54 * (112 / 96) > 63  # just above an exact 63
     mask = np.zeros((112, 112), bool)
     mask[63] = True
     placed = any_under(mask, (96, 96), Placement(112 / 96, 112 / 96, 0.0, 0.0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from spadeline.engine import Detector, Settings, add, calibrate, fit, remove_images
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.images.frame_facts import FrameFacts, frame_facts
 from spadeline.engine.images.reading import read_image
@@ -215,7 +215,7 @@ def test_an_older_recipe_has_no_check_and_says_so(own, change, capsys):
     capsys.readouterr()
     assert main(["info", str(own)]) == 0
     printed = capsys.readouterr().out
-    assert "frames of unknown sizes, as in recipes of version 1 and 2: any is taken" in printed
+    assert "frames of unknown sizes, as in recipes of version 1 and 2: any is accepted" in printed
     assert "no frame check: some images' facts are unknown" in printed
 
 

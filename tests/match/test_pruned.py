@@ -45,22 +45,16 @@ def test_weights_and_a_mask_on_every_path(path, instruction_set):
     assert match.statistics.path == path
 
 
-@pytest.mark.parametrize("guard_share", [0, 0.08, np.inf])
 @pytest.mark.parametrize("instruction_set", instruction_sets())
-def test_statistics_say_what_happened(instruction_set, guard_share):
+def test_statistics_say_what_happened(instruction_set):
     matcher = Matcher(GALLERY, threads=2, instruction_set=instruction_set)
-    matcher._guard_share = guard_share
     statistics = matcher.match(QUERY, range(4), kappa=3).statistics
     cells = 4 * 3
     assert statistics.pairs == cells * cells * 4
     assert statistics == matcher.match(QUERY, range(4), kappa=3).statistics
     assert 0 < statistics.passed[2] <= statistics.pairs
     assert statistics.exact <= statistics.passed[0]
-    if guard_share == 0:
-        assert statistics.guarded_cells == cells
-    if guard_share == np.inf:
-        assert statistics.guarded_cells == 0
-        assert statistics.exact >= 3 * 14 * 10
+    assert 0 <= statistics.guarded_cells <= cells
     narrow = matcher.match(QUERY, range(4), window=0).statistics
     assert narrow.pairs == cells * 4
 
@@ -68,7 +62,6 @@ def test_statistics_say_what_happened(instruction_set, guard_share):
 def test_near_copies_are_found_with_little_work():
     gallery = [level.repeat(3, axis=0) for level in pyramid(8, seed=5)]
     matcher = Matcher(gallery, threads=1)
-    matcher._guard_share = np.inf
     rng = np.random.default_rng(0)
     query = [level[11] + rng.normal(0, 0.01, level.shape[1:]).astype(np.float32) for level in gallery]
     match = matcher.match(query, range(24))
@@ -154,9 +147,9 @@ def changed(level, **parts):
 @pytest.mark.parametrize(
     ("codes", "text"),
     [
-        (CODES[:2], "codes: expected those of 3 levels, got 2"),
-        (changed(1, projected=None), "codes of level 1: expected projected ones"),
-        (changed(2, rotated=CODES[1].rotated), "codes of level 2: expected no rotated ones"),
+        (CODES[:2], "codes: expected one for each of 3 levels, got 2"),
+        (changed(1, projected=None), "codes of level 1: expected projected codes, got none"),
+        (changed(2, rotated=CODES[1].rotated), "codes of level 2: expected no rotated codes, got some"),
         (
             changed(0, rotated=CODES[0].rotated[:2]),
             "codes of level 0, rotated: expected C-contiguous uint8 (4, 48, 192)",

@@ -18,7 +18,7 @@ def test_what_is_written_is_read(tmp_path, dtype):
     stored = write_array(tmp_path, 12, "codes-layer1", array)
     content = (tmp_path / "codes-layer1-12.npy").read_bytes()
     assert stored == StoredFile("codes-layer1-12.npy", len(content), hashlib.sha256(content).hexdigest())
-    plain = np.load(tmp_path / stored.name, allow_pickle=False)  # anyone's numpy reads it, without us
+    plain = np.load(tmp_path / stored.name, allow_pickle=False)  # numpy alone can read it
     np.testing.assert_array_equal(plain, array, strict=True)
     opened = StoredArray(tmp_path, stored, layout_of(array))
     opened.verify()
@@ -90,7 +90,7 @@ def test_never_writes_over_a_file(tmp_path):
 
 
 def damaged_header(old, new):
-    """Replace text in the header, keeping the file's length by the header's padding."""
+    """Replace text in the header and keep the file's length by means of the header's padding."""
 
     def damage(content):
         changed = content.replace(old, new, 1)
@@ -124,7 +124,7 @@ def damaged_header(old, new):
     ],
 )
 def test_open_refuses_another_header(tmp_path, damage, text):
-    """Also where the recorded size and hash were adapted to it."""
+    """It is refused even if the recorded size and hash fit it."""
     write_array(tmp_path, 3, "layer1", np.zeros((2, 2, 2, 16, 3), np.float32))
     path = tmp_path / "layer1-3.npy"
     content = damage(path.read_bytes())

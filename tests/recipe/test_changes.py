@@ -41,21 +41,6 @@ TAU = threshold([1.0, 2.0, 3.0], false_alarm_rate=0.3)
 CALIBRATION = Calibration(TAU, TAU, "leave-one-out", (1.0, 2.0, 3.0), (3.0, 2.0, 1.0))
 
 
-@pytest.fixture
-def extractor(tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"onnx" * 1000)
-    return path
-
-
-@pytest.fixture
-def create(tmp_path, extractor):
-    def create(*names, folder=tmp_path / "recipe", **options):
-        return create_small(folder, *names, extractor_path=extractor, **options)
-
-    return create
-
-
 @pytest.mark.parametrize("storage", ["float32", "float16"])
 def test_create_and_load(create, extractor, storage):
     settings = Settings(storage=storage, k_gallery=2, window=1)
@@ -95,7 +80,10 @@ def test_a_recipe_without_an_image_equals_one_that_never_had_it(create, tmp_path
     create("a", "b", "c")
     removed = remove_images(tmp_path / "recipe", ["b"])
     never = create("a", "c", folder=tmp_path / "other")
-    for role in ("embeddings", *GEOMETRY["level_names"]):  # codes may differ: they keep the basis of all three
+    for role in (
+        "embeddings",
+        *GEOMETRY["level_names"],
+    ):  # codes may differ, since they keep the basis of all three images
         assert removed.files[role].sha256 == never.files[role].sha256
 
 
@@ -178,7 +166,7 @@ def other_version(content):
 
 
 def remove_unnamed(folder):
-    """Remove what an edited recipe.json doesn't name any more: nobody wrote it, then."""
+    """Remove files that an edited recipe.json doesn't name any more, as if they had never been written."""
     for name in names_in(folder) - live_files(Recipe.load(folder)):
         (folder / name).unlink()
 
@@ -218,7 +206,9 @@ def test_codes_are_updated_and_nothing_else(create, change):
 def test_features_of_another_extractor_or_framing_are_not_added(create, tmp_path, extractor, other):
     first = create("a", "b")
     again = create("a", "b", overwrite=True)
-    assert_holds(add_images(first.folder, images("c"), 1, made_for=first), "a", "b", "c")  # the same, made anew
+    assert_holds(
+        add_images(first.folder, images("c"), 1, made_for=first), "a", "b", "c"
+    )  # the same recipe, created again
     (tmp_path / "other.onnx").write_bytes(b"another")
     if "extractor_path" in other:
         other = {"extractor_path": tmp_path / "other.onnx"}
@@ -286,7 +276,7 @@ def test_levels_of_too_many_channels_have_no_codes(create, monkeypatch):
     assert Recipe.load(folder) == recipe
 
 
-def test_create_never_replaces_a_recipe_unasked(create):
+def test_create_replaces_a_recipe_only_on_demand(create):
     first = create("a")
     with pytest.raises(RecipeError, match=re.escape(f"{first.folder}: expected no recipe, got one; overwrite it")):
         create("b")
@@ -405,7 +395,7 @@ def test_create_refuses_options_before_it_takes_features(create, tmp_path, optio
 
 def test_create_refuses_a_missing_extractor(create, extractor, tmp_path):
     extractor.unlink()
-    with pytest.raises(InputError, match=r"model\.onnx: can't be read: No such file or directory"):
+    with pytest.raises(InputError, match=r"model\.onnx: is missing"):
         create("a")
     extractor.touch()
     with pytest.raises(InputError, match="size: expected an integer from 1"):
@@ -473,7 +463,7 @@ def edit(path):
 def test_edited_content_is_found_by_verifying_and_never_rehashed(create, name):
     path = create("a", "b", ignore=mask()).folder / name
     edit(path)
-    if name != "ignore-1.npy":  # which is read at once
+    if name != "ignore-1.npy":  # the mask is read when the recipe is loaded
         Recipe.load(path.parent)
     changes = [
         lambda: Recipe.load(path.parent, verify=True),
@@ -488,7 +478,7 @@ def test_edited_content_is_found_by_verifying_and_never_rehashed(create, name):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(create, tmp_path, monkeypatch):
-    monkeypatch.setattr("spadeline.engine.match.codes.SAMPLE", 1 << 9)  # bounds that few images reach, too
+    monkeypatch.setattr("spadeline.engine.match.codes.SAMPLE", 1 << 9)  # a bound that is reached by few images
     monkeypatch.setattr("spadeline.engine.files.CHUNK", 1 << 16)
     shapes = ((16, 16, 16), (32, 8, 8))
     image = features_of("x", shapes)

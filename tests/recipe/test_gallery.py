@@ -47,7 +47,7 @@ def test_round_trip_at_ragged_sizes(tmp_path, storage, dtype):
         content = (tmp_path / f"{role}-3.npy").read_bytes()
         assert file == StoredFile(f"{role}-3.npy", len(content), hashlib.sha256(content).hexdigest())
         array = StoredArray(tmp_path, file, layouts[role]).in_memory()
-        plain = np.load(tmp_path / file.name, allow_pickle=False)  # anyone's numpy reads it, without us
+        plain = np.load(tmp_path / file.name, allow_pickle=False)  # numpy alone can read it
         assert plain.flags.c_contiguous
         np.testing.assert_array_equal(array, plain, strict=True)
         assert array.dtype == (np.float32 if role == "embeddings" else storage)

@@ -1,4 +1,7 @@
-"""What is live after kills, full disks and rivals. Run as a script, it is the killer: a parent without threads."""
+"""What is live after kills, full disks and other writers.
+
+Run as a script, this file is the process that kills writers: a parent without threads.
+"""
 
 import contextlib
 import errno
@@ -21,8 +24,7 @@ import pytest
 from spadeline.engine.errors import InputError, OutputError, RecipeError
 from spadeline.engine.features import Features
 from spadeline.engine.match.codes import CODES_VERSION, code_layout, encode
-from spadeline.engine.recipe import changes as recipe_module
-from spadeline.engine.recipe import manifest as manifest_module
+from spadeline.engine.recipe import change_steps, manifest
 from spadeline.engine.recipe.changes import (
     add_images,
     create_recipe,
@@ -30,14 +32,14 @@ from spadeline.engine.recipe.changes import (
     set_calibration,
     update_codes,
 )
-from spadeline.engine.recipe.manifest import seal
+from spadeline.engine.recipe.manifest_json import seal
 from spadeline.engine.recipe.recipe import Recipe
 from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.settings import Settings
 
 SHAPES = ((8, 13, 11), (64, 7, 6))  # the second is wide enough for codes of fewer directions than channels
 IGNORE = np.eye(52, 44, dtype=np.bool_)
-FOREIGN = (  # a user's files, also ones that are named as a recipe's are
+FOREIGN = (  # files of a user; some are named like a recipe's files
     "notes.txt",
     "extractor-2.onnx",
     "ignore-7.npy",
@@ -56,12 +58,12 @@ FOREIGN = (  # a user's files, also ones that are named as a recipe's are
     "basis-layer100-1.npy",
     "weights-layer1-1.npy",
 )
-FIRST = 4  # the first generation beside them
+FIRST = 4  # the first generation that has files beside the user's
 BEFORE = ("a", "b", "c", "d")
 RENEWED = "codes of another version"
-KILLS, FEWEST_KILLS = 200, 20  # wanted, and what a slow disk must reach in KILLING_S
+KILLS, FEWEST_KILLS = 200, 20  # the wanted number, and the number that a slow disk must reach in KILLING_S
 KILLING_S = 90.0
-LONGEST_S = 600.0  # of a script: a stop at each of the steps takes as long as the disk does
+LONGEST_S = 600.0  # bound of a script's time, which depends on the disk, since a stop is made at each step
 
 
 def features_of(name):
@@ -75,13 +77,13 @@ def images(names):
 
 
 def extractor_of(names):
-    """An extractor of these images' own: a mixture of two recipes would show."""
+    """Return an extractor that differs for other images, so that a mixture of two recipes would show."""
     return "".join(names).encode() * 5000
 
 
 def create(folder, names=BEFORE):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of files that no recipe names
+        warnings.simplefilter("ignore")  # it warns of files that no recipe names
         return create_recipe(folder, **options(folder, names))
 
 
@@ -101,15 +103,15 @@ def options(folder, names):
 
 
 def renew_codes(folder):
-    """Update the codes as a spadeline of the next version of codes would: to this one, they are none then."""
+    """Update the codes as a spadeline with the next version of codes would. This spadeline then doesn't use them."""
     newer = CODES_VERSION + 1
     with contextlib.ExitStack() as stack:
-        for module in (recipe_module, manifest_module):
+        for module in (change_steps, manifest):
             stack.enter_context(mock.patch.object(module, "CODES_VERSION", newer))
         update_codes(folder)
 
 
-# Each change with what a recipe of BEFORE holds once it is through.
+# Each change, and the images that a recipe of BEFORE holds after it.
 CHANGES = {
     "create": (lambda folder: create(folder, ("x", "y", "z")), ("x", "y", "z")),
     "add": (lambda folder: add_images(folder, images(("e", "f")), 2), (*BEFORE, "e", "f")),
@@ -119,7 +121,7 @@ CHANGES = {
 
 
 def held(folder):
-    """Return what a recipe holds, bit by bit as it was put in: images by name, RENEWED codes; None: no recipe."""
+    """Return the names of the images that a recipe holds bit by bit, and RENEWED for such codes. None: no recipe."""
     if not (folder / "recipe.json").exists():
         with pytest.raises(RecipeError, match=r"recipe\.json: is missing"):
             Recipe.load(folder)
@@ -144,7 +146,7 @@ def held(folder):
 
 
 def encodings(opened):
-    """Encode a recipe's features anew, with the bases that it holds."""
+    """Encode a recipe's features again, with the bases that it holds."""
     shapes = opened.geometry.cell_shapes
     for index, (level, cells) in enumerate(zip(opened.codes, opened.levels, strict=True)):
         (rows, columns, block, channels), end = shapes[index], {"finest": index == 0, "coarsest": index == 1}
@@ -153,7 +155,7 @@ def encodings(opened):
 
 
 def tidy(folder):
-    """Whether there is nothing but the live files, what belongs to others, and the lock."""
+    """Whether there are only the live files, the user's files and the lock."""
     expected = {".lock", *FOREIGN}
     if (folder / "recipe.json").exists():
         expected |= {"recipe.json", *(file.name for file in Recipe.load(folder).files.values())}
@@ -180,7 +182,7 @@ def folder(tmp_path):
     return furnished(tmp_path / "recipe", recipe=True)
 
 
-# Kills: this file as a script, in a process that has never started a thread, since it forks.
+# Kills. This file runs as a script, since a process that forks must not have started a thread.
 
 
 def run_as_script(task, folder, seed=0):
@@ -192,7 +194,7 @@ def run_as_script(task, folder, seed=0):
 
 
 def in_child(change, folder, *, kill_after_s=None):
-    """Change a folder in a forked child; return its exit status, negative if killed, and how long it lived."""
+    """Change a folder in a forked child. Return its exit status, negative if it was killed, and how long it lived."""
     started = time.perf_counter()
     child = os.fork()
     if child == 0:
@@ -214,7 +216,7 @@ def kill_at_random(root, seed):
     template, bare = furnished(root / "template", recipe=True), furnished(root / "bare", recipe=False)
     changes = {"empty": CHANGES["create"]} | CHANGES
     lengths_s = {}
-    for kind in kinds:  # uninterrupted: kills must come midway, however slow the disk
+    for kind in kinds:  # first without kills, to learn how long a change takes on this disk
         folder = shutil.copytree(bare if kind == "empty" else template, root / kind)
         status, length_s = in_child(changes[kind][0], folder)
         assert status == 0, kind
@@ -230,13 +232,13 @@ def kill_at_random(root, seed):
         assert status in (0, -signal.SIGKILL), (kind, status)
         if status == 0:
             lengths_s[kind].append(length_s)
-        now = held(folder)
-        assert now in ((before, after) if status else (after,)), (kind, status, delay_s, now)
+        content = held(folder)
+        assert content in ((before, after) if status else (after,)), (kind, status, delay_s, content)
         counts["trials"] += 1
         counts["kills"] += status != 0
-        counts["before" if now == before else "after"] += 1
+        counts["before" if content == before else "after"] += 1
         counts["swept"] += not tidy(folder)
-        if now is None:
+        if content is None:
             create(folder)
         else:
             set_calibration(folder, None)
@@ -246,7 +248,7 @@ def kill_at_random(root, seed):
 
 
 def exit_at_each_step(root, _seed):
-    """Stop each change before its 1st, 2nd, … system call that alters the disk, until it comes through."""
+    """Stop each change before its 1st, 2nd, … system call that alters the disk, until one is complete."""
     steps = {}
     template = furnished(root / "template", recipe=True)
     for kind, (change, after) in CHANGES.items():
@@ -254,10 +256,10 @@ def exit_at_each_step(root, _seed):
         while "through" not in outcomes:
             folder = shutil.copytree(template, root / f"{kind}-{len(outcomes)}")
             status, _ = in_child(stopping_before(len(outcomes), change), folder)
-            now = held(folder)
-            assert now in (BEFORE, after), (kind, len(outcomes), now)
+            content = held(folder)
+            assert content in (BEFORE, after), (kind, len(outcomes), content)
             assert status in (0, 7), (kind, len(outcomes), status)
-            outcomes.append("through" if status == 0 else "before" if now == BEFORE else "after")
+            outcomes.append("through" if status == 0 else "before" if content == BEFORE else "after")
             set_calibration(folder, None)
             assert tidy(folder), (kind, len(outcomes), names_in(folder))
         steps[kind] = outcomes
@@ -265,7 +267,7 @@ def exit_at_each_step(root, _seed):
 
 
 def stopping_before(step, change):
-    """Return the change, made to end its process in place of its step-th system call that alters the disk."""
+    """Return the change, modified to end its process instead of its step-th system call that alters the disk."""
     calls = itertools.count()
 
     def stopping(call):
@@ -289,7 +291,7 @@ def test_kills_leave_the_recipe_before_or_after(tmp_path):
     counts = run_as_script("kill_at_random", tmp_path, seed)
     sys.stdout.write(f"seed {seed}: {counts}\n")
     assert FEWEST_KILLS <= counts["kills"] <= KILLS
-    # They must have struck midway, before and after the switch, or the test proved nothing.
+    # There must have been kills before and after the switch, or the test proves nothing.
     assert counts["swept"] > counts["kills"] // 10
     assert counts["before"] > counts["kills"] // 10
     assert counts["after"] > 0
@@ -297,7 +299,8 @@ def test_kills_leave_the_recipe_before_or_after(tmp_path):
 
 def test_a_stop_before_any_system_call_leaves_the_recipe_before_or_after(tmp_path):
     for kind, outcomes in run_as_script("exit_at_each_step", tmp_path).items():
-        assert outcomes == sorted(outcomes, key=("before", "after", "through").index), kind  # one switch, no way back
+        # There is one switch, and it isn't undone.
+        assert outcomes == sorted(outcomes, key=("before", "after", "through").index), kind
         assert outcomes.count("before") > 15, kind
         assert outcomes.count("after") > 2, kind
 
@@ -306,7 +309,7 @@ def test_a_stop_before_any_system_call_leaves_the_recipe_before_or_after(tmp_pat
 
 
 class Disk:
-    """In place of ``os.write``: takes so many bytes, then none."""
+    """Stands for ``os.write``: takes a number of bytes, then none."""
 
     def __init__(self, free):
         self.free = free
@@ -348,7 +351,7 @@ def test_full_disk_at_any_byte(folder, tmp_path, monkeypatch, kind):
 @pytest.mark.parametrize("kind", CHANGES)
 @pytest.mark.parametrize("limit", [0, 100, 5000, 12_000])
 def test_file_size_limit(folder, kind, limit):
-    """The kernel's own refusal, midway through a file."""
+    """The kernel refuses a write in the middle of a file."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
     try:
@@ -371,7 +374,7 @@ def tiny_disk(tmp_path):
     if done.returncode:
         pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
     yield mount
-    subprocess.run(["/bin/umount", "--lazy", str(mount)], check=True)  # a failing test may still hold a map
+    subprocess.run(["/bin/umount", "--lazy", str(mount)], check=True)  # after a failure, a file may still be mapped
 
 
 def test_a_disk_that_is_really_full(tiny_disk):
@@ -389,7 +392,7 @@ def test_a_disk_that_is_really_full(tiny_disk):
     assert held(folder) == (*BEFORE, "e")
 
 
-# Rivals
+# Other writers
 
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(folder):
@@ -431,7 +434,7 @@ def test_no_lock_without_permission(folder, monkeypatch):
         remove_images(folder, ["a"])
 
 
-# The sweep
+# Clearing away
 
 
 def test_what_a_killed_writer_left_is_cleared_and_nothing_else(folder):
@@ -440,7 +443,7 @@ def test_what_a_killed_writer_left_is_cleared_and_nothing_else(folder):
     for name in ("layer1-9.npy", "extractor-9.onnx", "recipe.json", "journal.json"):
         (own / name).write_text("half")
     (own / "link").symlink_to(folder / "notes.txt")
-    for name in ("layer2-9.npy", "basis-layer1-9.npy"):  # somebody's: no journal names them
+    for name in ("layer2-9.npy", "basis-layer1-9.npy"):  # a user's files: no journal names them
         (folder / name).write_text("not ours")
     set_calibration(folder, None)
     assert (folder / "layer2-9.npy").read_text() == (folder / "basis-layer1-9.npy").read_text() == "not ours"
@@ -451,7 +454,7 @@ def test_what_a_killed_writer_left_is_cleared_and_nothing_else(folder):
 
 
 def killed_before_the_switch(folder, monkeypatch, change):
-    """Let a writer fall dead when all new files have been moved, just before recipe.json is replaced."""
+    """End a writer when all new files have been moved, just before recipe.json is replaced."""
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", mock.Mock(side_effect=KeyboardInterrupt))
         patch.setattr("spadeline.engine.recipe.generations._clear", lambda _: None)
@@ -517,11 +520,13 @@ def test_the_last_generation_is_followed_by_the_first_free_one(folder):
     assert add_images(folder, images("e"), 1).generation == FIRST
     assert held(folder) == (*BEFORE, "e")
     assert tidy(folder)
-    assert add_images(folder, images("f"), 1).generation == FIRST + 1  # but for the extractor, nothing is of the last
+    assert (
+        add_images(folder, images("f"), 1).generation == FIRST + 1
+    )  # apart from the extractor, no file is of the last one
     assert held(folder) == (*BEFORE, "e", "f")
 
 
-def test_a_lock_that_is_a_link_empties_nobodys_file(folder, tmp_path):
+def test_a_lock_that_is_a_link_does_not_empty_its_target(folder, tmp_path):
     (tmp_path / "theirs.txt").write_text("not ours")
     (folder / ".lock").unlink()
     (folder / ".lock").symlink_to(tmp_path / "theirs.txt")
@@ -534,7 +539,7 @@ def test_a_generation_is_the_first_free_one_above_the_live_one(folder):
     assert Recipe.load(folder).generation == FIRST
     (folder / "layer1-5.npy").mkdir()
     assert add_images(folder, images("e"), 1).generation == 6
-    assert remove_images(folder, ["e"]).generation == 8  # 7 is a user's
+    assert remove_images(folder, ["e"]).generation == 8  # 7 is the number of a user's file
     assert held(folder) == BEFORE
 
 
@@ -558,7 +563,7 @@ def test_all_is_durable_before_the_switch_and_the_switch_after(folder, monkeypat
         f"extractor-{FIRST + 1}.onnx"
     }
     assert set(log[:switch]) == arrays | {"recipe", ".spadeline-writing", "recipe.json", "journal.json"}
-    # The names, once the files and the journal are there.
+    # The names that are there once the files and the journal are written.
     assert max(map(log.index, (*arrays, "recipe.json", "journal.json"))) < log.index(".spadeline-writing")
     assert log.index(".spadeline-writing") < log.index("recipe")
     assert log[switch + 1 :] == ["recipe"]

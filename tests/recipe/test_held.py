@@ -1,4 +1,4 @@
-"""What happens to a recipe's files under a running detector, and where its gallery is held."""
+"""Changes of a recipe's files under a running detector, and the place of its gallery."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from spadeline.engine import Detector, InputError, Recipe, RecipeError, Settings, resources
 from spadeline.engine import resources as processors_module
-from spadeline.engine.cli.cli import main
+from spadeline.engine.cli.main import main
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.inspect import scoring as scoring_module
 from spadeline.engine.recipe import held as held_module
@@ -70,7 +70,7 @@ def test_files_that_are_written_over_or_cut_off_change_nothing_in_a_running_dete
     np.save(tmp_path / "frame.npy", FRAME)
     command = [sys.executable, "-c", RUNNING, str(folder), str(tmp_path / "frame.npy")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr  # negative: a signal, such as a bus error
+    assert done.returncode == 0, done.stderr  # a negative code is a signal, such as a bus error
     assert json.loads(done.stdout) == {"overwritten": [True] * 4, "cut off": [True] * 4}
 
 
@@ -88,7 +88,7 @@ def test_the_gallery_is_held_where_it_was_asked_for(folder, place):
 def test_what_is_held_is_read_only_and_aligned(small, place):
     gallery = small.gallery.hold(place)
     assert gallery.place == place
-    assert small.gallery.hold() is gallery  # held once, for all scorers of a recipe
+    assert small.gallery.hold() is gallery  # it is held once for all scorers of a recipe
     arrays = [
         gallery.embeddings,
         *gallery.levels,
@@ -153,7 +153,7 @@ def test_garbage_in_a_file_is_named_when_the_recipe_is_opened(folder, name):
     ("value", "text"),
     [(np.nan, "basis: expected finite numbers, got NaN or infinity"), (0.5, "basis: expected orthonormal directions")],
 )
-def test_a_basis_that_is_none_is_named_though_its_hash_fits(small, value, text, place):
+def test_an_invalid_basis_is_named_although_its_hash_fits(small, value, text, place):
     path = small.folder / "basis-layer2-1.npy"
     content = bytearray(path.read_bytes())
     content[-4 * 256 :] = np.full(256, value, np.float32).tobytes()
@@ -173,7 +173,7 @@ def test_a_basis_that_is_none_is_named_though_its_hash_fits(small, value, text, 
 
 @pytest.mark.parametrize("command", [("info", "--verify"), ("calibrate",), ("remove", "000.png"), ("codes",)])
 def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(folder, command, monkeypatch, capsys):
-    """Not a bus error: nothing that is read for this is mapped."""
+    """There is no bus error, since no file is mapped to be read."""
 
     def cut_off_before(read):
         def cut_off_and_read(array):
@@ -198,8 +198,8 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(folder, command, mo
         ({"level_shapes": ((1, 1000, 1000),), "kappa": 1000}, "1000 x 1000 positions"),
     ],
 )
-def test_what_a_frame_would_take_is_known_before_it_is_asked_for(tmp_path, monkeypatch, changes, text):
-    """Also where the files are as large as they should be, which a disk may hold in few bytes."""
+def test_the_memory_of_a_frame_is_checked_before_it_is_allocated(tmp_path, monkeypatch, changes, text):
+    """This also holds for files of the right size, which may take hardly any room on the disk."""
     shapes = changes["level_shapes"]
     size = shapes[0][1:]
     recipe = SimpleNamespace(

@@ -46,7 +46,7 @@ def test_refuses(ignore, text):
     ],
 )
 def test_refuses_a_file(tmp_path, stored, text):
-    """Whoever made it: a mask that hides everything would pass every part."""
+    """With a mask that hides everything, every part would pass."""
     file = write_array(tmp_path, 1, "ignore", stored)
     with pytest.raises(RecipeError) as error:
         open_ignore(tmp_path, file, SIZE)

@@ -11,9 +11,10 @@ from spadeline.engine.errors import InputError, RecipeError
 from spadeline.engine.files import StoredFile
 from spadeline.engine.images.frame_facts import FrameFacts
 from spadeline.engine.match.codes import CODES_VERSION
-from spadeline.engine.recipe import manifest as manifest_module
+from spadeline.engine.recipe import manifest_json
 from spadeline.engine.recipe.gallery import Geometry
-from spadeline.engine.recipe.manifest import Manifest, from_json, to_json
+from spadeline.engine.recipe.manifest import Manifest
+from spadeline.engine.recipe.manifest_json import from_json, to_json
 from spadeline.engine.recipe.records import Calibration, ImageRecord
 from spadeline.engine.settings import Settings
 
@@ -27,7 +28,7 @@ NAMES = {
     "layer1": "layer1-2.npy",
     "layer2": "layer2-2.npy",
 }
-CODES = {  # made later than the features, by update_codes
+CODES = {  # update_codes made them, later than the features
     "basis-layer1": "basis-layer1-3.npy",
     "rotated-layer1": "rotated-layer1-3.npy",
     "basis-layer2": "basis-layer2-3.npy",
@@ -48,7 +49,7 @@ EXAMPLE = Manifest(
     ),
     files={role: StoredFile(name, 1000, DIGEST) for role, name in NAMES.items()},
     calibration=Calibration(TAU, TAU, "leave-one-out", SCORES, SCORES),
-    images=(ImageRecord("a.png", DIGEST), ImageRecord("b.png")),  # of unknown size and facts, as in older versions
+    images=(ImageRecord("a.png", DIGEST), ImageRecord("b.png")),  # size and facts are unknown, as in older versions
 )
 
 
@@ -56,7 +57,7 @@ FACTS = {"brightness": 101.5, "contrast": 30.25, "sharpness": 1.75}
 
 
 def image(name, **changes):
-    """One image's record as JSON."""
+    """Return an image's record as JSON."""
     return {"name": name, "sha256": None, "pixels_sha256": None, "size": None, "facts": None} | changes
 
 
@@ -82,13 +83,13 @@ def content(manifest=EXAMPLE):
 
 
 def version_2():
-    """What version 2 wrote of EXAMPLE."""
+    """Return EXAMPLE as version 2 wrote it."""
     as_version_2(old := content())
     return old
 
 
 def version_1():
-    """What version 1 wrote of EXAMPLE."""
+    """Return EXAMPLE as version 1 wrote it."""
     as_version_1(old := content())
     return old
 
@@ -258,7 +259,7 @@ def test_refuses_what_is_not_a_recipe(raw, text):
     ("keys", "value", "text"),
     [
         ("format", "other", "expected an object of format 'spadeline-recipe'"),
-        ("version", 4, "expected version 1, 2, 3 of the format, those read here, got 4"),
+        ("version", 4, "expected version 1 to 3 of the format, got 4"),
         ("version", 0, "got 0"),
         ("version", 2.0, "got 2.0"),
         ("version", True, "got True"),
@@ -341,9 +342,13 @@ def test_refuses_what_is_not_a_recipe(raw, text):
             "image 'a': pixels_sha256: expected 64 hexadecimal digits, got 'ab'",
         ),
         ("images", [image("\ud800")], "expected text without lone surrogates"),
-        ("images", [image("a", size=[256])], "image 'a': size: expected height and width, got (256,)"),
-        ("images", [image("a", size=[256, 0])], "image 'a': size: expected an integer from 1 to 100000000, got 0"),
-        ("images", [image("a", size=256)], "image 'a': size: expected tuple, got int"),
+        ("images", [image("a", size=[256])], "image 'a': size: expected (height, width), got (256,)"),
+        (
+            "images",
+            [image("a", size=[256, 0])],
+            "image 'a': size: width: expected an integer from 1 to 100000000, got 0",
+        ),
+        ("images", [image("a", size=256)], "image 'a': size: expected (height, width), got 256"),
         ("images", [image("a", facts={"brightness": 1.0})], "images: image 0: facts: contrast is missing"),
         ("images", [image("a", facts=FACTS | {"contrast": None})], "facts: contrast: expected a finite number"),
         ("settings.frame_check", True, "settings: frame_check: expected one of on, off, got True"),
@@ -421,19 +426,19 @@ def test_overflowing_numbers_are_refused():
         ({"images": ("a",)}, r"images\[0\]: expected ImageRecord, got str"),
     ],
 )
-def test_refuses_to_become_what_could_not_be_read_back(changes, text):
+def test_refuses_values_that_could_not_be_read_back(changes, text):
     with pytest.raises(InputError, match=text):
         EXAMPLE.changed(**changes)
 
 
 def test_refuses_to_write_more_than_a_reader_takes(monkeypatch):
-    monkeypatch.setattr(manifest_module, "LARGEST_MANIFEST", 1000)
+    monkeypatch.setattr(manifest_json, "LARGEST_MANIFEST", 1000)
     with pytest.raises(InputError, match=r"recipe\.json of 1000 bytes, got 2, which take"):
         to_json(EXAMPLE)
 
 
 @pytest.mark.parametrize("filler", [b"[],", b"{},", b'{"a":0},', b'"a":[],'])
-def test_a_file_full_of_nothing_takes_no_memory_to_refuse(filler):
+def test_a_file_full_of_empty_values_is_refused_in_little_memory(filler):
     raw = b'{"format": "spadeline-recipe", "version": 2, "images": [' + filler * ((60 << 20) // len(filler)) + b"0]}"
 
     def refused():

@@ -21,7 +21,6 @@ from ..recipes import (
     as_version_2,
     assert_features,
     assert_holds,
-    create_small,
     edit_manifest,
     features_of,
     images,
@@ -31,28 +30,13 @@ from ..recipes import (
 )
 
 
-@pytest.fixture
-def extractor(tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"onnx" * 1000)
-    return path
-
-
-@pytest.fixture
-def create(tmp_path, extractor):
-    def create(*names, folder=tmp_path / "recipe", **options):
-        return create_small(folder, *names, extractor_path=extractor, **options)
-
-    return create
-
-
 @pytest.mark.parametrize("index", [-1, 2, 0.0])
-def test_features_of_no_image(create, index):
+def test_an_unknown_image_has_no_features(create, index):
     with pytest.raises(InputError, match=f"index: expected an integer from 0 to 1, got {index}"):
         create("a", "b").features(index)
 
 
-def test_load_follows_a_switch_under_its_hands(create, monkeypatch):
+def test_load_follows_a_switch_that_comes_while_it_reads(create, monkeypatch):
     folder = create("a", "b").folder
     opened_file, switched = opened_module.OpenedFile, []
 
@@ -92,7 +76,7 @@ def test_damage_is_named_at_once(create, name, damage, text):
         assert str(error.value).startswith(f"{path}: ")
         assert text in str(error.value)
 
-    assert peak_memory(refused) < 1 << 20  # however large the file claims to be
+    assert peak_memory(refused) < 1 << 20  # it doesn't depend on the size that the file claims
 
 
 def swap_levels(folder):
@@ -175,12 +159,12 @@ def test_a_manifest_that_contradicts_the_files(create, change, text):
             Recipe.load(folder)
         assert text in str(error.value)
 
-    assert peak_memory(refused) < 1 << 20  # whatever the numbers ask for
+    assert peak_memory(refused) < 1 << 20  # it doesn't depend on the numbers
 
 
 @pytest.mark.parametrize("name", CODE_FILES)
 def test_codes_of_another_version_are_left_alone(create, name):
-    """Whatever they are: to this version they are none, and scores don't depend on them."""
+    """This version doesn't use codes of another version, and scores don't depend on codes."""
     folder = create("a", "b").folder
     edit_manifest(folder, lambda content: content.update(codes_version=CODES_VERSION + 1))
     (folder / name).unlink()
@@ -230,7 +214,7 @@ def test_thresholds_that_do_not_follow_from_their_scores_are_found_by_verifying(
 
 
 def record(folder, role, array):
-    """Put another array in a file's place, with the size and the hash that it has."""
+    """Replace the array in a file, and record its size and hash."""
     (folder / f"{role}-1.npy").unlink()
     stored = asdict(write_array(folder, 1, role, array))
     edit_manifest(folder, lambda content: content["files"].update({role: stored}))
@@ -249,7 +233,7 @@ def record(folder, role, array):
     ],
 )
 def test_arrays_that_contradict_the_geometry(create, role, array, text):
-    """Also where recipe.json vouches for them."""
+    """They are refused even if recipe.json has their size and hash."""
     folder = create("a", "b", ignore=mask()).folder
     record(folder, role, array)
     with pytest.raises(RecipeError) as error:

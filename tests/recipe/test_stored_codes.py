@@ -152,7 +152,7 @@ def test_never_writes_over_a_file(tmp_path):
     ],
 )
 def test_refuses_a_file(tmp_path, role, array, text):
-    """Also where its recorded size and hash fit: the matcher must never read beyond an array."""
+    """It is refused even if size and hash fit, since the matcher must never read beyond an array."""
     files, _ = written(tmp_path, gallery(3))
     files[role] = write_array(tmp_path, 2, role, array)
     with pytest.raises(RecipeError, match=re.escape(f"{role}-2.npy: {text}")):

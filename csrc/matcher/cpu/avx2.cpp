@@ -3,14 +3,16 @@
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "matcher/cpu/avx2.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/table.hpp"
 
 namespace spadeline {
 namespace {
 
 struct Avx2Words : Avx2 {
+    // With two vectors to a panel: 8 sums, 4 registers of codes, and 4 for the steps of a product, of 16.
     static constexpr int queries = 4;
-    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
+    static constexpr int64_t byte_cost = 1;
     static constexpr int32_t byte_offset = 0;
     using Sum = __m256i;
     struct Codes {
@@ -41,6 +43,8 @@ struct Avx2Words : Avx2 {
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
 };
+
+static_assert(InstructionSet<Avx2Words>);
 
 bool supported() {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");

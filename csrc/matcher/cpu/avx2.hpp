@@ -1,5 +1,7 @@
-// AVX2 registers (with FMA and F16C): 12 of 16 hold the dense path's sums. Included by one file per kind of byte
-// product.
+// AVX2 registers, with FMA and F16C. Included by one file for each kind of byte product.
+//
+// Of the 16 registers the dense path's tile fills all: 4 rows by 3 vectors are 12 sums, 3 hold queries, and one a
+// gallery value. A step is 12 multiply-adds for 7 loads, and a core starts two of each a cycle: loads don't limit it.
 #pragma once
 
 #include <immintrin.h>
@@ -20,11 +22,9 @@ struct Avx2 {
     static Reg broadcast_value(float value) { return _mm256_set1_ps(value); }
     static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
     static Reg fma(Reg a, Reg b, Reg sum) { return _mm256_fmadd_ps(a, b, sum); }
-    // One bit per lane: a <= b, or either is NaN.
     static uint32_t not_above(Reg a, Reg b) {
         return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NGT_UQ)));
     }
-    // Lane i gets base[(position + i) >> 2 * halvings].
     static Reg expand(const float* base, int64_t position, int halvings) {
         if (halvings == 0) return load(base + position);
         if (halvings > 1) return broadcast(base + (position >> (2 * halvings)));
@@ -48,8 +48,7 @@ struct Avx2 {
         _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
     }
     static Reg sqrt(Reg a) { return _mm256_sqrt_ps(a); }
-    static Reg positive(Reg a) { return _mm256_max_ps(a, _mm256_setzero_ps()); }  // zero where NaN
-    // One bit per lane: a <= b.
+    static Reg positive(Reg a) { return _mm256_max_ps(a, _mm256_setzero_ps()); }
     static uint32_t at_most(Reg a, Reg b) {
         return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LE_OQ)));
     }
@@ -61,7 +60,7 @@ struct Avx2 {
     static Int broadcast_int(int32_t value) { return _mm256_set1_epi32(value); }
     static Int sub_int(Int a, Int b) { return _mm256_sub_epi32(a, b); }
     static Reg to_float(Int a) { return _mm256_cvtepi32_ps(a); }
-    // From lane 4 p + g, a part p of query q's product with gallery vector g, to lane 4 q + g: two queries a register.
+    // Adds the two halves of each query's sums: two queries a register, as `block_totals` wants them.
     static Int fold(Int a, Int b) {
         return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
     }

@@ -5,14 +5,16 @@
 #include <cpuid.h>
 
 #include "matcher/cpu/avx2.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/table.hpp"
 
 namespace spadeline {
 namespace {
 
 struct Avx2Vnni : Avx2 {
+    // With two vectors to a panel: 12 sums, 2 registers of codes, and one of a query, of 16.
     static constexpr int queries = 6;
-    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
+    static constexpr int64_t byte_cost = 1;
     static constexpr int32_t byte_offset = kByteOffset;
     using Sum = __m256i;
     using Codes = __m256i;
@@ -31,6 +33,8 @@ struct Avx2Vnni : Avx2 {
         out[1] = fold(sums[2], sums[3]);
     }
 };
+
+static_assert(InstructionSet<Avx2Vnni>);
 
 bool supported() {
     unsigned a = 0, b = 0, c = 0, d = 0;  // GCC 12 has no name for AVX-VNNI

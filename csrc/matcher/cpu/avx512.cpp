@@ -3,14 +3,16 @@
 
 #if defined(__AVX512F__)
 #include "matcher/cpu/avx512.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/table.hpp"
 
 namespace spadeline {
 namespace {
 
 struct Avx512Words : Avx512 {
+    // 14 sums, two for each query, hide a product's latency. 7 divides the 196 cells of a 224 x 224 image.
     static constexpr int queries = 7;
-    static constexpr int64_t byte_cost = 2;  // of a product of bytes, against one of floats in the dense path
+    static constexpr int64_t byte_cost = 2;  // a product takes two instructions for each half of its bytes
     static constexpr int32_t byte_offset = kByteOffset;
     struct Sum {
         __m512i low, high;  // two sums for each of eight vectors
@@ -46,6 +48,8 @@ struct Avx512Words : Avx512 {
         *out = fold(totals(sums[0]), totals(sums[1]), totals(sums[2]), totals(sums[3]));
     }
 };
+
+static_assert(InstructionSet<Avx512Words>);
 
 bool supported() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -1,5 +1,8 @@
-// AVX-512 registers (F, BW, DQ, VL): 24 of 32 hold the dense path's sums. Included by one file per kind of byte
-// product.
+// AVX-512 registers (F, BW, DQ, VL). Included by one file for each kind of byte product.
+//
+// Of the 32 registers the dense path's tile fills 28: 8 rows by 3 vectors are 24 sums, 3 hold queries, and one a
+// gallery value. A ninth row would fit, too, but 8 divides the positions of a cell of three levels, 16, so that no rows
+// are left over for the slower tile of one row.
 #pragma once
 
 #include <immintrin.h>
@@ -20,9 +23,7 @@ struct Avx512 {
     static Reg broadcast_value(float value) { return _mm512_set1_ps(value); }
     static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
     static Reg fma(Reg a, Reg b, Reg sum) { return _mm512_fmadd_ps(a, b, sum); }
-    // One bit per lane: a <= b, or either is NaN.
     static uint32_t not_above(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ); }
-    // Lane i gets base[(position + i) >> 2 * halvings].
     static Reg expand(const float* base, int64_t position, int halvings) {
         if (halvings == 0) return load(base + position);
         if (halvings > 1) return broadcast(base + (position >> (2 * halvings)));
@@ -44,19 +45,17 @@ struct Avx512 {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
     }
     static Reg sqrt(Reg a) { return _mm512_sqrt_ps(a); }
-    static Reg positive(Reg a) { return _mm512_max_ps(a, _mm512_setzero_ps()); }  // zero where NaN
-    // One bit per lane: a <= b.
+    static Reg positive(Reg a) { return _mm512_max_ps(a, _mm512_setzero_ps()); }
     static uint32_t at_most(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
     static Reg tile4(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
     static Reg repeat4(const float* p) { return expand(p, 0, 1); }
 
-    // Sums of products of bytes: of 16 gallery vectors, four bytes each, with the query's.
     using Int = __m512i;
     static Int load_int(const int32_t* p) { return _mm512_loadu_si512(p); }
     static Int broadcast_int(int32_t value) { return _mm512_set1_epi32(value); }
     static Int sub_int(Int a, Int b) { return _mm512_sub_epi32(a, b); }
     static Reg to_float(Int a) { return _mm512_cvtepi32_ps(a); }
-    // From lane 4 p + g, a part p of query q's product with gallery vector g, to lane 4 q + g.
+    // Adds the four quarters of each query's sums: four queries a register, as `block_totals` wants them.
     static Int fold(Int a, Int b, Int c, Int d) {
         const auto halved = [](Int x, Int y) {  // 128-bit parts: x0 + x2, x1 + x3, y0 + y2, y1 + y3
             return _mm512_add_epi32(_mm512_shuffle_i32x4(x, y, 0x44), _mm512_shuffle_i32x4(x, y, 0xee));

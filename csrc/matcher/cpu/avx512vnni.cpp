@@ -3,14 +3,16 @@
 
 #if defined(__AVX512VNNI__)
 #include "matcher/cpu/avx512.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/table.hpp"
 
 namespace spadeline {
 namespace {
 
 struct Avx512Vnni : Avx512 {
+    // 14 sums hide a product's latency. 14 divides the 196 cells of a 224 x 224 image.
     static constexpr int queries = 14;
-    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
+    static constexpr int64_t byte_cost = 1;
     static constexpr int32_t byte_offset = kByteOffset;
     using Sum = __m512i;
     using Codes = __m512i;
@@ -26,6 +28,8 @@ struct Avx512Vnni : Avx512 {
     static Int totals(Sum sum) { return sum; }
     static void block_totals(const Sum* sums, Int* out) { *out = fold(sums[0], sums[1], sums[2], sums[3]); }
 };
+
+static_assert(InstructionSet<Avx512Vnni>);
 
 bool supported() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -1,8 +1,9 @@
-// Bilinear upsampling on the dense path: Dense's members for it.
+// Bilinear upsampling on the dense path. These are members of Dense.
 //
 // An upsampled feature is a weighted mean of four coarse ones, on both sides, so a product of two of them is a weighted
-// sum of sixteen products at the coarse resolution. Those are made once per image, then interpolated: on the query's
-// side per panel and coarse gallery row, on the gallery's side per block of finest rows. One image is one chunk.
+// sum of sixteen products at the coarse resolution. Those products are made once per image, then interpolated: on the
+// query's side for each panel and coarse gallery row, on the gallery's side for each block of finest rows. An image is
+// a chunk.
 #pragma once
 
 #include "matcher/cpu/dense.hpp"
@@ -26,7 +27,7 @@ void Dense<Op>::match_finest_bilinear() {
     }
 }
 
-// Every coarse gallery row's products with the panel's queries, upsampled on the query's side.
+// Upsamples every coarse gallery row's products with the panel's queries, on the query's side.
 template <class Op>
 void Dense<Op>::interpolate_queries(int64_t q, int64_t columns) {
     float* out = interpolated_;
@@ -50,7 +51,8 @@ void Dense<Op>::interpolate_queries(int64_t q, int64_t columns) {
     }
 }
 
-// The sums that the finest rows [first, last) start from: all coarser levels, upsampled on the gallery's side.
+// Makes the sums that the finest rows [first, last) start from: those of all coarser levels, upsampled on the gallery's
+// side.
 template <class Op>
 void Dense<Op>::interpolate_gallery(int64_t q, int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
@@ -69,7 +71,7 @@ void Dense<Op>::interpolate_gallery(int64_t q, int64_t first, int64_t last) {
     }
 }
 
-// A row's sums with the panel's queries outside the window become infinite, cell by cell.
+// Makes a row's sums with the panel's queries outside the window infinite, cell by cell.
 template <class Op>
 void Dense<Op>::close_window(float* base, int64_t q, int64_t gallery_cell) const {
     const int64_t block = level_[0].block;
@@ -81,15 +83,15 @@ void Dense<Op>::close_window(float* base, int64_t q, int64_t gallery_cell) const
     }
 }
 
-// Squared norms of every position of a coarser level: an upsampled feature's slack is made of its taps', and so is what
-// may overflow, since products are made before they get the taps' weights.
+// Squared norms of every position of a coarser level. The slack of an upsampled feature is made of those of its taps.
+// They also say what may overflow, since products exist before they are multiplied by the taps' weights.
 template <class Op>
 void Dense<Op>::measure_taps(int l, const float* rows, double* out) const {
     for (int64_t i = 0; i < task_.level[l].positions; ++i)
         out[i] = squared_distance<Op>(rows + i * level_[l].channels, nullptr, level_[l].channels);
 }
 
-// |upsampled feature|^2 at a finest position, its taps' mean squared norm, which it can't exceed, and the largest.
+// At a finest position: |upsampled feature|^2; the taps' mean squared norm, which that can't exceed; the taps' largest.
 template <class Op>
 Norms Dense<Op>::interpolated_norms(int l, int64_t position, const float* rows, const double* tap_norms) const {
     Norms norms{0, 0, 0};

@@ -1,10 +1,10 @@
-// Step 5 of the pruned path: from a pair of cells down the levels, in blocks of 4 x 4 pairs of positions. Refine's
-// members.
+// Step 5 of the pruned path: from a pair of cells down the levels, in blocks of 4 x 4 pairs of positions. These are
+// members of Refine.
 //
 // A block is four positions of the query and four of the gallery that lie under one pair of the level above. Projected
 // codes rule most blocks out; rotated codes, nearly as sharp as the vectors themselves, leave few pairs of the others.
-// Before such a pair is followed, exact distances replace the bounds of the levels above it: they are needed sooner or
-// later, and used for all pairs of the block.
+// Before one of those is followed, exact distances replace the bounds of the levels above it. They would be needed for
+// the pair's own distance anyway, and serve all pairs of the block.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace spadeline {
 
-// All pairs of positions of level l under a pair of the level above, whose bound is `base`.
+// Matches all pairs of positions of level l under a pair of the level above, whose bound is `base`.
 template <class Op>
 void Refine<Op>::descend(int l, int64_t query, int64_t gallery, float base, bool screened) {
     const int64_t groups = children(l) / kGroup;
@@ -31,8 +31,8 @@ void Refine<Op>::match_block(int l, int64_t query_group, int64_t gallery_group, 
     uint32_t open = block_bounds(l, level.rotated, level_[l].rotated, query_group, gallery_group, base, bounds);
     const float* thresholds = level_[l].thresholds + query_group * kGroup;
     if (l > 0) prefetch_below(l, gallery_group, open);
-    float excess = -1;  // of the levels above: exact distance over `base`, once known
-    while (open) {      // the lowest first: it may settle the others
+    float excess = -1;  // what the exact distance of the levels above exceeds `base` by; negative: not yet computed
+    while (open) {      // the lowest bound first: its distance may rule the others out
         int lowest = __builtin_ctz(open);
         for (uint32_t rest = open & (open - 1); rest; rest &= rest - 1)
             if (bounds[__builtin_ctz(rest)] < bounds[lowest]) lowest = __builtin_ctz(rest);
@@ -56,12 +56,12 @@ void Refine<Op>::match_block(int l, int64_t query_group, int64_t gallery_group, 
 template <class Op>
 void Refine<Op>::prefetch_below(int l, int64_t gallery_group, uint32_t open) const {
     const CodeTask& code = l > 1 ? task_.level[l - 1].projected : task_.level[l - 1].rotated;
-    open |= open >> 8, open |= open >> 4;  // any query's
+    open |= open >> 8, open |= open >> 4;  // bit g is set if any query position is open with gallery position g
     for (int64_t g = 0; g < kGroup; ++g)
         if (open >> g & 1) prefetch(code, (gallery_group * kGroup + g) * children(l - 1) / kGroup);
 }
 
-// Bounds of four query positions by four of the gallery; one bit for each that doesn't exceed its threshold.
+// Bounds four query positions by four of the gallery. Returns one bit for each bound that doesn't exceed its threshold.
 template <class Op>
 uint32_t Refine<Op>::block_bounds(int l, const CodeTask& task, const Code& code, int64_t query_group,
                                   int64_t gallery_group, float base, float* bounds) {
@@ -95,7 +95,7 @@ uint32_t Refine<Op>::block_bounds(int l, const CodeTask& task, const Code& code,
     return open;
 }
 
-// The query's codes of one level in this cell, laid out for block_bounds.
+// Lays the query's codes of one level in this cell out for block_bounds.
 template <class Op>
 void Refine<Op>::expand(int64_t block, const CodeTask& task, const Code& out) {
     const int64_t first = cell_ * block;

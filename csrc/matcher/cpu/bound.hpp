@@ -3,8 +3,8 @@
 //     squared = norm_a + norm_b - 2 scale_a scale_b dot + (residual_a - residual_b)^2
 //     bound   = base + weight * max(0, sqrt(squared) - error_a - error_b)^2
 //
-// Norms were lowered and errors raised by encode.hpp so far that no rounding here can lift a bound above the distance,
-// up to the 2^-18 that `threshold_of` in refine.hpp allows for.
+// encode.hpp lowers the norms and raises the errors so far that no rounding of this bound lifts it above the distance
+// by more than 2^-18 of it, which `threshold` in refine.hpp allows for.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace spadeline {
 
-// One side's terms; the query's scale is times -2.
+// One side's terms. The query's scale comes multiplied by -2.
 template <class Op>
 struct Terms {
     typename Op::Reg scale, norm, error, residual;
@@ -26,8 +26,8 @@ inline typename Op::Reg lower_bound(const Terms<Op>& a, const Terms<Op>& b, type
     const typename Op::Reg apart = Op::sub(a.residual, b.residual);
     squared = Op::fma(apart, apart, squared);
     const typename Op::Reg distance = Op::sub(Op::sqrt(Op::positive(squared)), Op::add(a.error, b.error));
-    const typename Op::Reg surely = Op::positive(distance);
-    return Op::fma(Op::mul(surely, surely), weight, base);
+    const typename Op::Reg least = Op::positive(distance);
+    return Op::fma(Op::mul(least, least), weight, base);
 }
 
 }  // namespace spadeline

@@ -1,4 +1,4 @@
-// Step 1 of the pruned path: bounds of all pairs of cells from the coarsest level's codes.
+// Step 2 of the pruned path: bounds of all pairs of cells from the coarsest level's codes.
 //
 // A register tile of queries by one panel of kPanel gallery cells: the panel's bytes are loaded, the query's are
 // broadcast four at a time, sums stay in registers, and only the bounds are written.
@@ -14,7 +14,7 @@ namespace spadeline {
 template <class Op>
 class Coarse {
  public:
-    // bounds[i * stride + (0 … kPanel)] of query cell first_cell + i and the image's panel of gallery cells.
+    // Writes bounds[i * stride + (0 … kPanel)]: those of query cell first_cell + i and a panel of the image's cells.
     static void bound_panel(const MatchTask& task, int64_t image, int64_t panel, int64_t first_cell, int64_t cell_count,
                             float* bounds, int64_t stride) {
         const LevelTask& level = task.level[task.level_count - 1];
@@ -51,7 +51,7 @@ class Coarse {
 #pragma GCC unroll 4
                 for (int v = 0; v < kVectors; ++v) Op::dot_broadcast(sum[q][v], gallery[v], rows + q * code.dims + d);
         }
-        typename Op::Int totals[Q][kVectors];  // so that the sums' own registers are never indexed by a variable
+        typename Op::Int totals[Q][kVectors];  // apart from the sums, whose registers must not be indexed by a variable
 #pragma GCC unroll 32
         for (int q = 0; q < Q; ++q)
 #pragma GCC unroll 4

@@ -1,4 +1,4 @@
-// Step 6 of the pruned path: float64 decides, and thresholds fall. Refine's members.
+// Step 6 of the pruned path: float64 decides, and thresholds fall. These are members of Refine.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@ double Refine<Op>::distance(int l, int64_t query, int64_t gallery) {
     return squared_distance<Op>(level.query + (cell_ * level.block + query) * level.channels, row, level.channels);
 }
 
-// By how much the exact distance of the pair that was entered, all levels from l up, exceeds its bound.
+// By how much the exact distance of the pair that was entered exceeds its bound, summed over all levels from l up.
 template <class Op>
 float Refine<Op>::excess_of(int l, int64_t query, float bound) {
     double sum = 0;

@@ -1,23 +1,28 @@
 // The dense path: every pair of query and gallery positions, each level's products at that level's own resolution.
 //
-// Gallery cells come in chunks that stay in the second-level cache. For a chunk, from the coarsest level to the finest:
+// Gallery cells are taken in chunks that stay in the second-level cache. For a chunk, from the coarsest level to the
+// finest:
 //   1. products of all the share's query positions with the chunk's, added to the next coarser level's (tile.hpp);
-//   2. at the finest level the norms are added too: the sum is a lower bound of the distance (exact.hpp, filter_norm);
+//   2. at the finest level the norms are added, which makes the sum a lower bound of the distance (exact.hpp,
+//   filter_norm);
 //   3. bounds that don't beat their query's kappa-th distance so far are dropped in registers;
-//   4. the few that do are computed again in float64, and decide.
-// The pyramid's levels must be nested (nearest upsampling); bilinear.hpp replaces step 1's sums for bilinear
-// upsampling. Not done here: pruning by the coarse levels.
+//   4. the distances of the few others are computed in float64, which decides.
+// This holds for nearest upsampling, where levels are nested. For bilinear upsampling bilinear.hpp replaces the sums of
+// step 1. The coarse levels rule nothing out on this path.
 #pragma once
 
 #include <cstdint>
 
 #include "matcher/cpu/exact.hpp"
 #include "matcher/cpu/tile.hpp"
+#include "matcher/cpu/workspace.hpp"
 #include "matcher/match_task.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
-// Gallery bytes per chunk: a quarter of a server core's second-level cache, all of an edge core's.
+// Gallery bytes per chunk: less than a quarter of a server core's second-level cache, 2 MB, and less than all of an
+// edge core's, 512 KB.
 inline constexpr int64_t kChunkBytes = 448 * 1024;
 
 template <class Op>
@@ -40,8 +45,8 @@ class Dense {
  private:
     using Reg = typename Op::Reg;
     static constexpr int64_t kPanel = kWidth<Op>;
-    // Gallery rows whose interpolated sums are made at once (bilinear): with a panel's width they fit the first-level
-    // cache.
+    // Gallery rows whose interpolated sums are made at once (bilinear). A panel is up to 48 floats wide: they take 12
+    // KB of the first-level cache.
     static constexpr int64_t kBaseRows = 64;
 
     struct Level {
@@ -61,7 +66,8 @@ class Dense {
             cell_bytes += task.level[l].block * task.level[l].channels * static_cast<int64_t>(sizeof(float));
         chunk_cells_ = kChunkBytes / cell_bytes;
         if (chunk_cells_ < 1) chunk_cells_ = 1;
-        if (chunk_cells_ > task.cells || task.bilinear) chunk_cells_ = task.cells;  // taps cross any smaller chunk
+        if (chunk_cells_ > task.cells || task.bilinear)
+            chunk_cells_ = task.cells;  // a tap may lie in any chunk, so there is one
         for (int l = 0; l < task.level_count; ++l) {
             Level& level = level_[l];
             level.channels = task.level[l].channels;
@@ -73,18 +79,14 @@ class Dense {
             }
             level.query_first = first * level.block;
             level.query_count = (last - first) * level.block;
-            level.columns = (level.query_count + kPanel - 1) / kPanel * kPanel;
+            level.columns = round_up(level.query_count, kPanel);
         }
     }
 
-    // Places every buffer behind the other and returns the floats they take together.
+    // Places all buffers one behind the other and returns the floats that they take.
     int64_t lay_out(float* base) {
-        int64_t used = 0;
-        const auto take = [&](int64_t floats) {
-            float* place = base ? base + used : nullptr;
-            used += (floats + 15) / 16 * 16;
-            return place;
-        };
+        Workspace<Op> workspace(base);
+        const auto take = [&](int64_t floats) { return workspace.take(floats); };
         for (int l = 0; l < task_.level_count; ++l) {
             Level& level = level_[l];
             const int64_t rows = chunk_cells_ * level.block;
@@ -104,7 +106,7 @@ class Dense {
             interpolated_ = take(coarse_rows * kPanel);
             base_ = take(kBaseRows * kPanel);
         }
-        return used;
+        return workspace.floats();
     }
 
     void prepare_query() {
@@ -116,10 +118,10 @@ class Dense {
         const float* queries[kMaxLevels];
         for (int l = 0; l < task_.level_count; ++l) queries[l] = task_.level[l].query;
         norms(queries, level_[0].query_first, level_[0].query_count, query_norms_);
-        for (int64_t q = 0; q < level_[0].columns; ++q) {  // what isn't scored wants nothing
+        for (int64_t q = 0; q < level_[0].columns; ++q) {  // a position that isn't scored lets no pair pass
             thresholds_[q] = -__builtin_inff();
             if (!wanted(q)) continue;
-            // What another path found so far is found again, but for what its kappa-th distance already rules out.
+            // The neighbours that pruning found are found again, but pairs beyond its kappa-th distance are ruled out.
             Neighbour* best = best_of(q);
             thresholds_[q] = threshold_of<Op>(best[task_.kappa - 1].distance);
             for (int64_t i = 0; i < task_.kappa; ++i) best[i] = {__builtin_inf(), INT32_MAX, INT32_MAX};
@@ -180,7 +182,7 @@ class Dense {
         }
     }
 
-    // Step 1 at a coarser level: this level's products, on top of the next coarser level's.
+    // Step 1 at a coarser level: adds this level's products to the next coarser level's.
     void multiply(int l) {
         Level& level = level_[l];
         const bool coarsest = task_.bilinear || l == task_.level_count - 1;
@@ -210,7 +212,7 @@ class Dense {
         return Op::expand(above.products + (row >> (2 * halvings)) * above.columns, column, halvings);
     }
 
-    // Pairs of cells further apart than the window get an infinite sum, which no finer level brings back.
+    // Pairs of cells outside the window get an infinite sum, which stays infinite at every finer level.
     void close_window(Level& coarsest) {
         for (int64_t row = 0; row < coarsest.row_count; ++row)
             for (int64_t q = 0; q < coarsest.query_count; ++q)
@@ -241,12 +243,12 @@ class Dense {
                                   (last - 1) / block - row_cell + 1);
     }
 
-    // The cell of the query image that the share's i-th one is.
+    // The query image's cell that is the share's i-th.
     int64_t cell_of(int64_t i) const {
         return task_.query_cells ? task_.query_cells[share_.first_cell + i] : share_.first_cell + i;
     }
 
-    // The finest position of the query image that the share's q-th one is.
+    // The query image's finest position that is the share's q-th.
     int64_t place(int64_t q) const { return cell_of(q / level_[0].block) * level_[0].block + q % level_[0].block; }
     Neighbour* best_of(int64_t q) const { return task_.best + place(q) * task_.kappa; }
 
@@ -280,8 +282,8 @@ class Dense {
             });
     }
 
-    // Step 4: the pairs whose bound beats their query's threshold, which falls as we go: the lowest bound first, since
-    // neighbouring rows look alike and one of them often settles the others.
+    // Step 4: the pairs whose bound beats their query's threshold. The lowest bound comes first: neighbouring rows are
+    // alike, and the threshold that one of them leaves often rules the others out.
     [[gnu::noinline]] void decide(int64_t row, int64_t column, const Reg* bounds, int rows) {
         float bound[Op::rows][Op::lanes];
         for (int g = 0; g < rows; ++g) Op::store(bound[g], bounds[g]);

@@ -1,4 +1,4 @@
-// Vectors to codes: centre, turn, quantise, and say how far off the code is.
+// Turns vectors into codes: centres them, maps them, rounds them to bytes, and bounds the error of that.
 //
 //     rotated      y = H S (x - mean)    S: signs of a fixed random sequence; H: Hadamard matrix / its norm, in blocks
 //     projected    y = P (x - mean)      P: orthonormal rows; residual = norm of what they leave of x - mean
@@ -6,9 +6,9 @@
 //     code = round(y / scale)            scale = largest |y| / 127, one per vector
 //     error >= |(y, residual) - (scale * code, residual as stored)|, exact values on the left
 //
-// Neither moves two vectors further apart than they are, so distances of codes, less both errors, are lower bounds.
-// The Hadamard matrix mixes channels that are a multiple of 16 apart: adding whole registers of any width is all it
-// takes, and mixing the rest as well made errors 5 % smaller.
+// Neither map moves two vectors further apart, so that a distance of codes, less both errors, is a lower bound.
+// The Hadamard matrix mixes channels that are a multiple of 16 apart, which needs additions of whole registers only,
+// whatever their width. Mixing the channels in between as well made errors only 5 % smaller.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,9 @@
 #include "matcher/codes.hpp"
 #include "matcher/cpu/tile.hpp"
 #include "matcher/match_task.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
-
-// Between these norms nothing that a bound computes can overflow or lose digits to denormals, if a code's largest
-// component is not below this part of the norm.
-inline constexpr float kSmallestNorm = 0x1p-40f, kLargestNorm = 0x1p50f, kSmallestPart = 0x1p-12f;
 
 template <class Op>
 class Encoder {
@@ -60,11 +57,11 @@ class Encoder {
 
  private:
     using Reg = typename Op::Reg;
-    static constexpr int kLanes = 16;     // of the widest registers: what dims are a multiple of
-    static constexpr int64_t kRows = 32;  // vectors projected at once
+    static constexpr int kLanes = 16;     // floats of the widest register: dims are a multiple of it
+    static constexpr int64_t kRows = 32;  // vectors projected at once, so that each panel is loaded for 32 of them
 
-    static int64_t padded(int64_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
-    static int64_t columns(const Codebook& book) { return (book.dims + kWidth<Op> - 1) / kWidth<Op> * kWidth<Op>; }
+    static int64_t padded(int64_t floats) { return round_up(floats, kLanes); }
+    static int64_t columns(const Codebook& book) { return round_up(book.dims, kWidth<Op>); }
 
     static void project(const Codebook& book, const float* centred, int64_t n, float* out) {
         for (int64_t q = 0; q < book.dims; q += kWidth<Op>)
@@ -80,8 +77,7 @@ class Encoder {
                                  const CodeRows& out) {
         const float whole = squared_norm(x, book.channels), part = squared_norm(y, book.dims);
         const float residual = __builtin_sqrtf(whole > part ? whole - part : 0);
-        // What the residual may be off by, as its square is off by twice the projection's error and both sums'
-        // roundings.
+        // The residual's error: its square is off by twice the projection's error and by both sums' roundings.
         const float square_error = (4 * book.projection_error + 2 * roundings(book.channels)) * whole;
         const float worst = __builtin_sqrtf(square_error);
         const float residual_error = residual > worst ? square_error / residual : worst;
@@ -100,7 +96,7 @@ class Encoder {
         quantise(y, book.dims, factor, squared_norm(x, book.channels), 0.0f, 0.0f, 0.0f, at, out);
     }
 
-    // Of a sum of n squares, relative: in any order, each passes through fewer roundings than that.
+    // The relative error of a sum of n squares: in any order, each square passes through fewer than n + 64 roundings.
     static float roundings(int64_t n) { return static_cast<float>(n + 64) * 0x1p-24f; }
 
     static float total(Reg a) {
@@ -119,7 +115,8 @@ class Encoder {
         return total(sum) + rest;
     }
 
-    // In place, without its factor; n is a power of two, at least 16. Two steps at once need half the loads.
+    // Multiplies by the matrix in place, without its factor. n is a power of two, at least 16. Two steps at once take
+    // half of the loads.
     static void hadamard(float* y, int64_t n) {
         int64_t h = kLanes;
         for (; 4 * h <= n; h *= 4)
@@ -140,13 +137,14 @@ class Encoder {
             }
     }
 
-    // y * factor to codes; y * factor is off by `relative` of the vector's norm already.
+    // Rounds y * factor to a code. y * factor itself is off by up to `relative` of the vector's norm.
     static void quantise(const float* y, int64_t dims, float factor, float squared, float relative, float residual,
                          float residual_error, int64_t at, const CodeRows& out) {
         int8_t* codes = out.codes + at * dims;
         float* terms = out.terms + at * kTerms;
         const float norm = __builtin_sqrtf(squared), largest = largest_of(y, dims);
-        if (!(norm >= kSmallestNorm && norm <= kLargestNorm)) {  // no code: only the error says where it lies
+        if (!(norm >= kSmallestNorm &&
+              norm <= kLargestNorm)) {  // no code: the error alone bounds where the vector lies
             for (int64_t i = 0; i < dims; ++i) codes[i] = 0;
             terms[0] = terms[1] = terms[3] = 0;
             terms[2] = norm < kSmallestNorm ? 2 * kSmallestNorm : __builtin_inff();

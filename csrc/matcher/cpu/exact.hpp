@@ -1,4 +1,4 @@
-// What decides: sums of squared differences in float64, one loop for every instruction set, and the filter's slack.
+// The sums that decide: squared differences in float64, one loop for every instruction set. And the filter's slack.
 #pragma once
 
 #include <cstdint>
@@ -57,13 +57,13 @@ inline double interpolated_sum(const Taps& a, const float* a_rows, const Taps* b
     return total;
 }
 
-// What the filter has to know of one side's vector: its square norm; what its slack is made of, and what no product of
-// the sum exceeds: the same number, except where products are interpolated after they are made.
+// What the filter needs of one side's vector: its squared norm, the magnitude that its slack is a part of, and a bound
+// of the sum's products. The three are equal, unless products are interpolated after they are made.
 struct Norms {
     double norm, magnitude, largest;
 };
 
-// A squared norm as the filter adds it: lowered so far that the filter's sum never exceeds the true distance.
+// Returns a squared norm as the filter adds it: lowered so far that the filter's sum never exceeds the true distance.
 //
 // The filter adds, in float32, `channels` products -2ab per pair and the two norms; with every intermediate rounding
 // its error is below gamma * 2 * (|a|^2 + |b|^2), gamma = m u / (1 - m u), u = 2^-24, m the roundings a term can meet
@@ -73,7 +73,9 @@ struct Norms {
 template <class Op>
 inline float filter_norm(const Norms& side, int64_t channels) {
     constexpr double unit = 0x1p-24, largest = 0x1p120, tiniest = 0x1p-124;
-    constexpr int64_t others = 64;  // norms, sums between levels, interpolation on both sides
+    // Ten for each of four levels (interpolation on both sides, the sum with other levels), fewer than 24 for the
+    // norms.
+    constexpr int64_t others = 64;
     if (!(side.largest <= largest)) return -__builtin_inff();
     const double roundings = static_cast<double>(channels + others);
     const double gamma = roundings * unit / (1 - roundings * unit);
@@ -83,7 +85,7 @@ inline float filter_norm(const Norms& side, int64_t channels) {
     return result;
 }
 
-// The smallest float that isn't below a distance: what the filter's lower bounds are compared with.
+// Returns the smallest float that isn't below a distance. The filter's lower bounds are compared with it.
 template <class Op>
 inline float threshold_of(double distance) {
     float result = static_cast<float>(distance);

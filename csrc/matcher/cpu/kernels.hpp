@@ -1,4 +1,4 @@
-// The table of instruction sets. Each is its own translation unit with its own flags; null where it wasn't built.
+// The table of instruction sets. Each is a translation unit with flags of its own, and null in a build that lacks it.
 #pragma once
 
 #include <string>
@@ -16,9 +16,9 @@ const Kernels* neondot_kernels();
 const Kernels* neon_kernels();
 const Kernels* scalar_kernels();
 
-// Those that this machine can run, best first; the last is always the scalar one.
+// The instruction sets that this machine can run, best first. The last one is always the scalar one.
 std::vector<const Kernels*> available_kernels();
-// By name, or "auto" for the best. Throws std::invalid_argument with the names there are.
+// An instruction set by its name, or the best one for "auto". Throws std::invalid_argument with the available names.
 const Kernels& kernels_named(const std::string& name);
 
 }  // namespace spadeline

@@ -2,6 +2,7 @@
 #include "matcher/cpu/kernels.hpp"
 
 #if defined(__aarch64__)
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/neon.hpp"
 #include "matcher/cpu/table.hpp"
 
@@ -9,8 +10,9 @@ namespace spadeline {
 namespace {
 
 struct NeonWords : Neon {
+    // With four vectors to a panel: 16 sums, 4 registers of codes, and 3 for the steps of a product, of 32.
     static constexpr int queries = 2;
-    static constexpr int64_t byte_cost = 2;  // of a product of bytes, against one of floats in the dense path
+    static constexpr int64_t byte_cost = 2;  // two products, each of which is added up in pairs
     struct Sum {
         int32x4_t low, high;  // two sums for each of two vectors
     };
@@ -31,6 +33,8 @@ struct NeonWords : Neon {
         sum.high = vpadalq_s16(sum.high, vmull_high_s8(gallery, query));
     }
 };
+
+static_assert(InstructionSet<NeonWords>);
 
 bool supported() { return true; }
 

@@ -1,4 +1,5 @@
-// NEON registers: 24 of 32 hold the dense path's sums. Included by one file per kind of byte product.
+// NEON registers. Included by one file for each kind of byte product. The dense path's tile fills 28 of the 32
+// registers, as that of avx512.hpp does, and for the same reason.
 #pragma once
 
 #include <arm_neon.h>
@@ -21,9 +22,7 @@ struct Neon {
     static Reg broadcast_value(float value) { return vdupq_n_f32(value); }
     static Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
     static Reg fma(Reg a, Reg b, Reg sum) { return vfmaq_f32(sum, a, b); }
-    // Not zero where some lane has a <= b, or either is NaN.
     static uint32_t not_above(Reg a, Reg b) { return vmaxvq_u32(vmvnq_u32(vcgtq_f32(a, b))); }
-    // Lane i gets base[(position + i) >> 2 * halvings].
     static Reg expand(const float* base, int64_t position, int halvings) {
         return halvings == 0 ? load(base + position) : broadcast(base + (position >> (2 * halvings)));
     }
@@ -43,8 +42,7 @@ struct Neon {
         vst1_lane_s32(reinterpret_cast<int32_t*>(p), vreinterpret_s32_s8(bytes), 0);
     }
     static Reg sqrt(Reg a) { return vsqrtq_f32(a); }
-    static Reg positive(Reg a) { return vmaxnmq_f32(a, vdupq_n_f32(0)); }  // zero where NaN
-    // One bit per lane: a <= b.
+    static Reg positive(Reg a) { return vmaxnmq_f32(a, vdupq_n_f32(0)); }
     static uint32_t at_most(Reg a, Reg b) {
         const uint32x4_t bits = {1, 2, 4, 8};
         return vaddvq_u32(vandq_u32(vcleq_f32(a, b), bits));
@@ -52,7 +50,7 @@ struct Neon {
     static Reg tile4(const float* p) { return load(p); }
     static Reg repeat4(const float* p) { return broadcast(p); }
 
-    // Bytes of the gallery become signed, as the products take them: no offset is left to subtract.
+    // The products take signed bytes, so the gallery's bytes become signed, and no offset is left to subtract.
     static constexpr int32_t byte_offset = 0;
     using Int = int32x4_t;
     using Codes = int8x16_t;

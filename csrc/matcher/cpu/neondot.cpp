@@ -5,6 +5,7 @@
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/neon.hpp"
 #include "matcher/cpu/table.hpp"
 
@@ -12,8 +13,9 @@ namespace spadeline {
 namespace {
 
 struct NeonDot : Neon {
+    // With four vectors to a panel: 24 sums, 4 registers of codes, and one of a query, of 32.
     static constexpr int queries = 6;
-    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
+    static constexpr int64_t byte_cost = 1;
     using Sum = int32x4_t;
 
     static Sum zero_sum() { return vdupq_n_s32(0); }
@@ -26,6 +28,8 @@ struct NeonDot : Neon {
         for (int q = 0; q < 4; ++q) out[q] = sums[q];
     }
 };
+
+static_assert(InstructionSet<NeonDot>);
 
 bool supported() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
 

@@ -1,12 +1,12 @@
-// Steps 3 to 6 of the pruned path, for a few cells of the query side by side: each one's thresholds, codes and budget,
-// and the steps' order.
+// Steps 3 to 6 of the pruned path, for a few cells of the query side by side: each cell's thresholds, codes and budget,
+// and the order of the steps.
 //
 //   3. seeds        sweep.hpp    the most promising gallery cells give the first thresholds
-//   4. sweep        sweep.hpp    then all that may hold something nearer, image by image
+//   4. sweep        sweep.hpp    then all gallery cells that may hold something nearer, image by image
 //   5. descent      blocks.hpp   from a pair of cells down the levels, bound by bound
 //   6. decision     decide.hpp   in float64; thresholds fall
 //
-// A cell that would cost more than it is granted is left unfinished (search.cpp sees to it).
+// A cell that would cost more than its budget is left unfinished; search.cpp deals with it.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,9 @@
 
 #include "matcher/cpu/bound.hpp"
 #include "matcher/cpu/exact.hpp"
+#include "matcher/cpu/workspace.hpp"
 #include "matcher/match_task.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
@@ -54,7 +56,7 @@ class Refine {
         : task_(task),
           cell_(query_cell),
           bounds_(bounds),
-          panels_((task.cells + kPanel - 1) / kPanel),
+          panels_(ceil_div(task.cells, kPanel)),
           granted_(budget),
           budget_(budget) {}
 
@@ -70,8 +72,8 @@ class Refine {
     };
     static constexpr int64_t kGroupFloats = sizeof(Group) / sizeof(float);
     struct Place {      // a gallery cell
-        int64_t at;     // among the bounds
-        int64_t image;  // among image_ids
+        int64_t at;     // index of its bound
+        int64_t image;  // index of its image in image_ids
     };
     struct Code {
         int8_t* codes;  // (block, dims / 4, 4, 4): each four bytes four times, once for each gallery vector of a block
@@ -81,19 +83,15 @@ class Refine {
         Code projected, rotated;
         float* thresholds;  // (block): the largest of all finest positions below
         float* widened;     // one vector, float16 galleries only
-        int64_t gallery;    // the position whose exact distance `exact` is, as long as it is `known`
+        int64_t gallery;    // the position that was entered; if `known`, `exact` is its exact distance
         double exact;
         bool known;
     };
 
-    // Places every buffer behind the other and returns the floats they take together.
+    // Places all buffers one behind the other and returns the floats that they take.
     int64_t lay_out(float* base) {
-        int64_t used = 0;
-        const auto take = [&](int64_t floats) {
-            float* place = base ? base + used : nullptr;
-            used += (floats + 15) / 16 * 16;
-            return place;
-        };
+        Workspace<Op> workspace(base);
+        const auto take = [&](int64_t floats) { return workspace.take(floats); };
         for (int l = 0; l < task_.level_count; ++l) {
             const LevelTask& level = task_.level[l];
             level_[l].thresholds = take(level.block);
@@ -107,10 +105,10 @@ class Refine {
             level_[l].projected = room(level.projected);
             level_[l].rotated = room(level.rotated);
         }
-        return used;
+        return workspace.floats();
     }
 
-    // False: nothing of this cell is scored.
+    // Returns false if nothing of this cell is scored.
     bool prepare() {
         bool any = false;
         const int64_t first = cell_ * task_.level[0].block;
@@ -137,7 +135,7 @@ class Refine {
         });
     }
 
-    // What no bound of a pair that may still be among the kappa nearest exceeds, roundings included.
+    // A pair whose bound exceeds this isn't among the kappa nearest, whatever was rounded.
     float threshold(const Neighbour* best) const {
         return threshold_of<Op>(best[task_.kappa - 1].distance * (1 + 0x1p-18));
     }
@@ -186,14 +184,21 @@ class Refine {
     float excess_of(int l, int64_t query, float bound);
     void lower_threshold(int l, int64_t i);
 
-    static constexpr int kSeeds = 2;   // more found hardly better thresholds, and each reads all bounds
-    static constexpr int kAhead = 64;  // gallery cells whose codes are fetched together
-    static constexpr int64_t kPrefetchBytes = 2304;
-    static constexpr double kLargestSum = 0x1p127;  // what is added to bounds, so that none becomes infinite
-    // A cell is hopeless once it has cost more than a share of the dense path's work, and more than kHopelessCost times
-    // what the dense path would have cost for the part of the gallery that it has seen.
+    static constexpr int kSeeds = 2;  // further seeds hardly lowered thresholds, and each of them reads all bounds
+    // Gallery cells whose codes are fetched together. With kPrefetchBytes each they take 144 KB of the second-level
+    // cache.
+    static constexpr int kAhead = 64;
+    // What is fetched of a record, at most: one of rotated codes of 560 channels. Later bytes are read in a row.
+    static constexpr int64_t kPrefetchBytes = kGroup * (560 + kTerms * 4);
+    static constexpr double kLargestSum =
+        0x1p127;  // exact distances that replace bounds are capped, so as to be finite
+    // A cell is hopeless once it has cost more than kPatience of the dense path's work, and more than kHopelessCost
+    // times what the dense path would have cost for the part of the gallery that the cell has seen. kPatience is above
+    // the 4 % that every cell may spend, so only cells that were granted more are hopeless.
     static constexpr double kPatience = 0.05, kHopelessCost = 3;
-    // What steps cost, in multiply-adds of the dense path.
+    // Estimates of what steps cost beside their products, in multiply-adds of the dense path: a block's votes and
+    // terms; a distance in float64, whose rows aren't in the cache, and each of its channels. They steer the guard, not
+    // results.
     static constexpr int64_t kBlockCost = 1000, kExactCost = 5500, kExactChannel = 4;
 
     const MatchTask& task_;

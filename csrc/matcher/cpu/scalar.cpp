@@ -1,4 +1,6 @@
-// Plain C++: always built, always tested, the yardstick of every other instruction set. Registers are arrays of four.
+// Plain C++: always built, always tested, and what other instruction sets are compared with. Registers are arrays of
+// four, and tiles are small: a compiler that vectorises them has at least 16 registers of four floats.
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/kernels.hpp"
 #include "matcher/cpu/table.hpp"
 #include "matcher/half.hpp"
@@ -57,7 +59,7 @@ struct Scalar {
     static Reg sqrt(const Reg& a) {
         return each<Reg>([&](int i) { return __builtin_sqrtf(a.at[i]); });
     }
-    static Reg positive(const Reg& a) {  // zero where NaN
+    static Reg positive(const Reg& a) {
         return each<Reg>([&](int i) { return a.at[i] > 0 ? a.at[i] : 0.0f; });
     }
     static uint32_t not_above(const Reg& a, const Reg& b) {
@@ -80,7 +82,7 @@ struct Scalar {
     }
 
     static constexpr int queries = 4;
-    static constexpr int64_t byte_cost = 1;  // of a product of bytes, against one of floats in the dense path
+    static constexpr int64_t byte_cost = 1;
     static constexpr int32_t byte_offset = kByteOffset;
     using Int = Four<int32_t>;
     using Sum = Int;
@@ -120,6 +122,8 @@ struct Scalar {
     static Reg64 fma64(Reg64 a, Reg64 b, Reg64 sum) { return a * b + sum; }
     static double reduce64(Reg64 a) { return a; }
 };
+
+static_assert(InstructionSet<Scalar>);
 
 bool supported() { return true; }
 

@@ -1,7 +1,7 @@
-// Steps 3 and 4 of the pruned path: which gallery cells are looked into, and in which order. Refine's members.
+// Steps 3 and 4 of the pruned path: which gallery cells are visited, and in which order. These are members of Refine.
 //
-//   3. seeds: the gallery cells of the lowest bounds come first, which gives the thresholds;
-//   4. sweep: all others whose bound doesn't exceed the query cell's threshold, which falls as we go.
+//   3. seeds: the gallery cells of the lowest bounds come first, and give the first thresholds;
+//   4. sweep: then all others whose bound doesn't exceed the query cell's threshold, which falls from visit to visit.
 //
 // The sweep collects a few cells at a time, so that their codes are on their way to the cache before they are read.
 #pragma once
@@ -29,7 +29,7 @@ bool Refine<Op>::seed() {
     return true;
 }
 
-// Where the smallest bound in [first, last) is, if it is below `lowest`, which it replaces; else -1.
+// Returns where the smallest bound in [first, last) is if it is below `lowest`, which it then replaces; else -1.
 template <class Op>
 int64_t Refine<Op>::lowest_of(int64_t first, int64_t last, float& lowest) const {
     int64_t i = first, at = -1;
@@ -44,7 +44,7 @@ int64_t Refine<Op>::lowest_of(int64_t first, int64_t last, float& lowest) const 
     return at;
 }
 
-// The runs of bounds that lie within the window, image by image; stops when `visit_run` returns false.
+// Calls visit_run for each run of bounds that lies within the window, image by image, until it returns false.
 template <class Op>
 template <class Visit>
 bool Refine<Op>::each_run(const Visit& visit_run) const {
@@ -53,7 +53,7 @@ bool Refine<Op>::each_run(const Visit& visit_run) const {
     return true;
 }
 
-// The k-th image's.
+// Likewise for the k-th image.
 template <class Op>
 template <class Visit>
 bool Refine<Op>::each_run(int64_t k, const Visit& visit_run) const {
@@ -68,10 +68,10 @@ bool Refine<Op>::each_run(int64_t k, const Visit& visit_run) const {
     return true;
 }
 
-// The k-th image's gallery cells. False: the budget is spent.
+// Visits the k-th image's gallery cells. Returns false if the budget is spent.
 template <class Op>
 bool Refine<Op>::sweep(int64_t k) {
-    Place found[kAhead];  // may be visited; their codes are on their way to the cache
+    Place found[kAhead];  // cells that may be visited; their codes are being fetched
     int count = 0;
     const auto visit_found = [&] {
         int kept = 0;
@@ -101,7 +101,7 @@ bool Refine<Op>::sweep(int64_t k) {
     return finished && visit_found();
 }
 
-// One bit for each of the bounds from i on, before `last`, that doesn't exceed the cell's threshold.
+// Returns one bit for each of the `lanes` bounds from i on, up to `last`, that doesn't exceed the cell's threshold.
 template <class Op>
 uint32_t Refine<Op>::open_at(int64_t i, int64_t last) const {
     if (last - i >= Op::lanes) return Op::at_most(Op::load(bounds_ + i), Op::broadcast_value(cell_threshold()));
@@ -110,14 +110,14 @@ uint32_t Refine<Op>::open_at(int64_t i, int64_t last) const {
     return open;
 }
 
-// One gallery cell.
+// Visits one gallery cell.
 template <class Op>
 void Refine<Op>::visit(const Place& place, bool screened) {
     const int coarsest = task_.level_count - 1;
     const int64_t cell = locate(place);
     if (!screened) ++counts_.passed[coarsest];
     const float bound = bounds_[place.at];
-    bounds_[place.at] = __builtin_inff();  // dealt with
+    bounds_[place.at] = __builtin_inff();  // visited
     if (coarsest == 0) {
         decide(0, cell);
     } else {
@@ -126,8 +126,7 @@ void Refine<Op>::visit(const Place& place, bool screened) {
     }
 }
 
-// Whether the budget is spent; or the cell hopeless: it has cost more than a share of the dense path's work, and far
-// more than the dense path would have cost for the gallery before place `at`.
+// Whether the budget is spent, or the cell hopeless: see kPatience. `at`: how much of the gallery has been seen.
 template <class Op>
 bool Refine<Op>::spent(int64_t at) {
     const auto dense = static_cast<double>(task_.dense_cost), cost = static_cast<double>(granted_ - budget_);
@@ -158,7 +157,8 @@ void Refine<Op>::prefetch(const CodeTask& code, int64_t group) const {
     for (int64_t byte = 0; byte < code.record && byte < kPrefetchBytes; byte += 64) __builtin_prefetch(record + byte);
 }
 
-// False: the projected codes rule all pairs of positions in this gallery cell out. Else the next codes are loaded.
+// Returns false if the projected codes rule out all pairs of positions in this gallery cell. Else fetches the next
+// codes.
 template <class Op>
 bool Refine<Op>::screen(const Place& place) {
     ++counts_.passed[task_.level_count - 1];

@@ -4,11 +4,12 @@
 #include "matcher/cpu/coarse.hpp"
 #include "matcher/cpu/dense.hpp"
 #include "matcher/cpu/encode.hpp"
+#include "matcher/cpu/instruction_set.hpp"
 #include "matcher/cpu/refine.hpp"
 
 namespace spadeline {
 
-template <class Op>
+template <InstructionSet Op>
 constexpr Kernels kernels_of(const char* name, bool (*supported)()) {
     return {name,
             supported,

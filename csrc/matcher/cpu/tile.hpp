@@ -2,12 +2,14 @@
 //
 //     sum[g][q] = init(g, q) + sum over channels of panel[channel][q] * gallery[g][channel]
 //
-// The query is packed channel-major in panels of kWidth, times -2; the gallery is read as it lies. Each broadcast
-// gallery value feeds `vectors` multiply-adds, so the loop is bound by multiply-adds, not by loads. `emit` gets the
-// sums while they are still in registers: nothing the size of the distance matrix is ever written.
+// The query is packed channel-major in panels of kWidth queries, multiplied by -2. The gallery is read as it lies. Each
+// broadcast gallery value is used by `vectors` multiply-adds, so that multiply-adds limit the loop, not loads. `emit`
+// gets the sums while they are in registers: nothing of the distance matrix's size is ever written.
 #pragma once
 
 #include <cstdint>
+
+#include "matcher/sizes.hpp"
 
 namespace spadeline {
 
@@ -18,7 +20,7 @@ inline constexpr int kWidth = Op::lanes * Op::vectors;
 template <class Op>
 inline void pack_panels(const float* rows, int64_t count, int64_t channels, float factor, float* panels) {
     constexpr int64_t width = kWidth<Op>;
-    for (int64_t q = 0; q < (count + width - 1) / width * width; ++q) {
+    for (int64_t q = 0; q < round_up(count, width); ++q) {
         float* panel = panels + q / width * width * channels + q % width;
         for (int64_t c = 0; c < channels; ++c) panel[c * width] = q < count ? factor * rows[q * channels + c] : 0.0f;
     }
@@ -53,7 +55,8 @@ inline void tile(const float* panel, const float* gallery, int64_t channels, int
     }
 }
 
-// One panel's first `columns` queries against gallery rows [first, last). Columns are rounded up to whole registers.
+// Multiplies one panel's first `columns` queries with gallery rows [first, last). Columns are rounded up to whole
+// registers.
 template <class Op, class Init, class Emit>
 inline void panel_tiles(const float* panel, int64_t columns, int64_t column, const float* gallery, int64_t channels,
                         int64_t first, int64_t last, const Init& init, const Emit& emit) {

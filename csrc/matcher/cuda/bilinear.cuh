@@ -1,11 +1,11 @@
 // Bilinear upsampling on the dense path: the filter's rows, and distances.
 //
-// Upsampled, and times the roots of their weights, a position's levels are one vector; its square norm of differences
-// is D. So the filter multiplies rows of all levels' channels, end to end, as if they were one level's: six times as
-// many products as on levels of their own, but the same kernel. Nothing upsampled exists but those float16 rows, a row
-// each finest position; distances interpolate features where they lie.
+// Upsampled and multiplied by the roots of their weights, a position's levels are one vector, and the squared norm of a
+// difference of two such vectors is D. So the filter multiplies rows of all levels' channels, end to end, as if they
+// were one level's: six times as many products as with a product for each level, but the same kernel. Those float16
+// rows, one for each finest position, are all that is stored upsampled. Distances interpolate features where they lie.
 //
-// Interpolated values may cancel, so what they may be off by depends on their `magnitude`, the taps' mean square norm.
+// Interpolated values may cancel, so their error depends on their `magnitude`, the taps' mean squared norm.
 // csrc/README.md has the proof.
 #pragma once
 
@@ -19,8 +19,8 @@
 
 namespace spadeline::cuda {
 
-// Four channels of an upsampled feature; its taps' mean squares are added to `magnitude`. `load(i)`: the channels at
-// the level's position i. Equal taps give equal values, whoever computes them.
+// Computes four channels of an upsampled feature, and adds its taps' mean squares to `magnitude`. `load(i)` returns the
+// channels at the level's position i. Equal taps give equal values, whichever kernel computes them.
 template <class T, class Load>
 __device__ __forceinline__ void upsample(const DeviceLevel& level, int64_t position, const Load& load, T (&value)[4],
                                          T& magnitude) {
@@ -39,8 +39,8 @@ __device__ __forceinline__ void upsample(const DeviceLevel& level, int64_t posit
     for (int t = 0; t < 4; ++t) add(load(taps.position[t]), static_cast<T>(taps.weight[t]));
 }
 
-// D of a query position and a gallery position (among all slots'), by a whole warp: the same in every lane. `magnitude`
-// gets that of both sides together, if it is wanted.
+// Computes D of a query position and a gallery position (among all slots') by a whole warp: every lane gets it.
+// `magnitude`, unless it is null, gets that of both sides together.
 template <class T>
 __device__ __forceinline__ T upsampled_distance(const DeviceTask& task, uint32_t query, uint32_t place,
                                                 T* magnitude = nullptr) {
@@ -66,8 +66,8 @@ __device__ __forceinline__ T upsampled_distance(const DeviceTask& task, uint32_t
     return sum_of(total);
 }
 
-// What a distance in float32 leaves certain, whatever was cancelled in it; 0 where it may have overflowed.
-__device__ __forceinline__ float surely(float distance, float magnitude, const FilterTerms& terms) {
+// The least that D can be, given its float32 value, whatever cancelled in that; 0 where it may have overflowed.
+__device__ __forceinline__ float least_distance(float distance, float magnitude, const FilterTerms& terms) {
     constexpr float most = 0x1p120f, off = 0x1p-20f;
     if (!(distance < most && magnitude < most)) return 0;
     const float root = __fsqrt_rn(distance) * (1 - terms.relative) - off * __fsqrt_rn(magnitude);
@@ -76,12 +76,12 @@ __device__ __forceinline__ float surely(float distance, float magnitude, const F
 
 struct UpsampledRows {
     DeviceTask task;
-    bool query;            // else the gallery's
+    bool query;            // the query's rows; else the gallery's
     int64_t first, count;  // among the finest positions of all slots
     float factor[kMaxLevels], lose, give, largest;
 };
 
-// A warp a row. Its norm is that of all levels.
+// A warp makes a row. The row's norm is that of all levels.
 __global__ void __launch_bounds__(kFilterThreads) upsample_rows(const __grid_constant__ UpsampledRows rows) {
     const DeviceTask& task = rows.task;
     const DeviceLevel& finest = task.level[0];
@@ -141,7 +141,7 @@ inline cudaError_t launch_upsample_gallery(const DeviceTask& task, const DensePl
     return launch_upsample(task, plan, false, first * positions, count * positions, stream);
 }
 
-// Those of a query, from level.query.
+// The rows and norms of a query, from level.query.
 inline cudaError_t launch_upsample_query(const DeviceTask& task, const DensePlan& plan, cudaStream_t stream) {
     return launch_upsample(task, plan, true, 0, task.level[0].positions, stream);
 }

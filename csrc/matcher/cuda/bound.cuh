@@ -9,7 +9,7 @@ struct Terms {
     float scale, norm, error, residual;
 };
 
-// Of one vector of a record.
+// The terms of one vector of a record.
 __device__ __forceinline__ Terms terms_of(const DeviceCodes& codes, const uint8_t* record, int vector) {
     const auto* terms = reinterpret_cast<const float*>(record + static_cast<int64_t>(codes.book.dims) * codes.group);
     return {terms[vector], terms[codes.group + vector], terms[2 * codes.group + vector],
@@ -20,11 +20,11 @@ __device__ __forceinline__ float lower_bound(const Terms& a, const Terms& b, int
     float squared = fmaf(-2 * a.scale * b.scale, static_cast<float>(dot), a.norm + b.norm);
     const float apart = a.residual - b.residual;
     squared = fmaf(apart, apart, squared);
-    const float surely = fmaxf(__fsqrt_rn(fmaxf(squared, 0.0f)) - (a.error + b.error), 0.0f);  // zero where NaN
-    return surely * surely;
+    const float least = fmaxf(__fsqrt_rn(fmaxf(squared, 0.0f)) - (a.error + b.error), 0.0f);  // zero where NaN
+    return least * least;
 }
 
-// A gallery's bytes are stored plus kByteOffset; less that, they are signed.
+// A gallery's bytes are stored plus kByteOffset. This subtracts it from four of them.
 __device__ __forceinline__ unsigned as_signed(unsigned bytes) { return bytes ^ 0x80808080u; }
 
 // sum[4 q + g] += the products of four bytes each of four query vectors and four gallery vectors.

@@ -1,8 +1,8 @@
-// Step 2: bounds of all pairs of cells from the coarsest level's codes.
+// Step 2 of the pruned path: bounds of all pairs of cells from the coarsest level's codes.
 //
-// A block bounds 64 cells of the query by four panels of kPanel gallery cells: both sides' bytes lie alike, are staged
-// in shared memory, and are multiplied in tiles of 4 x 4 sums a thread. Only the bounds are written; those of gallery
-// cells outside the window, or that fill up an image's last panel, are infinite.
+// A block bounds 64 cells of the query by four panels of kPanel gallery cells. The bytes of both sides have the same
+// layout. They are staged in shared memory, and a thread multiplies 4 x 4 pairs. Only the bounds are written. Bounds of
+// gallery cells outside the window, or that fill up an image's last panel, are infinite.
 #pragma once
 
 #include <cmath>
@@ -15,8 +15,9 @@
 namespace spadeline::cuda {
 
 inline constexpr int kCoarsePanels = 4, kCoarseCells = kCoarsePanels * static_cast<int>(kPanel);
-inline constexpr int kCoarseWords = 16;  // of four bytes, staged at a time of every cell
-inline constexpr int kCoarseThreads = 256;
+inline constexpr int kCoarseThreads = 256;  // 4 x 4 pairs each make 64 x 64
+// Words of four bytes that are staged of every cell at a time: then each thread copies 16 bytes of either side.
+inline constexpr int kCoarseWords = 16;
 
 __device__ __forceinline__ const DeviceCodes& coarsest_codes(const DeviceTask& task) {
     const DeviceLevel& level = task.level[task.level_count - 1];
@@ -108,8 +109,7 @@ __global__ void __launch_bounds__(kCoarseThreads) coarse_kernel(const __grid_con
 }
 
 inline cudaError_t launch_coarse(const DeviceTask& task, cudaStream_t stream) {
-    const auto blocks = [](int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); };
-    const dim3 grid(blocks(task.image_count * task.panels, kCoarsePanels), blocks(task.band, kCoarseCells));
+    const dim3 grid(blocks_for(task.image_count * task.panels, kCoarsePanels), blocks_for(task.band, kCoarseCells));
     return launch(coarse_kernel, grid, kCoarseThreads, 2 * kCoarseWords * kCoarseCells * sizeof(unsigned), stream,
                   task);
 }

@@ -1,4 +1,4 @@
-// The last step: each position's lists merged, its mean distance, and its neighbours as (image, y, x).
+// The last step: merges each position's lists, and writes its mean distance and its neighbours as (image, y, x).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace spadeline::cuda {
 
 inline constexpr int kCollectThreads = 128;
 
-// A warp a finest position. distances: (h, w), 0 where ignored; neighbours: (h, w, kappa, 3), -1 where ignored.
+// A warp takes a finest position. distances: (h, w), 0 where ignored; neighbours: (h, w, kappa, 3), -1 where ignored.
 __global__ void __launch_bounds__(kCollectThreads)
     collect_kernel(const __grid_constant__ DeviceTask task, double* distances, int32_t* neighbours) {
     const DeviceLevel& finest = task.level[0];
@@ -47,8 +47,7 @@ __global__ void __launch_bounds__(kCollectThreads)
 }
 
 inline cudaError_t launch_collect(const DeviceTask& task, double* distances, int32_t* neighbours, cudaStream_t stream) {
-    constexpr int64_t warps = kCollectThreads / kWarp;
-    const auto blocks = static_cast<unsigned>((task.level[0].positions + warps - 1) / warps);
+    const unsigned blocks = blocks_for(task.level[0].positions, kCollectThreads / kWarp);
     return launch(collect_kernel, blocks, kCollectThreads, 0, stream, task, distances, neighbours);
 }
 

@@ -1,11 +1,12 @@
-// Step 5: one warp from a pair of cells down the levels, in blocks of 4 x 4 pairs of positions.
+// Steps 5 and 6 of the pruned path: one warp goes from a pair of cells down the levels, in blocks of 4 x 4 pairs of
+// positions.
 //
 // A block is four positions of the query and four of the gallery that lie under one pair of the level above. Each lane
-// multiplies all 16 pairs over its share of the dims, so that a record is read in one piece; a transposing sum leaves
-// every pair with two lanes. Projected codes rule most blocks out, rotated codes most pairs of the others; then the
-// levels above are computed from features in float32, the finest one for the open pairs of the block together; and what
-// even those sums, lowered by their roundings, don't rule out is decided in float64 (step 6), the nearest first.
-// Nothing but thresholds and the nearest is ever written.
+// multiplies all 16 pairs over its share of the dims, so that a record is read in one piece. A transposing sum then
+// gives every pair to two lanes. Projected codes rule most blocks out, rotated codes most pairs of the others. For the
+// pairs that are left, distances are computed from features in float32: those of the levels above, and at the finest
+// level of all the block's open pairs together. They are lowered by their roundings. What they don't rule out, float64
+// decides, nearest first (step 6). Only thresholds and the nearest neighbours are ever written.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ class Descent {
  public:
     __device__ explicit Descent(const DeviceTask& task) : task_(task) {}
 
-    // All pairs of positions in a pair of cells: the k-th image's one, whose bound is `bound`. False: its first codes
-    // ruled it out, and no threshold can have changed.
+    // Matches all pairs of positions in a pair of cells, the second of the k-th image, whose bound is `bound`. Returns
+    // false if the first codes ruled the pair out: then no threshold has changed.
     __device__ bool visit(int query_cell, int k, int gallery_cell, float bound) {
         looked_ = kLevels == 1;
         image_ = static_cast<int32_t>(task_.image_ids[k]);
@@ -33,19 +34,19 @@ class Descent {
         enter<kLevels - 1>(query_cell, gallery_cell);
         if constexpr (kLevels > 1) {
             descend<kLevels - 2>(bound);
-        } else if (open_lanes(query_cell, nearly<0>())) {
+        } else if (open_lanes(query_cell, lowered_pair<0>())) {
             decide();
         }
         return looked_;
     }
 
-    // The lanes whose bound of a pair of cells doesn't exceed the query cell's threshold. All decisions are votes:
-    // lanes may read what another warp is just lowering before or after it.
+    // Returns the lanes whose bound of a pair of cells doesn't exceed the query cell's threshold. Every decision is a
+    // vote of the warp, since another warp may lower a threshold between two lanes' reads.
     __device__ unsigned open_lanes(int query_cell, float bound) const {
         return __ballot_sync(kLanes, bound <= fresh(task_.level[kLevels - 1].thresholds + query_cell));
     }
 
-    // What was done since the last call of `cost`, in instructions of a warp.
+    // What was done since the last call of `cost`, in a warp's instructions.
     __device__ unsigned spent() const { return cost_; }
     __device__ uint64_t cost() {
         const uint64_t since = cost_;
@@ -62,7 +63,8 @@ class Descent {
     }
 
  private:
-    // What steps cost: a block's sums, bounds and votes; 128 bytes of codes a position; float32 and float64 distances.
+    // Estimates of a warp's instructions for a block's sums, bounds and votes; for 128 bytes of codes of its positions;
+    // for a float32 distance, a block's, and a float64 distance. They steer the guard, not results.
     static constexpr int kBlockCost = 100, kCodeCost = 25, kFloatCost = 60, kFloatBlockCost = 300, kExactCost = 400;
 
     // Pair i of a block is 4 q + g; its lanes are 2 i and 2 i + 1.
@@ -73,11 +75,12 @@ class Descent {
     __device__ void enter(int query, int gallery) {
         query_[L] = query;
         gallery_[L] = gallery;
-        nearly_[L] = -1;
+        lowered_[L] = -1;
         exact_[L] = -1;
     }
 
-    // All pairs of positions of level L under the pair of the level above that was entered, whose bound is `base`.
+    // Matches all pairs of positions of level L under the pair of the level above that was entered, whose bound is
+    // `base`.
     template <int L>
     __device__ void descend(float base) {
         const int groups = task_.level[L].block / task_.level[L + 1].block / static_cast<int>(kGroup);
@@ -91,7 +94,7 @@ class Descent {
         const int lane = lane_index();
         const int query = query_group * 4 + query_of(lane), gallery = gallery_group * 4 + gallery_of(lane);
         const float* threshold = level.thresholds + query;
-        float limit = fresh(threshold);  // on its way while the codes are
+        float limit = fresh(threshold);  // loaded at the same time as the codes
         if (level.projected.book.dims) {
             const float projected = bound<L>(level.projected, query_group, gallery_group);
             if (!__any_sync(kLanes, base + projected <= limit)) return;
@@ -101,15 +104,15 @@ class Descent {
         float own = bound<L>(level.rotated, query_group, gallery_group);
         bool waiting = L > 0 || level.raster[gallery] >= 0;
         if (!__any_sync(kLanes, waiting && base + own <= limit)) return;
-        const float above = fmaxf(base, nearly_from<L + 1>());
+        const float above = fmaxf(base, lowered_from<L + 1>());
         if constexpr (L == 0) {
             waiting = waiting && above + own <= fresh(threshold);
             const unsigned open = __ballot_sync(kLanes, waiting);
             if (!open) return;
             count(1, static_cast<unsigned>(__popc((open | open >> 1) & 0x55555555)));
-            own = nearly_of_block(query_group, gallery_group, open);
+            own = lowered_block(query_group, gallery_group, open);
         }
-        while (true) {  // the nearest first: it may settle the others
+        while (true) {  // the nearest first: its distance may rule the others out
             const bool open = waiting && above + own <= fresh(threshold);
             const unsigned lowest = smallest_of(open ? __float_as_uint(own) : kLanes);
             const unsigned lanes = __ballot_sync(kLanes, open && __float_as_uint(own) == lowest);
@@ -126,7 +129,7 @@ class Descent {
         }
     }
 
-    // Of this lane's pair, by one level's codes.
+    // The bound of this lane's pair from one kind of codes.
     template <int L>
     __device__ float bound(const DeviceCodes& codes, int query_group, int gallery_group) {
         const int lane = lane_index(), dims = codes.book.dims;
@@ -147,41 +150,42 @@ class Descent {
         return {task_, task_.level[L], query_[L], slot_ * task_.level[L].positions + gallery_[L]};
     }
 
-    // The entered pairs' distances, levels L and above, as float32 knows them, lowered: computed once.
+    // The entered pair's float32 distance at level L, lowered by its roundings. It is computed once.
     template <int L>
-    __device__ float nearly() {
-        if (nearly_[L] < 0) {
+    __device__ float lowered_pair() {
+        if (lowered_[L] < 0) {
             cost_ += kFloatCost;
-            nearly_[L] = lowered(task_.level[L], pair<L>().float_distance());
+            lowered_[L] = lowered(task_.level[L], pair<L>().float_distance());
         }
-        return nearly_[L];
+        return lowered_[L];
     }
     template <int L>
-    __device__ float nearly_from() {
+    __device__ float lowered_from() {
         if constexpr (L < kLevels) {
-            return nearly<L>() + nearly_from<L + 1>();
+            return lowered_pair<L>() + lowered_from<L + 1>();
         } else {
             return 0;
         }
     }
 
-    // Of this lane's pair of finest positions, where it is open.
-    __device__ float nearly_of_block(int query_group, int gallery_group, unsigned open) {
+    // That of this lane's pair of finest positions, if the pair is open.
+    __device__ float lowered_block(int query_group, int gallery_group, unsigned open) {
         const DeviceLevel& finest = task_.level[0];
         cost_ += kFloatBlockCost;
         const int64_t first = slot_ * finest.positions + gallery_group * 4;
         return lowered(finest, float_distances(task_, finest, query_group * 4, first, open));
     }
 
-    // The entered pairs', all levels, in float64; fused, as in features.cuh.
+    // The entered pairs' distance in float64, summed over level L and those above. Fused explicitly, as in
+    // features.cuh.
     template <int L>
-    __device__ double exactly_from() {
+    __device__ double exact_from() {
         if constexpr (L < kLevels) {
             if (exact_[L] < 0) {
                 cost_ += kExactCost;
                 exact_[L] = pair<L>().distance();
             }
-            return fma(task_.level[L].weight, exact_[L], exactly_from<L + 1>());
+            return fma(task_.level[L].weight, exact_[L], exact_from<L + 1>());
         } else {
             return 0;
         }
@@ -189,7 +193,7 @@ class Descent {
 
     __device__ void decide() {
         count(1 + kMaxLevels, 1);
-        const double distance = exactly_from<0>();
+        const double distance = exact_from<0>();
         insert(task_, query_[0], {distance, image_, static_cast<int32_t>(task_.level[0].raster[gallery_[0]])});
     }
 
@@ -197,9 +201,9 @@ class Descent {
     int32_t image_ = 0;
     int64_t slot_ = 0;
     int query_[kLevels], gallery_[kLevels];  // the positions entered, one a level
-    float nearly_[kLevels];                  // negative: not yet known
+    float lowered_[kLevels];                 // negative: not yet computed
     double exact_[kLevels];
-    unsigned cost_ = 0, counted_ = 0;  // lane i's: of counter i
+    unsigned cost_ = 0, counted_ = 0;  // lane i counts for counter i
     bool looked_ = false;
 };
 

@@ -1,11 +1,12 @@
-// The one door to CUDA: nvcc's headers, or the tests' emulation of them, by which the same sources run on a CPU.
-//
-// What kernels may use is what tests/cpp/emulated_cuda.hpp declares, and nothing that it doesn't.
+// The only file that includes CUDA: nvcc's headers, or the tests' emulation of them, with which the same sources run on
+// a CPU. Kernels may use what tests/cpp/emulated_cuda.hpp declares, and nothing else.
 #pragma once
 
 #include <cstddef>
 #include <tuple>
 #include <utility>
+
+#include "matcher/sizes.hpp"
 
 #ifdef SPADELINE_EMULATED_CUDA
 #include "emulated_cuda.hpp"
@@ -22,6 +23,9 @@ inline constexpr bool kEmulated = true;  // the device's memory is the host's
 inline constexpr bool kEmulated = false;
 #endif
 
+// The blocks of a grid that takes `count` things, `each` of them to a block.
+inline unsigned blocks_for(int64_t count, int64_t each) { return static_cast<unsigned>(ceil_div(count, each)); }
+
 // This block's dynamic shared memory.
 __device__ __forceinline__ std::byte* shared_memory() {
 #ifdef SPADELINE_EMULATED_CUDA
@@ -32,8 +36,8 @@ __device__ __forceinline__ std::byte* shared_memory() {
 #endif
 }
 
-// What other threads may be changing meanwhile: always loaded, past this multiprocessor's cache, which knows nothing of
-// other blocks' stores. A warp's lanes needn't all see the same.
+// Loads what other threads may be changing, past this multiprocessor's cache, which doesn't see other blocks' stores.
+// The lanes of a warp may get different values.
 template <class T>
 __device__ __forceinline__ T fresh(const T* place) {
 #ifdef SPADELINE_EMULATED_CUDA
@@ -42,8 +46,8 @@ __device__ __forceinline__ T fresh(const T* place) {
     return *static_cast<const volatile T*>(place);
 }
 
-// Lets a kernel take all the dynamic shared memory that a block of the current device may have. Always all of it: this
-// is one setting for all threads, and another one's launch may need more than this one's.
+// Lets a kernel take all the dynamic shared memory that a block of the current device may have. All threads share this
+// setting, and another thread's launch may need more than this one's, so it is always set to the most there is.
 inline cudaError_t allow_shared_memory(const void* kernel) {
     int device = 0, most = 0;
     if (const cudaError_t error = cudaGetDevice(&device)) return error;
@@ -59,7 +63,7 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, unsigned threads, s
     static_assert(sizeof...(Parameters) == sizeof...(Arguments));
     std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
     const auto* function = reinterpret_cast<const void*>(kernel);
-    if (constexpr size_t unasked = 48 << 10; shared_bytes > unasked)
+    if (constexpr size_t granted = 48 << 10; shared_bytes > granted)  // what every kernel has without asking
         if (const cudaError_t error = allow_shared_memory(function)) return error;
 #ifdef SPADELINE_EMULATED_CUDA
     return emulated::launch(function, grid, threads, shared_bytes, stream,

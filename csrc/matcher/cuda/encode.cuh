@@ -1,11 +1,12 @@
-// Step 1: the query, (channels, height, width) in float32 or float16, to rows of channels and to codes.
+// Step 1 of the pruned path: turns the query, (channels, height, width) in float32 or float16, into rows of channels
+// and into codes.
 //
-//     gather     a tile of positions by channels is turned in shared memory; NaN and infinity are found on the way
-//     project    32 vectors by 32 directions a block: what projected codes are made of
+//     gather     transposes tiles of positions by channels in shared memory, and finds NaN and infinity
+//     project    multiplies 32 vectors with 32 directions a block, for projected codes
 //     encode     a warp a vector: Hadamard matrix in shared memory, largest component, bytes, terms
 //
-// What is computed, and why the bounds hold, is cpu/encode.hpp's; sums are in another order, which csrc/README.md's
-// counts of roundings allow for.
+// The formulas, and the reason why the bounds hold, are those of cpu/encode.hpp. Sums have another order, which the
+// counts of roundings in csrc/README.md allow for.
 #pragma once
 
 #include <cmath>
@@ -16,20 +17,19 @@
 
 namespace spadeline::cuda {
 
-inline constexpr int kTile = 32;  // positions by channels that are turned; vectors by directions
+inline constexpr int kTile = 32;  // positions and channels of a transposed tile: a warp reads 32 channels at once
 inline constexpr int kGatherThreads = 256;
 inline constexpr int kProjectThreads = 256;  // four teams, each of which takes every fourth channel
 inline constexpr int kTeams = 4, kTeamThreads = kProjectThreads / kTeams;
-inline constexpr int kSlice = 64;              // channels in shared memory at a time
-inline constexpr int kTileStride = kTile + 4;  // of rows that are read four floats at a time
-inline constexpr int kEncodeBytes = 32 << 10;  // of shared memory that several vectors may take together
-inline constexpr int kEncodeWarps = 4;
+inline constexpr int kSlice = 64;              // channels at a time: both sides take 18 KB of shared memory
+inline constexpr int kTileStride = kTile + 4;  // floats from row to row: rows are read four floats at a time, and start
+                                               // in different banks
+inline constexpr int kEncodeBytes = 32 << 10;  // shared memory of a block, unless one vector needs more: two blocks
+                                               // or more fit a multiprocessor
+inline constexpr int kEncodeWarps = 4;         // vectors of a block, at most
 
-// Between these norms bounds neither overflow nor lose digits, if a code's largest component is not below this part of
-// the norm.
-inline constexpr float kSmallestNorm = 0x1p-40f, kLargestNorm = 0x1p50f, kSmallestPart = 0x1p-12f;
-
-// The first bad feature is the one of the smallest (level, channel, y, x).
+// A bad feature is reported as its level, from this bit on, and its index in the level: so the smallest number is the
+// first one by (level, channel, y, x). An index needs fewer bits than that: features of 2^56 floats fit no memory.
 inline constexpr int kLevelBit = 56;
 
 __device__ __forceinline__ float query_value(const DeviceTask& task, const void* source, int64_t at) {
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kGatherThreads) gather_kernel(const __grid_con
         level.query[(first + i) * level.channels + first_channel + lane] = tile[lane * (kTile + 1) + i];
 }
 
-// The projected codes' y: P (x - mean).
+// Computes the projected codes' y = P (x - mean).
 __global__ void __launch_bounds__(kProjectThreads) project_kernel(const __grid_constant__ DeviceTask task) {
     const DeviceLevel& level = task.level[blockIdx.z];
     const DeviceCodebook& book = level.projected.book;
@@ -109,7 +109,8 @@ __global__ void __launch_bounds__(kProjectThreads) project_kernel(const __grid_c
     }
 }
 
-// In place, without its factor, by one warp; mixes dims that are a multiple of 16 apart.
+// Multiplies by the Hadamard matrix in place, without its factor, by one warp. Mixes dims that are a multiple of 16
+// apart.
 __device__ __forceinline__ void hadamard(float* y, int dims, int mixed) {
     for (int apart = 16; apart < mixed; apart *= 2) {
         for (int i = lane_index(); i < dims / 2; i += kWarp) {
@@ -122,15 +123,15 @@ __device__ __forceinline__ void hadamard(float* y, int dims, int mixed) {
     }
 }
 
-// Of a sum of n squares, relative: in any order, each passes through fewer roundings than that.
+// The relative error of a sum of n squares: in any order, each square passes through fewer than n + 64 roundings.
 __device__ __forceinline__ float roundings(int n) { return static_cast<float>(n + 64) * 0x1p-24f; }
 
-// What quantising needs to know beside y itself, which is off by `relative` of the vector's norm already.
+// What quantising needs beside y, which itself is off by up to `relative` of the vector's norm.
 struct Turned {
     float factor, squared, relative, residual, residual_error;
 };
 
-// y * factor to one vector of a record, by one warp.
+// Rounds y * factor to one vector of a record, by one warp.
 __device__ __forceinline__ void quantise(const float* y, const DeviceCodes& codes, const Turned& turned,
                                          int64_t position) {
     const int dims = codes.book.dims, lane = lane_index();
@@ -140,7 +141,8 @@ __device__ __forceinline__ void quantise(const float* y, const DeviceCodes& code
     for (int d = lane; d < dims; d += kWarp) largest = fmaxf(largest, fabsf(y[d]));
     largest = largest_of(largest);
     const float norm = __fsqrt_rn(turned.squared);
-    const bool encoded = norm >= kSmallestNorm && norm <= kLargestNorm;  // else only the error says where it lies
+    const bool encoded =
+        norm >= kSmallestNorm && norm <= kLargestNorm;  // else the error alone bounds where the vector lies
     const bool coded = encoded && largest * turned.factor > norm * kSmallestPart;
     const float scale = coded ? largest / 127 : 0, inverse = coded ? 127 / largest : 0;
     float lost = 0;
@@ -188,7 +190,7 @@ __device__ __forceinline__ void encode_projected(const DeviceLevel& level, const
     __syncwarp();
     const float part = sum_of_squares(y, book.dims);
     const float residual = __fsqrt_rn(whole > part ? whole - part : 0.0f);
-    // Its square is off by twice the projection's error and both sums' roundings.
+    // The residual's square is off by twice the projection's error and by both sums' roundings.
     const float square_error = (4 * book.projection_error + 2 * roundings(level.channels)) * whole;
     const float worst = __fsqrt_rn(square_error);
     const float residual_error = residual > worst ? square_error / residual : worst;
@@ -229,9 +231,7 @@ __global__ void __launch_bounds__(kEncodeWarps* kWarp)
     }
 }
 
-inline unsigned pieces(int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); }
-
-// Shared memory that a vector of so many bytes of code takes.
+// The shared memory that a vector with `dims` bytes of code takes.
 inline int64_t encode_bytes(int64_t dims) { return dims * static_cast<int64_t>(sizeof(float)); }
 
 inline cudaError_t launch_gather(const DeviceTask& task, cudaStream_t stream) {
@@ -240,7 +240,7 @@ inline cudaError_t launch_gather(const DeviceTask& task, cudaStream_t stream) {
         positions = task.level[l].positions > positions ? task.level[l].positions : positions;
         channels = task.level[l].channels > channels ? task.level[l].channels : channels;
     }
-    const dim3 grid(pieces(positions, kTile), pieces(channels, kTile), static_cast<unsigned>(task.level_count));
+    const dim3 grid(blocks_for(positions, kTile), blocks_for(channels, kTile), static_cast<unsigned>(task.level_count));
     return launch(gather_kernel, grid, kGatherThreads, kTile * (kTile + 1) * sizeof(float), stream, task);
 }
 
@@ -256,7 +256,7 @@ inline cudaError_t launch_encode(const DeviceTask& task, cudaStream_t stream) {
         projected_dims = level.projected.book.dims > projected_dims ? level.projected.book.dims : projected_dims;
     }
     if (projected_dims > 0) {
-        const dim3 grid(pieces(projected_positions, kTile), pieces(projected_dims, kTile),
+        const dim3 grid(blocks_for(projected_positions, kTile), blocks_for(projected_dims, kTile),
                         static_cast<unsigned>(task.level_count));
         if (const cudaError_t error =
                 launch(project_kernel, grid, kProjectThreads, 2 * kSlice * kTileStride * sizeof(float), stream, task))
@@ -264,7 +264,7 @@ inline cudaError_t launch_encode(const DeviceTask& task, cudaStream_t stream) {
     }
     const int64_t fitting = kEncodeBytes / encode_bytes(dims);
     const auto warps = static_cast<unsigned>(fitting < 1 ? 1 : fitting > kEncodeWarps ? kEncodeWarps : fitting);
-    const dim3 grid(pieces(positions, warps), 2 * static_cast<unsigned>(task.level_count));
+    const dim3 grid(blocks_for(positions, warps), 2 * static_cast<unsigned>(task.level_count));
     return launch(encode_kernel, grid, warps * kWarp, static_cast<size_t>(warps * encode_bytes(dims)), stream, task,
                   static_cast<int>(dims));
 }

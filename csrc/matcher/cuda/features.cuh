@@ -1,5 +1,5 @@
-// Distances from the features themselves, by one warp: in float32, where that is enough to rule a pair out, and in
-// float64, which decides.
+// Distances from the features themselves, by one warp: in float32, which may rule a pair out, and in float64, which
+// decides.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,9 @@
 
 namespace spadeline::cuda {
 
-// A squared distance as summed in float32, in any order, to a lower bound of the level's part: each term meets fewer
-// than channels + 16 roundings. What underflowed is dropped, what overflowed capped where thresholds still exceed it.
+// Turns a squared distance that was summed in float32, in any order, into a lower bound of the level's part: each term
+// meets fewer than channels + 16 roundings. A sum that may have underflowed becomes 0. One that overflowed is capped
+// below the largest threshold.
 __device__ __forceinline__ float lowered(const DeviceLevel& level, float squared) {
     constexpr float smallest = 0x1p-100f, largest = 0x1p127f, most = 0x1p120f;
     if (!(squared >= smallest)) return 0;
@@ -18,8 +19,8 @@ __device__ __forceinline__ float lowered(const DeviceLevel& level, float squared
     return fminf(static_cast<float>(level.weight) * (fminf(squared, largest) * fmaxf(sure, 0.0f)), most);
 }
 
-// Four channels as they are stored. They are widened apart from being loaded, and the type is asked for outside of
-// every loop: a conversion beside its load would have each load wait for the one before.
+// Four channels as they are stored. Loading and widening are apart, and the type is decided outside of every loop: with
+// a conversion beside its load, each load would wait for the one before.
 template <class Row>
 struct Stored;
 template <>
@@ -50,7 +51,7 @@ __device__ __forceinline__ typename Stored<Row>::Quad quad_of(const Row* row, in
     }
 }
 
-// use(features of the level's gallery).
+// Calls use(features of the level's gallery), with the type that they are stored in.
 template <class Use>
 __device__ __forceinline__ auto with_gallery(const DeviceTask& task, const DeviceLevel& level, const Use& use) {
     if (task.storage == Storage::float16) return use(static_cast<const __half*>(level.gallery));
@@ -67,7 +68,8 @@ __device__ __forceinline__ float4 query_quad(const DeviceLevel& level, int64_t r
     return quad_of(level.query + row * level.channels, c, level.channels);
 }
 
-// Fused as it says, whatever kernel this is part of: left to itself, the compiler would choose anew in each.
+// Fused explicitly, since the compiler would otherwise choose in each kernel anew, and equal vectors could give
+// different sums.
 template <class T>
 __device__ __forceinline__ T squares(const float4& a, const float4& b) {
     const T x = static_cast<T>(a.x) - static_cast<T>(b.x), y = static_cast<T>(a.y) - static_cast<T>(b.y);
@@ -82,7 +84,7 @@ struct Pair {
     int64_t query, gallery;
 
     __device__ float float_distance() const { return summed<float>(); }
-    // Equal vectors give equal sums, whoever adds them.
+    // Equal vectors give equal sums, in every kernel.
     __device__ double distance() const { return summed<double>(); }
 
     template <class T>
@@ -92,7 +94,7 @@ struct Pair {
         });
     }
 
-    // Loads of four steps are on their way at once.
+    // The loads of four steps are started before the first is used.
     template <class T, bool kWhole, class Row>
     __device__ T summed(const Row* features) const {
         constexpr int kAhead = 4, kStep = 4 * kWarp;
@@ -117,8 +119,8 @@ struct Pair {
     }
 };
 
-// Float32 distances of four query positions and four rows of the gallery, one pair for every two lanes; of those whose
-// lanes are `open`.
+// Float32 distances of four query positions and four rows of the gallery, one pair for every two lanes. Pairs whose
+// lanes aren't `open` are left out.
 __device__ __forceinline__ float float_distances(const DeviceTask& task, const DeviceLevel& level, int64_t query,
                                                  int64_t gallery, unsigned open) {
     float sum[16] = {};

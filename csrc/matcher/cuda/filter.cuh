@@ -1,11 +1,11 @@
-// What the dense path multiplies instead of features: float16 rows, and norms lowered so far that
+// What the dense path multiplies instead of features: float16 rows, with norms that are lowered so far that
 //
 //     query norm + gallery norm - 2 sum over levels of weight / scale^2 (query row . gallery row)  <=  D(p, r)
 //
-// whatever rounding and tensor cores do to the left side. csrc/README.md has the proof. A row is what a level's mean
-// leaves of a vector (if there are codes, and so a mean), times a power of two, `scale`, in float16, filled up with
-// zeros. A position whose row or norm leaves the range gets the norm minus infinity, with which every pair passes; a
-// padded position of the gallery plus infinity, with which none does.
+// holds whatever rounding and tensor cores do to the left side. csrc/README.md has the proof. A row is a vector less
+// the level's mean (which exists if there are codes), times `scale`, a power of two, in float16, filled up with zeros.
+// A position whose row or norm leaves the range gets the norm minus infinity, with which every pair passes. A padded
+// position of the gallery gets plus infinity, with which no pair does.
 #pragma once
 
 #include <algorithm>
@@ -18,19 +18,19 @@
 
 namespace spadeline::cuda {
 
-// The filter's constants. Its sums are counted in products of the finest level's rows; distances times `unit` are, too.
+// The filter's constants. Its sums are in units of the finest level's products; a distance times `unit` is as well.
 struct FilterTerms {
     float unit;                // scale^2 / (2 weight) of the finest level
-    float ratio[kMaxLevels];   // that turns a level's products into the finest one's
-    float keep;                // what a norm keeps for the relative part of its slack,
-    float give[kMaxLevels];    // and what it gives up for the absolute part
-    float largest;             // norm that no sum overflows with
-    float relative, absolute;  // by how much a distance in float32 may be off
+    float ratio[kMaxLevels];   // turns a level's products into units of the finest level's
+    float keep;                // the part of a norm that is left when the relative slack is taken off,
+    float give[kMaxLevels];    // and the absolute slack, which is taken off then
+    float largest;             // with no larger norm a sum overflows
+    float relative, absolute;  // the error of a distance in float32
 };
 
 inline FilterTerms filter_terms(const DeviceTask& task, const DensePlan& plan) {
     const auto squared = [&](int l) { return double{plan.scale[l]} * plan.scale[l]; };
-    const auto weight = [&](int l) { return task.bilinear ? 1 : task.level[l].weight; };  // else rows contain it
+    const auto weight = [&](int l) { return task.bilinear ? 1 : task.level[l].weight; };  // bilinear rows contain it
     const double unit = squared(0) / (2 * weight(0));
     FilterTerms terms{};
     double channels = 0, weights = 0;
@@ -55,7 +55,7 @@ inline FilterTerms filter_terms(const DeviceTask& task, const DensePlan& plan) {
     return terms;
 }
 
-// What both sides' rows are relative to; null: zero.
+// The mean that is subtracted from both sides' rows; null for zero.
 inline const float* filter_mean(const DeviceLevel& level) {
     if (level.rotated.book.dims) return level.rotated.book.mean;
     return level.projected.book.dims ? level.projected.book.mean : nullptr;
@@ -70,10 +70,10 @@ struct FilterRows {
     const int64_t* raster;  // (positions) of what may be padded; or null
     float scale, weight, keep, give, largest;
     __half* rows;  // (count, filter_channels)
-    float* norms;  // (count), of this level alone
+    float* norms;  // (count), this level's part
 };
 
-// Two channels of a row.
+// Two channels of a row, less the mean.
 __device__ __forceinline__ float2 centred(const FilterRows& task, int64_t row, int32_t channel) {
     float values[2] = {0, 0};
     for (int i = 0; i < 2 && channel + i < task.channels; ++i) {
@@ -81,7 +81,8 @@ __device__ __forceinline__ float2 centred(const FilterRows& task, int64_t row, i
         const float value = task.storage == Storage::float16 ? __half2float(static_cast<const __half*>(task.source)[at])
                                                              : static_cast<const float*>(task.source)[at];
         const float mean = task.mean ? task.mean[channel + i] : 0.0f;
-        values[i] = value - (fabsf(mean) < 0x1p100f ? mean : 0.0f);  // any number will do, but NaN won't
+        values[i] =
+            value - (fabsf(mean) < 0x1p100f ? mean : 0.0f);  // any finite mean is right; NaN or a huge one is left out
     }
     return make_float2(values[0], values[1]);
 }
@@ -89,13 +90,13 @@ __device__ __forceinline__ float2 centred(const FilterRows& task, int64_t row, i
 inline constexpr unsigned kFilterThreads = 256;
 inline constexpr float kLargestHalf = 65520;  // rounds to infinity in float16
 
-// Blocks for so many threads' work, or so many that each has several turns.
+// Blocks for `work` threads, or 2^14 blocks, whose threads then take several turns: that fills every GPU many times.
 inline dim3 filter_grid(int64_t work) {
     constexpr int64_t most = 1 << 14;
-    return dim3(static_cast<unsigned>(std::clamp<int64_t>((work + kFilterThreads - 1) / kFilterThreads, 1, most)));
+    return dim3(static_cast<unsigned>(std::clamp<int64_t>(ceil_div(work, kFilterThreads), 1, most)));
 }
 
-// A warp a row.
+// A warp makes a row.
 __global__ void __launch_bounds__(kFilterThreads) filter_rows(const __grid_constant__ FilterRows task) {
     const int lane = static_cast<int>(threadIdx.x % 32);
     const int64_t warps = int64_t{gridDim.x} * (kFilterThreads / 32);
@@ -126,7 +127,7 @@ struct FilterNorms {
     int64_t count;
 };
 
-// The finest level's norms become those of all levels.
+// Adds the coarser levels' norms to the finest level's.
 __global__ void __launch_bounds__(kFilterThreads) add_filter_norms(const __grid_constant__ FilterNorms task) {
     const int64_t threads = int64_t{gridDim.x} * kFilterThreads;
     for (int64_t i = int64_t{blockIdx.x} * kFilterThreads + threadIdx.x; i < task.count; i += threads) {
@@ -174,15 +175,15 @@ inline cudaError_t launch_filter_gallery(const DeviceTask& task, const DensePlan
                                          cudaStream_t stream) {
     const auto at = [&](int l) { return first * task.level[l].positions; };
     const auto source = [&](int l) -> const void* {
-        const int64_t width = task.storage == Storage::float16 ? 2 : 4;
-        return static_cast<const std::byte*>(task.level[l].gallery) + at(l) * task.level[l].channels * width;
+        const int64_t offset = at(l) * task.level[l].channels * bytes_of(task.storage);
+        return static_cast<const std::byte*>(task.level[l].gallery) + offset;
     };
     const auto rows = [&](int l) { return task.level[l].gallery_filter + at(l) * task.level[l].filter_channels; };
     const auto norms = [&](int l) { return task.level[l].gallery_filter_norms + at(l); };
     return launch_filter(task, plan, task.storage, count, true, stream, source, rows, norms);
 }
 
-// Those of a query, from level.query.
+// The rows and norms of a query, from level.query.
 inline cudaError_t launch_filter_query(const DeviceTask& task, const DensePlan& plan, cudaStream_t stream) {
     const auto source = [&](int l) -> const void* { return task.level[l].query; };
     const auto rows = [&](int l) { return task.level[l].query_filter; };

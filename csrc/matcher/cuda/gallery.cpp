@@ -14,19 +14,16 @@ namespace spadeline::cuda {
 namespace {
 
 constexpr char kPurpose[] = "the gallery";
-constexpr int64_t kForOthers = int64_t{3} << 29;  // weights and workspaces of the extractor, which comes later
+// Left free for the extractor, which is opened later: some 200 MB of weights, and workspaces that may be several times
+// as large.
+constexpr int64_t kForOthers = int64_t{3} << 29;
 
-// Of the free memory: a tenth is the queries' in any case, half of it the gallery's.
+// The gallery's part of the free memory: at least half, at most nine tenths, since queries need workspaces, too.
 int64_t share_of(int64_t free) { return std::max(free / 2, std::min(free / 10 * 9, free - kForOthers)); }
 
 DeviceLimits limits_of_device() {
-    int device = 0, processors = 0, shared_bytes = 0;
-    check(cudaGetDevice(&device), "cudaGetDevice", kPurpose);
-    check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute",
-          kPurpose);
-    check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-          "cudaDeviceGetAttribute", kPurpose);
-    return {processors, shared_bytes};
+    return {device_attribute(cudaDevAttrMultiProcessorCount, kPurpose),
+            device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, kPurpose)};
 }
 
 void copy(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
@@ -34,17 +31,15 @@ void copy(void* to, const void* from, int64_t bytes, cudaStream_t stream) {
           kPurpose);
 }
 
-int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
-
 }  // namespace
 
 // Small arrays that every query reads, gathered on the host and copied together.
 class DeviceGallery::Constants {
  public:
-    // `field` gets the array's place on the device.
+    // `field` is set to the array's place on the device when the arrays are copied.
     template <class T>
     void add(const T* values, int64_t count, const T*& field) {
-        const size_t at = (bytes_.size() + kAlignment - 1) / kAlignment * kAlignment;
+        const auto at = static_cast<size_t>(round_up(std::ssize(bytes_), kAlignment));
         bytes_.resize(at + static_cast<size_t>(count) * sizeof(T));
         std::memcpy(bytes_.data() + at, values, static_cast<size_t>(count) * sizeof(T));
         places_.push_back([&field, at](std::byte* base) { field = reinterpret_cast<const T*>(base + at); });
@@ -58,12 +53,13 @@ class DeviceGallery::Constants {
     }
 
  private:
-    static constexpr size_t kAlignment = 256;
+    static constexpr int64_t kAlignment = 256;
     std::vector<std::byte> bytes_;
     std::vector<std::function<void(std::byte*)>> places_;
 };
 
-DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes, Upsampling upsampling)
+DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, std::optional<int64_t> limit_bytes,
+                             Upsampling upsampling)
     : shape_(std::move(shape)), gallery_(gallery), slots_(0) {
     task_.bilinear = upsampling == Upsampling::bilinear;
     if (shape_.level_count() > kMaxLevels || shape_.positions(0) > INT32_MAX)
@@ -77,8 +73,8 @@ DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t
     constants_ = constants.copy(stream);
     image_bytes_ = lay_out(1, nullptr);
     const int64_t free = free_device_memory();
-    const int64_t limit = limit_bytes < 0 ? share_of(free) : limit_bytes;
-    const int64_t countable = INT32_MAX / shape_.positions(0);  // positions of all slots are counted in 32 bits
+    const int64_t limit = limit_bytes.value_or(share_of(free));
+    const int64_t countable = INT32_MAX / shape_.positions(0);  // kernels count the positions of all slots in 32 bits
     const int64_t slots = std::min({limit / image_bytes_, gallery_.images, countable});
     if (slots < 1) throw OutOfDeviceMemory(image_bytes_, std::min(free, limit), "one image of the gallery");
     memory_ = DeviceMemory(lay_out(slots, nullptr), kPurpose);
@@ -93,13 +89,13 @@ DeviceGallery::DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t
     check(cudaStreamSynchronize(stream), "cudaStreamSynchronize", kPurpose);
 }
 
-// What no query changes, but for where images lie.
+// Describes what no query changes, except where images lie.
 void DeviceGallery::describe(Constants& constants) {
     task_.level_count = static_cast<int32_t>(shape_.level_count());
     task_.storage = gallery_.storage;
     task_.cells = shape_.cells();
     task_.cell_columns = shape_.cell_columns();
-    task_.panels = (shape_.cells() + kPanel - 1) / kPanel;
+    task_.panels = ceil_div(shape_.cells(), kPanel);
     for (int64_t l = 0; l < shape_.level_count(); ++l) {
         const LevelShape& level_shape = shape_.levels()[l];
         DeviceLevel& level = task_.level[l];
@@ -121,7 +117,8 @@ void DeviceGallery::describe(Constants& constants) {
     }
 }
 
-// The dense path's rows and scales. Rows that hold all levels, weights included, have one scale.
+// Describes the dense path's rows and chooses their scales. Rows that hold all levels, weights included, have one
+// scale.
 void DeviceGallery::describe_filter() {
     const std::vector<LevelShape> levels = filter_levels(shape_.levels(), task_.bilinear);
     plan_ = plan_dense(levels, limits_of_device());
@@ -145,11 +142,11 @@ void DeviceGallery::describe_codes(int64_t l, int64_t directions, const float* b
     const DeviceLevel& level = task_.level[l];
     const LevelEncoder encoder(kernels_named("scalar"), level.channels, directions, basis);
     const Codebook& book = encoder.book();
-    const int64_t group = group_of(l, shape_.level_count());
+    const int64_t group = group_size(l + 1 == shape_.level_count());
     codes.book.dims = static_cast<int32_t>(book.dims);
     codes.book.projection_error = book.projection_error;
     codes.group = static_cast<int32_t>(group);
-    codes.groups = (level.positions + group - 1) / group;
+    codes.groups = ceil_div(level.positions, group);
     codes.record = encoder.record(group);
     constants.add(basis, level.channels, codes.book.mean);
     if (directions > 0) {
@@ -160,7 +157,7 @@ void DeviceGallery::describe_codes(int64_t l, int64_t directions, const float* b
     arrays_.push_back({reinterpret_cast<const std::byte*>(records), nullptr, codes.groups * codes.record});
 }
 
-// Places every array behind the other, in the order of `arrays_`, and returns the bytes they take together.
+// Places all arrays one behind the other, in the order of `arrays_`, and returns the bytes that they take.
 int64_t DeviceGallery::lay_out(int64_t slots, std::byte* base) {
     Layout layout(base);
     auto array = arrays_.begin();
@@ -176,7 +173,7 @@ int64_t DeviceGallery::lay_out(int64_t slots, std::byte* base) {
     return layout.bytes();
 }
 
-// By way of pinned memory, two images in turn, so that one is gathered while the other travels.
+// Copies by way of pinned memory, with room for two images: one is gathered while the other one is copied.
 void DeviceGallery::upload(std::span<const Upload> uploads, cudaStream_t stream) {
     for (size_t i = 0; i < uploads.size(); ++i) {
         const auto& [image, slot] = uploads[i];
@@ -207,7 +204,7 @@ DeviceGallery::Lease::Lease(DeviceGallery& gallery, std::span<const int64_t> ima
         gallery.upload(gallery.uploads_, stream);
     } catch (...) {
         gallery.slots_.forget();
-        cudaEventRecord(gallery.last_use_, stream);  // of what was copied before it failed
+        cudaEventRecord(gallery.last_use_, stream);  // for the copies before the failure
         throw;
     }
 }

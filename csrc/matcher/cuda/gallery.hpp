@@ -1,12 +1,13 @@
 // The gallery on a device: the images in slots, and what no query changes. Copies; matches nothing.
 //
-// Where all images fit, they are copied once, and every query finds them. Else the slots are a cache: queries on
-// whatever streams take turns on the device, since one may overwrite what another reads. The host's arrays must then
+// If all images fit, they are copied once, and every query finds them. Else the slots are a cache. Queries then take
+// turns on the device, whatever their streams, since one may overwrite what another reads, and the host's arrays must
 // outlive the gallery.
 #pragma once
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,10 +21,10 @@ namespace spadeline::cuda {
 
 class DeviceGallery {
  public:
-    // Takes at most so much of the current device's memory for images, negative: what is free but for a tenth, and for
-    // 1.6 GB where that leaves it half. Throws OutOfDeviceMemory if not one image fits. Bilinear upsampling has no use
-    // for codes.
-    DeviceGallery(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes = -1,
+    // Takes at most `limit_bytes` of the current device's memory for images; without a limit all that is free but a
+    // tenth, and but 1.6 GB where that leaves it half. Throws OutOfDeviceMemory if not one image fits. Bilinear
+    // upsampling has no use for codes.
+    DeviceGallery(PyramidShape shape, const Gallery& gallery, std::optional<int64_t> limit_bytes = std::nullopt,
                   Upsampling upsampling = Upsampling::nearest);
 
     const PyramidShape& shape() const { return shape_; }
@@ -33,10 +34,10 @@ class DeviceGallery {
     bool all_fit() const { return slots() == images(); }
     bool pruned() const { return !gallery_.codes.empty() && !task_.bilinear; }
     const DensePlan& plan() const { return plan_; }
-    // All but the query and its workspace.
+    // Without the query and its workspace.
     const DeviceTask& task() const { return task_; }
 
-    // Images that stay in their slots until what was enqueued on the stream before the lease's end has run.
+    // Keeps images in their slots until everything has run that was put on the stream before the lease ends.
     class Lease {
      public:
         Lease(const Lease&) = delete;
@@ -49,7 +50,7 @@ class DeviceGallery {
 
         DeviceGallery& gallery_;
         const cudaStream_t stream_;
-        std::unique_lock<std::mutex> turn_;  // none where all images stay for good
+        std::unique_lock<std::mutex> turn_;  // not held if all images stay for good
     };
     // Writes the images' slots. Throws TooFewSlots.
     Lease lease(std::span<const int64_t> images, std::span<int32_t> slots, cudaStream_t stream) {
@@ -57,7 +58,7 @@ class DeviceGallery {
     }
 
  private:
-    struct Array {              // one of those that an image has
+    struct Array {              // one of an image's arrays
         const std::byte* host;  // (images, bytes)
         std::byte* device;      // (slots, bytes)
         int64_t bytes;
@@ -82,7 +83,7 @@ class DeviceGallery {
     std::mutex turn_;
     Event last_use_;
     PinnedMemory staging_[2];  // an image each
-    Event staged_[2];          // the copy out of it is done
+    Event staged_[2];          // the copy from the staging memory is done
     std::vector<Upload> uploads_;
 };
 

@@ -10,8 +10,8 @@ namespace spadeline::cuda {
 namespace {
 
 constexpr char kPurpose[] = "the anomaly map";
-constexpr int64_t kLongestSide = 1 << 20;  // of a map: a launch's limits are above it
-constexpr double kLargestSigma = 1000;     // engine/settings.py's
+constexpr int64_t kLongestSide = 1 << 20;  // of a map; a grid may have 2^16 blocks of 32 rows, and more columns
+constexpr double kLargestSigma = 1000;     // what Python's settings allow
 
 std::string text(MapSize size) { return std::to_string(size.height) + " x " + std::to_string(size.width); }
 
@@ -24,7 +24,7 @@ void check_sizes(MapSize distances, MapSize map) {
                                     std::to_string(kLongestSide) + ", got " + text(map));
 }
 
-// Half-pixel centres: pixel i of the map lies at (i + 1/2) * side / map_side - 1/2, held within the distances.
+// Half-pixel centres: pixel i of the map lies at (i + 1/2) * side / map_side - 1/2, clamped to the distances.
 std::vector<Place> places(int64_t side, int64_t map_side) {
     const double scale = static_cast<double>(side) / static_cast<double>(map_side);
     std::vector<Place> all(map_side);
@@ -38,7 +38,7 @@ std::vector<Place> places(int64_t side, int64_t map_side) {
     return all;
 }
 
-// Of sum 1, four sigmas to either side.
+// A Gaussian's weights, four sigmas to either side; their sum is 1.
 std::vector<float> gaussian(double sigma) {
     const auto radius = static_cast<int>(4 * sigma + 0.5);
     std::vector<double> weights;
@@ -105,7 +105,7 @@ cudaError_t CudaHeatmap::enqueue(const double* distances, bool root, float theta
     return launch_heatmap(task_, distances, root, theta, map, mask, maximum, stream);
 }
 
-// Places what the task points to, and returns the bytes that it takes.
+// Places the arrays that the task points to and returns the bytes that they take.
 int64_t CudaHeatmap::lay_out(bool masked, std::byte* base) {
     Layout layout(base);
     const int64_t count = int64_t{task_.height} * task_.width, map_count = int64_t{task_.map_height} * task_.map_width;
@@ -121,7 +121,7 @@ int64_t CudaHeatmap::lay_out(bool masked, std::byte* base) {
     return layout.bytes();
 }
 
-// Gaussian(S) is the map of distances of 1 that isn't divided: they enlarge to S itself.
+// Computes Gaussian(S): the map, without the division, of distances that are all 1, since they enlarge to S.
 void CudaHeatmap::weigh(cudaStream_t stream) {
     const std::vector<double> ones(int64_t{task_.height} * task_.width, 1.0);
     const auto count = static_cast<int64_t>(ones.size());

@@ -4,8 +4,8 @@
 //     rows       the map's rows, enlarged in shared memory and smoothed along x
 //     columns    smoothed along y, divided, compared with theta; the maximum
 //
-// The enlarged map is never written to memory. A Gaussian may be of any length: its weights are taken a slice at a
-// time, each with the pixels below it, mirrored at the border as often as it takes.
+// The enlarged map is never written to memory. A Gaussian may have any length: its weights are taken in slices, each
+// with the pixels that it is multiplied with. Pixels beyond the border are mirrored, several times if need be.
 #pragma once
 
 #include <cmath>
@@ -18,8 +18,8 @@
 namespace spadeline::cuda {
 
 inline constexpr int kHeatmapThreads = 256;
-inline constexpr int kSliceTaps = 64;  // weights at a time
-inline constexpr int kTileRows = 32;   // of a block's columns, one lane each
+inline constexpr int kSliceTaps = 64;  // weights at a time: their pixels take 12 KB of shared memory
+inline constexpr int kTileRows = 32;   // rows of a block, whose 32 columns have a lane each
 inline constexpr int kRowsPerWarp = kTileRows / (kHeatmapThreads / kWarp);
 
 __global__ void __launch_bounds__(kHeatmapThreads)
@@ -48,14 +48,14 @@ __device__ __forceinline__ float enlarged(const HeatmapTask& task, int y, int x)
     return task.scored ? value / bilinear(task.scored, task.width, place_y, place_x) : value;
 }
 
-// Pixel i of a line of `count` that goes on forwards and backwards for ever, each end repeated.
+// Pixel i of a line of `count` pixels that is mirrored at both ends without limit; the end pixels are repeated.
 __device__ __forceinline__ int mirrored(int i, int count) {
     if (i >= 0 && i < count) return i;
     const int along = i % (2 * count), from = along < 0 ? along + 2 * count : along;
     return from < count ? from : 2 * count - 1 - from;
 }
 
-// A thread a pixel, of row blockIdx.x.
+// A thread has a pixel of row blockIdx.x.
 __global__ void __launch_bounds__(kHeatmapThreads) heatmap_rows_kernel(HeatmapTask task) {
     auto* window = reinterpret_cast<float*>(shared_memory());  // (kHeatmapThreads + kSliceTaps - 1)
     const auto y = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kHeatmapThreads) heatmap_rows_kernel(HeatmapTa
     if (first + thread < task.map_width) task.rows[int64_t{y} * task.map_width + first + thread] = sum;
 }
 
-// A lane a column, a warp kRowsPerWarp rows of it.
+// A lane has a column, a warp kRowsPerWarp rows of it.
 __global__ void __launch_bounds__(kHeatmapThreads)
     heatmap_columns_kernel(HeatmapTask task, float theta, float* map, uint8_t* mask, float* maximum) {
     auto* window = reinterpret_cast<float*>(shared_memory());  // (kTileRows + kSliceTaps - 1, kWarp)
@@ -107,19 +107,19 @@ __global__ void __launch_bounds__(kHeatmapThreads)
     }
     largest = largest_of(largest);
     if (lane == 0)
-        atomicMax(reinterpret_cast<int*>(maximum), __float_as_int(largest));  // in the floats' order from 0 on
+        atomicMax(reinterpret_cast<int*>(maximum),
+                  __float_as_int(largest));  // from 0 on, floats are in the order of their bits
 }
 
 inline cudaError_t launch_heatmap(const HeatmapTask& task, const double* distances, bool root, float theta, float* map,
                                   uint8_t* mask, float* maximum, cudaStream_t stream) {
-    const auto blocks = [](int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); };
     constexpr size_t row_bytes = (kHeatmapThreads + kSliceTaps - 1) * sizeof(float);
     constexpr size_t column_bytes = (kTileRows + kSliceTaps - 1) * kWarp * sizeof(float);
-    const dim3 rows(static_cast<unsigned>(task.map_height), blocks(task.map_width, kHeatmapThreads));
-    const dim3 columns(blocks(task.map_width, kWarp), blocks(task.map_height, kTileRows));
+    const dim3 rows(static_cast<unsigned>(task.map_height), blocks_for(task.map_width, kHeatmapThreads));
+    const dim3 columns(blocks_for(task.map_width, kWarp), blocks_for(task.map_height, kTileRows));
     if (const cudaError_t error =
-            launch(heatmap_values_kernel, blocks(int64_t{task.height} * task.width, kHeatmapThreads), kHeatmapThreads,
-                   0, stream, task, distances, root, maximum))
+            launch(heatmap_values_kernel, blocks_for(int64_t{task.height} * task.width, kHeatmapThreads),
+                   kHeatmapThreads, 0, stream, task, distances, root, maximum))
         return error;
     if (const cudaError_t error = launch(heatmap_rows_kernel, rows, kHeatmapThreads, row_bytes, stream, task))
         return error;

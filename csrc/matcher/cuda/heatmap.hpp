@@ -1,10 +1,11 @@
-// From the matcher's distances on the device to the anomaly map, its mask above theta and its maximum, on the device.
+// Turns the matcher's distances on the device into the anomaly map, its mask above theta and its maximum, on the
+// device.
 //
 //     map = Gaussian(S * bilinear(s * distances) / bilinear(s)) / Gaussian(S)
 //
-// with s = 1 at the distances that are scored, S = 1 at the map's pixels that are, and 0 elsewhere; without a mask the
-// divisors are 1. What engine/heatmap.py's anomaly_map computes, but for the order of float32's roundings. Regions and
-// pictures are not made here.
+// s is 1 at the distances that are scored and S at the map's pixels that are, elsewhere 0; without a mask the divisors
+// are 1. This is what Python's anomaly_map computes, except for the order of float32's roundings. Regions and pictures
+// are not made here.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@
 
 namespace spadeline::cuda {
 
-// Where a pixel lies between two: (1 - part) * first + part * next. At the border part is 0, and there needn't be a
-// next.
+// Where a pixel lies between two others: its value is (1 - part) * first + part * next. At the border `part` is 0, and
+// there may be no next pixel.
 struct Place {
     int32_t first;
     float part;
@@ -28,7 +29,7 @@ struct HeatmapTask {
     const Place* place_y;           // (map_height), in the distances
     const Place* place_x;           // (map_width)
     const float* weights;           // (2 * radius + 1)
-    const uint8_t* ignore;          // (map_height, map_width); null: all is scored, as it is for the next two
+    const uint8_t* ignore;          // (map_height, map_width); null if all is scored, like the next two
     const float* scored;            // (height, width), 0 or 1
     const float* divisor;           // (map_height, map_width): Gaussian(S), positive wherever a pixel isn't ignored
     float* values;                  // (height, width)
@@ -41,18 +42,19 @@ struct MapSize {
 
 class CudaHeatmap {
  public:
-    // Maps no smaller than the distances; sigma in the map's pixels, 0: nothing is smoothed. Both masks or neither, on
-    // the host, not zero: isn't scored. `ignore` has the map's size, `ignored_distances` the distances', as the matcher
-    // takes it; it spares every distance under a pixel that is scored, if only in part. Throws std::invalid_argument,
-    // OutOfDeviceMemory and CudaError.
+    // A map is no smaller than the distances. Sigma is in the map's pixels; with 0 nothing is smoothed. The masks lie
+    // on the host, both or neither, and aren't zero where nothing is scored. `ignore` has the map's size.
+    // `ignored_distances` has the distances' and is what the matcher takes: it is zero at every distance that a scored
+    // pixel uses. Throws std::invalid_argument, OutOfDeviceMemory and CudaError.
     CudaHeatmap(MapSize distances, MapSize map, double sigma, const uint8_t* ignore = nullptr,
                 const uint8_t* ignored_distances = nullptr);
 
-    // Device memory that it takes.
+    // The device memory that it takes.
     int64_t bytes() const { return bytes_; }
 
-    // Puts a frame on the stream, all on the device: distances (h, w), or their roots if `root`; map (H, W), 0 where
-    // ignored; mask (H, W), 1 where map > theta; one maximum. One frame at a time: the workspace is the same.
+    // Puts a frame on the stream. All arrays lie on the device: distances (h, w), whose roots are taken if `root`; map
+    // (H, W), 0 where ignored; mask (H, W), 1 where map > theta; one maximum. One frame at a time, since there is one
+    // workspace.
     cudaError_t enqueue(const double* distances, bool root, float theta, float* map, uint8_t* mask, float* maximum,
                         cudaStream_t stream) const;
 

@@ -7,8 +7,6 @@ namespace {
 
 constexpr char kPurpose[] = "a frame";
 
-int64_t pixels_of(const LevelShape& level) { return level.height * level.width; }
-
 CudaHeatmap heatmap_of(const LevelShape& finest, const InspectorOptions& options) {
     return {{finest.height, finest.width},
             {options.height, options.width},
@@ -24,7 +22,7 @@ CudaInspector::CudaInspector(CudaMatcher& matcher, const InspectorOptions& optio
 
 CudaInspector::CudaInspector(CudaMatcher& matcher, const InspectorOptions& options, const OnFirstDevice&)
     : options_(options),
-      finest_(pixels_of(matcher.shape().levels()[0])),
+      finest_(matcher.shape().levels()[0].pixels()),
       pixels_(options.height * options.width),
       heatmap_(heatmap_of(matcher.shape().levels()[0], options)),
       search_(matcher.gallery(), {options.images, options.kappa}) {
@@ -60,14 +58,14 @@ int64_t CudaInspector::lay_out(std::byte* base) {
 
 void CudaInspector::wait_for(cudaStream_t producer) {
     const std::lock_guard turn(turn_);
-    const OnFirstDevice here;
+    const OnFirstDevice first_device;
     check(cudaEventRecord(produced_, producer), "cudaEventRecord", kPurpose);
     check(cudaStreamWaitEvent(stream_, produced_), "cudaStreamWaitEvent", kPurpose);
 }
 
 void CudaInspector::fetch(const void* frame, int64_t pitch, int64_t rows, int64_t row_bytes, uint8_t* host) {
     const std::lock_guard turn(turn_);
-    const OnFirstDevice here;
+    const OnFirstDevice first_device;
     const auto width = static_cast<size_t>(row_bytes);
     check(cudaMemcpy2DAsync(host, width, frame, static_cast<size_t>(pitch), width, static_cast<size_t>(rows),
                             cudaMemcpyDefault, stream_),
@@ -78,16 +76,11 @@ void CudaInspector::fetch(const void* frame, int64_t pitch, int64_t rows, int64_
 Statistics CudaInspector::inspect(std::span<const void* const> levels, Storage storage,
                                   std::span<const int64_t> image_ids, float* map, uint8_t* mask, int32_t* neighbours) {
     const std::lock_guard turn(turn_);
-    const OnFirstDevice here;
-    const CudaRequest request{levels,
-                              storage,
-                              image_ids,
-                              options_.kappa,
-                              options_.window,
-                              options_.ignored_distances ? ignored_distances_ : nullptr,
-                              distances_,
-                              outputs_.neighbours,
-                              options_.guard_share};
+    const OnFirstDevice first_device;
+    const CudaRequest request{levels,          storage,
+                              image_ids,       options_.kappa,
+                              options_.window, options_.ignored_distances ? ignored_distances_ : nullptr,
+                              distances_,      outputs_.neighbours};
     check(search_.enqueue(request, stream_), "a launch", kPurpose);
     check(heatmap_.enqueue(distances_, options_.root, options_.theta, outputs_.map, outputs_.mask, maximum_, stream_),
           "a launch", kPurpose);

@@ -1,11 +1,12 @@
-// A frame whose features lie on the device: matching and anomaly map on one stream, one wait, one copy back.
+// Inspects frames whose features lie on the device: matching and anomaly map on one stream, one wait, one copy back.
 //
-// Its stream is also the one to run the extractor on, so that a frame's features are there when matching begins.
-// Frames take turns.
+// The extractor must run on the same stream, so that a frame's features are there when matching begins. Frames take
+// turns.
 #pragma once
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "matcher/cuda/heatmap.hpp"
@@ -15,16 +16,15 @@ namespace spadeline::cuda {
 
 // What all frames have in common.
 struct InspectorOptions {
-    int64_t images = 1;  // that a frame is matched with, at most
+    int64_t images = 1;  // a frame is matched with so many at most
     int64_t kappa = 1;
-    int64_t window = -1;
+    std::optional<int64_t> window;
     int64_t height = 0, width = 0;               // of the anomaly map
     double sigma = 0;                            // of its smoothing
     bool root = false;                           // the map is of distances' square roots
     float theta = 0;                             // above it the mask is set
     const uint8_t* ignore = nullptr;             // (height, width) on the host, not zero: isn't scored; or null
     const uint8_t* ignored_distances = nullptr;  // (h, w) of the finest level, likewise; both or none
-    double guard_share = kGuardShare;
 };
 
 class CudaInspector {
@@ -35,11 +35,12 @@ class CudaInspector {
 
     cudaStream_t stream() const { return stream_; }
 
-    // What is enqueued on the stream from here on sees what was enqueued on another before: a camera's frame, say.
+    // Makes what is put on the stream from now on wait for what was put on another stream before, such as a camera's
+    // frame.
     void wait_for(cudaStream_t producer);
 
-    // Copies a camera's frame to the host, `rows` of `row_bytes` each, their starts `pitch` bytes apart on the device,
-    // with no gaps on the host; when it returns, they are there. Waits for what the stream was given before.
+    // Copies a camera's frame to the host, and waits for it and for what was put on the stream before. The frame has
+    // `rows` of `row_bytes` each, whose starts are `pitch` bytes apart on the device. On the host there are no gaps.
     void fetch(const void* frame, int64_t pitch, int64_t rows, int64_t row_bytes, uint8_t* host);
 
     // `levels`: (channels, height, width) on the device, read on the stream. Writes to the host: the map and the mask

@@ -1,4 +1,4 @@
-// The kappa nearest so far, one entry a lane, and what they are ordered by: ties go to the smaller (image, y, x).
+// Lists of the kappa nearest, an entry for each lane. Ties go to the smaller (image, y, x).
 #pragma once
 
 #include <cmath>
@@ -21,7 +21,8 @@ __device__ __forceinline__ Neighbour shuffled(const Neighbour& mine, int lane) {
             __shfl_sync(kLanes, mine.raster, lane)};
 }
 
-// Puts a candidate, which all lanes know, in its place in a list of which lane k holds the k-th; whether it has one.
+// Puts a candidate, which all lanes know, into a list whose k-th entry is lane k's. Returns whether it has a place
+// there.
 __device__ __forceinline__ bool place(Neighbour& mine, const Neighbour& candidate, int kappa) {
     const int lane = lane_index();
     const unsigned behind = __ballot_sync(kLanes, lane < kappa && before(candidate, mine));
@@ -32,20 +33,20 @@ __device__ __forceinline__ bool place(Neighbour& mine, const Neighbour& candidat
     return true;
 }
 
-// The smallest float that isn't below a distance, raised by what roundings may lift a bound.
+// Raises a distance by what roundings may lift a bound, to the smallest float that isn't below that.
 __device__ __forceinline__ float pruning_threshold(double distance) {
-    constexpr float most = 3.402823466e38f;
+    constexpr float most = 3.402823466e38f;  // FLT_MAX
     const double raised = distance * (1 + 0x1p-18);
     if (!(raised < static_cast<double>(most))) return most;
     const auto result = static_cast<float>(raised);
     return static_cast<double>(result) < raised ? __uint_as_float(__float_as_uint(result) + 1) : result;
 }
 
-// A position's threshold is the largest of its children's, at every level.
+// Lowers a finest position's threshold and those above it: a position's is the largest of its children's.
 __device__ __forceinline__ void lower_thresholds(const DeviceTask& task, int64_t position, float threshold) {
     if (lane_index() == 0) lower(task.level[0].thresholds + position, threshold);
     for (int l = 1; l < task.level_count; ++l) {
-        __threadfence();  // of two warps that lower two children, one at least sees both
+        __threadfence();  // if two warps lower two children, at least one of them sees both
         __syncwarp();
         const int children = task.level[l - 1].block / task.level[l].block;
         position /= children;
@@ -58,12 +59,12 @@ __device__ __forceinline__ void lower_thresholds(const DeviceTask& task, int64_t
     }
 }
 
-// By one warp, for all of the device: the first list of a finest position, under its lock.
+// Inserts a neighbour into a finest position's first list, by one warp, under the list's lock.
 __device__ __forceinline__ void insert(const DeviceTask& task, int64_t position, const Neighbour& candidate) {
     const int lane = lane_index();
     if (lane == 0)
         while (atomicCAS(task.locks + position, 0, 1) != 0) __nanosleep(64);
-    __threadfence();  // what the last holder of the lock wrote is seen: by all lanes, behind the barrier
+    __threadfence();  // behind the barrier all lanes see what the last holder of the lock wrote
     __syncwarp();
     Neighbour* entry = task.best + position * task.kappa + lane;
     Neighbour mine = nobody();
@@ -72,7 +73,7 @@ __device__ __forceinline__ void insert(const DeviceTask& task, int64_t position,
     if (placed) {
         if (lane < task.kappa) *entry = mine;
         __syncwarp();
-        __threadfence();  // of the lane that unlocks: for the stores of all that it met at the barrier
+        __threadfence();  // the lane that unlocks publishes the stores of all lanes that it met at the barrier
     }
     if (lane == 0) atomicExch(task.locks + position, 0);
     if (!placed) return;

@@ -9,20 +9,17 @@ namespace {
 
 constexpr char kPurpose[] = "a query";
 
-int64_t bytes_of(Storage storage) { return storage == Storage::float16 ? 2 : 4; }
-
-int64_t pixels(const LevelShape& level) { return level.height * level.width; }
-
 }  // namespace
 
-CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes, Upsampling upsampling) {
+CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, std::optional<int64_t> limit_bytes,
+                         Upsampling upsampling) {
     int count = 0;
     if (const cudaError_t error = cudaGetDeviceCount(&count)) {
         cudaGetLastError();
         throw DeviceError(std::string("expected an NVIDIA GPU and a driver that is new enough, got none: ") +
                           cudaGetErrorString(error));
     }
-    const OnFirstDevice here;
+    const OnFirstDevice first_device;
     const auto attribute = [&](cudaDeviceAttr which) {
         int value = 0;
         check(cudaDeviceGetAttribute(&value, which, 0), "cudaDeviceGetAttribute", "the device's architecture");
@@ -35,13 +32,13 @@ CudaMatcher::CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t lim
 
 Statistics CudaMatcher::match(const Request& request) {
     const std::lock_guard turn(turn_);
-    const OnFirstDevice here;
+    const OnFirstDevice first_device;
     return run(request);
 }
 
 void CudaMatcher::match_batch(std::span<const Request> requests, std::span<Statistics> statistics) {
     const std::lock_guard turn(turn_);
-    const OnFirstDevice here;
+    const OnFirstDevice first_device;
     for (const Request& request : requests) reserve(request);
     for (size_t i = 0; i < requests.size(); ++i) {
         try {
@@ -66,11 +63,11 @@ Statistics CudaMatcher::run(const Request& request) {
     std::vector<const void*> levels;
     for (int64_t l = 0; l < shape().level_count(); ++l) {
         const LevelShape& level = shape().levels()[l];
-        copy(levels_[l], request.levels[l].data, pixels(level) * level.channels * bytes_of(storage),
+        copy(levels_[l], request.levels[l].data, level.pixels() * level.channels * bytes_of(storage),
              cudaMemcpyHostToDevice);
         levels.push_back(levels_[l]);
     }
-    const int64_t finest = pixels(shape().levels()[0]);
+    const int64_t finest = shape().levels()[0].pixels();
     if (request.ignore) copy(ignore_, request.ignore, finest, cudaMemcpyHostToDevice);
     const CudaRequest on_device{levels,        storage,        request.image_ids,
                                 request.kappa, request.window, request.ignore ? ignore_ : nullptr,
@@ -90,28 +87,28 @@ Statistics CudaMatcher::run(const Request& request) {
     return statistics;
 }
 
-// A query that asks for more images or a larger kappa than all before gets a larger workspace.
+// Makes the workspace larger for a query that asks for more images or a larger kappa than all queries before.
 void CudaMatcher::reserve(const Request& request) {
     const auto images = static_cast<int64_t>(request.image_ids.size());
     if (images <= most_.images && request.kappa <= most_.kappa) return;
     const Most most{std::max(images, most_.images), std::max(request.kappa, most_.kappa)};
-    search_.reset();  // before the next, whose memory may be the same
+    search_.reset();  // first, so that the next one can have its memory
     buffers_ = DeviceMemory();
-    most_ = {0, 0};  // until all of it is there
+    most_ = {0, 0};  // until all memory is allocated
     search_ = std::make_unique<CudaSearch>(*gallery_, most);
     buffers_ = DeviceMemory(lay_out(most.kappa, nullptr), kPurpose);
     lay_out(most.kappa, buffers_.data());
     most_ = most;
 }
 
-// Places what comes from and goes to the host, and returns the bytes that it takes.
+// Places the copies of what the host gives and gets, and returns the bytes that they take.
 int64_t CudaMatcher::lay_out(int64_t kappa, std::byte* base) {
     Layout layout(base);
     for (int64_t l = 0; l < shape().level_count(); ++l) {
         const LevelShape& level = shape().levels()[l];
-        levels_[l] = layout.take<std::byte>(pixels(level) * level.channels * bytes_of(Storage::float32));
+        levels_[l] = layout.take<std::byte>(level.pixels() * level.channels * bytes_of(Storage::float32));
     }
-    const int64_t finest = pixels(shape().levels()[0]);
+    const int64_t finest = shape().levels()[0].pixels();
     ignore_ = layout.take<uint8_t>(finest);
     distances_ = layout.take<double>(finest);
     neighbours_ = layout.take<int32_t>(finest * kappa * 3);

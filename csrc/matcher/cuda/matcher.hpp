@@ -1,12 +1,13 @@
-// The matcher on a GPU: what matcher/matcher.hpp's Matcher is on the CPU, with the same results. Queries and answers
-// lie on the host here; search.hpp takes both where they lie on the device.
+// The matcher on a GPU, with the results of matcher/matcher.hpp's Matcher. Queries and answers lie on the host;
+// search.hpp has the search for those that lie on the device.
 //
-// Calls from several threads take turns: one query keeps a GPU busy.
+// Calls from several threads take turns, since one query keeps a GPU busy.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -17,23 +18,24 @@ namespace spadeline::cuda {
 
 class CudaMatcher {
  public:
-    // On the first device, whichever the calling thread has chosen; its memory holds at most so many bytes of the
-    // gallery, see DeviceGallery. The arrays must outlive it. Throws CudaError where there is no device.
-    CudaMatcher(PyramidShape shape, const Gallery& gallery, int64_t limit_bytes,
+    // Works on the first device, even if the calling thread has chosen another one. The gallery takes at most
+    // `limit_bytes` of its memory: see DeviceGallery. The arrays must outlive the matcher. Throws DeviceError if there
+    // is no device.
+    CudaMatcher(PyramidShape shape, const Gallery& gallery, std::optional<int64_t> limit_bytes = std::nullopt,
                 Upsampling upsampling = Upsampling::nearest);
 
     DeviceGallery& gallery() { return *gallery_; }
     const PyramidShape& shape() const { return gallery_->shape(); }
     int64_t images() const { return gallery_->images(); }
-    // Images that fit the device at once, and what each of them takes there.
+    // How many images fit the device at once, and the bytes that an image takes.
     int64_t resident() const { return gallery_->slots(); }
     int64_t image_bytes() const { return gallery_->image_bytes(); }
-    // The device's, as "sm_87".
+    // As "sm_87".
     const std::string& architecture() const { return architecture_; }
 
     // Throws NotFinite for the query's first bad feature, std::runtime_error for a gallery that holds one,
-    // std::invalid_argument for levels of two number types, TooFewSlots, and CudaError. Nothing is written then; of a
-    // batch the queries before the bad one are.
+    // std::invalid_argument for levels of two number types, TooFewSlots, and CudaError. Nothing is written then, except
+    // the answers of a batch's queries before the bad one.
     Statistics match(const Request& request);
     void match_batch(std::span<const Request> requests, std::span<Statistics> statistics);
 
@@ -46,7 +48,7 @@ class CudaMatcher {
     std::unique_ptr<DeviceGallery> gallery_;
     std::mutex turn_;
     std::unique_ptr<Stream> stream_;
-    Most most_{0, 0};  // what the following can take
+    Most most_{0, 0};  // what search and buffers are large enough for
     std::unique_ptr<CudaSearch> search_;
     DeviceMemory buffers_;  // what follows:
     std::byte* levels_[kMaxLevels] = {};

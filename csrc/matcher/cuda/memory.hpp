@@ -1,4 +1,4 @@
-// Memory of the device and pinned memory of the host, freed with their owner; and CUDA's errors as exceptions.
+// Memory of the device and pinned memory of the host, which their owner frees; and CUDA's errors as exceptions.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include "matcher/arithmetic.hpp"
 #include "matcher/cuda/device.cuh"
 #include "matcher/device_error.hpp"
+#include "matcher/sizes.hpp"
 
 namespace spadeline::cuda {
 
@@ -37,12 +38,12 @@ struct OutOfDeviceMemory : CudaError {
 
 inline void check(cudaError_t error, const char* call, const char* purpose) {
     if (error == cudaSuccess) return;
-    cudaGetLastError();  // a later call is not to be blamed for it
+    cudaGetLastError();  // else a later call would report it
     throw CudaError(error, call, purpose);
 }
 
-// As long as it lives, the first device is the calling thread's: streams and memory belong to it, and the caller may
-// have chosen another one for its own work. So is the arithmetic that scales and weights are made with.
+// While this object lives, the calling thread uses the first device, to which streams and memory belong: the caller may
+// have chosen another device for its own work. It also computes in StandardArithmetic, for scales and weights.
 class OnFirstDevice {
  public:
     OnFirstDevice() {
@@ -60,14 +61,39 @@ class OnFirstDevice {
     int chosen_ = 0;
 };
 
+inline int device_attribute(cudaDeviceAttr attribute, const char* purpose) {
+    int device = 0, value = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice", purpose);
+    check(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute", purpose);
+    return value;
+}
+
 inline int64_t free_device_memory() {
     size_t free = 0, total = 0;
     check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo", "the free memory");
     return static_cast<int64_t>(free);
 }
 
+// Memory that is freed with its owner.
+template <cudaError_t (*kFree)(void*)>
+class Memory {
+ public:
+    Memory() = default;
+    Memory(Memory&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
+    Memory& operator=(Memory&& other) noexcept {
+        std::swap(place_, other.place_);
+        return *this;
+    }
+    ~Memory() { kFree(place_); }
+
+    std::byte* data() const { return static_cast<std::byte*>(place_); }
+
+ protected:
+    void* place_ = nullptr;
+};
+
 // Bytes of the device's memory; the contents are undefined.
-class DeviceMemory {
+class DeviceMemory : public Memory<cudaFree> {
  public:
     DeviceMemory() = default;
     DeviceMemory(int64_t bytes, const char* purpose) {
@@ -78,37 +104,15 @@ class DeviceMemory {
         }
         check(error, "cudaMalloc", purpose);
     }
-    DeviceMemory(DeviceMemory&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
-    DeviceMemory& operator=(DeviceMemory&& other) noexcept {
-        std::swap(place_, other.place_);
-        return *this;
-    }
-    ~DeviceMemory() { cudaFree(place_); }
-
-    std::byte* data() const { return static_cast<std::byte*>(place_); }
-
- private:
-    void* place_ = nullptr;
 };
 
 // Bytes of the host's memory that the device copies from and to while the host goes on.
-class PinnedMemory {
+class PinnedMemory : public Memory<cudaFreeHost> {
  public:
     PinnedMemory() = default;
     PinnedMemory(int64_t bytes, const char* purpose) {
         check(cudaMallocHost(&place_, static_cast<size_t>(bytes)), "cudaMallocHost", purpose);
     }
-    PinnedMemory(PinnedMemory&& other) noexcept : place_(std::exchange(other.place_, nullptr)) {}
-    PinnedMemory& operator=(PinnedMemory&& other) noexcept {
-        std::swap(place_, other.place_);
-        return *this;
-    }
-    ~PinnedMemory() { cudaFreeHost(place_); }
-
-    std::byte* data() const { return static_cast<std::byte*>(place_); }
-
- private:
-    void* place_ = nullptr;
 };
 
 class Event {
@@ -139,8 +143,7 @@ class Stream {
     cudaStream_t stream_ = nullptr;
 };
 
-// Places arrays one behind the other, each where the widest loads and the copy engines like it; with no base it only
-// counts.
+// Places arrays one behind the other. Without a base nothing is placed, only counted.
 class Layout {
  public:
     explicit Layout(std::byte* base) : base_(base) {}
@@ -148,13 +151,13 @@ class Layout {
     template <class T>
     T* take(int64_t count) {
         T* place = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
-        used_ += (count * static_cast<int64_t>(sizeof(T)) + kAlignment - 1) / kAlignment * kAlignment;
+        used_ += round_up(count * static_cast<int64_t>(sizeof(T)), kAlignment);
         return place;
     }
     int64_t bytes() const { return used_; }
 
  private:
-    static constexpr int64_t kAlignment = 256;
+    static constexpr int64_t kAlignment = 256;  // as cudaMalloc aligns: enough for the widest loads
     std::byte* base_;
     int64_t used_ = 0;
 };

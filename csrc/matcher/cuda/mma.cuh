@@ -1,5 +1,5 @@
-// What the dense path needs PTX for: float16 products by tensor cores, and copies into shared memory that nobody waits
-// for. tests/cpp/emulated_mma.hpp does the same in plain C++.
+// The instructions that the dense path needs PTX for: float16 products by tensor cores, and copies into shared memory
+// that run while the threads go on. tests/cpp/emulated_mma.hpp does the same in plain C++.
 //
 // A small matrix is held by a warp's 32 lanes together, two float16 numbers to a word. With row = lane / 4 and
 // pair = lane % 4, a lane holds
@@ -15,7 +15,7 @@
 
 namespace spadeline::cuda {
 
-// Bytes from the start of the block's shared memory, or what the hardware counts from.
+// An address in the block's shared memory, in bytes.
 using SharedAddress = uint32_t;
 
 struct Rows {
@@ -37,7 +37,7 @@ __device__ __forceinline__ SharedAddress shared_address(const void* place) {
     return static_cast<SharedAddress>(__cvta_generic_to_shared(place));
 }
 
-// Lane i names 16 bytes: row i % 16 of a matrix, channels 8 (i / 16) and the seven that follow.
+// Loads a matrix. Lane i gives the place of 16 bytes: row i % 16, channels 8 (i / 16) and the seven that follow.
 __device__ __forceinline__ void load(Rows& rows, SharedAddress place) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(rows.word[0]), "=r"(rows.word[1]), "=r"(rows.word[2]), "=r"(rows.word[3])
@@ -45,8 +45,8 @@ __device__ __forceinline__ void load(Rows& rows, SharedAddress place) {
                  : "memory");
 }
 
-// Lane i names 16 bytes: column i % 8 of a matrix, channels 8 (i / 8 % 2) and the seven that follow; lanes from 16 on
-// those of a second one.
+// Loads two matrices. Lane i gives the place of 16 bytes: column i % 8, channels 8 (i / 8 % 2) and the seven that
+// follow, lanes below 16 of the first matrix, lanes from 16 on of the second.
 __device__ __forceinline__ void load(Columns& first, Columns& second, SharedAddress place) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(first.word[0]), "=r"(first.word[1]), "=r"(second.word[0]), "=r"(second.word[1])
@@ -79,7 +79,7 @@ __device__ __forceinline__ void multiply(float (&sums)[4], const Rows& rows, con
 #endif
 }
 
-// All pairs of several.
+// Multiplies all pairs of several matrices.
 template <int R, int C>
 __device__ __forceinline__ void multiply(float (&sums)[R][C][4], const Rows (&rows)[R], const Columns (&columns)[C]) {
 #pragma unroll
@@ -88,8 +88,8 @@ __device__ __forceinline__ void multiply(float (&sums)[R][C][4], const Rows (&ro
         for (int c = 0; c < C; ++c) multiply(sums[r][c], rows[r], columns[c]);
 }
 
-// Copies to shared memory, 16 or 4 bytes, of which only `present` are read, the rest zeros. A thread's copies since the
-// last `close_copies` are one group; `wait_for_copies<n>` waits for all but its n latest groups.
+// Starts a copy of 16 or 4 bytes to shared memory; if not `present`, of zeros. A thread's copies since its last
+// `close_copies` are one group. `wait_for_copies<n>` waits for all but the thread's n latest groups.
 template <int bytes>
 __device__ __forceinline__ void start_copy(SharedAddress to, const void* from, bool present = true) {
     static_assert(bytes == 16 || bytes == 4);

@@ -1,12 +1,13 @@
-// Steps 3 and 4: which gallery cells are looked into, by which warp, and when a cell of the query is given up.
+// Steps 3 and 4 of the pruned path: which gallery cells are visited, by which warp, and when a cell of the query is
+// given up.
 //
 //     prepare   empty lists; thresholds that rule nothing out, or everything where nothing is scored
 //     seed      a block a cell: each of its warps visits the gallery cell of the lowest bound in its share
-//     sweep     as many warps as the device runs together: each takes 32 bounds of one query cell after the other,
-//               visits what doesn't exceed the cell's threshold, and helps with other cells when its own is done
+//     sweep     as many warps as the device runs at once: each takes batches of 32 bounds of a query cell, visits the
+//               gallery cells whose bound doesn't exceed the cell's threshold, and then helps with other query cells
 //
-// Warps never wait for each other: what they share are thresholds, which only fall, and lists under short locks. The
-// order of visits changes what is ruled out, never what is found.
+// Warps share thresholds, which only fall, and lists, which are locked while they are changed; otherwise they never
+// wait for each other. The order of visits changes what is ruled out, never what is found.
 #pragma once
 
 #include <cmath>
@@ -19,8 +20,10 @@
 namespace spadeline::cuda {
 
 inline constexpr int kPrepareThreads = 128, kSeedThreads = 256, kSweepThreads = 128;
-inline constexpr int kSweepBlocks = 4;  // a multiprocessor: more leave them too few registers for three levels
-// Of cost, between two looks at a cell's budget: a batch may cost half a budget, and many warps take one at a time.
+// Blocks of a multiprocessor: with its 2^16 registers each of 4 x 128 threads has 128, which three levels need.
+inline constexpr int kSweepBlocks = 4;
+// A warp checks a cell's budget each time it has spent so much on it: a batch may cost half of a budget, and many warps
+// work on batches of one cell at the same time.
 inline constexpr unsigned kLookEvery = 4096;
 
 // Gallery cells of one image within the window of a query cell.
@@ -35,7 +38,7 @@ __device__ __forceinline__ int64_t cells_within(const DeviceTask& task, int64_t 
            seen(cell % task.cell_columns, task.cell_columns);
 }
 
-// A block a cell of the query.
+// A block prepares a cell of the query.
 __global__ void __launch_bounds__(kPrepareThreads) prepare_kernel(const __grid_constant__ DeviceTask task) {
     const int64_t cell = blockIdx.x;
     int any = 0;
@@ -60,14 +63,14 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_kernel(const __grid_c
         any = __syncthreads_or(any);
     }
     if (threadIdx.x != 0) return;
-    task.taken[cell] = any ? 0 : UINT32_MAX / 2;  // nothing is left to take
+    task.taken[cell] = any ? 0 : UINT32_MAX / 2;  // no batch is left to take
     task.spent[cell] = 0;
     task.given_up[cell] = 0;
     if (cell == 0) *task.guarded_count = 0;
     if (any) add(task.counters, static_cast<uint64_t>(cells_within(task, cell) * task.image_count));
 }
 
-// Of one query cell: image by image.
+// One query cell's bounds, image by image.
 __device__ __forceinline__ float* bounds_of(const DeviceTask& task, int64_t cell) {
     return task.bounds + (cell - task.first_cell) * task.stride;
 }
@@ -92,7 +95,7 @@ __global__ void __launch_bounds__(kSeedThreads) seed_kernel(const __grid_constan
     const float least = __uint_as_float(smallest_of(__float_as_uint(lowest)));
     at = smallest_of(lowest == least ? at : UINT32_MAX);
     if (!descent.open_lanes(static_cast<int>(cell), least)) return;
-    if (lane_index() == 0) bounds[at] = HUGE_VALF;  // dealt with
+    if (lane_index() == 0) bounds[at] = HUGE_VALF;  // visited
     visit(task, descent, static_cast<int>(cell), at, least);
     const uint64_t cost = descent.cost();
     if (lane_index() == 0) add(task.spent + cell, cost);
@@ -100,15 +103,15 @@ __global__ void __launch_bounds__(kSeedThreads) seed_kernel(const __grid_constan
 }
 
 __device__ __forceinline__ unsigned batches_of(const DeviceTask& task) {
-    return static_cast<unsigned>((task.stride + kWarp - 1) / kWarp);
+    return static_cast<unsigned>(ceil_div(task.stride, kWarp));
 }
 
-// What a cell costs more goes to its account, by one lane: whether it has spent its budget.
+// Adds to what a cell has cost, by one lane. Returns whether it has spent its budget.
 __device__ __forceinline__ bool charge(const DeviceTask& task, int64_t cell, uint64_t cost) {
     return add(task.spent + cell, cost) + cost >= task.budget;
 }
 
-// To the dense path, by one lane; nobody takes any more of it.
+// Leaves a cell to the dense path, by one lane. No warp takes any more of its batches.
 __device__ __forceinline__ void give_up(const DeviceTask& task, int64_t cell) {
     if (atomicExch(task.given_up + cell, 1u) != 0) return;
     task.guarded[atomicAdd(task.guarded_count, 1)] = static_cast<int32_t>(cell);
@@ -116,7 +119,8 @@ __device__ __forceinline__ void give_up(const DeviceTask& task, int64_t cell) {
     atomicMax(task.taken + cell, batches_of(task));
 }
 
-// The next 32 bounds of a cell, all of which cost so far goes to; negative: there are none, or it is given up.
+// Takes a cell's next batch of 32 bounds and charges the warp's cost so far to the cell. Returns a negative number if
+// there is no batch, or the cell is given up.
 __device__ __forceinline__ int64_t take(const DeviceTask& task, int64_t cell, uint64_t cost) {
     unsigned batch = 0;
     int there = 0;
@@ -132,7 +136,7 @@ __device__ __forceinline__ int64_t take(const DeviceTask& task, int64_t cell, ui
     return __shfl_sync(kLanes, there, 0) ? int64_t{batch} : -1;
 }
 
-// Amid 32 bounds: whether the cell has spent its budget, and is given up.
+// Within a batch: whether the cell has spent its budget, and so is given up.
 __device__ __forceinline__ bool too_much(const DeviceTask& task, int64_t cell, uint64_t cost) {
     int spent = 0;
     if (lane_index() == 0) {
@@ -142,7 +146,8 @@ __device__ __forceinline__ bool too_much(const DeviceTask& task, int64_t cell, u
     return __shfl_sync(kLanes, spent, 0);
 }
 
-// A cell of the band with bounds that nobody took, as far behind `cell` as this warp's number says; negative: none.
+// Returns a cell of the band that has batches left. The search starts `warp` cells behind `cell`, so that warps spread
+// over the cells. Negative if there is none.
 __device__ __forceinline__ int64_t next_cell(const DeviceTask& task, int64_t cell, int64_t warp) {
     const unsigned batches = batches_of(task);
     const int64_t end = task.first_cell + task.band < task.cells ? task.first_cell + task.band : task.cells;
@@ -180,7 +185,8 @@ __global__ void __launch_bounds__(kSweepThreads, kSweepBlocks) sweep_kernel(cons
     descent.report();
 }
 
-// Lists of the cells that were given up: the dense path finds all again, but for what thresholds rule out.
+// Empties the lists of the cells that were given up: the dense path finds their neighbours again, except those that
+// thresholds rule out.
 __global__ void __launch_bounds__(kPrepareThreads) reset_kernel(const __grid_constant__ DeviceTask task) {
     const int64_t entries = int64_t{task.level[0].block} * task.kappa, all = task.level[0].positions * task.kappa;
     for (int i = static_cast<int>(blockIdx.x); i < *task.guarded_count; i += static_cast<int>(gridDim.x))
@@ -188,7 +194,7 @@ __global__ void __launch_bounds__(kPrepareThreads) reset_kernel(const __grid_con
             task.best[e / entries * all + task.guarded[i] * entries + e % entries] = nobody();
 }
 
-// Every cell to the dense path: where there are no codes.
+// Leaves every cell to the dense path, if there are no codes.
 __global__ void __launch_bounds__(kPrepareThreads) give_up_kernel(const __grid_constant__ DeviceTask task) {
     const int64_t cell = int64_t{blockIdx.x} * kPrepareThreads + threadIdx.x;
     if (cell == 0) *task.guarded_count = static_cast<int32_t>(task.cells);
@@ -202,8 +208,7 @@ inline cudaError_t launch_prepare(const DeviceTask& task, cudaStream_t stream) {
 }
 
 inline cudaError_t launch_give_up(const DeviceTask& task, cudaStream_t stream) {
-    const auto blocks = static_cast<unsigned>((task.cells + kPrepareThreads - 1) / kPrepareThreads);
-    return launch(give_up_kernel, blocks, kPrepareThreads, 0, stream, task);
+    return launch(give_up_kernel, blocks_for(task.cells, kPrepareThreads), kPrepareThreads, 0, stream, task);
 }
 
 inline cudaError_t launch_reset(const DeviceTask& task, int multiprocessors, cudaStream_t stream) {
@@ -219,7 +224,7 @@ cudaError_t launch_refine_of(const DeviceTask& task, int multiprocessors, cudaSt
     return launch(sweep_kernel<kLevels>, blocks, kSweepThreads, 0, stream, task);
 }
 
-// The band of query cells whose bounds are there.
+// Refines the band of query cells that has been bounded.
 inline cudaError_t launch_refine(const DeviceTask& task, int multiprocessors, cudaStream_t stream) {
     static_assert(kMaxLevels == 4);
     switch (task.level_count) {

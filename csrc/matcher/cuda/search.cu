@@ -17,35 +17,26 @@ namespace {
 
 constexpr char kPurpose[] = "the search";
 
-// Multiply-adds that the dense path does in the time in which the pruned path issues an instruction: a multiprocessor's
-// tensor cores do 512 to 1024 at a time, and four warps issue at a time.
+// Multiply-adds of the dense path in the time of one instruction of the pruned path. A multiprocessor's tensor cores do
+// 512 to 1024 at a time, and four of its warps issue an instruction at a time: 512 / 4.
 constexpr double kDenseRate = 128;
 
-// The first of these calls that fails.
+// The first error among these calls.
 cudaError_t first_error(std::initializer_list<cudaError_t> errors) {
     for (const cudaError_t error : errors)
         if (error != cudaSuccess) return error;
     return cudaSuccess;
 }
 
-int device_attribute(cudaDeviceAttr attribute) {
-    int device = 0, value = 0;
-    check(cudaGetDevice(&device), "cudaGetDevice", kPurpose);
-    check(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute", kPurpose);
-    return value;
-}
-
-int64_t rounded_up(int64_t count, int64_t size) { return (count + size - 1) / size * size; }
-
 int64_t stride_of(const DeviceTask& task, int64_t images) { return images * task.panels * kPanel; }
 
-// Query cells that are bounded at once: whole records of codes.
+// How many query cells are bounded at once, in whole records of codes.
 int64_t band_of(const DeviceTask& task, int64_t images, int64_t bounds_bytes) {
     const int64_t fitting = bounds_bytes / (stride_of(task, images) * static_cast<int64_t>(sizeof(float)));
-    return std::clamp(fitting / kPanel * kPanel, kPanel, rounded_up(task.cells, kPanel));
+    return std::clamp(fitting / kPanel * kPanel, kPanel, round_up(task.cells, kPanel));
 }
 
-// Whether the device encodes such channels: a vector's codes are made in one block's shared memory.
+// Whether the device can encode such channels: a vector's codes are made in one block's shared memory.
 bool encodes(const DeviceTask& task, int64_t shared_bytes) {
     for (int l = 0; l < task.level_count; ++l)
         for (const DeviceCodes* codes : {&task.level[l].projected, &task.level[l].rotated})
@@ -58,8 +49,9 @@ bool encodes(const DeviceTask& task, int64_t shared_bytes) {
 CudaSearch::CudaSearch(DeviceGallery& gallery, const Most& most)
     : gallery_(gallery),
       most_(most),
-      pruned_(gallery.pruned() && encodes(gallery.task(), device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))),
-      multiprocessors_(device_attribute(cudaDevAttrMultiProcessorCount)),
+      pruned_(gallery.pruned() &&
+              encodes(gallery.task(), device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, kPurpose))),
+      multiprocessors_(device_attribute(cudaDevAttrMultiProcessorCount, kPurpose)),
       task_(gallery.task()),
       plan_(gallery.plan()) {
     if (most.images < 1 || most.kappa < 1 || most.kappa > kMostKappa)
@@ -84,7 +76,7 @@ int64_t CudaSearch::workspace_bytes(const DeviceGallery& gallery, const Most& mo
     return lay_out(gallery, most, task, plan, nullptr);
 }
 
-// Places every buffer behind the other and returns the bytes they take together.
+// Places all buffers one behind the other and returns the bytes that they take.
 int64_t CudaSearch::lay_out(const DeviceGallery& gallery, const Most& most, DeviceTask& task, DensePlan& plan,
                             std::byte* base) {
     Layout layout(base);
@@ -114,10 +106,10 @@ int64_t CudaSearch::lay_out(const DeviceGallery& gallery, const Most& most, Devi
     task.guarded_count = layout.take<int32_t>(1);
     task.report = layout.take<DeviceReport>(1);
     task.counters = base ? task.report->counters : nullptr;
-    if (gallery.pruned()) {  // fewer images have more query cells at once, but not more bounds
+    if (gallery.pruned()) {  // with fewer images more query cells are bounded at once, but no more bounds exist
         const int64_t stride = stride_of(task, most.images), enough = most.bounds_bytes / 4;
         task.bounds =
-            layout.take<float>(std::min(std::max(enough, kPanel * stride), rounded_up(task.cells, kPanel) * stride));
+            layout.take<float>(std::min(std::max(enough, kPanel * stride), round_up(task.cells, kPanel) * stride));
     }
     plan.workspace = layout.take<std::byte>(plan.workspace_bytes);
     return layout.bytes();
@@ -133,21 +125,22 @@ void CudaSearch::begin(const CudaRequest& request) {
     const auto images = static_cast<int64_t>(request.image_ids.size());
     if (images < 1 || images > most_.images || request.kappa < 1 || request.kappa > most_.kappa)
         throw std::invalid_argument("query: expected at most " + std::to_string(most_.images) + " images and kappa " +
-                                    std::to_string(most_.kappa) + ", which the workspace is for, got " +
+                                    std::to_string(most_.kappa) + ", for which its workspace is made, got " +
                                     std::to_string(images) + " and " + std::to_string(request.kappa));
     std::copy(request.image_ids.begin(), request.image_ids.end(), image_ids_);
     task_.image_count = static_cast<int32_t>(images);
     task_.kappa = static_cast<int32_t>(request.kappa);
-    task_.window = request.window;
+    task_.window = request.window.value_or(kEverywhere);
     task_.query_storage = request.storage;
     task_.ignore = request.ignore;
     for (int l = 0; l < task_.level_count; ++l) task_.level[l].source = request.levels[l];
     task_.stride = stride_of(task_, images);
     task_.band = band_of(task_, images, most_.bounds_bytes);
-    constexpr double most_budget = 0x1p62;
+    constexpr double most_budget = 0x1p62;  // warps may add to it what they spend beyond, without leaving 64 bits
+    const double dense_cost = gallery_.shape().dense_cost(request.window, images);
     task_.budget = std::isinf(request.guard_share)
                        ? UINT64_MAX
-                       : static_cast<uint64_t>(std::min(request.guard_share * dense_cost() / kDenseRate, most_budget));
+                       : static_cast<uint64_t>(std::min(request.guard_share * dense_cost / kDenseRate, most_budget));
 }
 
 cudaError_t CudaSearch::launch_all(const CudaRequest& request, cudaStream_t stream) {
@@ -173,7 +166,7 @@ cudaError_t CudaSearch::launch_all(const CudaRequest& request, cudaStream_t stre
                         copy(report_, task_.report, sizeof(DeviceReport), cudaMemcpyDeviceToHost)});
 }
 
-// The query's cells come in bands whose bounds fit the room there is.
+// Takes the query's cells in bands whose bounds fit the workspace.
 cudaError_t CudaSearch::launch_pruned(cudaStream_t stream) {
     cudaError_t error = launch_encode(task_, stream);
     for (int64_t first = 0; first < task_.cells && !error; first += task_.band) {
@@ -182,19 +175,6 @@ cudaError_t CudaSearch::launch_pruned(cudaStream_t stream) {
         error = first_error({launch_coarse(task, stream), launch_refine(task, multiprocessors_, stream)});
     }
     return error;
-}
-
-// What the dense path takes for one cell of the query, in multiply-adds.
-double CudaSearch::dense_cost() const {
-    double work = 0;
-    for (int l = 0; l < task_.level_count; ++l)
-        work += static_cast<double>(task_.level[l].block) *
-                static_cast<double>(task_.level[l].positions * task_.level[l].channels);
-    if (task_.window >= 0) {  // it skips rows of cells that lie outside
-        const double rows = static_cast<double>(task_.cells / task_.cell_columns);
-        work *= std::min(1.0, (2.0 * static_cast<double>(task_.window) + 1) / rows);
-    }
-    return work * task_.image_count;
 }
 
 Statistics CudaSearch::statistics() const {

@@ -1,10 +1,12 @@
-// One query's way through the CUDA matcher: the workspace, made once, and the launches, always the same ones.
+// One query's way through the CUDA matcher: the workspace, which is made once, and the launches, which are the same for
+// every query.
 //
-// Everything that depends on the query's features stays on the device; the host neither waits nor looks. So a frame is
-// one sequence on the caller's stream, which a graph can capture if all images fit the device.
+// What depends on the query's features stays on the device, and the host doesn't wait for it. So a frame is one
+// sequence on the caller's stream, which a graph can capture if all images fit the device.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "matcher/cuda/gallery.hpp"
@@ -14,20 +16,20 @@
 
 namespace spadeline::cuda {
 
-// What a frame may ask for at most; bytes of bounds that exist at once.
+// The most that a frame may ask for, and how many bytes of bounds may exist at once.
 struct Most {
     int64_t images = 0;
     int64_t kappa = 1;
     int64_t bounds_bytes = int64_t{64} << 20;
 };
 
-// One query and what is asked about it: matcher/search.hpp's Request on the device, but for the image ids.
+// matcher/search.hpp's Request, with all arrays but the image ids on the device.
 struct CudaRequest {
     std::span<const void* const> levels;  // (channels, height, width) each, contiguous
-    Storage storage = Storage::float32;   // of all of them
+    Storage storage = Storage::float32;   // all levels have the same
     std::span<const int64_t> image_ids;   // on the host
     int64_t kappa = 1;
-    int64_t window = -1;
+    std::optional<int64_t> window;
     const uint8_t* ignore = nullptr;
     double* distances = nullptr;
     int32_t* neighbours = nullptr;
@@ -39,16 +41,16 @@ class CudaSearch {
     // The gallery must outlive it. Throws OutOfDeviceMemory.
     CudaSearch(DeviceGallery& gallery, const Most& most);
 
-    // Device memory that a search takes.
+    // The device memory that a search takes.
     static int64_t workspace_bytes(const DeviceGallery& gallery, const Most& most);
 
-    // Puts a frame on the stream. One frame at a time: the one before must be done, and its report read. What a graph
-    // captured reads the image ids of the last call, whichever that is. Throws
-    // std::invalid_argument for what `Most` doesn't allow, TooFewSlots and CudaError for what the gallery can't bring.
+    // Puts a frame on the stream. One frame at a time: the one before must be done, and its statistics read. A captured
+    // graph reads the image ids of the last call. Throws std::invalid_argument for more than `Most` allows, TooFewSlots
+    // and CudaError if images can't be brought.
     cudaError_t enqueue(const CudaRequest& request, cudaStream_t stream);
 
-    // Of the last frame, once the stream has come past it. Throws NotFinite for the query's first bad feature,
-    // std::runtime_error for a gallery that holds one.
+    // The last frame's statistics, once the stream has finished it. Throws NotFinite for the query's first feature that
+    // is NaN or infinite, std::runtime_error for one of the gallery.
     Statistics statistics() const;
 
  private:
@@ -57,7 +59,6 @@ class CudaSearch {
     void begin(const CudaRequest& request);
     cudaError_t launch_all(const CudaRequest& request, cudaStream_t stream);
     cudaError_t launch_pruned(cudaStream_t stream);
-    double dense_cost() const;
 
     DeviceGallery& gallery_;
     const Most most_;

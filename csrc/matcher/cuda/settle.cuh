@@ -1,8 +1,9 @@
-// The dense path's decision: pairs that passed the filter wait in a list for each query position. Now and then a warp
-// settles a list: it computes distances in float32, lowest bound first, and each lowers the position's threshold, which
-// rules out most of the others. Only what is left in the end is computed in float64, and that decides.
+// The dense path's decision. Pairs that passed the filter wait in a list, one for each query position. When a list is
+// half full, and at the end, a warp settles it: it computes distances in float32, lowest bound first. Each distance
+// lowers the position's threshold, which rules out most of the other pairs. For those that are left in the end float64
+// decides.
 //
-// Lists, thresholds and nearest neighbours of a position are one warp's business at a time: no locks.
+// One warp at a time works on a position's list, threshold and nearest neighbours, so there are no locks.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +20,7 @@
 
 namespace spadeline::cuda {
 
-// The dense path's kernels' argument.
+// The argument of the dense path's kernels.
 struct DenseTask {
     DeviceTask task;
     DensePlan plan;
@@ -30,24 +31,24 @@ struct DenseTask {
 
 // A gallery position, counted through the images asked for, and a lower bound of its distance.
 struct Candidate {
-    static constexpr uint32_t kMeasured = 1u << 31;  // the bound is a distance less what float32 rounds away
+    static constexpr uint32_t kMeasured = 1u << 31;  // in `row`: the bound is a distance, less what float32 rounds away
     uint32_t row;
     float bound;
 };
 
-// What a block keeps in shared memory besides the rows it multiplies.
+// What a block has in shared memory beside the rows that it multiplies.
 struct DenseTables {
     float start[kQueryRows / 4][kGalleryRows / 4];  // sums of all coarser levels, where the finest level's start
-    uint32_t place[2][kGalleryRows];                // of a tile's rows among the finest positions of all slots
+    uint32_t place[2][kGalleryRows];                // a tile's rows, as finest positions among all slots
     float norm[2][kGalleryRows];
     uint32_t query[kQueryRows];       // finest positions
     float query_norm[kQueryRows];     // lowered, see filter.cuh
     float threshold[kQueryRows];      // negative: isn't scored
-    float least[kQueryRows];          // sum with which a pair passes, norms of the gallery taken off
-    int32_t open[kQueryRows];         // candidates; more than kOpen: some found no room
-    int32_t lowest_row, highest_row;  // of the tile's query cells; with a window only
+    float least[kQueryRows];          // the sum that a pair must reach to pass: see least_sum
+    int32_t open[kQueryRows];         // candidates; more than kOpen if some found no room
+    int32_t lowest_row, highest_row;  // rows of cells that the query's rows lie in; with a window only
 };
-static_assert(sizeof(DenseTables) <= kDenseTables && kDenseTables % 128 == 0);
+static_assert(kDenseTables == round_up(sizeof(DenseTables), 128));
 
 // The sum that a pair's products must reach for its bound not to exceed a threshold.
 __device__ __forceinline__ float least_sum(float threshold, float query_norm, float unit) {
@@ -55,7 +56,7 @@ __device__ __forceinline__ float least_sum(float threshold, float query_norm, fl
     return (query_norm - threshold * (1 + 0x1p-20f)) * unit;
 }
 
-// D of a query position and a gallery position (among all slots'), by a whole warp: the same in every lane.
+// Computes D of a query position and a gallery position (among all slots') by a whole warp: every lane gets it.
 template <class T>
 __device__ T pair_distance(const DeviceTask& task, uint32_t query, uint32_t place) {
     T total = 0;
@@ -67,23 +68,23 @@ __device__ T pair_distance(const DeviceTask& task, uint32_t query, uint32_t plac
     return total;
 }
 
+// The block's lists of candidates: (kQueryRows, kOpen).
+__device__ inline Candidate* candidate_lists(const DensePlan& plan) {
+    return reinterpret_cast<Candidate*>(plan.workspace) + int64_t{blockIdx.x} * kQueryRows * kOpen;
+}
+
 template <bool kBilinear>
 class Settler {
  public:
     __device__ Settler(const DenseTask& dense, DenseTables& tables, int split)
         : dense_(dense), task_(dense.task), tables_(tables), split_(split) {}
 
-    // The block's lists of candidates: (kQueryRows, kOpen).
-    __device__ static Candidate* lists(const DensePlan& plan) {
-        return reinterpret_cast<Candidate*>(plan.workspace) + int64_t{blockIdx.x} * kQueryRows * kOpen;
-    }
-
-    // One query row's candidates; if they are the `last`, or leave too little room for more, none remains.
+    // Settles one query row's candidates. None remains if they are the `last`, or would leave too little room for more.
     __device__ void settle(int row, bool last) {
         const int count = std::min(tables_.open[row], int{kOpen});
-        Candidate* list = lists(dense_.plan) + row * kOpen;
+        Candidate* list = candidate_lists(dense_.plan) + row * kOpen;
         query_ = tables_.query[row];
-        const float others = fresh(task_.thresholds + query_);  // which may lower it between two lanes' looks
+        const float others = fresh(task_.thresholds + query_);  // another warp may lower it between two lanes' loads
         threshold_ = fminf(tables_.threshold[row], __shfl_sync(kLanes, others, 0));
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
@@ -106,7 +107,7 @@ class Settler {
         return static_cast<uint32_t>(task_.slots[row / positions]) * positions + row % positions;
     }
 
-    // Distances in float32, the lowest bound first, until all that is left is measured or above the threshold.
+    // Computes distances in float32, lowest bound first, until every candidate is measured or above the threshold.
     __device__ void measure() {
         for (;;) {
             float bound = HUGE_VALF;
@@ -131,13 +132,13 @@ class Settler {
         }
     }
 
-    // Measures a pair's distance: `least` is what it can't be below. False: float64 has to decide, since the sum may
-    // have overflowed, or because interpolation may have cancelled so much that no upper bound is to be had from it.
+    // Measures a pair's distance: `least` is the least that it can be. Returns false if float64 has to decide, since
+    // the sum may have overflowed, or since interpolation may have cancelled so much that the sum gives no upper bound.
     __device__ bool rules_out(uint32_t place, float& least) const {
         if constexpr (kBilinear) {
             float magnitude;
             const float value = upsampled_distance(task_, query_, place, &magnitude);
-            least = surely(value, magnitude, dense_.terms);
+            least = least_distance(value, magnitude, dense_.terms);
             return least > threshold_;
         } else {
             const float value = pair_distance<float>(task_, query_, place);
@@ -146,12 +147,12 @@ class Settler {
         }
     }
 
-    // What the distance of a measured candidate doesn't exceed.
+    // The most that the distance of a measured candidate can be.
     __device__ float upper(float least) const {
         return (least + 4 * dense_.terms.absolute) * (1 + 4 * dense_.terms.relative);
     }
 
-    // The kappa-th smallest of what the measured candidates' distances don't exceed.
+    // The kappa-th smallest of the most that the measured candidates' distances can be.
     __device__ float kappa_th_upper() const {
         const auto key = [&](const Candidate& candidate) { return measured(candidate) ? candidate.bound : HUGE_VALF; };
         const float keys[2] = {key(mine_[0]), key(mine_[1])};
@@ -172,7 +173,7 @@ class Settler {
 
     __device__ static float minimum(float value) { return -largest_of(-value); }
 
-    // What is still open moves to the list's front, or is decided.
+    // Moves the candidates that are still open to the list's front, or decides them.
     __device__ void compact(Candidate* list, int row, bool last) {
         uint32_t open[2];
 #pragma unroll
@@ -205,7 +206,7 @@ class Settler {
         }
     }
 
-    // The distance in float64 takes its place among the nearest.
+    // Computes the distance in float64 and puts it in its place among the nearest.
     __device__ void decide(uint32_t row) {
         const auto positions = static_cast<uint32_t>(task_.level[0].positions);
         const Neighbour candidate{exact_distance(place_of(row)), static_cast<int32_t>(task_.image_ids[row / positions]),

@@ -1,4 +1,4 @@
-// Which image lies in which slot of a device that can't hold them all: the least recently used make room. Decides only;
+// Which image lies in which slot of a device that can't hold all images: the least recently used make room. Decides;
 // copies nothing.
 #pragma once
 
@@ -16,7 +16,7 @@ namespace spadeline::cuda {
 struct TooFewSlots : std::runtime_error {
     TooFewSlots(int64_t wanted, int64_t slots)
         : std::runtime_error("gallery: expected at most " + std::to_string(slots) +
-                             " images a query, which is what the device holds, got " + std::to_string(wanted)) {}
+                             " images for a query, as many as fit the device, got " + std::to_string(wanted)) {}
 };
 
 struct Upload {
@@ -33,12 +33,12 @@ class SlotTable {
     int64_t slots() const { return slots_; }
     int64_t resident() const { return static_cast<int64_t>(place_.size()); }
 
-    // The slot of each image, in `slots`; what has to be copied there first is appended to `uploads`. Ids are distinct.
-    // What this call names is not thrown out by it. Throws TooFewSlots, and has changed nothing then.
+    // Writes each image's slot to `slots`, and appends the images that must be copied there first to `uploads`. Ids are
+    // distinct. No image of this call makes room for another one. Throws TooFewSlots, and then has changed nothing.
     void place(std::span<const int64_t> images, std::span<int32_t> slots, std::vector<Upload>& uploads) {
         const auto wanted = static_cast<int64_t>(images.size());
         if (wanted > slots_) throw TooFewSlots(wanted, slots_);
-        for (const int64_t image : images)  // before any is thrown out
+        for (const int64_t image : images)  // before any image makes room
             if (const auto found = place_.find(image); found != place_.end())
                 order_.splice(order_.end(), order_, found->second);
         for (int64_t k = 0; k < wanted; ++k) {
@@ -51,7 +51,7 @@ class SlotTable {
         }
     }
 
-    // Nothing is known to lie in a slot: after copies that failed.
+    // Forgets what lies in the slots, after copies that failed.
     void forget() {
         order_.clear();
         place_.clear();

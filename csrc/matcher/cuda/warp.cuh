@@ -1,4 +1,4 @@
-// What the 32 lanes of a warp do together, and stores to what other blocks change, too.
+// What the 32 lanes of a warp do together, and changes to memory that other blocks change as well.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ __device__ __forceinline__ unsigned smallest_of(unsigned value) {
     return value;
 }
 
-// One step of the sum below: half of the values stay with half of the lanes.
+// A step of transposed_sum: half of the lanes keep half of the values.
 template <int kCount, class T>
 __device__ __forceinline__ void halve(T (&value)[16]) {
     const bool upper = lane_index() & (2 * kCount);
@@ -47,7 +47,7 @@ __device__ __forceinline__ void halve(T (&value)[16]) {
     }
 }
 
-// Sums of 16 values over all lanes: lane i gets that of value i / 2.
+// Sums 16 values over all lanes. Lane i gets the sum of value i / 2.
 template <class T>
 __device__ __forceinline__ T transposed_sum(T (&value)[16]) {
     halve<8>(value);
@@ -57,12 +57,12 @@ __device__ __forceinline__ T transposed_sum(T (&value)[16]) {
     return value[0] + __shfl_xor_sync(kLanes, value[0], 1);
 }
 
-// The smaller of floats that aren't negative, -infinity allowed: their bits are in the same order.
+// Lowers a float in memory. Both are not negative, or minus infinity: then their bits have the order of the floats.
 __device__ __forceinline__ void lower(float* place, float value) {
     atomicMin(reinterpret_cast<int*>(place), __float_as_int(value));
 }
 
-// To a counter; what it was.
+// Adds to a counter and returns what it was.
 __device__ __forceinline__ uint64_t add(uint64_t* place, uint64_t value) {
     return atomicAdd(reinterpret_cast<unsigned long long*>(place), static_cast<unsigned long long>(value));
 }
