@@ -91,9 +91,8 @@ def plan(
     check_choice("framing", framing, get_args(Framing))
     check_number("least_correlation", least_correlation, low=-1, high=1)
     check_number("most_rocauc_loss", most_rocauc_loss, low=-1, high=1)
-    paths = [
-        path for _, path in normal_images(calibration_images).named
-    ]  # found as fit finds them: defects would widen the ranges
+    # As fit finds them, without abnormal images: defects would widen the ranges.
+    paths = [path for _, path in normal_images(calibration_images).named]
     if len(paths) < LEAST_IMAGES:
         raise InputError(
             f"calibration_images: expected {LEAST_IMAGES} or more normal images in {calibration_images}, "

@@ -27,7 +27,7 @@ from .gpu import EMULATED, ON_GPU, WHY_NOT, needs_chain, needs_emulation, needs_
 pytestmark = pytest.mark.xdist_group("gpu")  # no other process takes its memory meanwhile
 
 
-def test_the_cpu_is_the_cpu(recipe_folder):
+def test_device_cpu_stays_on_the_cpu(recipe_folder):
     info = Detector.load(recipe_folder, device="cpu").info
     assert (info["matcher_device"], info["chain"], info["resident_images"]) == ("cpu", "host", info["images"])
 
@@ -271,12 +271,12 @@ def test_a_framing_is_kept_wherever_the_frame_lies(recipe_folder):
         (np.zeros((4, 6), np.uint8), {"strides": (-6, 1)}, r"rows without gaps .* with strides \(-6, 1\)"),
     ],
 )
-def test_frames_on_the_device_that_none_can_read(pixels, changes, text):
+def test_frames_on_the_device_of_another_kind_are_refused(pixels, changes, text):
     with pytest.raises(InputError, match="^frame: expected " + text):
         device_frame(OnDevice(pixels, **changes), 0)
 
 
-def test_where_a_frame_lies():
+def test_device_frame_finds_address_shape_and_pitch():
     assert device_frame(np.zeros((4, 6, 3), np.uint8), 0) is None
     pixels = np.zeros((4, 6, 3), np.uint8)
     found = device_frame(OnDevice(pixels, strides=(18, 3, 1), stream=7), 0)

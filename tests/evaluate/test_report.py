@@ -132,7 +132,7 @@ def test_page_loads_and_runs_nothing(small, tmp_path):
     assert all("aria-label" in attributes for _, attributes in page.tags if attributes.get("tabindex") == "0")
 
 
-def test_page_says_the_summary(small, tmp_path):
+def test_page_shows_the_summary(small, tmp_path):
     write_report(tmp_path / "report.html", small, title="Nuts", notices=["RANDOM WEIGHTS"])
     page = Page(tmp_path / "report.html")
     for text in (

@@ -156,7 +156,7 @@ def test_an_export_is_the_quantized_float32_export(float32, parts, int8, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["e.onnx"]
 
 
-def test_a_graph_of_somebody_elses_whose_pixels_can_not_be_folded(extractor_path, parts, tmp_path):
+def test_a_foreign_graph_whose_pixels_can_not_be_folded(extractor_path, parts, tmp_path):
     path = tmp_path / "e.onnx"
     report = quantize_extractor(path, extractor_path, calibration_images=parts, framing="paper", least_correlation=0.5)
     assert Extractor(path, device="cpu").metadata["spadeline.backbone"] == "averages"
@@ -273,7 +273,7 @@ def test_defects_and_masks_do_not_calibrate(float32, parts, tmp_path, folder):
     assert not (tmp_path / "e.onnx").exists()
 
 
-def test_images_that_calibrate_are_no_test_images(float32, parts, tmp_path):
+def test_calibrating_images_are_refused_as_test_images(float32, parts, tmp_path):
     shutil.copytree(parts / "train" / "good", tmp_path / "set" / "normal")
     shutil.copytree(parts / "test" / "scratch", tmp_path / "set" / "abnormal")
     text = r"evaluation_images: expected test images that don't calibrate, or .*, got .*000\.png and 8 more"
@@ -310,7 +310,7 @@ def test_an_image_that_can_not_be_read_is_named_once(float32, parts, tmp_path):
     "given",
     [{"framing": "paper"}, {"evaluation_images": "x"}, {"least_correlation": 0.5}, {"most_rocauc_loss": 0.5}],
 )
-def test_what_int8_alone_heeds_is_not_ignored(tmp_path, given):
+def test_options_of_int8_are_refused_at_other_precisions(tmp_path, given):
     ((name, value),) = given.items()
     with pytest.raises(
         InputError, match=f"{name}: expected it with precision 'int8' alone, got {value!r} for 'float16'"

@@ -129,7 +129,7 @@ def test_damaged_file_in_the_cache(cache):
         ("wide_resnet101_2", "wide_resnet101_2-32ee1156.pth"),
     ],
 )
-def test_without_network_the_ways_out_are_named(monkeypatch, cache, name, file):
+def test_without_network_the_error_says_what_to_do(monkeypatch, cache, name, file):
     """The names are those of the V1 files: V2 would be a silent change of every score."""
 
     def refuse(*_, **__):

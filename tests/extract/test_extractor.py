@@ -101,7 +101,7 @@ def test_features_are_the_graphs(tiny, n):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
-def test_strided_images_are_read_as_they_are(tiny):
+def test_strided_images_are_read_correctly(tiny):
     images = noise(6, 16, 48)[::-2, :, ::2]
     features = Extractor(tiny, device="cpu", threads=1).extract(images)
     np.testing.assert_allclose(features.embedding, pools(images)[2], rtol=1e-6)
@@ -181,7 +181,7 @@ def refused(path, **options):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", bytes(range(256)) * 20])
-def test_what_is_no_onnx_file(path, capfd, content):
+def test_a_file_that_is_not_onnx_is_refused(path, capfd, content):
     path.write_bytes(content)
     text = refused(path)
     assert text.startswith(f"{path}: expected a file that ONNX Runtime loads, got: ")
@@ -218,7 +218,7 @@ def test_a_file_that_is_replaced_or_removed_is_held(tiny):
         np.testing.assert_array_equal(got.embedding, expected.embedding)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     assert refused(tmp_path / "x.onnx") == f"{tmp_path / 'x.onnx'}: expected an ONNX file, got no such file"
     assert refused(tmp_path) == f"{tmp_path}: expected an ONNX file, got a folder"
 
@@ -366,7 +366,7 @@ def test_onnx_runtime_is_optional(tiny, monkeypatch):
     )
 
 
-def test_a_graph_that_fails_later(tiny, monkeypatch):
+def test_a_graph_that_fails_after_the_trial_is_an_error(tiny, monkeypatch):
     extractor = Extractor(tiny, device="cpu", threads=1)
 
     def fail(binding):
@@ -418,7 +418,7 @@ def runtime(monkeypatch):
         ("2.0.0.dev20270101", "spin_duration_us", "30"),
     ],
 )
-def test_the_session_is_opened_as_the_line_needs_it(tiny, runtime, monkeypatch, version, entry, value):
+def test_the_session_has_the_options_of_a_line(tiny, runtime, monkeypatch, version, entry, value):
     monkeypatch.setattr(onnxruntime, "__version__", version)
     Extractor(tiny, threads=3)
     assert runtime.options.intra_op_num_threads == 3

@@ -30,7 +30,7 @@ def opened(tmp_path, monkeypatch):
     return opened
 
 
-def test_a_loop_without_end(opened, tmp_path):
+def test_a_graph_with_an_endless_loop_is_refused(opened, tmp_path):
     begun = time.monotonic()
     with pytest.raises(ExtractorError) as caught:
         opened(graphs.loop())
@@ -40,7 +40,7 @@ def test_a_loop_without_end(opened, tmp_path):
 
 
 @pytest.mark.parametrize("model", [graphs.large_constant, graphs.large_expansion])
-def test_numbers_by_the_gigabyte(opened, model):
+def test_a_graph_that_makes_gigabytes_of_numbers_is_refused(opened, model):
     with pytest.raises(ExtractorError, match=rf"a graph that runs 2 images in 268435456 {MEMORY}$"):
         opened(model())
     opened(model(1 << 20))
@@ -53,7 +53,7 @@ def test_numbers_by_the_gigabyte(opened, model):
         (graphs.long_product(), "a graph that runs 2 images"),  # one operator that nothing interrupts
     ],
 )
-def test_work_that_goes_on(tmp_path, model, what):
+def test_a_graph_that_runs_too_long_is_refused(tmp_path, model, what):
     """The call ends all the same; in a process of its own, since the work goes on in its thread."""
     path = graphs.save(model, tmp_path / "x.onnx")
     code = f"""

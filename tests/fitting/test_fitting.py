@@ -173,14 +173,14 @@ def test_a_recipe_that_is_there_is_known_before_the_work(recipe, parts, monkeypa
         fit(parts / "train" / "good", recipe.folder, extractor=recipe.extractor_path)
 
 
-def test_thresholds_know_their_images(recipe, parts, extractor_path, tmp_path):
+def test_thresholds_record_their_images(recipe, parts, extractor_path, tmp_path):
     assert recipe.calibration.image_names == tuple(image.name for image in recipe.images)
     held = fit(parts, tmp_path / "held", extractor=extractor_path, settings=SETTINGS, threads=1, held_out=0.25)
     assert len(held.calibration.image_names) == 3
     assert set(held.calibration.image_names).isdisjoint(image.name for image in held.images)
 
 
-def test_a_contaminated_set_is_told_and_mended_by_one_command(recipe, parts, extractor_path, tmp_path):
+def test_a_contaminated_set_is_reported_and_corrected_by_one_command(recipe, parts, extractor_path, tmp_path):
     shutil.copytree(parts / "train" / "good", tmp_path / "images")
     for name in ("200.png", "201.png"):
         shutil.copy(parts / "test" / "scratch" / name, tmp_path / "images")
@@ -219,7 +219,7 @@ def test_removing_keeps_the_rate_and_commits_all_or_nothing(recipe, monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore:.* far above the others")
-def test_near_copies_are_told(parts, extractor_path, tmp_path):
+def test_near_copies_are_reported(parts, extractor_path, tmp_path):
     """Every part shot twice: thresholds far too low, and no score that stands out."""
     shutil.copytree(parts / "train" / "good", tmp_path / "images")
     (tmp_path / "images" / "again").mkdir()
@@ -443,7 +443,7 @@ def test_masks_that_can_not_be_used(parts, extractor_path, tmp_path, ignore, tex
 
 
 @pytest.mark.filterwarnings("ignore:.* far above the others")
-def test_a_level_that_weighs_nothing_to_speak_of_has_no_say(recipe):
+def test_level_weights_scale_the_map_scores(recipe):
     first, second = (
         calibrate(recipe.folder, changes={"level_weights": weights}, threads=1) for weights in ([1, 1, 1], [4, 4, 4])
     )
@@ -534,7 +534,7 @@ def test_images_are_not_added_to_a_recipe_that_another_network_has_replaced(reci
     assert len(add(recipe.folder, parts / "test" / "good" / "100.png", threads=1).images) == 13
 
 
-def test_a_pipe_among_the_images_is_an_error_and_no_wait(parts, extractor_path, tmp_path):
+def test_a_pipe_among_the_images_is_an_error_at_once(parts, extractor_path, tmp_path):
     folder = shutil.copytree(parts / "train" / "good", tmp_path / "images")
     os.mkfifo(folder / "006b.png")
     with pytest.raises(InputError) as caught:
@@ -543,7 +543,7 @@ def test_a_pipe_among_the_images_is_an_error_and_no_wait(parts, extractor_path, 
     assert not (tmp_path / "recipe" / "recipe.json").exists()
 
 
-def test_images_that_had_to_be_turned_are_said(parts, extractor_path, tmp_path):
+def test_images_that_were_turned_are_reported(parts, extractor_path, tmp_path):
     for seed in range(4):
         tagged(parts / "train" / "good" / f"{seed:03}.png", tmp_path / f"{seed:03}.png", turned=seed % 2)
     text = (
@@ -554,7 +554,7 @@ def test_images_that_had_to_be_turned_are_said(parts, extractor_path, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["jpeg", "dark gray", "alpha"])
-def test_an_ignore_mask_is_cut_where_background_and_mark_part(parts, extractor_path, tmp_path, how):
+def test_an_ignore_mask_of_gray_values_is_split_into_background_and_mark(parts, extractor_path, tmp_path, how):
     mask = np.zeros((96, 96), np.uint8)
     mask[:40, :48] = 255
     path = tmp_path / "mask.png"

@@ -123,7 +123,7 @@ def test_sentences_say_what_to_do():
     assert sentences(removed)[0].endswith("they are no longer in the recipe: spadeline calibrate 'line 1'")
 
 
-def test_a_threshold_of_0_is_said():
+def test_a_threshold_of_0_is_reported():
     zero = "every frame that differs from the normal images at all is anomalous"
     texts = sentences(recipe_of([0.0] * 12, label_rule="either"))
     assert texts[0] == f"theta is 0: {zero}"
@@ -151,7 +151,7 @@ def test_defects_among_real_normal_images_are_named(tmp_path, hazelnut, kind):
 
 @pytest.mark.filterwarnings("ignore:the images differ in their proportions")
 @pytest.mark.parametrize("name", ["hazelnut_reduced", "transistor_reduced", "kolektorsdd"])
-def test_real_normal_images_are_let_be(tmp_path, name):
+def test_real_normal_images_are_not_suspect(tmp_path, name):
     if not (SHARED / name).is_dir() or not (SHARED / "resnet50_thin.onnx").is_file():
         pytest.skip(f"no {name} images and pretrained ResNet beside the project")
     options = {"extractor": SHARED / "resnet50_thin.onnx", "settings": Settings(k_gallery=25), "threads": 2}

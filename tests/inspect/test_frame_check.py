@@ -66,7 +66,7 @@ def test_limits_are_the_normal_images_range_and_a_factor():
         (FrameFacts(0.0, 0.0, 0.0), 8.0, dict.fromkeys(("exposure", "contrast", "sharpness"), MOST_EXCESS)),
     ],
 )
-def test_what_is_beyond_a_limit_is_told_by_how_much(facts, distance, expected):
+def test_exceeded_limits_come_with_their_excess(facts, distance, expected):
     assert LIMITS.exceeded(facts, distance) == pytest.approx(expected)
 
 
@@ -141,7 +141,7 @@ def own(recipe_folder, tmp_path):
     return shutil.copytree(recipe_folder, tmp_path / "own")
 
 
-def test_spoiled_parts_are_flagged_from_every_door(detector):
+def test_spoiled_parts_are_flagged_by_predict_batch_and_stream(detector):
     good = part(300)[0]
     assert detector.predict(good).reasons == ()
     frames = list(spoiled(good).values())

@@ -119,7 +119,7 @@ def test_calls_from_several_threads_take_turns(gpu):
 
 
 @pytest.mark.parametrize("what", ["not asked", "another index", "no GPU", "no driver", "a build without"])
-def test_it_stays_on_the_cpu(gpu, monkeypatch, what):
+def test_the_search_stays_on_the_cpu(gpu, monkeypatch, what):
     options = {"not asked": {}, "another index": {"gpu": True, "factory": "SQ8"}}.get(what, {"gpu": True})
     gpu.gpus = {"no GPU": 0, "no driver": None}.get(what, 1)
     if what == "a build without":
@@ -130,7 +130,7 @@ def test_it_stays_on_the_cpu(gpu, monkeypatch, what):
     assert (retrieval.device, gpu.searches, gpu.temporary) == ("cpu", [], [])
 
 
-def test_an_index_that_cannot_be_put_there_is_an_error(gpu):
+def test_an_index_that_does_not_fit_on_the_gpu_is_an_error(gpu):
     gpu.fails = "Error in virtual void* faiss::gpu::StandardGpuResourcesImpl::allocMemory(const AllocRequest&) at /a/b.cpp:460: Error: 'cudaSuccess == err' failed: out of\nmemory"
     with pytest.raises(DeviceError) as caught:
         Retrieval(embeddings(50, 16), gpu=True)
@@ -138,7 +138,7 @@ def test_an_index_that_cannot_be_put_there_is_an_error(gpu):
     assert str(caught.value) == text
 
 
-def test_a_search_that_fails_there_is_an_error(gpu, monkeypatch):
+def test_a_search_that_fails_on_the_gpu_is_an_error(gpu, monkeypatch):
     def fail(*_arguments):
         raise RuntimeError("CUDA error 719 unspecified launch failure")
 

@@ -124,7 +124,7 @@ def test_any_sequence_is_a_batch(recipe_folder, kind):
 
 
 @pytest.mark.parametrize("frames", [{0: FRAMES[0]}, set("ab"), 7, iter(FRAMES)])
-def test_what_is_no_sequence_is_no_batch(recipe_folder, frames):
+def test_a_batch_that_is_not_a_sequence_is_refused(recipe_folder, frames):
     detector = Detector.load(recipe_folder, device="cpu", threads=1)
     for call in (detector.predict_batch, detector.warm_up):
         with pytest.raises(InputError, match="frames: expected a sequence of frames, got "):

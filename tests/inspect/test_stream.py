@@ -84,7 +84,7 @@ def test_it_yields_predicts_results_in_order(recipe_folder, workers, depth):
     assert list(detector.stream([])) == []
 
 
-def test_a_stack_of_frames_and_a_color_pass(detector):
+def test_a_stream_takes_a_stack_of_frames_and_a_color(detector):
     stack = np.stack([FRAMES[0], FRAMES[1]])
     for result, frame in zip(detector.stream(stack[..., ::-1], color="bgr"), stack, strict=True):
         assert_same(result, detector.predict(frame))
@@ -155,7 +155,7 @@ def test_a_bad_frame_is_an_error_in_its_place(detector):
         assert_same(result, expected)
 
 
-def test_whatever_a_frame_raises_stays_with_it():
+def test_any_error_of_a_frame_is_that_frames_result():
     first, bad, last = run_stream(lambda frame: 12 // frame, [3, 0, 4], workers=2)
     assert (first, bad.index, last) == (4, 1, 3)
     assert isinstance(bad.error, ZeroDivisionError)
@@ -169,7 +169,7 @@ def _fail_with_a_cause(_frame):
 
 
 @pytest.mark.parametrize("where", ["predict", "receive", "detector"])
-def test_an_error_lets_go_of_its_frame(detector, where):
+def test_an_error_keeps_no_reference_to_its_frame(detector, where):
     frame = np.zeros((100, 100, 2), np.uint8)
     gone = weakref.ref(frame)
     frames = iter([frame])
@@ -343,7 +343,7 @@ def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
     assert faiss.omp_get_max_threads() == 2
 
 
-def test_an_extractor_elsewhere_is_the_workers_too(recipe_folder, extractor_path, monkeypatch):
+def test_workers_share_an_extractor_of_another_provider(recipe_folder, extractor_path, monkeypatch):
     """A GPU's or OpenVINO's may round otherwise than the CPU's: all workers call the one that predict calls."""
     extractor = Extractor(extractor_path, device="cpu", threads=2)
     assert extractor.on_one_thread() is not extractor
