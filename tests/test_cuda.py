@@ -1,4 +1,4 @@
-"""The matcher on a GPU: the CPU's results, for all options; and what it says where there is none.
+"""The matcher on a GPU: results equal the CPU's for all options; and its errors without a GPU.
 
 Runs wherever a GPU is, and on a build whose device is emulated.
 """

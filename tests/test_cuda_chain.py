@@ -1,4 +1,4 @@
-"""Frames on a GPU from extractor to anomaly map: the CPU's results, wherever a frame lies; and what is refused.
+"""The chain on a GPU: results equal the CPU's, wherever a frame lies; and refused frames.
 
 Runs wherever a GPU is, and on a build whose device is emulated.
 """
@@ -24,7 +24,7 @@ from spadeline.engine.recipe.recipe import Recipe
 from .conftest import SIZE, part
 from .gpu import EMULATED, ON_GPU, WHY_NOT, needs_chain, needs_emulation, needs_gpu, pyramid, query_of, torch_on_gpu
 
-pytestmark = pytest.mark.xdist_group("gpu")  # no other process takes its memory meanwhile
+pytestmark = pytest.mark.xdist_group("gpu")  # so that no other process takes its memory
 
 
 def test_device_cpu_stays_on_the_cpu(recipe_folder):
@@ -43,7 +43,7 @@ def test_without_a_gpu_auto_stays_on_the_cpu_and_cuda_is_an_error(recipe_folder,
 
 @pytest.fixture(scope="module", params=["plain", "masked"])
 def detectors(request, parts, extractor_path, recipe_folder, tmp_path_factory):
-    """The same recipe on the CPU, and with features that stay where the GPU's matcher reads them."""
+    """The same recipe's detector on the CPU, and one whose features stay where the GPU's matcher reads them."""
     folder = recipe_folder
     if request.param == "masked":
         mask = np.zeros((96, 96), bool)
@@ -56,7 +56,7 @@ def detectors(request, parts, extractor_path, recipe_folder, tmp_path_factory):
 
 
 def on_gpu(recipe):
-    """Open the chain as Detector.load(device="cuda") does; an emulated device reads what the CPU's extractor wrote."""
+    """Open the chain as Detector.load(device="cuda") does; an emulated device reads the CPU extractor's features."""
     scorer = DeviceScorer(recipe, threads=1)
     extractor = Extractor(
         recipe.extractor_path,
@@ -190,7 +190,7 @@ def test_a_frame_of_torch_comes_to_the_host_once_it_is_written():
 
 
 class OnDevice:
-    """A frame in the GPU's memory: an emulated device's is the host's."""
+    """A frame in the GPU's memory, which is the host's for an emulated device."""
 
     def __init__(self, pixels, **changes):
         self.pixels = pixels
@@ -295,7 +295,7 @@ def test_a_frame_that_names_no_stream_may_be_the_default_ones():
 
 
 class ByDlpack:
-    """The same by DLPack; NumPy's capsule says that it lies on the host, this one's device is what counts."""
+    """The same by DLPack. NumPy's capsule says that the frame lies on the host; only the device given here counts."""
 
     def __init__(self, pixels, gpu=0):
         self.pixels, self.gpu, self.stream = pixels, gpu, None

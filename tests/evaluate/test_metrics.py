@@ -42,7 +42,7 @@ def images(draw):
 
 
 def brute_force_area(x_of, y_of, thresholds, limit):
-    """Points at every distinct threshold, trapezoids one by one, the last one cut at the limit."""
+    """Compute the area by the definition: trapezoids between all distinct thresholds, the last one cut at the limit."""
     points = [(0.0, 0.0)] + [(x_of(t), y_of(t)) for t in sorted(thresholds, reverse=True)]
     total = 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(points):

@@ -26,7 +26,7 @@ HOSTILE = "<script>alert(1)</script>&\"'"
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, and the text."""
+    """Collects what a browser shows: tags with their attributes, and the text."""
 
     def __init__(self, path):
         super().__init__()
@@ -41,7 +41,7 @@ class Page(HTMLParser):
         self.text += data
 
     def pictures(self):
-        """(caption, size) of each picture, in order."""
+        """Return (caption, size) of each picture, in order."""
         found = []
         for tag, attributes in self.tags:
             if tag == "img":
@@ -52,7 +52,7 @@ class Page(HTMLParser):
 
 
 def outcome(folder, name, *, label, score, mask=None, size=(48, 40), nearest=None):
-    """One test image on disk with a verdict at a threshold of 10."""
+    """Write one test image and return its outcome at a threshold of 10."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((*size, 3), 90, np.uint8)).save(path)

@@ -1,4 +1,4 @@
-"""An int8 extractor against its float32 one: the contract, the cost and its bounds, what is refused, the command line."""
+"""An int8 extractor compared with its float32 one: contract, cost and bounds, refused arguments, command line."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_images_that_are_not_there_are_known_before_the_work(tmp_path, monkeypat
 
 
 def test_images_that_are_the_same_move_no_score(float32, parts):
-    """Their maxima have no deviation to be measured in; a figure that isn't finite would be no JSON either."""
+    """Their maxima have a standard deviation of 0; a figure that isn't finite couldn't be written as JSON."""
     paths = list_images(parts / "train" / "good")
     cost = measure_cost(float32, float32, gallery=paths[:6], held_out=[paths[8]] * 4, framing="whole", labelled=None)
     assert (cost.score_shift, cost.map_correlation) == (0, pytest.approx(1))
@@ -237,7 +237,7 @@ def test_a_shift_is_in_standard_deviations_and_of_four_images_or_more():
 
 
 def test_a_map_without_deviation_is_the_worst(float32, parts, monkeypatch):
-    """Its correlation is NaN, which min() finds only where it comes first."""
+    """Its correlation is NaN, which min() finds only if it comes first."""
     paths = list_images(parts / "train" / "good")
     correlations = iter([0.99, float("nan"), 0.98])
     monkeypatch.setattr("numpy.corrcoef", lambda *_: np.full((2, 2), next(correlations)))

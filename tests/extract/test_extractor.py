@@ -1,4 +1,4 @@
-"""The contract clause by clause on tiny graphs whose outputs NumPy can compute, and a real network where there is one."""
+"""Each clause of the contract on tiny graphs whose outputs NumPy computes, and a real network if it is there."""
 
 import ctypes
 import sys
@@ -71,7 +71,7 @@ def noise(n, height=16, width=24, seed=0):
 
 
 def pools(images):
-    """What the tiny graph computes."""
+    """Compute the tiny graph's outputs with NumPy."""
     planes = images.transpose(0, 3, 1, 2).astype(np.float64)
     layer1 = planes.reshape(len(images), 3, 8, 2, 12, 2).mean(axis=(3, 5))
     layer2 = layer1.reshape(len(images), 3, 4, 2, 6, 2).mean(axis=(3, 5))
@@ -387,7 +387,7 @@ OPENVINO = "OpenVINOExecutionProvider"
 
 @pytest.fixture
 def runtime(monkeypatch):
-    """ONNX Runtime with providers of the test's choosing; ``asked`` records what each session was opened with."""
+    """Replace ONNX Runtime by one whose providers the test sets; ``asked`` records each session's providers."""
     state = SimpleNamespace(offered=[CPU], works=[CPU], asked=[], options=None, delays_s={})
     real = onnxruntime.InferenceSession
 

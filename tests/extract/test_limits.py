@@ -1,4 +1,4 @@
-"""An extractor that asks for too much time or memory is refused in one sentence that says which, and what allows more."""
+"""An extractor that takes too much time or memory is refused; the error names the limit and what raises it."""
 
 import os
 import subprocess
@@ -54,7 +54,7 @@ def test_a_graph_that_makes_gigabytes_of_numbers_is_refused(opened, model):
     ],
 )
 def test_a_graph_that_runs_too_long_is_refused(tmp_path, model, what):
-    """The call ends all the same; in a process of its own, since the work goes on in its thread."""
+    """The call ends nevertheless. The test needs a process of its own, since the work goes on in its thread."""
     path = graphs.save(model, tmp_path / "x.onnx")
     code = f"""
 import os
@@ -79,7 +79,7 @@ def test_the_default_admits_large_inputs_and_refuses_a_gigantic_constant(tmp_pat
 
 
 def test_sessions_have_arenas_of_their_own(opened, monkeypatch):
-    """What one of them may take is no other's."""
+    """One session's limit doesn't change another's."""
     first = opened(graphs.large_expansion(50 << 20), size=250 << 20)
     second = opened(graphs.large_expansion(50 << 20), size=250 << 20)
     with pytest.raises(ExtractorError):
@@ -122,7 +122,7 @@ def test_limits_are_numbers(tmp_path, monkeypatch, variable, value):
     ],
 )
 def test_the_reason_of_a_refusal_is_whole(opened, model, text):
-    """ONNX Runtime's messages begin with codes, with places in its source, and end with what matters."""
+    """ONNX Runtime's messages begin with codes and places in its source, and end with the reason."""
     with pytest.raises(ExtractorError) as caught:
         opened(model)
     assert text in str(caught.value)

@@ -34,7 +34,7 @@ def test_names_are_relative_and_thresholds_leave_one_out(recipe):
     assert [image.name for image in recipe.images] == [f"{seed:03}.png" for seed in range(12)]
     assert recipe.calibration.method == "leave-one-out"
     assert recipe.calibration.tau.images == recipe.calibration.theta.images == 12
-    assert not recipe.calibration.theta.supported  # 12 images can't vouch for 1 %
+    assert not recipe.calibration.theta.supported  # 12 images are too few for 1 %
     assert recipe.calibration.theta.value == max(recipe.calibration.map_scores)
 
 
@@ -71,7 +71,7 @@ def test_folders_of_data_sets_never_get_into_the_gallery(parts, extractor_path, 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])
 def test_exact_copies_are_left_out_of_a_fit(recipe, parts, extractor_path, tmp_path, suffix):
-    """With them, each would find its copy, and the thresholds would be 0."""
+    """With copies in the gallery, each image would find its copy, and the thresholds would be 0."""
     originals = tmp_path / "images" / "a"
     shutil.copytree(parts / "train" / "good", originals)
     saved_again(originals, tmp_path / "images" / "b", suffix)
@@ -191,7 +191,7 @@ def test_a_contaminated_set_is_reported_and_corrected_by_one_command(recipe, par
     assert len(caught) == 1
     names = sorted(find_suspects(bad).above)
     assert names == ["200.png", "201.png"]
-    assert bad.calibration.theta.value == max(bad.calibration.map_scores)  # nobody decides but the user
+    assert bad.calibration.theta.value == max(bad.calibration.map_scores)  # the user decides what is left out
     command = shlex.split(str(caught[0].message).rpartition(": ")[2])
     assert command[:4] == ["spadeline", "remove", "--calibrate", str(bad.folder)]
     mended = remove(bad.folder, command[4:], threads=1)
@@ -220,7 +220,7 @@ def test_removing_keeps_the_rate_and_commits_all_or_nothing(recipe, monkeypatch)
 
 @pytest.mark.filterwarnings("ignore:.* far above the others")
 def test_near_copies_are_reported(parts, extractor_path, tmp_path):
-    """Every part shot twice: thresholds far too low, and no score that stands out."""
+    """If every part was shot twice, thresholds are far too low, and no score stands out."""
     shutil.copytree(parts / "train" / "good", tmp_path / "images")
     (tmp_path / "images" / "again").mkdir()
     for path in sorted((tmp_path / "images").glob("*.png")):
@@ -292,7 +292,7 @@ def test_calibrating_again_keeps_the_rate_that_was_asked_for(recipe):
 
 
 def test_either_rule_has_two_thresholds_of_half_the_rate(recipe):
-    """A frame may be above one or the other: their rates add up."""
+    """A frame may be above either threshold, so their rates add up."""
     either = calibrate(recipe.folder, false_alarm_rate=0.4, changes={"label_rule": "either"}, threads=1)
     alone = calibrate(recipe.folder, false_alarm_rate=0.2, changes={"label_rule": "map"}, threads=1)
     assert either.calibration == alone.calibration
@@ -392,7 +392,7 @@ def test_a_mask_is_framed_like_the_frames(parts, extractor_path, tmp_path):
 
 
 def test_thresholds_are_made_with_the_mask(recipe, parts, extractor_path, tmp_path):
-    """Where the normal images differ most, nothing is scored: the maps' thresholds fall, the image scores stay."""
+    """The mask covers where normal images differ most: the maps' thresholds fall, the image scores stay."""
     folder = tmp_path / "odd"
     shutil.copytree(parts / "train" / "good", folder)
     with Image.open(folder / "003.png") as image:
@@ -514,7 +514,7 @@ def test_an_unwritable_place_is_named(parts, extractor_path, tmp_path):
 
 
 def test_images_are_not_added_to_a_recipe_that_another_network_has_replaced(recipe, parts, tmp_path, monkeypatch):
-    """Its features would pass for the other's: the shapes are the same."""
+    """Only this check can find it: both networks' features have the same shapes."""
     other = tmp_path / "other.onnx"
     model = onnx.load(recipe.extractor_path)
     scale = next(tensor for tensor in model.graph.initializer if tensor.name == "scale")

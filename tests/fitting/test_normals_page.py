@@ -1,4 +1,4 @@
-"""The page of a recipe's normal images: what it shows, what it says to do, and that it loads nothing."""
+"""The page of a recipe's normal images: it shows suspects, it gives a command to remove them, and it loads nothing."""
 
 import shutil
 from dataclasses import replace

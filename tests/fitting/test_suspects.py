@@ -1,4 +1,4 @@
-"""Which images stand out; and, on real images where they lie beside the project, that defects among normal ones do."""
+"""Suspect images by their scores; and, on real images if they are there, that defects among normal ones are found."""
 
 import shutil
 from dataclasses import replace
@@ -24,7 +24,7 @@ from ..conftest import SHARED
 
 
 def recipe_of(map_scores, image_scores=None, *, method="leave-one-out", gallery=None, features=None, **settings):
-    """What the rules look at, of images named by their indices."""
+    """Stand for a recipe: the fields that the rules use, of images named by their indices."""
     names = tuple(f"{index}.png" for index in range(len(map_scores)))
     image_scores = image_scores or [1.0] * len(map_scores)
     thresholds = [threshold(scores, false_alarm_rate=0.01) for scores in (image_scores, map_scores)]

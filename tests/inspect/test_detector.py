@@ -1,4 +1,4 @@
-"""The chain: the same verdict from every door, at any batch size and thread count, equal to the reference method."""
+"""The detector: verdicts equal the reference method's, by every method, batch size and number of threads."""
 
 import shutil
 import warnings
@@ -30,7 +30,7 @@ def detector(recipe_folder):
 
 @pytest.fixture(scope="module")
 def masked(parts, extractor_path, tmp_path_factory):
-    """A detector that weighs its levels and ignores the upper left quarter, whole pixels of the coarsest level."""
+    """A detector with level weights that ignores the upper left quarter: whole pixels of the coarsest level."""
     from spadeline.engine import fit
 
     settings = Settings(k_score=3, k_gallery=8, kappa=2, sigma=1.5, level_weights=(2.0, 1.0, 0.5))
@@ -175,7 +175,7 @@ def test_a_bad_frame_is_refused(detector, frame, text):
 
 @pytest.mark.parametrize("door", ["predict_batch", "warm_up"])
 def test_frames_that_are_no_sequence_are_refused(detector, door):
-    """A frame's rows would pass for frames, and a generator has no length."""
+    """A single frame's rows would be taken for frames, and a generator has no length."""
     for frames, text in (
         (FRAMES[0], r"frames: expected frames one after the other, got a single array \(96, 96, 3\)"),
         (iter(FRAMES), "frames: expected a sequence of frames, got list_iterator"),

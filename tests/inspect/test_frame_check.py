@@ -1,4 +1,4 @@
-"""A camera that has died passes no part: black, dim, blurred and empty frames, on drawn parts and on real ones."""
+"""The frame check flags black, dim, blurred and empty frames, of drawn parts and of real ones."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ LIMITS = FrameLimits.of(FACTS, 8.0)
 
 
 def spoiled(frame):
-    """What must never pass: each frame's name, and the frame."""
+    """Return frames that must be flagged, by name."""
     border = np.median(np.concatenate([frame[:4].reshape(-1, 3), frame[-4:].reshape(-1, 3)]), axis=0)
     noise = np.random.default_rng(0).normal(0, 3, frame.shape)
     return {
@@ -137,7 +137,7 @@ def detector(recipe_folder):
 
 @pytest.fixture
 def own(recipe_folder, tmp_path):
-    """A copy to change."""
+    """A copy of the recipe, for tests that change it."""
     return shutil.copytree(recipe_folder, tmp_path / "own")
 
 

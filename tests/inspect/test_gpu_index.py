@@ -1,4 +1,4 @@
-"""faiss on a GPU, which a module in faiss's place plays: what it is asked, and that its order and rounding don't matter."""
+"""faiss on a GPU, for which a module stands: how it is called, and that its order and rounding don't matter."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ class Gpu:
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Stand for a faiss with a GPU; records what was asked of it, and fails where the test says."""
+    """Stand for a faiss with a GPU; it records its calls, and fails if the test says so."""
     state = SimpleNamespace(searches=[], temporary=[], resources=[], fails=None, gpus=1)
 
     class StandardGpuResources:

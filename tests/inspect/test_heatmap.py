@@ -1,4 +1,4 @@
-"""Anomaly maps against scipy and an exact interpolation, regions against scipy's labelling, overlays by their pixels."""
+"""Anomaly maps are compared with scipy and an exact interpolation, regions with scipy's labels, overlays by pixels."""
 
 import math
 import time
@@ -20,7 +20,7 @@ SAME = Placement(1.0, 1.0, 0.0, 0.0)
 
 
 def linear_weights(length, target):
-    """(target, length): interpolation between pixel centres, edges held."""
+    """Return (target, length) weights of the interpolation between pixel centres; edges are held."""
     centre = np.clip((np.arange(target) + 0.5) * length / target - 0.5, 0, length - 1)
     return np.maximum(1 - np.abs(centre[:, None] - np.arange(length)), 0)
 
@@ -95,7 +95,7 @@ def test_strided_distances_are_read_correctly():
 
 @st.composite
 def masked_maps(draw):
-    """A distance map as the matcher returns it (0 where ignored), the input's size and the mask."""
+    """Draw a distance map as the matcher returns it (0 where ignored), the input's size and the mask."""
     rows, columns = draw(st.integers(1, 14)), draw(st.integers(1, 14))
     size = (rows * draw(st.integers(1, 6)) + draw(st.integers(0, 3)), columns * draw(st.integers(1, 6)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

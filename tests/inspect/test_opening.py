@@ -1,4 +1,4 @@
-"""What is decided, held and refused as a detector is loaded, before it has seen a frame."""
+"""Loading a detector: what is decided, held in memory and refused before the first frame."""
 
 import hashlib
 import json
@@ -55,7 +55,7 @@ def test_a_recipe_replaced_while_it_is_loaded_is_the_one_that_was_opened(folder,
 
 
 def test_one_number_of_threads_governs_all(recipe_folder, monkeypatch):
-    """None is resolved once: a container's quota is known to us, not to OpenCV and faiss."""
+    """None is resolved once: OpenCV and faiss don't know a container's quota of processors."""
     before = cv2.getNumThreads(), faiss.omp_get_max_threads()
     try:
         for module in ("inspect.detector", "inspect.scoring", "extract.session", "extract.providers", "match.matcher"):

@@ -1,4 +1,4 @@
-"""faiss behind the door: exact distances against float64, ties, leaving one out, what can't be indexed."""
+"""Retrieval: exact distances compared with float64, ties, leaving an image out, refused embeddings."""
 
 import sys
 
@@ -20,7 +20,7 @@ def embeddings(n, d, seed=0):
 
 
 def nearest_by_definition(images, query, k, exclude=None):
-    """Ids by (distance, id) and float64 distances."""
+    """Return ids sorted by (distance, id), and float64 distances."""
     squared = ((images.astype(np.float64) - query.astype(np.float64)) ** 2).sum(axis=1)
     ids = np.lexsort((np.arange(len(images)), squared))
     ids = ids[ids != exclude][:k] if exclude is not None else ids[:k]

@@ -1,4 +1,4 @@
-"""Streams: predict's results in order, never far ahead, whatever the camera, a frame or the caller does."""
+"""Streams give predict's results in order and ask for few frames ahead, whatever camera, frames and caller do."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def detector(recipe_folder):
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
-    """Streams that ended or were closed leave none; the matchers' own teams aren't Python's."""
+    """Streams that ended or were closed leave no thread; the matchers' own threads aren't Python's."""
     yield
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("spadeline")] == []
 
@@ -52,7 +52,7 @@ def until(condition):
 
 
 class Inspection:
-    """Stands for predict: passes frames on once each has been let go, and knows how many are in work."""
+    """Stands for predict: returns a frame once the test has opened its gate, and counts the frames in work."""
 
     def __init__(self):
         self.gates = {}
@@ -322,7 +322,7 @@ def test_a_team_takes_no_more_frames_at_once_than_it_has_members():
 
 
 def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
-    """Also of faiss, whose setting is each thread's own; the gallery's index is the same for all."""
+    """This holds for faiss, too, whose setting each thread has for itself; all workers share the gallery's index."""
     seen = []
     monkeypatch.setattr(
         Detector, "predict", lambda self, frame, color: seen.append((self, faiss.omp_get_max_threads())) or
@@ -344,7 +344,7 @@ def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
 
 
 def test_workers_share_an_extractor_of_another_provider(recipe_folder, extractor_path, monkeypatch):
-    """A GPU's or OpenVINO's may round otherwise than the CPU's: all workers call the one that predict calls."""
+    """A GPU or OpenVINO may round differently from the CPU: all workers call the extractor that predict calls."""
     extractor = Extractor(extractor_path, device="cpu", threads=2)
     assert extractor.on_one_thread() is not extractor
     monkeypatch.setattr(extractor, "provider", "OpenVINOExecutionProvider")
@@ -394,7 +394,7 @@ def test_the_split_is_the_most_workers_until_it_is_measured(recipe_folder):
 
 @pytest.mark.parametrize("fastest", [1, 2, 4])
 def test_the_fastest_number_of_workers_wins(recipe_folder, monkeypatch, fastest):
-    """Whatever the clock says: each candidate is tried with so many workers, and the streams then have as many."""
+    """Each candidate is tried with its number of workers; streams then have as many as the fastest."""
     detector = Detector.load(recipe_folder, device="cpu", threads=4)
     tried = {}
 
