@@ -1,11 +1,11 @@
-"""The paper's table, ours beside the paper's figures; and what each setting does to them.
+"""Accuracy of each class beside the paper's figures, and what each setting does to it.
 
     python benchmarks/accuracy.py mvtec_ad --extractor wide_resnet50_2.onnx --json accuracy.json
     python benchmarks/accuracy.py mvtec_ad --extractor V1.onnx V2.onnx --sweep --csv sweep.csv --plot sweep.svg
 
-Image ROCAUC, pixel ROCAUC and AU-PRO of each class and their means. Every figure is kept as soon as it is there: the
-same command goes on where it was interrupted. Nothing is timed here, and no threshold is made. README.md beside this
-file has the options.
+It measures image ROCAUC, pixel ROCAUC and AU-PRO of each class, and their means. Every figure is stored as soon as it
+is known, so the same command goes on where it was interrupted. Nothing is timed, and no threshold is made. README.md
+beside this file lists the options.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from accuracy_parts.classes import CELLS, DataSet, ImageClass, digest, open_data
 from accuracy_parts.knobs import PROTOCOLS, Point, as_json, default_knobs, parse_knob, points
 from accuracy_parts.records import Records, code_digest
 from accuracy_parts.scored import ScoredClass
+from page_parts.accuracy import accuracy as chapter
 from shared_parts import command
 
 
 def main() -> None:
-    """Measure what isn't on record yet, print tables, and write files."""
+    """Measure what has no record yet, print tables, and write files."""
     options = _options()
     document = command.begin("accuracy", options.threads)
     with Records(options.records) as records:
@@ -56,7 +57,7 @@ def main() -> None:
         "means": report.means(results),
         "paper": report.PAPER,
     }
-    report.print_document(document)
+    command.show(chapter, document)
     command.write(document, options.json)
     if options.csv is not None:
         report.write_csv(document, options.csv)
@@ -84,7 +85,7 @@ class _Job:
 
 
 def _candidates(options: argparse.Namespace) -> list[_Candidate]:
-    """Open every extractor once: what can't be used is known before the work. Knobs are the first one's."""
+    """Open every extractor, so that a bad file is an error before the work begins. Knobs turn with the first one."""
     candidates: list[_Candidate] = []
     for path in options.extractor:
         extractor = Extractor(path, device=options.device, threads=options.threads)
@@ -110,7 +111,7 @@ def _candidates(options: argparse.Namespace) -> list[_Candidate]:
 
 
 def _jobs(data_sets: Sequence[DataSet], candidates: Sequence[_Candidate], conditions: dict[str, Any]) -> list[_Job]:
-    """Identify every class's images, and so every record; extractor by extractor, class by class."""
+    """Return a job for each extractor and class, with the keys of its records."""
     classes = [(data_set.name, image_class) for data_set in data_sets for image_class in data_set.classes]
     total = sum(1 for _, image_class in classes for _ in image_class.files)
     with tqdm(total=total, desc="SHA-256", unit="file", disable=None, leave=False) as bar:
@@ -128,7 +129,7 @@ def _jobs(data_sets: Sequence[DataSet], candidates: Sequence[_Candidate], condit
 
 
 def _measure(jobs: Sequence[_Job], records: Records, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return a row for each point of each job; what there is no record of is measured first."""
+    """Return a row for each point of each job; points without a record are measured first."""
     pending = [[settings for settings, key in job.keys.items() if records.find(key) is None] for job in jobs]
     images = sum(_images(job.image_class, settings) for job, settings in zip(jobs, pending, strict=True))
     rows = []
@@ -142,7 +143,7 @@ def _measure(jobs: Sequence[_Job], records: Records, options: argparse.Namespace
 
 
 def _images(image_class: ImageClass, pending: Sequence[Settings]) -> int:
-    """Return how many images go through the extractor, once a framing, or the matcher, once a setting."""
+    """Return how many images are extracted (once for each framing) and matched (once for each setting)."""
     framings = {settings.framing for settings in pending}
     tests = len(image_class.test)
     return len(framings) * (len(image_class.train) + tests) + len(pending) * tests
@@ -155,22 +156,22 @@ def _fill(
     options: argparse.Namespace,
     advance: Callable[[], object],
 ) -> None:
-    """Measure the pending settings of a job, framing by framing, and put each on record."""
+    """Measure the pending settings of a job, framing by framing, and store a record of each."""
     path = job.candidate.path
     extractor = Extractor(path, device=options.device, threads=options.threads)
     for framing in sorted({settings.framing for settings in pending}):
-        here = [settings for settings in pending if settings.framing == framing]
-        storages = {settings.storage for settings in here}
+        framed = [settings for settings in pending if settings.framing == framing]
+        storages = {settings.storage for settings in framed}
         with records.scratch() as folder:
             scored = ScoredClass(
                 folder, job.image_class, extractor, path, framing=framing, storages=tuple(storages), advance=advance
             )
-            for settings in here:
+            for settings in framed:
                 records.write(job.keys[settings], scored.figures(settings, threads=options.threads, advance=advance))
 
 
 def _row(job: _Job, point: Point, measured: dict[str, Any] | None) -> dict[str, Any]:
-    assert measured is not None  # noqa: S101 - it was put on record
+    assert measured is not None  # noqa: S101 - a record of it was stored
     return {
         "data": job.data,
         "class": job.image_class.name,
@@ -186,23 +187,27 @@ def _options() -> argparse.Namespace:
     parser = command.new_parser(__doc__)
     parser.usage = "%(prog)s [options] [data ...]"
     what = parser.add_argument_group("images")
-    what.add_argument("data", type=Path, nargs="*", help="a class's folder, or one of such folders, as MVTec AD is")
+    what.add_argument(
+        "data", type=Path, nargs="*", help="a class's folder, or a folder of such folders, as MVTec AD is"
+    )
     text = "normal images to fit on, for a class that has normal and abnormal alone"
     what.add_argument("--train", type=_named_folder, action="append", default=[], metavar="CLASS=FOLDER", help=text)
     text = "solar cells, from the package elpv-dataset; both kinds by default"
     what.add_argument("--elpv", nargs="*", choices=CELLS, help=text)
     how = parser.add_argument_group("settings")
-    text = "required; knobs are the first one's"
+    text = "required; knobs are turned with the first one"
     how.add_argument("--extractor", type=Path, nargs="+", required=True, metavar="FILE.onnx", help=text)
     text = "default: both; knobs are turned around the first one named"
     how.add_argument("--protocol", nargs="+", choices=list(PROTOCOLS), default=list(PROTOCOLS), help=text)
     how.add_argument("--sweep", action="store_true", help="turn every knob, one at a time")
-    text = "turn this one so; none and 1:2:4 are values, too"
+    text = "turn this knob to these values; none and 1:2:4 are values, too"
     how.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=V1,V2,…", help=text)
-    how.add_argument("--device", choices=get_args(Device), default="auto", help="of the extractor; default: auto")
+    how.add_argument(
+        "--device", choices=get_args(Device), default="auto", help="where the extractor runs; default: auto"
+    )
     how.add_argument("--threads", type=int, metavar="N", default=processors(), help="default: all")
     files = parser.add_argument_group("files")
-    text = "what was measured so far, to go on from; default: accuracy-records"
+    text = "where figures are stored, so that a run can go on; default: accuracy-records"
     files.add_argument("--records", type=Path, default=Path("accuracy-records"), metavar="FOLDER", help=text)
     files.add_argument("--csv", type=Path, metavar="FILE", help="a line for each class and setting")
     text = "mean figures against each knob"

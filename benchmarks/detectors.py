@@ -1,10 +1,10 @@
-"""Whole detectors, frame in, anomaly map and score out: spadeline, anomalib's PatchCore and PaDiM, SPADE by torch.
+"""Whole detectors, from frame to anomaly map and score: spadeline, anomalib's PatchCore and PaDiM, SPADE by torch.
 
     sh benchmarks/set_up_peers.sh peers
     python benchmarks/detectors.py --peers peers --extractor FILE.onnx --images FOLDER
 
-All have the same backbone, images, machine and threads, in one run, in turns. Accuracy stands beside speed, from each
-one's own maps and scores. README.md beside this file has the method.
+All have the same backbone, images, machine and threads. They run in turns, in one run. Accuracy, from each one's own
+maps and scores, stands beside speed. README.md beside this file describes the method.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
 from spadeline.engine.resources import processors
 
-from detectors_parts import report
 from detectors_parts.contest import Contestant, DetectorContest
 from detectors_parts.judging import Truth
 from detectors_parts.process import DetectorError, DetectorProcess, Job
+from page_parts.frames import detectors as chapter
 from shared_parts import command
 
 ANOMALIB = "detectors_parts.by_anomalib"
-PEERS = {  # by what --peer-detectors calls them: name, module, method, runtime
+PEERS = {  # by their names for --peer-detectors: name, module, method, runtime
     "spade": ("SPADE, torch", "detectors_parts.by_torch", "spade", "torch"),
     "patchcore-torch": ("PatchCore, anomalib torch", ANOMALIB, "patchcore", "torch"),
     "patchcore-openvino": ("PatchCore, anomalib OpenVINO", ANOMALIB, "patchcore", "openvino"),
@@ -48,7 +48,7 @@ K_SCORE = 5
 
 
 def main() -> None:
-    """Fit everybody, let them answer and run, print the table, write the document."""
+    """Fit all detectors, let them answer and run, print the tables, write the document."""
     options = _options()
     document = command.begin("detectors", options.threads)
     dataset = find_dataset(options.images)
@@ -60,14 +60,15 @@ def main() -> None:
         contest = DetectorContest(_contestants(options, extractor), job, truth, models, on_progress=_progress)
         rows = contest.hold(contest.fit(), seconds=options.seconds)
     result = about | {"peers": _versions(options.peers), "rows": rows, "left_out": contest.left_out}
-    report.print_result(result)
-    command.write(document | {"results": [result]}, options.json)
+    document |= {"results": [result]}
+    command.show(chapter, document)
+    command.write(document, options.json)
 
 
 def _prepare(
     dataset: Dataset, extractor: Path, models: Path, options: argparse.Namespace
 ) -> tuple[Job, Truth, dict[str, Any]]:
-    """Write what all detectors read, and return it with what is true of it, and the table's account of it."""
+    """Write the files that all detectors read; return the job, the truth, and facts for the document."""
     train, frames_file, probe = models / "train", models / "frames.npz", models / "probe.npz"
     train.mkdir(exist_ok=True)
     for stale in train.iterdir():
@@ -95,11 +96,11 @@ def _prepare(
 
 
 def _contestants(options: argparse.Namespace, extractor: Path) -> list[Contestant]:
-    here = Path(sys.executable)
-    found = [Contestant("spadeline", "detectors_parts.by_spadeline", "spadeline", "", here, extractor)]
+    own_python = Path(sys.executable)
+    found = [Contestant("spadeline", "detectors_parts.by_spadeline", "spadeline", "", own_python, extractor)]
     if options.quantized is not None:
         name = f"spadeline, {options.quantized.stem}"
-        found.append(Contestant(name, "detectors_parts.by_spadeline", "spadeline", "", here, options.quantized))
+        found.append(Contestant(name, "detectors_parts.by_spadeline", "spadeline", "", own_python, options.quantized))
     for key in options.peer_detectors:
         name, module, method, runtime = PEERS[key]
         found.append(Contestant(name, module, method, runtime, options.peers, extractor, same_as_ours=key == "spade"))
@@ -113,7 +114,7 @@ def _random_extractor(folder: Path, backbone: str) -> Path:
     path = folder / f"{backbone}-random.onnx"
     if not path.exists():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that they are random: the table says it
+            warnings.simplefilter("ignore")  # the document says that the weights are random
             export_extractor(path, backbone=backbone, weights="random")
     return path
 
@@ -125,7 +126,7 @@ def _versions(python: Path | None) -> dict[str, str]:
     process = DetectorProcess(python, "", 1)
     try:
         return dict(process.ask("versions"))
-    except DetectorError:  # each peer's row says more
+    except DetectorError:  # the peers will be left out, each with its reason
         return {}
     finally:
         process.close()
@@ -151,21 +152,21 @@ def _options() -> argparse.Namespace:
     what = parser.add_argument_group("images and backbone")
     text = "required: a data set with train and test, as MVTec AD's"
     what.add_argument("--images", type=Path, required=True, metavar="FOLDER", help=text)
-    text = "of all; an ONNX file that keeps the extractor's contract, float32"
+    text = "the backbone of all: an ONNX file in float32 that keeps the extractor's contract"
     what.add_argument("--extractor", type=Path, metavar="FILE.onnx", help=text)
-    text = "without an extractor: this, with random weights; default: resnet18"
+    text = "without --extractor: this backbone with random weights; default: resnet18"
     what.add_argument("--backbone", metavar="NAME", default="resnet18", help=text)
     what.add_argument("-K", type=int, metavar="N", default=50, help="images that SPADE searches; default: 50")
     who = parser.add_argument_group("contestants")
-    who.add_argument("--peers", type=Path, metavar="FOLDER", help="what set_up_peers.sh made")
-    text = f"of {' '.join(PEERS)}; default: all"
+    who.add_argument("--peers", type=Path, metavar="FOLDER", help="the folder that set_up_peers.sh made")
+    text = f"some of {' '.join(PEERS)}; default: all"
     who.add_argument("--peer-detectors", nargs="*", metavar="NAME", choices=list(PEERS), default=list(PEERS), help=text)
-    text = "an extractor for spadeline alone, in another row"
+    text = "another extractor for spadeline, in a row of its own"
     who.add_argument("--quantized", type=Path, metavar="FILE.onnx", help=text)
     how = parser.add_argument_group("measuring")
     text = "of each detector; default: all"
     how.add_argument("--threads", type=int, metavar="N", default=processors(), help=text)
-    text = "of each detector's inspecting; default: 20"
+    text = "for each detector to inspect; default: 20"
     how.add_argument("--seconds", type=float, metavar="S", default=20.0, help=text)
     how.add_argument("--models", type=Path, metavar="FOLDER", help="fitted detectors stay here for the next run")
     options = parser.parse_args()
@@ -174,11 +175,11 @@ def _options() -> argparse.Namespace:
     command.check_files(parser, options.json, options.models)
     if options.models is not None and options.models.exists() and not options.models.is_dir():
         parser.error(f"--models: expected a folder, got the file {options.models}")
-    for name in ("extractor", "quantized"):  # detectors run in other folders
+    for name in ("extractor", "quantized"):  # the detectors' processes run in other folders
         if getattr(options, name) is not None:
             setattr(options, name, getattr(options, name).resolve())
     if options.peers is not None:
-        options.peers = options.peers.absolute() / "bin" / "python"  # resolved, it would be another Python
+        options.peers = options.peers.absolute() / "bin" / "python"  # a resolved link would lead to another Python
     return options
 
 

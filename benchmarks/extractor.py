@@ -1,10 +1,10 @@
-"""The extractor alone: precisions and providers, latency side by side; accuracy first where it can be had.
+"""The extractor alone: latency of precisions and providers side by side; accuracy too, where there are labels.
 
     python benchmarks/extractor.py --backbones resnet18 wide_resnet50_2               # random weights: speed alone
-    python benchmarks/extractor.py --extractor resnet50_thin.onnx --dataset hazelnut  # any float32 file: ROCAUC, too
+    python benchmarks/extractor.py --extractor resnet50_thin.onnx --dataset hazelnut  # any float32 file, with ROCAUC
 
 Every int8 file is calibrated as `spadeline export --precision int8` does it: on the data set's normal images, or on
-drawn ones where there is no data set. README.md beside this file has the method.
+drawn ones where there is no data set. README.md beside this file describes the method.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.folders.dataset import find_dataset
+from spadeline.engine.json_data import to_json
 from spadeline.engine.resources import processors
 from spadeline.engine.units import latency
 from spadeline.export import Quantization, export_extractor, quantize_extractor
 
+from page_parts.extractor import extractor as chapter
 from shared_parts import command
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -33,10 +35,10 @@ WARM_UPS = 5
 
 
 def main() -> None:
-    """Make the files, measure them in turns, print a table and write JSON."""
+    """Make the files, measure them in turns, print tables and write JSON."""
     options = _options()
     if options.dataset is not None:
-        find_dataset(options.dataset)  # what can't be used is known before the work
+        find_dataset(options.dataset)  # an unusable data set is an error before the work begins
     document = command.begin("extractor", max(options.threads))
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="spadeline-benchmark-") as name:
@@ -46,14 +48,14 @@ def main() -> None:
             files, quantization = _files(network, calibration, options, folder)
             for threads in options.threads:
                 results += _measure(str(network), files, quantization, threads, options.runs)
-                command.write(document | {"results": results}, options.json)  # a run may be cut short
-    _print(results)
+                command.write(document | {"results": results}, options.json)  # now: a run may be cut short
+    command.show(chapter, document | {"results": results})
 
 
 def _files(
     network: str | Path, calibration: Path, options: argparse.Namespace, folder: Path
 ) -> tuple[dict[str, Path], Quantization]:
-    """Return a file for each precision, and what int8 cost; a file of somebody else's has no float16."""
+    """Return a file for each precision, and what int8 costs; there is no float16 of a given file."""
     files = {}
     if isinstance(network, Path):
         files["float32"] = network
@@ -61,10 +63,10 @@ def _files(
         for precision in PRECISIONS[:2]:
             files[precision] = folder / f"{network}-{precision}.onnx"
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about random weights, which are what is wanted
+                warnings.simplefilter("ignore")  # about random weights, which are intended
                 export_extractor(files[precision], backbone=network, weights=options.weights, precision=precision)
     files["int8"] = folder / f"{Path(network).stem}-int8.onnx"
-    # Without bounds: a benchmark reports the cost, whatever it is.
+    # Without bounds, since a benchmark reports any cost.
     quantization = quantize_extractor(
         files["int8"], files["float32"], calibration_images=calibration, evaluation_images=options.dataset,
         least_correlation=-1, most_rocauc_loss=1,
@@ -75,7 +77,7 @@ def _files(
 def _measure(
     network: str, files: dict[str, Path], quantization: Quantization, threads: int, runs: int
 ) -> list[dict[str, Any]]:
-    """Time single images, each extractor once a turn; each starts with one run that doesn't count, to refill caches."""
+    """Time single images in turns; in each turn an extractor first runs once without timing, to refill the caches."""
     extractors = {precision: Extractor(path, device="cpu", threads=threads) for precision, path in files.items()}
     size = extractors["float32"].input_size
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
@@ -92,7 +94,7 @@ def _measure(
         {
             "network": network, "precision": precision, "threads": threads, "input_size": size,
             "provider": extractors[precision].provider, "provider_times_s": extractors[precision].provider_times_s,
-            "file_bytes": path.stat().st_size, "latency": latency(seconds[precision]),
+            "file_bytes": path.stat().st_size, "latency": to_json(latency(seconds[precision])),
             "float32_per_this": yardstick / float(np.median(seconds[precision])),
             **(_cost(quantization) if precision == "int8" else {}),
         }
@@ -110,28 +112,8 @@ def _cost(quantization: Quantization) -> dict[str, Any]:
     }
 
 
-def _print(results: list[dict[str, Any]]) -> None:
-    print(f"{'network':24}{'precision':11}{'threads':>7}{'p50 ms':>9}{'p95 ms':>9}{'ratio':>8}{'MB':>8}  provider")
-    for row in results:
-        times = "".join(_milliseconds(row["latency"][name]) for name in ("p50_s", "p95_s"))
-        print(
-            f"{Path(row['network']).name:24}{row['precision']:11}{row['threads']:7}{times}"
-            f"{row['float32_per_this']:7.2f}x{row['file_bytes'] / 1e6:8.1f}  {row['provider']}"
-        )
-        if row["provider_times_s"]:
-            print("  at load, ms: " + ", ".join(f"{k} {1e3 * v:.2f}" for k, v in row["provider_times_s"].items()))
-    for row in {row["network"]: row for row in results if row["precision"] == "int8"}.values():
-        print(f"{Path(row['network']).name}: int8 maps correlate by {row['map_correlation']:.4f} or more", end="")
-        pairs = (f"{k.replace('_', ' ')} {v['float32']:.4f} -> {v['int8']:.4f}" for k, v in row["rocauc"].items())
-        print("".join(f"; {pair}" for pair in pairs))
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return f"{'-':>9}" if seconds is None else f"{1e3 * seconds:9.2f}"  # None: too few runs for this percentile
-
-
 def _drawn(folder: Path) -> Path:
-    """Write images with the 1/f spectrum of natural ones: enough for ranges, not for accuracy."""
+    """Write images with the 1/f spectrum of natural ones: they suffice to find ranges, not to measure accuracy."""
     folder.mkdir()
     for seed in range(DRAWN_IMAGES):
         Image.fromarray(_picture(seed)).save(folder / f"{seed:02}.png")
@@ -151,11 +133,11 @@ def _options() -> argparse.Namespace:
     backbones = ["resnet18", "wide_resnet50_2"]
     text = f"torchvision's names; default: {' '.join(backbones)}"
     parser.add_argument("--backbones", nargs="+", metavar="NAME", default=backbones, help=text)
-    text = "of the backbones, see spadeline export; default: random"
+    text = "weights of the backbones: see spadeline export; default: random"
     parser.add_argument("--weights", metavar="FILE", default="random", help=text)
-    text = "a float32 ONNX file in their place"
+    text = "a float32 ONNX file in place of the backbones"
     parser.add_argument("--extractor", type=Path, metavar="FILE.onnx", help=text)
-    text = "labelled images with train/good: calibrates, and gives ROCAUC"
+    text = "labelled images with train/good, to calibrate on and to compute ROCAUC of"
     parser.add_argument("--dataset", type=Path, metavar="FOLDER", help=text)
     text = "default: one, and all"
     parser.add_argument("--threads", nargs="+", type=int, metavar="N", default=sorted({1, processors()}), help=text)

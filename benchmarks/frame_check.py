@@ -2,9 +2,9 @@
 
     python benchmarks/frame_check.py --images hazelnut screw --extractor resnet50_thin.onnx --json frame_check.json
 
-Each data set, in MVTec AD's layout, is fitted with default settings; good test frames are then spoiled: black, dim,
-blurred, empty. False alarms are counted on all normal images, split at random into those to learn from and the rest,
-many times; --only-false-alarms does no more than that, for folders with train/good alone.
+Each data set, in MVTec AD's layout, is fitted with default settings. Good test frames are then spoiled: black, dim,
+blurred, empty. False alarms are counted on all normal images: many times they are split at random into those to learn
+from and the rest. --only-false-alarms counts false alarms alone, for folders that have only train/good.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from spadeline.engine.resources import processors
 from spadeline.engine.result import Reason
 
 from frame_check_parts.spoiled import spoiled
+from page_parts.frame_check import frame_check as chapter
 from shared_parts import command
 
 REASONS = tuple(reason for reason in get_args(Reason) if reason not in ("map", "image"))
@@ -45,12 +46,12 @@ def main() -> None:
             of = {"extractor": extractor.stem, "images": images.name}
             for row in _false_alarms(images, extractor, options):
                 document["false_alarms"].append(of | row)
-                print(_alarms_line(of | row), flush=True)
             if not options.only_false_alarms:
                 for row in _found(images, extractor, options):
                     document["found"].append(of | row)
-                    print(_found_line(of | row), flush=True)
-            command.write(document, options.json)  # after each: a run may be cut short
+            print(f"{images.name}, {extractor.stem}: done", flush=True)
+            command.write(document, options.json)  # after each data set: a run may be cut short
+    command.show(chapter, document)
 
 
 def _found(images: Path, extractor: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -71,7 +72,7 @@ def _found(images: Path, extractor: Path, options: argparse.Namespace) -> Iterat
 
 
 def _flagged(detector: Detector, frames: Sequence[Any]) -> dict[str, Any]:
-    """Count the frames above theta, above theta or tau, and flagged by the check, for each of its reasons, too."""
+    """Count the frames above theta, above theta or tau, and flagged by the check, in all and for each reason."""
     results = [detector.predict(frame) for frame in frames]
     calibration = detector.recipe.calibration
     above = [result.map_score > calibration.theta.value for result in results]
@@ -87,7 +88,7 @@ def _flagged(detector: Detector, frames: Sequence[Any]) -> dict[str, Any]:
 
 
 def _false_alarms(images: Path, extractor: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the share of normal images that the check flags, by how many others it learnt from."""
+    """Yield the share of normal images that the check flags after it has learnt from so many others."""
     opened = Extractor(extractor, device="cpu", threads=options.threads)
     folders = [images / part / "good" for part in ("train", "test") if (images / part / "good").is_dir()]
     inputs = [
@@ -113,18 +114,6 @@ def _false_alarms(images: Path, extractor: Path, options: argparse.Namespace) ->
             judged += len(others)
         shares = {reason: flagged[reason] / judged for reason in ("any", *REASONS)}
         yield {"normal_images": len(inputs), "learnt_from": learnt, "judged": judged, "share": shares}
-
-
-def _found_line(row: dict[str, Any]) -> str:
-    reasons = ", ".join(f"{reason} {count}" for reason, count in row["reasons"].items() if count)
-    counts = "  ".join(f"{rule} {row[rule]:2}" for rule in ("map", "either", "check"))
-    return f"{row['extractor']:18} {row['images']:20} {row['frame']:34} of {row['frames']:2}: {counts}  {reasons}"
-
-
-def _alarms_line(row: dict[str, Any]) -> str:
-    shares = "  ".join(f"{reason} {share:.2%}" for reason, share in row["share"].items())
-    of = f"{row['extractor']:18} {row['images']:20}"
-    return f"{of} false alarms, learnt from {row['learnt_from']:3} of {row['normal_images']:3}: {shares}"
 
 
 def _options() -> argparse.Namespace:

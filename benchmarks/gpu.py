@@ -3,7 +3,7 @@
     python benchmarks/gpu.py                                                         # drawn features
     python benchmarks/gpu.py --extractor FILE.onnx --images FOLDER --queries FOLDER  # real ones, and the chain
 
-Ours must give what the CPU's matcher gives, or the run ends. README.md beside this file has the method.
+If ours don't give what the CPU's matcher gives, the run ends. README.md beside this file describes the method.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, get_args
 
 import numpy as np
 from spadeline.engine.match.matcher import Matcher, instruction_sets
+from spadeline.engine.pages.terminal_text import table_text
 from spadeline.engine.resources import processors
 
-from gpu_parts import report
 from gpu_parts.chain import measure_chain
 from gpu_parts.contest import GpuContest
 from gpu_parts.contestants import OnGpu, OnTorch, TorchGallery, TorchSearch, measure_rates
@@ -27,38 +27,39 @@ from matcher_parts.features import Case, make_case
 from matcher_parts.options import add_features, check
 from matcher_parts.ours import BATCH, OurPath, Ours, Storage, store
 from matcher_parts.peers import PeerError
+from page_parts.gpu import gpu as chapter
+from page_parts.gpu import gpu_times
 from shared_parts import command
 
 
 def main() -> None:
     """Measure every setting asked for, print tables as they come, and write the report after each."""
     options = _options()
-    matcher = Matcher([np.zeros((1, 16, 2, 2), np.float32)], device="cuda")  # is there a GPU?
-    options.torch_device = "cpu" if matcher.native.emulated else "cuda"  # where the matcher reads what torch writes
+    matcher = Matcher([np.zeros((1, 16, 2, 2), np.float32)], device="cuda")  # raises if there is no GPU
+    options.torch_device = "cpu" if matcher.native.emulated else "cuda"  # the matcher reads there what torch writes
     torch, why_not = _open_torch(options.torch_device)
     seen = {"without_torch": why_not} if torch is None else _facts(torch, options.torch_device)
     gpu: dict[str, Any] = {"architecture": matcher.instruction_set} | seen
     document = command.begin("gpu", options.threads) | {"gpu": gpu, "results": []}
-    report.print_gpu(gpu)
 
     for size, kind in itertools.product(options.size, options.features):
         case = make_case(kind, size, max(options.K), options.source)
         for images in options.K:
             for result in _measure(case, images, torch, gpu.get("rates", {}), options):
-                report.print_gpu_result(result)
+                print(f"\n{table_text(gpu_times([result]))}", flush=True)
                 document["results"].append(result)
                 command.write(document, options.json)  # after each setting: a run may be cut short
             if torch is not None:
-                torch.cuda.empty_cache()  # its allocator would keep it from ours
+                torch.cuda.empty_cache()  # otherwise torch's allocator would keep the memory
     document["chain"] = measure_chain(
         options.source, torch, options.torch_device, images=max(options.K), size=options.size[0], runs=options.runs
     )
-    report.print_chain(document["chain"])
+    command.show(chapter, document)
     command.write(document, options.json)
 
 
 def _open_torch(device: str) -> tuple[ModuleType | None, str]:
-    """Return torch where it has the device asked for, else why not."""
+    """Return torch if it has the device, else the reason why not."""
     try:
         import torch
     except ModuleNotFoundError:
@@ -71,7 +72,7 @@ def _open_torch(device: str) -> tuple[ModuleType | None, str]:
 
 
 def _facts(torch: ModuleType, device: str) -> dict[str, Any]:
-    """Return what torch knows of the GPU, and its rates."""
+    """Return torch's facts about the GPU, and its measured rates."""
     facts: dict[str, Any] = {"torch_device": device, "rates": measure_rates(torch, device)}
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
@@ -84,7 +85,9 @@ def _measure(
 ) -> Iterator[dict[str, Any]]:
     """Measure one gallery at every kappa and batch."""
     stored = store(case, images, options.storage)
-    case = replace(case, cells=[level.astype(np.float32, copy=False) for level in stored.cells])  # what peers get
+    case = replace(
+        case, cells=[level.astype(np.float32, copy=False) for level in stored.cells]
+    )  # peers get the stored numbers as float32
     ours = [OnGpu(case, stored, path, torch, options.torch_device) for path in options.paths]
     left_out: dict[str, str] = {}
     peers = [] if torch is None else _open_peers(case, images, torch, options, left_out)
@@ -109,7 +112,7 @@ def _measure(
 def _open_peers(
     case: Case, images: int, torch: ModuleType, options: argparse.Namespace, left_out: dict[str, str]
 ) -> list[OnTorch]:
-    """Open torch's searches, those in one number type on one gallery."""
+    """Open torch's searches; those of one number type share a gallery."""
     galleries: dict[bool, TorchGallery] = {}
     ready = []
     for search in options.peers:
@@ -129,18 +132,18 @@ def _options() -> argparse.Namespace:
     text = f"queries a call; default: 1 {BATCH}"
     parser.add_argument("--batch", nargs="+", type=int, metavar="N", default=[1, BATCH], help=text)
     who = parser.add_argument_group("contestants")
-    text = "of ours; default: both"
+    text = "our paths; default: both"
     who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath), help=text)
-    text = "of the gallery; default: float16, as a recipe's"
+    text = "number type of the gallery; default: float16, as in a recipe"
     who.add_argument("--storage", choices=get_args(Storage), default="float16", help=text)
     text = "torch's searches; default: all; --peers alone: none"
     who.add_argument("--peers", nargs="*", choices=get_args(TorchSearch), default=get_args(TorchSearch), help=text)
     how = parser.add_argument_group("measuring")
-    text = "of the CPU's matcher, for the truth; default: all"
+    text = "threads of the CPU's matcher, which gives the true result; default: all"
     how.add_argument("--threads", type=int, metavar="N", default=processors(), help=text)
-    text = "of each contestant in each setting, at most; default: 200"
+    text = "the most runs of each contestant in each setting; default: 200"
     how.add_argument("--runs", type=int, metavar="N", default=200, help=text)
-    text = "likewise, but each runs once; default: 1"
+    text = "the most seconds of each contestant in each setting; each runs at least once; default: 1"
     how.add_argument("--seconds", type=float, metavar="S", default=1.0, help=text)
     options = parser.parse_args()
     options.batch = sorted(set(options.batch))

@@ -3,8 +3,8 @@
     python benchmarks/matcher.py                                                         # drawn features
     python benchmarks/matcher.py --extractor FILE.onnx --images FOLDER --queries FOLDER  # real ones
 
-All do the same job: for each pixel of a query the kappa nearest of all pixels of K images, squared L2 on a
-Wide-ResNet50-2's channels. A result that differs from the others' ends the run. README.md beside this file has the
+All do the same job: for each pixel of a query they find the kappa nearest of all pixels of K images, by squared L2 on a
+Wide-ResNet50-2's channels. If a result differs from the others', the run ends. README.md beside this file describes the
 method and the commands.
 """
 
@@ -21,17 +21,20 @@ from typing import Any, get_args
 
 from spadeline.engine.environment import memory_bytes
 from spadeline.engine.match.matcher import instruction_sets
+from spadeline.engine.pages.terminal_text import table_text
 from spadeline.engine.resources import processors
 
-from matcher_parts import alone, peers, report
+from matcher_parts import alone, growth, peers
 from matcher_parts.contest import Contest
 from matcher_parts.features import Case, make_case, write_pixels
 from matcher_parts.options import add_features, check
 from matcher_parts.ours import OurPath, Ours, Storage, store
 from matcher_parts.peers import Peer, PeerError
+from page_parts.matcher import matcher as chapter
+from page_parts.matcher_details import runs_table
 from shared_parts import command
 
-COUNTED_IMAGES = 5  # callgrind is 50 times slower than the processor
+COUNTED_IMAGES = 5  # under callgrind the matcher takes 50 times as long
 COUNTED_SETS = ("avx2", "scalar")  # callgrind knows no AVX-512
 
 
@@ -47,12 +50,12 @@ def main() -> None:
             results += _sweep(case, options, Path(folder))
             if options.instructions:
                 counts += _count(case, options, Path(folder))
-    lines = report.growth(results)
-    report.print_growth(lines)
-    report.print_counts(counts)
+    lines = growth.growth(results)
+    document |= {"results": results, "growth": lines, "instructions": counts}
+    command.show(chapter, document)
     if options.plot is not None:
-        report.plot(lines, options.plot)
-    command.write(document | {"results": results, "growth": lines, "instructions": counts}, options.json)
+        growth.plot(lines, options.plot)
+    command.write(document, options.json)
 
 
 def _sweep(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -112,13 +115,13 @@ def _measure(
             result["batch"] = best.batch(list(case.queries.values()), kappa, options.repeats)
         if kappa in memory:
             result["memory"] = memory[kappa]
-        report.print_result(result)
+        print(f"\n{table_text(runs_table([result]))}", flush=True)
         results.append(result)
     return results
 
 
 def _memory(matcher: Ours, case: Case, options: argparse.Namespace, folder: Path) -> dict[int, dict[str, Any]]:
-    """Return what a process that does nothing else takes, for each kappa."""
+    """Return the memory of a process that does nothing but match, for each kappa."""
     with tempfile.TemporaryDirectory(dir=folder) as saved:
         alone.save(Path(saved), matcher.stored, list(case.queries.values()))
         return {
@@ -148,28 +151,30 @@ def _options() -> argparse.Namespace:
     parser = command.new_parser(__doc__)
     add_features(parser, real=["real"], drawn=["random"], images=[5, 50], most_queries=None)
     who = parser.add_argument_group("contestants")
-    text = "of ours; default: both"
+    text = "our paths; default: both"
     who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath), help=text)
     best_and_common = [name for name in available if name in (available[0], "avx2")]
     text = f"of ours, of {' '.join(available)}; default: {' '.join(best_and_common)}"
     who.add_argument(
         "--instruction-sets", nargs="+", metavar="NAME", choices=available, default=best_and_common, help=text
     )
-    text = "of our gallery; default: float32, which is what the peers have"
+    text = "number types of our gallery; default: float32, which the peers have"
     who.add_argument("--storage", nargs="+", choices=get_args(Storage), default=["float32"], help=text)
     text = "default: all; --peers alone: none"
     who.add_argument("--peers", nargs="*", choices=list(peers.NAMES), default=list(peers.NAMES), help=text)
     how = parser.add_argument_group("measuring")
-    text = "of each contestant; default: all"
+    text = "threads of each contestant; default: all"
     how.add_argument("--threads", type=int, metavar="N", default=processors(), help=text)
-    text = "runs of each query, of those whose time depends on it; default: 5"
+    text = "runs of each query by contestants whose time depends on the query; default: 5"
     how.add_argument("--repeats", type=int, metavar="N", default=5, help=text)
-    text = "runs of each peer, of the yardstick at least 3; default: 1"
+    text = "runs of each peer; the yardstick has at least 3; default: 1"
     how.add_argument("--peer-runs", type=int, metavar="N", default=1, help=text)
-    how.add_argument("--batch", action="store_true", help="match_batch against a loop, too")
-    how.add_argument("--memory", action="store_true", help="peak memory of ours alone in a process, too")
-    how.add_argument("--instructions", action="store_true", help="instructions of a query by callgrind, too: minutes")
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="time against K, log-log")
+    how.add_argument("--batch", action="store_true", help="compare match_batch with a loop")
+    how.add_argument("--memory", action="store_true", help="measure the peak memory of our matcher alone in a process")
+    how.add_argument(
+        "--instructions", action="store_true", help="count a query's instructions by callgrind, which takes minutes"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="plot time against K, both logarithmic")
     options = parser.parse_args()
     _check(parser, options)
     return options
@@ -178,7 +183,7 @@ def _options() -> argparse.Namespace:
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     numbers = (options.repeats, options.peer_runs, options.threads)
     check(parser, options, numbers=numbers, files=[options.plot])
-    options.paths = sorted(set(options.paths))  # dense comes first: what follows is compared with it
+    options.paths = sorted(set(options.paths))  # dense comes first: the others are compared with it
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
         parser.error("matplotlib is not installed, and --plot needs it: pip install 'spadeline[eval]'")
     if options.instructions and shutil.which("valgrind") is None:

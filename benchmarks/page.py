@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from spadeline.engine.errors import InputError
-from spadeline.engine.pages.page import Section, Table, markdown, write_page
+from spadeline.engine.pages.markdown import markdown
+from spadeline.engine.pages.page import write_page
+from spadeline.engine.pages.sections import Section, Table
 
 from page_parts.chapter import Chapter
 from page_parts.sections import KINDS, chapter
@@ -33,7 +35,7 @@ _MARKED = re.compile(
 
 
 def main() -> None:
-    """Write what was asked for; exit with 1 where a Markdown file's tables differ from the documents."""
+    """Write the page and the tables that were asked for; exit with 1 if --check finds tables that differ."""
     options = _options()
     documents = read(options.documents or sorted(RESULTS.glob("*.json")))
     chapters = {name: chapter(document, name) for name, document in documents.items()}
@@ -80,7 +82,7 @@ def read(paths: Sequence[Path]) -> dict[str, Any]:
 
     def position(name: str) -> tuple[int, bool]:
         kind = documents[name].get("benchmark") if isinstance(documents[name], Mapping) else None
-        return order.index(kind) if kind in order else 0, name != kind  # of several the one that is named like its kind
+        return order.index(kind) if kind in order else 0, name != kind  # first the one that is named like its kind
 
     return {name: documents[name] for name in sorted(documents, key=position)}
 
@@ -105,7 +107,7 @@ def write(path: Path, documents: Mapping[str, Any], chapters: Mapping[str, Chapt
 
 
 def common(environments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what all environments share by key, and anything else by document and key; versions each on their own."""
+    """Return shared facts by key, and other facts by key and document; each version is a fact of its own."""
     flat = {
         name: {key: value for key, value in environment.items() if key != "versions"} | environment["versions"]
         for name, environment in environments.items()

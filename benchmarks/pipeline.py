@@ -2,8 +2,8 @@
 
     python benchmarks/pipeline.py --extractor resnet50_thin.onnx --images hazelnut/train/good --queries hazelnut/test
 
-One setting is the base, and each other value of an option is measured with all else as in the base: input size, camera
-frame, gallery, threads, extractor. README.md beside this file has the method and the options.
+One setting is the base. Each other value of an option (input size, camera frame, gallery, threads, extractor) is
+measured with all else as in the base. README.md beside this file describes the method and the options.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
 from spadeline.engine.inspect.detector import Frame
 from spadeline.engine.inspect.stream import DEEPEST
+from spadeline.engine.json_data import to_json
 from spadeline.engine.recipe.changes import add_images
 from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.resources import processors
 
-from pipeline_parts import report
+from page_parts.frames import pipeline as chapter
 from pipeline_parts.energy import measure_energy
 from shared_parts import command
 from shared_parts.again import as_if_taken_again
 from shared_parts.resized import resized_extractor
 
-FALSE_ALARMS = 0.1  # so that a few images suffice for thresholds
-LEAST_SIDE = 32  # of an input: a ResNet halves it five times, and ONNX Runtime may crash on nothing
-MOST_ENERGY_S = 60.0  # a processor's counter begins anew after some minutes, and that can be told but once
+FALSE_ALARMS = 0.1  # so high that a few images suffice for thresholds
+LEAST_SIDE = 32  # of an input: a ResNet halves it five times, and ONNX Runtime may crash on empty arrays
+MOST_ENERGY_S = 60.0  # a processor's counter restarts after some minutes; one restart can be detected, two can't
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is measured at once. A size of None: as it comes."""
+    """One setting that is measured. A size of None: that of the extractor, or of the images."""
 
     extractor: Path
     input_size: tuple[int, int] | None
@@ -56,24 +57,24 @@ class Setting:
 
 
 def main() -> None:
-    """Measure every setting, print a line for each, and write the report after each."""
+    """Measure every setting, say in a sentence what each took, write the report after each, and print it all."""
     options = _options()
     document = command.begin("pipeline", options.threads[0]) | {"results": []}
-    report.print_head()
     for setting in _settings(options):
-        # The other batches and depths are the base's: they would multiply the time of every setting.
+        # Other batches and depths are measured in the base alone: they would multiply the time of every setting.
         ways = {"batches": options.batch[:1], "depths": options.depth[:1]}
         if not document["results"]:
             ways = {"batches": options.batch, "depths": options.depth}
         with tempfile.TemporaryDirectory(prefix="spadeline-pipeline-") as folder:
             result = _measure(setting, options, Path(folder), ways)
-        report.print_result(result)
+        print(chapter(document | {"results": [result]}).finding, flush=True)
         document["results"].append(result)
         command.write(document, options.json)  # after each setting: a run may be cut short
+    command.show(chapter, document)
 
 
 def _settings(options: argparse.Namespace) -> Iterator[Setting]:
-    """Yield the base, and then each other value of each option in its place."""
+    """Yield the base, and then the base with each other value of each option."""
     values = {field.name: getattr(options, field.name) for field in fields(Setting)}
     base = Setting(**{name: first for name, (first, *_) in values.items()})
     yield base
@@ -97,17 +98,17 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path, ways: 
     }
     alone = measured["camera frame"]
     again = how | {"warm_up": 0, "seconds": min(options.seconds, MOST_ENERGY_S)}
-    return {
+    result = {
         "setting": {
             "extractor": setting.extractor.stem,
             "precision": detector.extractor.precision,
-            "input_size": list(recipe.input_size),
+            "input_size": recipe.input_size,
             "frame_sizes": sorted({frame.shape[:2] for frame in frames}),
             "gallery_images": len(recipe.images),
             "threads": setting.threads,
         },
-        "recipe": describe(detector),
-        "latency": [runs.figures(what) for what, runs in measured.items()],
+        "recipe": {name: value for name, value in vars(describe(detector)).items() if name != "extractor"},
+        "latency": [runs.figures(begins_at) for begins_at, runs in measured.items()],
         "throughput": measure_throughput(detector, frames, alone, seconds=sum(alone.seconds) / 2, **ways),
         "start": measure_start(recipe, frames[0], {"device": options.device, "threads": setting.threads}),
         "memory": {
@@ -117,10 +118,11 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path, ways: 
         "energy": measure_energy(lambda: len(measure_latency(detector, frames, **again).seconds)),
         "detector": {name: value for name, value in detector.info.items() if name != "recipe"},
     }
+    return {key: to_json(value) for key, value in result.items()}
 
 
 def _fit(setting: Setting, extractor: Path, options: argparse.Namespace, folder: Path) -> Recipe:
-    """Fit on the images, and on them as if taken again where the gallery is to hold more."""
+    """Fit on the images; for a larger gallery than there are images, add them as if taken again."""
     paths = list_images(options.images)
     count = setting.gallery_images or len(paths)
     settings = Settings(
@@ -139,7 +141,7 @@ def _fit(setting: Setting, extractor: Path, options: argparse.Namespace, folder:
         for index in range(len(paths), count):
             image, _ = place(as_rgb(read_image(paths[index % len(paths)])), opened.input_size, framing="whole")
             image = as_if_taken_again(image, seed=index)
-            # Facts: without them the recipe would have no frame check, which is part of a frame's time.
+            # Without facts the recipe would have no frame check, which is part of a frame's time.
             yield ImageRecord(f"again-{index}", facts=frame_facts(image)), opened.extract(image[None])
 
     return add_images(folder, again(), count - len(paths))
@@ -158,19 +160,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help=text)
     text = "required: a folder of other images, as the camera's frames"
     parser.add_argument("--queries", type=Path, required=True, metavar="FOLDER", help=text)
-    swept = parser.add_argument_group("settings: the first value of each is the base, the others replace it one by one")
+    swept = parser.add_argument_group(
+        "settings: the first values are the base; each other value replaces the first one in turn"
+    )
     text = "required: ONNX files that keep the extractor's contract"
     swept.add_argument("--extractor", nargs="+", type=Path, required=True, metavar="FILE.onnx", help=text)
     text = "the extractor's input; default: its own"
     swept.add_argument("--input", nargs="+", type=size, dest="input_size", metavar="HxW", help=text)
     text = "the camera's frame; default: the images as they are"
     swept.add_argument("--frame", nargs="+", type=size, dest="frame_size", metavar="HxW", help=text)
-    text = "normal images in the recipe; default: those that there are"
+    text = "normal images in the recipe; default: all of the images"
     swept.add_argument("--gallery", nargs="+", type=int, dest="gallery_images", metavar="N", help=text)
-    text = "of all stages; default: all"
+    text = "threads of all stages; default: all"
     swept.add_argument("--threads", nargs="+", type=int, metavar="N", default=[processors()], help=text)
     fed = parser.add_argument_group(
-        "ways to feed frames: the first of each always, the others in the base setting alone"
+        "ways to feed frames: the first values in every setting, the others in the base alone"
     )
     text = f"frames in a predict_batch; default: {BATCH}"
     fed.add_argument("--batch", nargs="+", type=int, metavar="N", default=[BATCH], help=text)
@@ -184,7 +188,7 @@ def _options() -> argparse.Namespace:
     how = parser.add_argument_group("measuring")
     how.add_argument("--runs", type=int, metavar="N", default=1000, help="frames timed; default: 1000")
     how.add_argument("--warm-up", type=int, metavar="N", default=1000, help="frames before them; default: 1000")
-    text = "the most that each of a setting's two latencies may take, a tenth of it to warm up; default: 60"
+    text = "the most that each of a setting's two latencies may take, and a tenth of it to warm up; default: 60"
     how.add_argument("--seconds", type=float, metavar="S", default=60.0, help=text)
     options = parser.parse_args()
     for name in ("input_size", "frame_size", "gallery_images"):

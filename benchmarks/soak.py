@@ -1,11 +1,11 @@
-"""Hours on a line in minutes: streams with bad frames, a recipe that changes, detectors that are opened anew.
+"""A line's hours in minutes: streams with bad frames, a recipe that changes, detectors that are opened again.
 
     python benchmarks/soak.py --json soak.json  # 200,000 small frames, drawn
 
-Several lines inspect side by side while another process adds images to their recipe, removes some, and is killed now
-and then. Each frame must come out once, in its place, equal bit by bit to what it is alone; memory, open files, threads
-and a frame's time must not drift. README.md beside this file has the method and the options. Exit code 1: something was
-wrong, and the report says what.
+Several lines inspect side by side. Meanwhile another process adds images to their recipe and removes some, and now and
+then it is killed. Each frame must come out once, in its place, and its result must equal bit by bit what predict says
+of it alone. Memory, open files, threads and a frame's time must not drift. If anything is wrong, the report says what,
+and the exit code is 1. README.md beside this file describes the method and the options.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ from spadeline.engine.folders.listing import list_images
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb
 
+from page_parts.soak import soak as chapter
 from shared_parts import command
 from shared_parts.drawn import part, write_small_extractor
-from soak_parts import report
 from soak_parts.changes import STATES, Changes, names
 from soak_parts.frames import expected, pool, resized
 from soak_parts.lines import Run
 from soak_parts.vitals import FEWEST_TO_JUDGE, TENTHS, drift, faults, look_at_rest
 
 SEED = 0
-DRAWN = 14  # images, two of which come and go
+DRAWN = 14  # images, two of which are added and removed
 FEWEST = 4  # images: two to fit on
-MOST_IN_TURNS = 16  # images that the camera shows: as they are, as if taken again, and scratched
+MOST_IN_TURNS = 16  # images that the camera shows, each as it is, as if taken again, and scratched
 LOOKS = 400  # at memory, in a run
 WARM_UP_SHARE = 20  # a twentieth of the frames, before the run
 
 
 def main() -> None:
-    """Soak, print the report, write it, and exit with 1 if anything was wrong."""
+    """Run the soak, print and write the report, and exit with 1 if anything was wrong."""
     options = _options()
     document = command.begin("soak", options.threads)
     with tempfile.TemporaryDirectory(prefix="spadeline-soak-") as folder:
         result = _soak(options, Path(folder))
-    report.print_result(result)
-    command.write(document | {"results": [result]}, options.json)
+    document |= {"results": [result]}
+    command.show(chapter, document)
+    command.write(document, options.json)
     raise SystemExit(result["faults"]["count"] > 0)
 
 
@@ -60,7 +61,7 @@ def _soak(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     *normal, first, second = paths
     settings = Settings(k_score=3, k_gallery=5)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that so few images vouch for no low rate
+        warnings.simplefilter("ignore")  # about thresholds from so few images
         fit(normal, folder / "recipe", extractor=extractor, settings=settings, false_alarm_rate=0.1)
     load = partial(Detector.load, folder / "recipe", device="cpu", threads=options.threads)
     good, bad = pool([resized(as_rgb(read_image(path)), options.size) for path in normal[:MOST_IN_TURNS]])
@@ -106,7 +107,7 @@ def _soak(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _images(options: argparse.Namespace, folder: Path) -> list[Path]:
-    """Return the images' files, drawn ones where none were named."""
+    """Return the images' files; draw images if none were named."""
     if options.images is not None:
         paths = list_images(options.images)
         if len(paths) < FEWEST:

@@ -1,7 +1,7 @@
-"""How often defective images among the normal ones are named as suspects, and how often good ones are.
+"""How often `fit` names defective images among the normal ones as suspects, and how often it names good ones.
 
-Of each data set in MVTec AD's layout every image is matched once with every other; the leave-one-out scores of any
-selection follow from that by minima, as a fit of it would find them (kappa = 1, everything else at its default).
+Every image of a data set in MVTec AD's layout is matched once with every other. From these distances the leave-one-out
+scores of any selection follow by minima; they equal those of a fit (kappa = 1, everything else at its default).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from spadeline.engine.folders.dataset import find_dataset
 from spadeline.engine.inspect.heatmap import Heatmap
 from spadeline.engine.inspect.scoring import open_matcher
 
-HARM = 1.2  # times the threshold of the good images alone: what a contamination must raise it to, to count
-DRAWS = 30  # of good images alone, and of each number of defective ones
+HARM = 1.2  # a contamination counts if it raises the threshold to so many times that of the good images alone
+DRAWS = 30  # selections of good images alone, and of each number of defective ones
 SETTINGS = Settings()
 
 
 class Scored:
-    """A data set's images, each held against each other: good ones to fit on first, then good and defective ones."""
+    """A data set's images, each matched with each other: good ones to fit on, other good ones, defective ones."""
 
     def __init__(self, folder: Path, extractor: Path, threads: int | None) -> None:
         dataset = find_dataset(folder)
@@ -45,7 +45,7 @@ class Scored:
         self.embedded = np.square(embeddings[:, None] - embeddings).sum(-1)
 
     def map_scores(self, images: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the map maximum of each image of a selection, the others being the gallery."""
+        """Return the map maximum of each image of a selection; the gallery is the others."""
         return np.array([self._map_score(image, images[images != image]) for image in images])
 
     def _map_score(self, image: int, others: NDArray[np.intp]) -> float:
@@ -86,7 +86,7 @@ def _contaminated(scored: Scored) -> Iterator[tuple[bool, bool]]:
 
 
 def _clean(scored: Scored) -> Iterator[NDArray[np.intp]]:
-    """Yield the good images to fit on, then random selections of all good ones, twelve or more."""
+    """Yield the good images to fit on, then random selections of twelve or more of all good ones."""
     rng = np.random.default_rng(0)
     yield np.arange(scored.train)
     for _ in range(DRAWS):
@@ -94,7 +94,7 @@ def _clean(scored: Scored) -> Iterator[NDArray[np.intp]]:
 
 
 def _distances(recipe: Recipe, threads: int | None) -> NDArray[np.float32]:
-    """Return (n, n, h, w): each image's distances to each image alone."""
+    """Return (n, n, h, w): each image's distances when the gallery is one other image."""
     count = len(recipe.images)
     matcher = open_matcher(recipe, threads=threads)
     distances = np.zeros((count, count, *recipe.level_shapes[0][1:]), np.float32)

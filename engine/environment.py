@@ -6,9 +6,10 @@ import datetime as dt
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from . import _native
 
@@ -27,29 +28,50 @@ PACKAGES = (
 )
 
 
-def environment(threads: int) -> dict[str, Any]:
-    """Return the machine and the versions, ready for JSON.
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What a measurement was made on.
 
-    Returns
-    -------
-    dict
-        processor, cores, threads (as given), instruction_sets (the matcher's, best first), memory_bytes, system,
-        versions (of python and of the installed packages, by name), date (UTC, ISO 8601).
+    Attributes
+    ----------
+    threads
+        Those that the measurement was given.
+    instruction_sets
+        The matcher's, best first.
+    memory_bytes
+        All of the machine's memory.
+    versions
+        Of Python and of the installed packages, by name.
+    date
+        UTC, ISO 8601.
     """
+
+    processor: str
+    cores: int | None
+    threads: int
+    instruction_sets: tuple[str, ...]
+    memory_bytes: int
+    system: str
+    versions: Mapping[str, str]
+    date: str
+
+
+def environment(threads: int) -> Environment:
+    """Return this machine and its versions, for a measurement on so many threads."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "instruction_sets": list(_native.instruction_sets()),
-        "memory_bytes": memory_bytes(),
-        "system": platform.platform(),
-        "versions": versions,
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
+    return Environment(
+        processor=_processor(),
+        cores=os.cpu_count(),
+        threads=threads,
+        instruction_sets=tuple(_native.instruction_sets()),
+        memory_bytes=memory_bytes(),
+        system=platform.platform(),
+        versions=versions,
+        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    )
 
 
 def memory_bytes() -> int:

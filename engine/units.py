@@ -1,43 +1,61 @@
-"""Durations and figures as text, and the summary of many durations: what pages, tables and benchmarks share."""
+"""Durations and figures as text, and the summary of many durations."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import InputError
+from .json_data import keyed
 
-PERCENTILES = (50, 95, 99, 99.9)
 
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """The times of single runs.
 
-def latency(seconds: Sequence[float]) -> dict[str, float | int | None]:
-    """Summarise the times of single runs.
-
-    Returns
-    -------
-    dict
-        runs; mean_s, std_s, min_s, p50_s, p95_s, p99_s, p99.9_s, max_s, in seconds. A percentile that less than one
-        run lies above is None: it would be the maximum under another name.
-
-    Raises
-    ------
-    InputError
-        No runs.
+    A percentile is None where less than one run lies above it: it would be the maximum under another name. The
+    standard deviation is that of the runs themselves.
     """
+
+    runs: int
+    mean_s: float
+    std_s: float
+    min_s: float
+    p50_s: float
+    p95_s: float | None
+    p99_s: float | None
+    p99_9_s: float | None = keyed("p99.9_s")
+    max_s: float
+
+    def percentiles_s(self) -> dict[str, float | None]:
+        """Return the percentiles and the maximum by name: p50, p95, p99, p99.9, max."""
+        named = {"p50": self.p50_s, "p95": self.p95_s, "p99": self.p99_s, "p99.9": self.p99_9_s}
+        return {**named, "max": self.max_s}
+
+
+def latency(seconds: Sequence[float]) -> Latency:
+    """Summarise the times of single runs; InputError if there are none."""
     if len(seconds) == 0:
         raise InputError("seconds: expected at least one run, got none")
-    figures: dict[str, float | int | None] = {
-        "runs": len(seconds),
-        "mean_s": statistics.fmean(seconds),
-        "std_s": statistics.pstdev(seconds),
-        "min_s": min(seconds),
-    }
-    for percent in PERCENTILES:
-        enough = percent == 50 or round(len(seconds) * (100 - percent), 6) >= 100
-        figures[f"p{percent}_s"] = float(np.percentile(seconds, percent)) if enough else None
-    return figures | {"max_s": max(seconds)}
+    return Latency(
+        runs=len(seconds),
+        mean_s=statistics.fmean(seconds),
+        std_s=statistics.pstdev(seconds),
+        min_s=min(seconds),
+        p50_s=float(np.percentile(seconds, 50)),
+        p95_s=_percentile(seconds, 95),
+        p99_s=_percentile(seconds, 99),
+        p99_9_s=_percentile(seconds, 99.9),
+        max_s=max(seconds),
+    )
+
+
+def _percentile(seconds: Sequence[float], percent: float) -> float | None:
+    runs_above = round(len(seconds) * (100 - percent), 6) / 100
+    return float(np.percentile(seconds, percent)) if runs_above >= 1 else None
 
 
 def three_digits(value: float) -> str:
@@ -46,7 +64,7 @@ def three_digits(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time with three digits and the unit that suits it."""
-    if seconds >= 0.9995:  # what three digits make a second
+    """Return a time in seconds or milliseconds, with three digits."""
+    if seconds >= 0.9995:  # three digits round it to 1.00 s
         return f"{three_digits(seconds)} s"
     return f"{three_digits(1e3 * seconds)} ms"

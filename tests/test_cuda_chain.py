@@ -343,7 +343,9 @@ def test_a_recipe_that_a_gpu_cannot_do_says_so_when_it_is_opened(recipe_folder):
     recipe = Recipe.load(recipe_folder)
     images = min(recipe.settings.k_gallery, len(recipe.images))
     image_bytes = DeviceScorer(recipe, threads=1).matcher.native.image_bytes
-    with pytest.raises(DeviceError, match=rf"^device: gallery: expected at most 2 images for a query, .*, got {images}$"):
+    with pytest.raises(
+        DeviceError, match=rf"^device: gallery: expected at most 2 images for a query, .*, got {images}$"
+    ):
         DeviceScorer(recipe, threads=1, memory_limit=2 * image_bytes)
     greedy = replace(recipe, settings=replace(recipe.settings, kappa=33))
     with pytest.raises(DeviceError, match=r"^device: kappa: expected 1 to 32 on a GPU, got 33$"):

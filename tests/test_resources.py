@@ -1,6 +1,7 @@
 """``threads=None`` takes the processors that the process may use, not all of the machine."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,3 +53,14 @@ def test_threads_default_to_it(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5})
     monkeypatch.setattr(resources, "_quota", lambda: 64.0)
     assert Matcher(gallery).threads == 3
+
+
+def test_a_process_has_resident_own_and_peak_memory():
+    memory = resources.process_memory()
+    assert memory == pytest.approx(resources.process_memory(os.getpid()), rel=0.05)
+    assert 1e6 < memory.own_bytes < memory.resident_bytes <= memory.peak_bytes
+
+
+def test_memory_that_the_system_does_not_tell_is_zero(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "VmRSS:\t    2 kB\n")
+    assert resources.process_memory() == (2048, 0, 0)

@@ -1,7 +1,7 @@
-"""What accuracy.py measures on: data sets on the disk, class by class, and what identifies a class's images.
+"""The data sets that accuracy.py measures on: their classes, and what identifies a class's images.
 
-A folder in one of the layouts of ``spadeline eval`` is a class, and a folder of such folders a set of them. Only names
-and bytes are looked at; no image is decoded.
+A folder in one of the layouts of ``spadeline eval`` is a class, and a folder of such folders is a set of classes. Only
+names and bytes are read; no image is decoded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ImageClass:
 
     @property
     def files(self) -> Iterator[tuple[str, Path]]:
-        """Each image and mask after what it is: train, normal, abnormal, mask."""
+        """Each image and mask with its role: train, normal, abnormal, mask."""
         yield from (("train", path) for path in self.train)
         for image in self.test:
             yield "abnormal" if image.label else "normal", image.path
@@ -41,7 +41,7 @@ class ImageClass:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images there are of each sort."""
+        """The number of images of each sort."""
         abnormal = sum(image.label for image in self.test)
         with_mask = sum(bool(image.mask_paths) for image in self.test)
         return {
@@ -52,7 +52,7 @@ class ImageClass:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Classes over which means are taken, and the folders beside them that are none, with the reason."""
+    """Classes over which means are taken, and the folders beside them that are no classes, with the reason."""
 
     name: str
     classes: tuple[ImageClass, ...]
@@ -67,8 +67,8 @@ def open_data_sets(folders: Sequence[Path], train: Mapping[str, Path]) -> list[D
     Raises
     ------
     InputError
-        A folder without a class; a class without images to fit or to evaluate on, or of a broken layout; images to fit
-        on that are among those to evaluate on, or that no class needs.
+        A folder holds no class; a class has no images to fit or to evaluate on, or a broken layout; images to fit on
+        are among those to evaluate on, or no class needs them.
     """
     unused = dict(train)
     data_sets = [_open(folder, unused) for folder in folders]
@@ -91,7 +91,7 @@ def solar_cells(folder: Path, kinds: Sequence[Cells]) -> DataSet:
 
 
 def digest(image_class: ImageClass, advance: Callable[[], object]) -> str:
-    """Return a SHA-256 over all images and masks in their order: it stays the same when they are moved or renamed."""
+    """Return a SHA-256 over all images and masks in their order: moving or renaming them doesn't change it."""
     parts = []
     for role, path in image_class.files:
         try:

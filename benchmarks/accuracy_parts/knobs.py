@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 from spadeline.engine.errors import InputError
 from spadeline.engine.settings import Settings
 
-Value: TypeAlias = Any  # a number, text, None, or a tuple of weights: whatever a setting holds
+Value: TypeAlias = Any  # of a setting: a number, text, None, or a tuple of weights
 
 # The paper (arXiv 2005.02357) has one K, for image score and gallery.
 PROTOCOLS = {
     "defaults": Settings(),
     "paper": Settings(framing="paper", k_score=50, k_gallery=50, kappa=1, sigma=4.0),
 }
-# What --sweep takes; level_weights depend on the extractor. More than 50 images would leave classes behind.
+# The values of --sweep; those of level_weights depend on the extractor. Some classes have no more than 50 images.
 SWEPT: dict[str, tuple[Value, ...]] = {
     "k_gallery": (1, 3, 5, 10, 20, 50),
     "k_score": (1, 3, 5, 10, 20, 50),
@@ -70,7 +70,7 @@ def points(protocols: Sequence[str], knobs: Mapping[str, Sequence[Value]]) -> li
 
 
 def default_knobs(levels: int) -> dict[str, tuple[Value, ...]]:
-    """Return what --sweep takes, for an extractor of so many levels: all weigh the same, and each more in turn."""
+    """Return the values of --sweep; level_weights are equal for so many levels, then each level is heavier in turn."""
     favoured = [tuple(HEAVIER if level == heavy else 1.0 for level in range(levels)) for heavy in range(levels)]
     return SWEPT | {"level_weights": (None, *favoured)}
 
@@ -79,7 +79,7 @@ def label(value: Value) -> str:
     """Return a value as ``--knob`` takes it."""
     if value is None:
         return "none"
-    if isinstance(value, tuple | list):  # JSON has but lists
+    if isinstance(value, tuple | list):  # JSON has only lists
         return ":".join(f"{weight:g}" for weight in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -92,9 +92,9 @@ def _value(name: str, word: str) -> Value:
             return tuple(float(weight) for weight in word.split(":"))
         return float(word) if name == "sigma" else int(word)
     except ValueError:
-        return word  # text, or what the setting refuses with its own sentence
+        return word  # text; a setting refuses other values in its own sentence
 
 
 def as_json(point: Point) -> dict[str, Any]:
-    """Return which point of the sweep this is."""
+    """Return the fields that tell this point of the sweep from others."""
     return {"protocol": point.protocol, "knob": point.knob, "value": point.value}

@@ -1,8 +1,8 @@
-"""What accuracy.py has measured so far: a file for each class and setting; a killed run goes on where it stopped.
+"""Records of what accuracy.py has measured: a file for each class and setting, so that a killed run can go on.
 
-A record lies under the SHA-256 of everything that its figures depend on: images and masks, the extractor's file and
-what ran it, every setting, spadeline's own code, the versions beside it and the processor. Where any of that differs
-there is no record, and it is measured. A file comes by rename, whole or not at all.
+A record's name is the SHA-256 of everything that its figures depend on: images and masks, the extractor's file and
+what ran it, every setting, spadeline's own code, the versions of libraries, and the processor. If any of these differs,
+there is no such record, and the class is measured. A file appears by a rename, so it is whole or missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Records:
     Raises
     ------
     InputError
-        Another process has it; or a record can't be read.
+        Another process uses the folder, or a record can't be read.
     OutputError
         The folder can't be written.
     """
@@ -51,7 +51,7 @@ class Records:
         self._lock.release()
 
     def find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what was measured under this key; None: nothing yet."""
+        """Return the record of this key; None: there is none yet."""
         path = self._path(key)
         try:
             found = json.loads(path.read_bytes())
@@ -64,13 +64,13 @@ class Records:
         return dict(found["measured"])
 
     def write(self, key: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
-        """Keep what was measured."""
+        """Store the figures of this key."""
         encoded = json.dumps({"key": key, "measured": measured}, indent=2, allow_nan=False).encode()
         replace_file(self._path(key), encoded + b"\n")
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Lend an empty folder for one class's features; what a killed run left in it goes, and so does this one's."""
+        """Lend an empty folder for one class's features, and empty it afterwards; a killed run may have left files."""
         folder = self._folder / SCRATCH
         with writing(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -85,7 +85,7 @@ class Records:
 
 
 def code_digest() -> str:
-    """Return a SHA-256 of the code that figures come from: the engine, compiled part included, and ``scored.py``."""
+    """Return a SHA-256 of the code that computes the figures: the engine with its compiled part, and ``scored.py``."""
     engine = Path(spadeline.engine.__file__).parent
     files = sorted({*engine.glob("*.py"), *engine.glob("_native*.so"), *engine.glob("_native*.pyd")})
     return hashlib.sha256(

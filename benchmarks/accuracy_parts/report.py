@@ -1,12 +1,11 @@
-"""What accuracy.py says: tables beside the paper's figures, means, one CSV of everything, and a plot of the sweep.
+"""Means of what accuracy.py measured, one CSV of everything, and a plot of the sweep; the paper's own figures.
 
-A mean is over a data set's classes that define the figure; how many those are stands beside it.
+A mean is over those classes of a data set that define the figure; the document says how many they are.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,81 +64,6 @@ def means(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def print_document(document: dict[str, Any]) -> None:
-    """Print a table for each extractor, data set and protocol, then what turning a knob did."""
-    print("ROCAUC of images by the embedding's distance and by the map's maximum, and of pixels; AU-PRO to 0.3")
-    for extractor in document["extractors"]:
-        height, width = extractor["input_size"]
-        print(
-            f"\n{extractor['file']}: {extractor['backbone']}, weights {extractor['weights']}, "
-            f"{extractor['precision']}, {height} x {width}, by {extractor['provider']}"
-        )
-        for data in document["data"]:
-            own = _of(document["means"], extractor=extractor["file"], data=data["name"])
-            for mean in _of(own, knob=None):
-                _print_table(mean, _of(document["results"], **{name: mean[name] for name in POINT}), data)
-            _print_turned([row for row in own if row["knob"] is not None])
-    for data in document["data"]:
-        for name, reason in data["left_out"].items():
-            print(f"{data['name']}: {name} is no class: {reason}")
-        for name, counts in data["classes"].items():
-            _print_clamped(_of(document["results"], **{"data": data["name"], "class": name}), name, counts["train"])
-
-
-def _print_table(mean: dict[str, Any], rows: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
-    known = PAPER["pixel_rocauc"]
-    compared = not known.keys().isdisjoint(data["classes"])
-    heads = (*HEADS.values(), *(["paper's pixel"] if compared else []))
-    print(f"\n{data['name'] + ', protocol ' + mean['protocol']:36}" + "".join(f"{head:>18}" for head in heads))
-    for row in rows:
-        print(f"{row['class']:36}{_figures(row)}" + (f"{_figure(known.get(row['class'])):>18}" if compared else ""))
-    if len(rows) > 1:
-        print(f"{'mean':36}{_figures(mean)}")
-    if compared and not data["missing"]:
-        print(f"{'mean, paper':36}{_figures(PAPER)}")
-    if compared:
-        print(f"paper: {PAPER['source']}; {PAPER['extractor']}")
-    if data["missing"]:
-        print(f"its means are over 15 classes, of which these are missing here: {', '.join(data['missing'])}")
-    _print_undefined(rows)
-
-
-def _print_undefined(rows: Sequence[dict[str, Any]]) -> None:
-    classes: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        for figure, reason in row["not_computed"].items():
-            if figure in HEADS:
-                classes.setdefault((HEADS[figure], reason), []).append(row["class"])
-    for (head, reason), names in classes.items():
-        print(f"{head} isn't defined for {', '.join(names)}: {reason}")
-
-
-def _print_turned(rows: Sequence[dict[str, Any]]) -> None:
-    for knob, turned in itertools.groupby(rows, key=lambda row: row["knob"]):
-        print(f"\n{rows[0]['data']}, protocol {rows[0]['protocol']} but for {knob}; means")
-        for row in turned:
-            print(f"{label(row['value']):36}{_figures(row)}")
-
-
-def _print_clamped(rows: Sequence[dict[str, Any]], name: str, count: int) -> None:
-    for setting in ("k_score", "k_gallery"):
-        most = max(row["settings"][setting] for row in rows)
-        if most > count:
-            print(f"{name}: {count} normal images, where {setting} goes up to {most}: all of them are taken")
-
-
-def _of(rows: Iterable[dict[str, Any]], **point: Any) -> list[dict[str, Any]]:
-    return [row for row in rows if all(row[name] == value for name, value in point.items())]
-
-
-def _figures(row: dict[str, Any]) -> str:
-    return "".join(f"{_figure(row['figures'].get(figure)):>18}" for figure in HEADS)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
 def write_csv(document: dict[str, Any], path: Path) -> None:
     """Write a line for each class and point: which it was, every setting, the images' numbers, the figures."""
     extractors = {extractor["file"]: extractor for extractor in document["extractors"]}
@@ -167,10 +91,13 @@ def plot(document: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     mpl.rcParams["svg.hashsalt"] = "spadeline"  # the same figures give the same file
-    panels = {data["name"]: _panels(_of(document["means"], data=data["name"])) for data in document["data"]}
+    panels = {
+        data["name"]: _panels([mean for mean in document["means"] if mean["data"] == data["name"]])
+        for data in document["data"]
+    }
     rows = [math.ceil(len(members) / PANELS_A_ROW) for members in panels.values()]
     columns = min(PANELS_A_ROW, max(len(members) for members in panels.values()))
-    width = max(3.6 * columns, 7.2)  # the legend needs as much
+    width = max(3.6 * columns, 7.2)  # the legend needs this width
     figure = Figure(figsize=(width, 3.0 * sum(rows) + 0.6), layout="constrained")
     blocks = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=rows)[:, 0]
     for block, (name, members), count in zip(blocks, panels.items(), rows, strict=True):
@@ -198,7 +125,7 @@ def _draw_block(block: SubFigure, panels: dict[str, list[tuple[str, dict[str, An
     for axis, (knob, values) in zip(axes, panels.items(), strict=False):
         for figure, head in HEADS.items():
             heights = [row["figures"][figure] for _, row in values]
-            if None not in heights:  # a class's missing masks are missing at every value
+            if None not in heights:  # without masks a figure is missing at every value
                 axis.plot(range(len(values)), heights, marker="o", markersize=4, label=head)
         slanted: dict[str, Any] = (
             {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if knob == "extractor" else {}

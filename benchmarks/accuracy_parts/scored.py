@@ -1,7 +1,7 @@
-"""One class by one extractor: features once, on the disk, then figures for any number of settings.
+"""One class by one extractor: features are extracted once, to the disk; then figures follow for any setting.
 
-The same steps as fit, predict and eval, and so the same figures as ``spadeline eval``'s. No thresholds are made: ROC
-and PRO need none, and they would take more time than all the rest.
+The steps are those of fit, predict and eval, so the figures equal ``spadeline eval``'s. No thresholds are made: ROC and
+PRO need none, and making them would take more time than all the rest.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class ScoredClass:
     Parameters
     ----------
     folder
-        An empty one, for the features.
+        An empty folder for the features.
     image_class
         The class.
     extractor, extractor_path
-        Its features' extractor, and the file of that.
+        The extractor of the features, and its file.
     framing, storages
-        Of the settings to come.
+        Those of the settings that will be asked for.
     advance
         Called after each image.
     """
@@ -79,7 +79,7 @@ class ScoredClass:
                 embedding_size=extractor.embedding_size,
             )
 
-        # What float16 keeps of a feature is the same by way of float32.
+        # A feature rounds to the same float16 whether it comes from float32 or not.
         widest, *narrower = (storage for storage in WIDEST_FIRST if storage in storages)
         self._recipes[widest] = store(widest, _train_features(image_class.train, extractor, framing, advance))
         for storage in narrower:
@@ -102,7 +102,7 @@ class ScoredClass:
         Raises
         ------
         InputError
-            Settings that don't fit the features: weights of another number of levels, or kappa beyond the gallery.
+            The settings don't fit the features: the weights are for another number of levels, or kappa is too large.
         """
         scorer = Scorer(self._recipes[settings.storage].with_settings(settings), threads=threads)
         image_scores, maps = [], []

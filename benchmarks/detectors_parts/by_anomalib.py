@@ -1,8 +1,8 @@
 """anomalib's PatchCore and PaDiM, fitted, exported and run by anomalib itself.
 
-A user's way: ``Engine.fit`` on a folder of normal images, ``export``, one of anomalib's two inferencers. Its defaults
-stand, but for the backbone, its normalisation and the size of its input, which are spadeline's. There are no labels to
-normalise scores by, so they come as the model made them. Runs where anomalib is installed, without spadeline.
+It does what a user would do: ``Engine.fit`` on a folder of normal images, ``export``, one of anomalib's two
+inferencers. The defaults are anomalib's, except that backbone, normalisation and input size are spadeline's. Scores are
+not normalised, since there are no labels for that. The module runs where anomalib is installed, without spadeline.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from detectors_parts.process import Answer, Frame, Job
 from detectors_parts.torch_backbone import TorchBackbone, load_backbone
 
 PADIM_LEVELS = ["layer1", "layer2", "layer3"]
-# Channels that PaDiM keeps: the paper's, by the channels that there are (a ResNet-18's, a Wide-ResNet50-2's).
+# Channels that PaDiM keeps, as in its paper, by the channels of the backbone (a ResNet-18, a Wide-ResNet50-2).
 PADIM_FEATURES = {448: 100, 1792: 550}
 SEED = 0  # PaDiM draws its channels
 
-# OpenVINO left to itself computes in bfloat16 on processors that have it, whatever the file holds.
+# By default OpenVINO computes in bfloat16 on processors that have it, whatever the file holds.
 Runtime = Literal["torch", "openvino", "openvino-float32"]
-PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}  # OpenVINO's names in ours
+PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}  # OpenVINO's names: ours
 
-# Left to itself, the export writes a PatchCore that takes two frames at once and nothing else.
+# By default the export writes a PatchCore that takes exactly two frames at once.
 ONE_FRAME = {"dynamic_axes": None, "dynamic_shapes": None}
 
 TORCH_FILE, OPENVINO_FILE, REFUSED = "weights/torch/model.pt", "weights/openvino/model.xml", "openvino_refused.txt"
 
 
 def fit(job: Job, folder: Path) -> None:
-    """Fit and write the model for both inferencers; why OpenVINO refused it, if it did."""
-    warnings.simplefilter("ignore")  # the libraries' among themselves
+    """Fit, and write the model for both inferencers; if OpenVINO refuses it, write down why."""
+    warnings.simplefilter("ignore")  # from one library to another
     torch.manual_seed(SEED)
     backbone = load_backbone(job.extractor)
     backbone.check(job.probe)
@@ -61,7 +61,7 @@ def fit(job: Job, folder: Path) -> None:
         devices=1,
         logger=False,
         enable_progress_bar=False,
-        limit_val_batches=0,  # validating takes labelled images
+        limit_val_batches=0,  # validation needs labelled images
     )
     engine.fit(model=model, datamodule=data)
     engine.export(model, ExportType.TORCH, export_root=folder)
@@ -89,13 +89,13 @@ def _model(job: Job, backbone: TorchBackbone) -> Patchcore | Padim:
 
 
 def files(_: Job, folder: Path, runtime: Runtime) -> list[Path]:
-    """Return what is deployed."""
+    """Return the files that are deployed."""
     path = folder / (TORCH_FILE if runtime == "torch" else OPENVINO_FILE)
     return [path] if runtime == "torch" else [path, path.with_suffix(".bin")]
 
 
 def open_detector(job: Job, folder: Path, runtime: Runtime) -> tuple[Callable[[Frame], Answer], str]:
-    """Return what makes a frame's answer, and what it computes in."""
+    """Return the function from a frame to its answer, and the number type that it computes in."""
     torch.set_num_threads(job.threads)
     if runtime == "torch":
         return partial(_by_torch, TorchInferencer(folder / TORCH_FILE, device="cpu")), "float32"

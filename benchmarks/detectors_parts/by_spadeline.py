@@ -13,13 +13,13 @@ from spadeline.engine import fit as fit_recipe
 from detectors_parts.process import Answer, Frame, Job
 
 RECIPE = "recipe"
-FALSE_ALARMS = 0.1  # so that there are thresholds: no figure here depends on them
+FALSE_ALARMS = 0.1  # a recipe needs thresholds, but no figure of the contest depends on them
 
 
 def fit(job: Job, folder: Path) -> None:
     """Write a recipe."""
     settings = Settings(k_gallery=job.images, k_score=job.k_score)
-    warnings.simplefilter("ignore")  # fewer images than k_gallery: the table says how many there are
+    warnings.simplefilter("ignore")  # fewer images than k_gallery: the document says how many
     fit_recipe(
         job.train,
         folder / RECIPE,
@@ -31,12 +31,12 @@ def fit(job: Job, folder: Path) -> None:
 
 
 def files(_: Job, folder: Path, __: str) -> list[Path]:
-    """Return what is deployed."""
+    """Return the files that are deployed."""
     return [path for path in (folder / RECIPE).rglob("*") if path.is_file()]
 
 
 def open_detector(job: Job, folder: Path, _: str) -> tuple[Callable[[Frame], Answer], str]:
-    """Return what makes a frame's answer, and what its backbone computes in."""
+    """Return the function from a frame to its answer, and the number type of its backbone."""
     warnings.simplefilter("ignore")
     detector = Detector.load(folder / RECIPE, device="cpu", threads=job.threads)
     return partial(_inspect, detector), detector.extractor.precision

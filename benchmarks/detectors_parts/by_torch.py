@@ -2,8 +2,8 @@
 
 The gallery's levels are brought to the finest grid, concatenated and kept; a frame's pixels are compared with all
 pixels of its nearest images by ``addmm`` and ``min``, in blocks. Squared distances, nearest upsampling, kappa = 1,
-Gaussian of sigma 4. So its maps are spadeline's, but for float32's rounding, and the benchmark checks that. Runs where
-torch is installed, without spadeline.
+Gaussian of sigma 4. So its maps equal spadeline's within float32's rounding, which the benchmark checks. The module
+runs where torch is installed, without spadeline.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def fit(job: Job, folder: Path) -> None:
 
 
 def files(job: Job, folder: Path, _: str) -> list[Path]:
-    """Return what is deployed."""
+    """Return the files that are deployed."""
     return [folder / GALLERY, job.extractor]
 
 
 def open_detector(job: Job, folder: Path, _: str) -> tuple[Callable[[Frame], Answer], str]:
-    """Return what makes a frame's answer, and what it computes in."""
+    """Return the function from a frame to its answer, and the number type that it computes in."""
     torch.set_num_threads(job.threads)
     cv2.setNumThreads(job.threads)
     backbone = load_backbone(job.extractor)
@@ -55,7 +55,7 @@ def _inspect(job: Job, backbone: TorchBackbone, gallery: Tensors, frame: Frame) 
     ids, embedding_score = retrieve(embedding, gallery["embeddings"], images=job.images, k_score=job.k_score)
     distances = match(pixels.flatten(0, 1), gallery["pixels"][ids].flatten(0, 2)).reshape(1, 1, *pixels.shape[:2])
     enlarged = functional.interpolate(distances, job.input_size, mode="bilinear", align_corners=False)
-    # scipy's "reflect", which SPADE smooths with, repeats the edge pixel; so does OpenCV's of that name.
+    # SPADE smooths with scipy's "reflect", which repeats the edge pixel; so does OpenCV's BORDER_REFLECT.
     size = 2 * int(4 * SIGMA + 0.5) + 1
     smooth = cv2.GaussianBlur(enlarged[0, 0].numpy(), (size, size), SIGMA, borderType=cv2.BORDER_REFLECT)
     return Answer(smooth, float(smooth.max()), embedding_score)

@@ -1,8 +1,9 @@
-"""The contest of whole detectors: who is fitted, opened and asked when, what is checked, and what a row says.
+"""The contest of whole detectors: the order in which they are fitted, opened and asked, what is checked, and the rows.
 
-Answers come first: every detector inspects every frame once. From its own maps and scores come its figures of accuracy,
-and who claims to be SPADE must have spadeline's maps. Then rounds: in each, one detector after the other inspects all
-frames, until its seconds are used up. Whose answers alone took longer than that has been timed by them.
+First every detector inspects every frame once. Its figures of accuracy come from these maps and scores, and the maps of
+a detector that claims to be SPADE must equal spadeline's. Then come rounds: in each round one detector after the other
+inspects all frames, until its seconds are used up. If a detector's first answers took longer than its seconds, no round
+follows for it: its times are those of the answers, except the first, which warmed up.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import Any
 
 import numpy as np
 import spadeline.engine
+from spadeline.engine.json_data import to_json
+from spadeline.engine.resources import process_memory
 from spadeline.engine.units import latency
 
 from detectors_parts.judging import Truth, accuracy, difference_of
 from detectors_parts.process import Answer, DetectorError, DetectorProcess, Job
 
-# Of the largest over all frames: spadeline stores its gallery in float16, and a peer's sums lose digits.
+# A share of the largest value over all frames: spadeline stores its gallery in float16, and a peer's sums round.
 SAME_MAP = 1e-3
 BACKBONE = "detectors_parts.torch_backbone"  # of all peers
 FITTED = "fitted"  # an empty file, written last
@@ -32,20 +35,20 @@ OWN_CODE = Path(spadeline.engine.__file__).parent
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who takes part.
+    """A detector that takes part.
 
     Attributes
     ----------
     name
         In the table.
     module, method, runtime
-        What fits it, what of that, and which of the fitted model's runtimes inspects.
+        The module that fits it, that module's method, and the runtime that inspects with the fitted model.
     python
-        The interpreter; None: it isn't known where the peers are.
+        The interpreter; None: the peers' environment wasn't named.
     extractor
         The backbone's file.
     same_as_ours
-        Its maps must be spadeline's.
+        Whether its maps must equal spadeline's.
     """
 
     name: str
@@ -59,7 +62,7 @@ class Contestant:
 
 @dataclass(eq=False)
 class _Entry:
-    """A row in the making."""
+    """A row that isn't complete yet."""
 
     contestant: Contestant
     process: DetectorProcess
@@ -67,9 +70,9 @@ class _Entry:
     model_bytes: int
     answers: list[Answer] = field(default_factory=list)
     answers_s: list[float] = field(default_factory=list)
-    difference: float | None = None  # to spadeline's
+    difference: float | None = None  # of its maps and scores from spadeline's
     seconds: list[float] = field(default_factory=list)
-    all_s: float = 0.0  # of the passes, with the loop around the frames
+    all_s: float = 0.0  # of all passes over the frames, the loop included
 
 
 class DetectorContest:
@@ -78,13 +81,13 @@ class DetectorContest:
     Parameters
     ----------
     contestants
-        spadeline with the extractor that all have comes first: SPADE's maps are compared with its.
+        The first is spadeline with the common extractor: SPADE's maps are compared with its maps.
     job
-        For all of them; method and extractor are the contestant's.
+        The same for all, except for method and extractor, which each contestant has.
     models
-        A folder for what is fitted. What lies there of the same inputs is taken as it is.
+        A folder for fitted models. A model of the same inputs that lies there is used again.
     on_progress
-        Called with what happens now.
+        Called with a text about the present step.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class DetectorContest:
         self._versions: dict[Path, dict[str, str]] = {}
 
     def fit(self) -> list[Contestant]:
-        """Fit what isn't there yet, and return who can be opened."""
+        """Fit the models that are missing, and return the contestants that can be opened."""
         ready = []
         for contestant in self._contestants:
             try:
@@ -124,7 +127,7 @@ class DetectorContest:
         if (folder / FITTED).exists():
             return
         self._progress(f"fitting {contestant.name}")
-        shutil.rmtree(folder, ignore_errors=True)  # a killed run's
+        shutil.rmtree(folder, ignore_errors=True)  # a killed run may have left it
         folder.mkdir(parents=True)
         process = DetectorProcess(python, contestant.module, self._job.threads)
         try:
@@ -138,7 +141,7 @@ class DetectorContest:
         return Job(**fields)
 
     def _folder(self, contestant: Contestant) -> Path:
-        """Return where the model lies, by everything that it is made of: both of anomalib's runtimes share one."""
+        """Return the model's folder, named by all that the model depends on; anomalib's two runtimes share one."""
         job = self._job
         digest = hashlib.sha256()
         code = [CODE / f"{module.replace('.', '/')}.py" for module in (contestant.module, BACKBONE)]
@@ -151,9 +154,9 @@ class DetectorContest:
         return self._models / f"{contestant.method}-{digest.hexdigest()[:12]}"
 
     def _versions_of(self, contestant: Contestant) -> dict[str, str]:
-        """Return those of the libraries where it runs; each Python is asked once."""
+        """Return the versions of the libraries where it runs; each Python is asked once."""
         python = contestant.python
-        assert python is not None  # noqa: S101 - _fit has looked
+        assert python is not None  # noqa: S101 - fit leaves the others out
         if python not in self._versions:
             process = DetectorProcess(python, "", self._job.threads)
             try:
@@ -163,7 +166,7 @@ class DetectorContest:
         return self._versions[python]
 
     def hold(self, contestants: Sequence[Contestant], *, seconds: float) -> list[dict[str, Any]]:
-        """Let those who were fitted answer, then run; return their rows."""
+        """Let the fitted contestants answer, then time them; return their rows."""
         entries = self._answered(contestants)
         try:
             self._run(entries, seconds)
@@ -210,10 +213,10 @@ class DetectorContest:
             )
 
     def _run(self, entries: list[_Entry], seconds: float) -> None:
-        """Time all in turns; who fails now is left out, too."""
+        """Time all in turns; a contestant that fails now is left out, too."""
         for entry in entries:
             if sum(entry.answers_s) > seconds:
-                entry.seconds = entry.answers_s[1:] or entry.answers_s  # the first warmed up
+                entry.seconds = entry.answers_s[1:] or entry.answers_s  # the first answer warmed up
                 entry.all_s = sum(entry.seconds)
         while running := [entry for entry in entries if entry.all_s < seconds]:
             self._progress(f"rounds: {min(entry.all_s for entry in running):.0f} of {seconds:.0f} s")
@@ -231,17 +234,19 @@ class DetectorContest:
         for entry in entries:
             try:
                 yield self._row(entry)
-            except DetectorError as error:  # dead after its last frame: the others' rows stand
+            except DetectorError as error:  # it ended after its last frame: the others' rows stay
                 self.left_out[entry.contestant.name] = str(error)
 
     def _row(self, entry: _Entry) -> dict[str, Any]:
+        memory = process_memory(entry.process.ask("process_id"))
         return {
             "name": entry.contestant.name,
             "precision": entry.precision,
             **accuracy(entry.answers, self._truth),
             "difference_to_spadeline": entry.difference,
-            "latency": latency(entry.seconds),
+            "latency": to_json(latency(entry.seconds)),
             "frames_per_s": len(entry.seconds) / entry.all_s,
             "model_bytes": entry.model_bytes,
-            **entry.process.ask("memory"),
+            "resident_bytes": memory.resident_bytes,
+            "peak_bytes": memory.peak_bytes,
         }

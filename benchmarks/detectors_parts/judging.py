@@ -17,14 +17,14 @@ AUPRO = f"aupro_{PRO_LIMIT}"
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of the frames.
+    """The true labels and defects of the frames.
 
     Attributes
     ----------
     labels
-        (n,) true where abnormal.
+        (n,) bool, true for an abnormal frame.
     masks
-        (H, W) of the maps' size, the number of each defect's region, else 0; None where that isn't known.
+        (H, W) of the maps' size: the number of a defect's region, or 0; None for a frame without a mask.
     size
         (H, W).
     """
@@ -35,7 +35,7 @@ class Truth:
 
 
 def accuracy(answers: Sequence[Answer], truth: Truth) -> dict[str, float | None]:
-    """Return how well maps and scores tell defects apart, by ``engine/metrics.py``."""
+    """Return how well maps and scores tell defects apart, by ``engine/evaluate/metrics.py``."""
     embedding = [answer.embedding_score for answer in answers]
     known = [(mask, answer.anomaly_map) for mask, answer in zip(truth.masks, answers, strict=True) if mask is not None]
     pixels = regions = None
@@ -53,11 +53,12 @@ def accuracy(answers: Sequence[Answer], truth: Truth) -> dict[str, float | None]
 def difference_of(answers: Sequence[Answer], ours: Sequence[Answer]) -> float:
     """Return the largest difference of maps and scores, each as a share of the largest of ours over all frames.
 
-    Over all frames, since float16 loses shares of the features: beside them a good part's distances may be tiny.
+    The largest is taken over all frames: float16 rounds a share of each feature, and beside that a good part's
+    distances may be tiny.
     """
     shares = [
-        np.abs(np.subtract(here, there)).max() / np.max(there)
-        for here, there in (
+        np.abs(np.subtract(found, expected)).max() / np.max(expected)
+        for found, expected in (
             ([answer.anomaly_map for answer in answers], [answer.anomaly_map for answer in ours]),
             ([answer.score for answer in answers], [answer.score for answer in ours]),
             *_embedding_scores(answers, ours),

@@ -1,8 +1,8 @@
 """A detector in a process of its own: fitted, opened, and asked for frames over a pipe.
 
-Each runs in the environment where its libraries are, so what stands here is all that both sides share, and imports
-nothing but NumPy: libraries come with the contestant's module. Fitting and inspecting are two processes, so that the
-second's memory is that of a machine on the line.
+Each runs in the environment where its libraries are installed. Both sides import this module, so it imports no library
+but NumPy; the contestant's module imports the others. Fitting and inspecting are two processes, so that the memory of
+the second is what a machine on the line needs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import importlib
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Libraries' threads wait for more work in a busy loop, and would take the processors of whoever comes next.
+# Threads of libraries wait for more work in a busy loop, and would take processors from the next detector.
 COOL_DOWN_S = 0.2
 MOST_TOLD = 400  # characters of an error
 BENCHMARKS = Path(__file__).absolute().parents[1]
@@ -41,16 +40,16 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Job:
-    """What all detectors are fitted on and asked for.
+    """What all detectors are fitted on, and the frames that they inspect.
 
     Attributes
     ----------
     method
-        One of those that the contestant's module knows.
+        A method that the contestant's module knows.
     extractor
         The ONNX file of the backbone.
     probe
-        An .npz with ``image`` (H, W, 3) uint8, and what ONNX Runtime makes of it by the extractor's outputs' names.
+        An .npz with ``image`` (H, W, 3) uint8, and ONNX Runtime's outputs for it, by name.
     train
         A folder of normal images.
     frames
@@ -58,7 +57,7 @@ class Job:
     input_size
         (H, W) of the extractor's input.
     images, k_score, threads
-        Normal images whose pixels are searched, and that are averaged into an image score; threads.
+        How many normal images' pixels are searched; how many images an image score averages; how many threads run.
     """
 
     method: str
@@ -79,7 +78,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a detector says of a frame.
+    """A detector's answer to a frame.
 
     Attributes
     ----------
@@ -88,7 +87,7 @@ class Answer:
     score
         The image's, by the detector's own rule.
     embedding_score
-        The mean squared distance of the image's embedding to its nearest, from who has one.
+        The mean squared distance of the image's embedding to the nearest ones; None: the detector has no embedding.
     """
 
     anomaly_map: NDArray[np.floating]
@@ -96,7 +95,7 @@ class Answer:
     embedding_score: float | None = None
 
 
-# No library is to send or note down anything, whichever of them a peer's environment has.
+# No library in a peer's environment may send or store usage data.
 QUIET = {"ORT_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
@@ -112,13 +111,13 @@ class DetectorProcess:
     python
         The interpreter.
     module
-        With ``fit(job, folder)``; with ``open_detector(job, folder, runtime)``, which returns what makes a frame's
-        answer, and the number type that it computes in; and ``files(job, folder, runtime)``, all that a line needs.
+        It has ``fit(job, folder)``; ``open_detector(job, folder, runtime)``, which returns the function from a frame to
+        its answer, and the number type that it computes in; and ``files(job, folder, runtime)``, all that a line needs.
     """
 
     def __init__(self, python: Path, module: str, threads: int) -> None:
-        self._pipe, there = Pipe()
-        # Some libraries write caches where they run.
+        self._pipe, child_pipe = Pipe()
+        # Some libraries write caches into the folder where they run.
         self._scratch = tempfile.TemporaryDirectory(prefix="spadeline-detector-")
         self._said = Path(self._scratch.name) / "stderr"
         paths = [str(BENCHMARKS)]
@@ -130,20 +129,20 @@ class DetectorProcess:
             "TRUST_REMOTE_CODE": "1",
             **QUIET,
         }
-        command = [str(python), "-m", "detectors_parts.process", str(there.fileno()), module]
+        command = [str(python), "-m", "detectors_parts.process", str(child_pipe.fileno()), module]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._scratch.name,
-                pass_fds=[there.fileno()],
+                pass_fds=[child_pipe.fileno()],
                 stdout=subprocess.DEVNULL,
                 stderr=said,
                 env=os.environ | settings,
             )
-        there.close()
+        child_pipe.close()
 
     def ask(self, what: str, *arguments: object) -> Any:
-        """Let a method of the other side's answer; raises DetectorError."""
+        """Call a method on the other side and return its answer; raises DetectorError."""
         try:
             self._pipe.send((what, arguments))
             fault, answer = self._pipe.recv()
@@ -157,7 +156,7 @@ class DetectorProcess:
         return answer
 
     def close(self) -> None:
-        """End the process, whatever it does: nobody reads its answer any more."""
+        """End the process, whatever it is doing: nobody needs its answer any more."""
         self._pipe.close()
         self._process.terminate()
         self._process.wait()
@@ -165,7 +164,7 @@ class DetectorProcess:
 
 
 class _Served:
-    """The other side: what :meth:`DetectorProcess.ask` may name."""
+    """The other side: the methods that :meth:`DetectorProcess.ask` may call."""
 
     def __init__(self, module: str) -> None:
         self._name = module
@@ -173,7 +172,7 @@ class _Served:
         self._frames: list[Frame] = []
 
     def versions(self) -> dict[str, str]:
-        """Return Python's version, and those of the libraries that are here."""
+        """Return the versions of Python and of the installed libraries."""
         found = {"python": platform.python_version()}
         for package in PACKAGES:
             with suppress(importlib.metadata.PackageNotFoundError):
@@ -185,21 +184,21 @@ class _Served:
         importlib.import_module(self._name).fit(job, folder)
 
     def open(self, job: Job, folder: Path, runtime: str) -> tuple[str, int]:
-        """Return the number type that it computes in, and the bytes of what is deployed."""
+        """Open the model; return the number type that it computes in, and the bytes that are deployed."""
         module = importlib.import_module(self._name)
         self._detect, precision = module.open_detector(job, folder, runtime)
         self._frames = job.read_frames()
         return precision, sum(path.stat().st_size for path in module.files(job, folder, runtime))
 
     def answer(self, index: int) -> tuple[Answer, float]:
-        """Return one frame's answer, and its seconds."""
+        """Return one frame's answer, and the seconds that it took."""
         start = time.perf_counter()
         found = self._detect(self._frames[index])
         return found, time.perf_counter() - start
 
     def inspect(self) -> tuple[list[float], float]:
-        """Inspect all frames, one after the other; return each one's seconds, and those of all, loop included."""
-        self._detect(self._frames[-1])  # whoever ran before has taken the caches
+        """Inspect all frames in turn; return the seconds of each, and of all with the loop."""
+        self._detect(self._frames[-1])  # the detector before this one has filled the caches with its own data
         seconds = []
         first = time.perf_counter()
         for frame in self._frames:
@@ -208,15 +207,13 @@ class _Served:
             seconds.append(time.perf_counter() - start)
         return seconds, time.perf_counter() - first
 
-    def memory(self) -> dict[str, int]:
-        """Return what is resident, and the most that was."""
-        status = Path("/proc/self/status").read_text()
-        sizes = {key: int(re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)[1]) for key in ("VmRSS", "VmHWM")}  # type: ignore[index]
-        return {"resident_bytes": sizes["VmRSS"] * 1024, "peak_bytes": sizes["VmHWM"] * 1024}
+    def process_id(self) -> int:
+        """Return this process's id, by which the benchmark reads its memory."""
+        return os.getpid()
 
 
 def serve(pipe: Connection, module: str) -> None:
-    """Answer what comes until the pipe is closed."""
+    """Answer requests until the pipe is closed."""
     served = _Served(module)
     while True:
         try:
@@ -228,13 +225,13 @@ def serve(pipe: Connection, module: str) -> None:
             answer = getattr(served, what)(*arguments)
         except ModuleNotFoundError as error:
             fault = f"{error.name} is not installed in {sys.prefix}"
-        except Exception as error:  # noqa: BLE001 - whatever it is, the table names it
+        except Exception as error:  # noqa: BLE001 - the report names any reason
             fault = f"{type(error).__name__}: {' '.join(str(error).split())[:MOST_TOLD]}"
         time.sleep(COOL_DOWN_S)
         pipe.send((fault, answer))
 
 
 if __name__ == "__main__":
-    from detectors_parts import process  # what is sent must be of the module's classes, not of this script's
+    from detectors_parts import process  # classes that are sent must be those of the module, not of this script
 
     process.serve(Connection(int(sys.argv[1])), sys.argv[2])

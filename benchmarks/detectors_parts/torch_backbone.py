@@ -1,8 +1,9 @@
 """An extractor's ONNX file as a torch module: so all detectors have the same backbone with the same weights.
 
-Read is what convolutional backbones are made of; another operator is an error. What stands before the first
-convolution or pooling, the normalisation, becomes a mean and a deviation for each channel: torch's users normalise
-outside their backbones. Nothing is rounded. Runs where the peers are installed: it needs torch and onnx, not spadeline.
+It knows the operators of convolutional backbones; another operator is an error. The normalisation, which stands before
+the first convolution or pooling, becomes a mean and a deviation for each channel, since users of torch normalise
+outside their backbones. Nothing is rounded. The module runs where the peers are installed: it needs torch and onnx, not
+spadeline.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import fx, nn
 Attributes = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 
-# Of an output's largest value: how far two runtimes' float32 may lie apart after a hundred layers.
+# A share of an output's largest value: two runtimes in float32 may differ by so much after a hundred layers.
 SAME_FEATURES = 1e-4
 
 
@@ -35,9 +36,9 @@ class TorchBackbone:
     Attributes
     ----------
     module
-        Returns its outputs by name. Each stands in the graph under its own name, where anomalib looks for it.
+        Returns its outputs by name. In the graph each has its own name, by which anomalib finds it.
     mean, deviation
-        Of a channel, for RGB in 0 ... 1.
+        Of each channel, for RGB from 0 to 1.
     """
 
     module: fx.GraphModule
@@ -51,7 +52,7 @@ class TorchBackbone:
         return (planes - mean) / deviation
 
     def check(self, probe: Path) -> None:
-        """Compare with what ONNX Runtime made of an image: an .npz with ``image`` and the outputs.
+        """Compare with ONNX Runtime's outputs for an image, from an .npz with ``image`` and these outputs.
 
         Raises
         ------
@@ -73,15 +74,15 @@ def load_backbone(path: Path) -> TorchBackbone:
     Raises
     ------
     ValueError
-        An operator that isn't known here, or a normalisation that isn't one factor and one offset a channel.
+        An operator is unknown, or the normalisation isn't one factor and one offset for each channel.
     """
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))  # the extraction of a part asks for its shapes
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))  # extracting a part of the graph needs the shapes
     constants = {item.name: torch.tensor(onnx.numpy_helper.to_array(item)) for item in model.graph.initializer}
     nodes = list(model.graph.node)
     first = next(index for index, node in enumerate(nodes) if node.op_type in ("AveragePool", "Conv", "MaxPool"))
     order, mean, deviation = _normalisation(model, nodes[first].input[0])
     weights = next(node for node in nodes if node.op_type == "Conv").input[1]
-    constants[weights] = constants[weights][:, order]  # its channels in the image's order
+    constants[weights] = constants[weights][:, order]  # now for channels in the image's order
     outputs = [output.name for output in model.graph.output]
     module = _build(nodes[first:], constants, nodes[first].input[0], outputs)
     return TorchBackbone(module.eval().requires_grad_(requires_grad=False), mean, deviation)

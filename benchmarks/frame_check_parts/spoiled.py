@@ -1,4 +1,4 @@
-"""What a camera delivers when something is wrong with it, or nothing is in front of it: made of good frames."""
+"""Good frames, spoiled: what a faulty camera delivers, or one with nothing in front of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _border_colour(frame: Frame) -> NDArray[np.floating]:
 
 
 def _filled_in(frame: Frame, side: int = 128) -> Frame:
-    """Keep the border and let it grow inwards, as smooth as inpainting makes it."""
+    """Keep the border, and fill the inside smoothly from it by inpainting."""
     small = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
     inside = np.zeros((side, side), np.uint8)
     inside[side // 16 : -side // 16, side // 16 : -side // 16] = 255

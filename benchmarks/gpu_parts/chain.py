@@ -1,7 +1,7 @@
 """The whole chain on the GPU, frame by frame: extractor, retrieval, matcher, map, verdict.
 
-A frame starts in the host's memory, as a camera's does, and ends there as a result: reading files isn't counted, all
-copies are. Where ONNX Runtime has no CUDA provider, a Wide-ResNet50-2 in torch takes the extractor's place.
+A frame starts in the host's memory, as from a camera, and its result ends there. All copies are timed, but not the
+reading of files. Where ONNX Runtime has no CUDA provider, a Wide-ResNet50-2 in torch takes the extractor's place.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from matcher_parts.features import Source
 from matcher_parts.ours import BATCH
 
 STAND_IN = "wide_resnet50_2"
-WARM_UP = 50  # frames, at most: kernels are loaded, clocks rise
+WARM_UP = 50  # frames at most, in which kernels are loaded and clocks rise
 K_GALLERY, K_SCORE = 50, 5  # at most
-FALSE_ALARMS = 0.1  # so that there are thresholds
-SAME_MAP = 1e-3  # of the map's maximum: an extractor in float16 needn't give the same bits twice
+FALSE_ALARMS = 0.1  # a detector needs thresholds
+SAME_MAP = 1e-3  # of the map's maximum: an extractor in float16 may give other bits each time
 
 
 class TorchExtractor:
-    """What :class:`Detector` asks of an extractor, by torch: a backbone with untrained weights, the same every time.
+    """An extractor for :class:`Detector` by torch: a backbone with untrained weights, the same ones every time.
 
     On a GPU it is one CUDA graph, as an engine made for one size would be.
     """
@@ -52,11 +52,11 @@ class TorchExtractor:
         from spadeline.export.weights import load_weights
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that they are random: the report says it
+            warnings.simplefilter("ignore")  # the report says that the weights are random
             weights = load_weights(STAND_IN, "random")
         self.precision: Literal["float16", "float32"] = (
             "float16" if device == "cuda" else "float32"
-        )  # a processor has no quick float16
+        )  # float16 is slow on a processor
         self.provider = f"torch on {device}"
         self.provider_times_s: dict[str, float] = {}
         self.input_size = (size, size)
@@ -65,7 +65,7 @@ class TorchExtractor:
         self._image = torch.zeros((1, size, size, 3), dtype=torch.uint8, device=device)
         self._graph = self._stream = None
         with torch.inference_mode():
-            for _ in range(3):  # cuDNN chooses its kernels
+            for _ in range(3):  # cuDNN chooses its kernels in the first runs
                 self._outputs = self._run()
             if device == "cuda":
                 self._graph = torch.cuda.CUDAGraph()
@@ -86,13 +86,13 @@ class TorchExtractor:
         return self.extract(place(as_rgb(read_image(path)), self.input_size, framing="whole")[0][None])
 
     def run_on(self, stream: int) -> None:
-        """Run on the stream of this address from now on."""
+        """From now on run on the CUDA stream of this address."""
         if self._graph is not None:
             self._torch.cuda.synchronize()
             self._stream = self._torch.cuda.ExternalStream(stream)
 
     def on_device(self) -> OnDevice:
-        """Return a way to leave levels where they are made."""
+        """Return an extraction that leaves the levels on the device."""
         return OnDevice(self)
 
     def addresses_of(self, image: NDArray[np.uint8]) -> DeviceFeatures:
@@ -102,7 +102,7 @@ class TorchExtractor:
         return DeviceFeatures(places, self.precision == "float16", embedding[0].cpu().numpy())
 
     def _outputs_of(self, image: NDArray[np.uint8]) -> Any:
-        with self._torch.inference_mode(), self._torch.cuda.stream(self._stream):  # of None: the present one
+        with self._torch.inference_mode(), self._torch.cuda.stream(self._stream):  # None stands for the present one
             self._image.copy_(self._torch.from_numpy(image)[None])
             if self._graph is None:
                 self._outputs = self._run()
@@ -122,7 +122,7 @@ class OnDevice:
         self._extractor = extractor
 
     def extract(self, image: NDArray[np.uint8]) -> DeviceFeatures:
-        """Run one image of the host's."""
+        """Extract from one image in the host's memory."""
         return self._extractor.addresses_of(image)
 
 
@@ -160,7 +160,7 @@ def _open(
         fit(paths, recipe, extractor=source.extractor, settings=settings, false_alarm_rate=FALSE_ALARMS)
         return Detector.load(recipe, device="cuda")
     extractor = TorchExtractor(torch, torch_device, size)
-    graph = folder / "none.onnx"  # a recipe holds a file, and this one's is never opened
+    graph = folder / "none.onnx"  # a recipe needs an extractor's file, but this one is never opened
     graph.write_text("torch")
     create_recipe(
         recipe,
@@ -180,7 +180,7 @@ def _open(
 
 
 def _difference_to_cpu(detector: Detector, frame: NDArray[np.uint8]) -> float:
-    """Return how far the anomaly map is from the CPU's, in shares of its maximum; ends the run if too far."""
+    """Return the anomaly map's difference from the CPU's, as a share of its maximum; end the run if it is too large."""
     recipe = detector.recipe
     image, _ = place(frame, recipe.input_size, framing=recipe.settings.framing)
     features = detector.extractor.extract(image[None])

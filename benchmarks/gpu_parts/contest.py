@@ -1,7 +1,7 @@
-"""One gallery's contest on the GPU: what is checked, who runs when, and what a line of the table says.
+"""One gallery's contest on the GPU: what is checked, in which order all run, and what a line of the table says.
 
-First everybody answers every query, which is checked and also warms up: ours must give what the CPU's matcher gives; a
-peer whose distances are off is left out, since not all features suit float16. Then all run in turns.
+First every contestant answers every query. This warms up, and the answers are checked: ours must equal the CPU's
+matcher; a peer with wrong distances is left out, since not all features suit float16. Then all run in turns.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from matcher_parts.features import Case
 from matcher_parts.ours import Ours, check_same
 from matcher_parts.peers import PeerError
 
-ROUNDS = 5  # of all contestants in turns: what slows the GPU down for a while then doesn't meet one of them alone
-PERCENTILES = (50, 95, 99)
+ROUNDS = 5  # of all contestants in turns, so that a slow period of the GPU meets all of them
+PERCENTILES = ("p50", "p95", "p99")
 
 
 class GpuContest:
@@ -31,17 +31,17 @@ class GpuContest:
     Parameters
     ----------
     case
-        Has the queries.
+        It has the queries.
     on_cpu
-        What all are compared with.
+        The matcher that all are compared with.
     contestants
-        On the GPU, ours first.
+        Those on the GPU, ours first.
     torch
-        Has the device's clock; None: the device part isn't timed.
+        It reads the device's clock; None: the device part isn't timed.
     rates
-        The GPU's own, of :func:`.measure_rates`; empty: there are no shares of them.
+        The GPU's rates by :func:`.measure_rates`; empty: no shares of them are computed.
     runs, seconds
-        Of each contestant in each setting, at most; but each has one run.
+        The most of each contestant in each setting; each has at least one run.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class GpuContest:
         self._truths: dict[tuple[str, int], Match] = {}  # by query and kappa
 
     def hold(self, kappa: int, batch: int) -> dict[str, Any]:
-        """Check all, let all run in turns, and return the table's lines, and who was left out why."""
+        """Check all, let all run in turns, and return the table's lines, and the reasons why others were left out."""
         names = list(self._case.queries)
         count = -(-max(len(names), batch) // batch)
         batches = [[names[(first * batch + i) % len(names)] for i in range(batch)] for first in range(count)]
@@ -84,7 +84,7 @@ class GpuContest:
         return {"rows": _with_ratios(list(rows.values())), "left_out": left_out}
 
     def _checked_ours(self, who: OnGpu, batches: list[list[str]], kappa: int) -> dict[str, Any]:
-        """Let one of ours answer all queries and return what each took; ends the run if an answer is wrong."""
+        """Let one of ours answer all queries and return each one's statistics; end the run if an answer is wrong."""
         counts = {}
         for names in batches:
             parts = [] if self._torch is None else who.device_part(names, kappa)
@@ -126,7 +126,7 @@ class GpuContest:
         times: tuple[list[float], list[float]],
         share: float,
     ) -> None:
-        """Let a contestant run until it had this share of its runs or seconds, each once by either clock."""
+        """Let a contestant run until it has used this share of its runs or seconds; time each run by both clocks."""
         wall, device = times
         while not wall or (len(wall) < share * self._runs and sum(wall) + sum(device) < share * self._seconds):
             names = batches[len(wall) % len(batches)]
@@ -136,7 +136,7 @@ class GpuContest:
                 device.append(device_seconds(self._torch, part, who.stream(kappa)))
 
     def _shares(self, who: OnGpu | OnTorch, batch: int, seconds: float) -> dict[str, float]:
-        """Return how much of the measured rates a call comes to."""
+        """Return the shares of the measured rates that a call reaches."""
         if not self._rates:
             return {}
         work = who.work(batch)
@@ -147,13 +147,13 @@ class GpuContest:
 
 
 def percentiles(seconds: list[float]) -> dict[str, Any]:
-    """Return p50, p95 and p99; None for what takes more runs."""
-    figures = latency(seconds)
-    return {f"p{percentile}": figures[f"p{percentile}_s"] for percentile in PERCENTILES}
+    """Return p50, p95 and p99; None for a percentile that needs more runs."""
+    found = latency(seconds).percentiles_s()
+    return {name: found[name] for name in PERCENTILES}
 
 
 def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add how many times faster than the yardstick each is, by each clock."""
+    """Add by each clock how many times as fast as the yardstick each is."""
     yardstick = next((row for row in rows if row["name"] == YARDSTICK), None)
     if yardstick is None:
         return rows

@@ -1,9 +1,9 @@
-"""Who matches on the GPU: ours, and torch's exact searches as peers; how they are timed, and the device's own rates.
+"""Contestants on the GPU: ours, and torch's exact searches as peers; how they are timed, and the device's own rates.
 
-A contestant answers a batch of queries as its caller would have it, which a clock on the wall times: ours from arrays
-in the host's memory to arrays there, torch's from queries on the device to answers on the host. CUDA's events time the
-``device_part``. Torch's ends with the answers on the device. Ours is a frame's in the chain: from features on the
-device to neighbours and anomaly map on the host, one frame after the other.
+The host's clock times a whole call: ours goes from arrays in the host's memory to arrays there, torch's from queries on
+the device to answers on the host. CUDA's events time the ``device_part``. Torch's part ends with the answers on the
+device. Our part is what the chain does with a frame: from features on the device to neighbours and anomaly map on the
+host, one frame after the other.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from matcher_parts.peers import PeerError
 TorchSearch = Literal["fp16", "fp32", "cdist"]
 
 YARDSTICK = "torch fp16"
-# What a sum loses, as a share of |a|^2 + |b|^2: float16 rounds every number, every sum of products and every norm.
+# Rounding, as a share of |a|^2 + |b|^2: float16 rounds every number, every sum of products and every norm.
 ROUNDING = {"fp16": 4e-3, "fp32": 1e-5, "cdist": 1e-5}
 LARGEST_HALF = 60000.0
 MATRIX_SHARE = 0.1  # of the device's memory, for the distances of a block of queries to all of the gallery
-MATRIX_BYTES = 1 << 28  # likewise, on a processor
+MATRIX_BYTES = 1 << 28  # for the same on a processor
 RATE_RUNS = 20
 SIGMA = 4.0  # a recipe's default
 
 
 class Work(NamedTuple):
-    """What one call has to do: operations on tensor cores, if its work lies there, and bytes at the least."""
+    """The work of one call: operations on tensor cores, if it uses these, and the least bytes that it must move."""
 
     tensor_operations: float | None
     bytes: float
@@ -51,7 +51,7 @@ class TorchAnswer(NamedTuple):
 
 
 class OnGpu:
-    """Our matcher; with torch, which then holds the queries, also its device part."""
+    """Our matcher. With torch, which holds the queries on the device, it has a device part, too."""
 
     def __init__(self, case: Case, stored: Stored, path: OurPath, torch: ModuleType | None, torch_device: str) -> None:
         self.name, self._stored, self._case = path, stored, case
@@ -64,7 +64,7 @@ class OnGpu:
                 for name, levels in case.queries.items()
             }
             if torch_device == "cuda":
-                torch.cuda.synchronize()  # another stream reads them
+                torch.cuda.synchronize()  # another stream reads the queries
 
     def answer(self, names: Sequence[str], kappa: int) -> list[Match]:
         """Match the queries of these names."""
@@ -106,7 +106,7 @@ class OnGpu:
 
 
 class TorchGallery:
-    """Concatenated features on torch's device, in one number type; float16 by a power of two that keeps sums finite."""
+    """Concatenated features on torch's device in one number type; a power of two scales float16 to keep sums finite."""
 
     def __init__(self, torch: ModuleType, device: str, case: Case, images: int, *, half: bool) -> None:
         with _out_of_memory_named(torch):
@@ -132,7 +132,7 @@ class TorchGallery:
 
 
 class OnTorch:
-    """An exact search with torch on a gallery, which it gets for free, as it does the queries.
+    """An exact search with torch on a gallery; making the gallery and the queries isn't timed.
 
     ``"fp16"``, ``"fp32"``: ``|b|^2 - 2ab`` by one ``addmm`` a block of queries, then ``min``, or ``topk`` for several.
     ``"cdist"``: ``torch.cdist`` and ``topk``, in float32.
@@ -153,7 +153,7 @@ class OnTorch:
         return [TorchAnswer(*part) for part in parts]
 
     def stream(self, kappa: int) -> None:
-        """Return nothing: it is torch's own."""
+        """Return None: the device part uses torch's own stream."""
 
     def device_part(self, names: Sequence[str], kappa: int) -> tuple[Any, Any]:
         """Enqueue the search: mean distances, and positions of the nearest, on the device."""
@@ -171,13 +171,13 @@ class OnTorch:
         least = distances.min(1, keepdim=True) if kappa == 1 else distances.topk(kappa, largest=False)
         return least.values.float() / self._gallery.scale**2 + norms[:, None], least.indices
 
-    def _cdist(self, queries: Any, norms: Any, kappa: int) -> tuple[Any, Any]:  # noqa: ARG002 - it makes its own
+    def _cdist(self, queries: Any, norms: Any, kappa: int) -> tuple[Any, Any]:  # noqa: ARG002 - cdist computes the norms itself
         distances = self._torch.cdist(queries, self._gallery.rows, compute_mode="use_mm_for_euclid_dist")
         least = distances.topk(kappa, largest=False)
         return least.values.square(), least.indices
 
     def work(self, batch: int) -> Work:
-        """All pairs of concatenated features; their matrix is written, and read again."""
+        """Return the work of all pairs of concatenated features; their matrix is written and read again."""
         rows = self._gallery.rows
         pairs = batch * len(next(iter(self._gallery.queries.values()))) * len(rows)
         operations = 2 * pairs * rows.shape[1] if rows.dtype == self._torch.float16 else None
@@ -193,24 +193,24 @@ def _out_of_memory_named(torch: ModuleType) -> Iterator[None]:
 
 
 def wall_seconds(call: Callable[[], object]) -> float:
-    """Return what a call takes on the host's clock; it must end with the answer there."""
+    """Return a call's seconds by the host's clock; the call must end with the answer on the host."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
 def device_seconds(torch: ModuleType, call: Callable[[], object], stream: int | None = None) -> float:
-    """Return what a call takes between two CUDA events, on torch's stream or the one of this address.
+    """Return a call's seconds between two CUDA events, on torch's stream or on the stream of this address.
 
-    Without CUDA it is what the wall's clock says: an emulated device works at once.
+    Without CUDA the host's clock is taken: an emulated device works at once.
     """
     if not torch.cuda.is_available():
         return wall_seconds(call)
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    there = torch.cuda.current_stream() if stream is None else torch.cuda.ExternalStream(stream)
-    start.record(there)
+    measured_stream = torch.cuda.current_stream() if stream is None else torch.cuda.ExternalStream(stream)
+    start.record(measured_stream)
     call()
-    end.record(there)
+    end.record(measured_stream)
     end.synchronize()
     return float(start.elapsed_time(end)) / 1e3
 
@@ -228,5 +228,5 @@ def measure_rates(torch: ModuleType, device: str) -> dict[str, float]:
 
     return {
         "fp16_operations_per_s": 2 * side**3 / seconds(lambda: torch.mm(a, b)),
-        "copied_bytes_per_s": 2 * size / seconds(lambda: target.copy_(source)),  # read and written
+        "copied_bytes_per_s": 2 * size / seconds(lambda: target.copy_(source)),  # each byte is read and written
     }

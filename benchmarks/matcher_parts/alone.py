@@ -1,10 +1,9 @@
 """One matcher alone in a process: its peak memory, and its instructions under callgrind.
 
-The gallery comes from files that are mapped, as a recipe's are, and lies in a folder that :func:`save` writes.
+It maps the gallery's files, as a detector maps a recipe's, from a folder that :func:`save` has written. This command
+matches the folder's queries in turns and prints the process's memory as JSON:
 
     python alone.py FOLDER --path pruned --instruction-set avx2 --threads 1 --kappa 1 --matches 2
-
-matches the folder's queries in turns and prints its memory as JSON.
 """
 
 from __future__ import annotations
@@ -21,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from spadeline.engine.match.codes import LevelCodes
 from spadeline.engine.match.matcher import Matcher
+from spadeline.engine.resources import process_memory
 
 if TYPE_CHECKING:
     from matcher_parts.features import Levels
     from matcher_parts.ours import OurPath, Stored
 
-COUNTED = 2  # matches, beyond the first, which also makes the workspaces
+COUNTED = 2  # matches after the first, which also allocates the workspaces
 
 
 def main() -> None:
-    """Run the matcher, and say what memory it took."""
+    """Run the matcher, and print the memory that it took."""
     parser = argparse.ArgumentParser(description="One matcher alone, on a gallery that benchmarks/matcher.py saved.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--path", required=True)
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--kappa", type=int, required=True)
     parser.add_argument("--matches", type=int, required=True)
     options = parser.parse_args()
-    stages = {"imported": _resident()}
+    stages = {"imported": process_memory()._asdict()}
     sizes = [tuple(size) for size in json.loads((options.folder / "sizes.json").read_text())]
     cells = [np.load(options.folder / f"cells-{level}.npy", mmap_mode="r") for level in range(len(sizes))]
     matcher = Matcher.from_cells(
@@ -55,20 +55,13 @@ def main() -> None:
         [np.load(options.folder / f"query-{i}-{level}.npy") for level in range(len(sizes))] for i in range(count)
     ]
     out = (np.empty(sizes[0]), np.empty((*sizes[0], options.kappa, 3), np.int32))
-    stages["opened"] = _resident()
+    stages["opened"] = process_memory()._asdict()
     for index in range(options.matches):
         matcher.match(queries[index % count], range(len(cells[0])), kappa=options.kappa, out=out)
         if index == 0:
-            stages["matched_once"] = _resident()
-    stages["matched"] = _resident()
+            stages["matched_once"] = process_memory()._asdict()
+    stages["matched"] = process_memory()._asdict()
     print(json.dumps(stages))
-
-
-def _resident() -> dict[str, int]:
-    # getrusage's peak would start from that of the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    figures = {key: int(re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)[1]) for key in ("VmHWM", "RssAnon")}  # type: ignore[index]
-    return {"peak_bytes": figures["VmHWM"] * 1024, "own_bytes": figures["RssAnon"] * 1024}
 
 
 def _load_codes(folder: Path, level: int) -> LevelCodes:
@@ -96,8 +89,9 @@ def save(folder: Path, stored: Stored, queries: list[Levels]) -> None:
 def memory(folder: Path, path: OurPath, instruction_set: str, *, threads: int, kappa: int) -> dict[str, Any]:
     """Match every query of the folder in a process of its own and return its memory.
 
-    ``imported_bytes``, ``peak_bytes``: the most that was resident before the gallery was opened, and in the end, with
-    the gallery's pages that were read. ``grown_bytes``: what the matches after the first added to the process's own.
+    ``imported_bytes`` is the most that was resident before the gallery was opened; ``peak_bytes`` is the most until the
+    end, with those of the gallery's pages that were read. ``grown_bytes`` is what the matches after the first added to
+    the memory that belongs to no file.
     """
     matches = len(list(folder.glob("query-*-0.npy")))
     stages = json.loads(_run([], folder, path, instruction_set, threads, kappa, matches))
@@ -111,7 +105,7 @@ def memory(folder: Path, path: OurPath, instruction_set: str, *, threads: int, k
 def instructions(folder: Path, instruction_set: str, *, kappa: int) -> int:
     """Return the instructions of one pruned match of the folder's query, on one thread, by callgrind.
 
-    Counted are two runs that differ in ``COUNTED`` matches; their difference holds nothing but these.
+    Two runs are counted, one with ``COUNTED`` more matches: the difference holds nothing else.
     """
     counts = []
     for matches in (1, 1 + COUNTED):
@@ -127,7 +121,7 @@ def _run(
 ) -> str:
     options = {"path": path, "instruction-set": instruction_set, "threads": threads, "kappa": kappa, "matches": matches}
     arguments = [f"--{name}={value}" for name, value in options.items()]
-    # Hashes that differ between runs would change Python's own share of the instructions.
+    # Other hashes in each run would change how many instructions Python itself takes.
     environment = os.environ | {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*before, sys.executable, __file__, str(folder), *arguments],

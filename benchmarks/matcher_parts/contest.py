@@ -1,7 +1,7 @@
-"""One setting's contest: who runs when, what is compared with what, and what a line of the table says.
+"""One setting's contest: in which order all run, what is compared with what, and what a line of the table says.
 
-For each query, for each repeat, every contestant whose turn it is runs once. Where the time depends on the features,
-that is each time; where it doesn't, a few runs spread over the queries are enough.
+In each repeat of each query every contestant whose turn it is runs once. A contestant whose time depends on the
+features has every turn; of the others a few runs, spread over the queries, are enough.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from matcher_parts.features import Case, Levels, pixels
 from matcher_parts.ours import Ours, check_same
 from matcher_parts.peers import YARDSTICKS, Peer, PeerError
 
-# Peers compute |a|^2 + |b|^2 - 2ab in float32: what they lose goes with |a|^2 + |b|^2, however small the distance is.
+# Peers compute |a|^2 + |b|^2 - 2ab in float32: their rounding grows with |a|^2 + |b|^2, even for small distances.
 PEERS_TOLERANCE = 1e-3
-PEERS_ROUNDING = 4e-6  # sqrt(1792) roundings of 6e-8, and some: what two equal vectors of that many channels come to
+PEERS_ROUNDING = 4e-6  # sqrt(1792) roundings of 6e-8, and a margin: for two equal vectors of so many channels
 YARDSTICK_RUNS = 3
 
 
 @dataclass(eq=False)
 class _Contestant:
-    """One line of the table in the making; ``runs`` are spread over all turns."""
+    """A line of the table that isn't complete yet; ``runs`` are spread over all turns."""
 
     who: Ours | Peer
     runs: int = 0
@@ -41,17 +41,17 @@ class Contest:
     Parameters
     ----------
     case
-        Has the queries.
+        It has the queries.
     ours
-        The first of them is what the peers are compared with.
+        The peers are compared with the first of them.
     peers
         Opened on the same images.
     kappa
         Nearest gallery pixels to average over.
     repeats
-        Runs of each query, of those whose time depends on it.
+        Runs of each query by contestants whose time depends on the query.
     peer_runs
-        Runs of each peer, of the yardstick at least three, and of each dense matcher that nothing is compared with.
+        Runs of each peer (the yardstick has at least three), and of each dense matcher that nothing is compared with.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Contest:
         self._truths: dict[tuple[str, str], Match] = {}  # by storage and query: the first of ours that answered
 
     def hold(self) -> dict[str, Any]:
-        """Let all run and return the table: its lines, the yardstick's name, and who was left out why."""
+        """Let all run and return the table: lines, the yardstick's name, and the reasons why others were left out."""
         everyone: list[Ours | Peer] = [*self._ours, *self._peers]
         contestants = [_Contestant(who) for who in everyone]
         left_out: dict[str, str] = {}
         turns = len(self._names) * self._repeats
-        for turn in range(-1, turns):  # before the first, all warm up
+        for turn in range(-1, turns):  # turn -1 warms all up
             name = self._names[max(turn, 0) // self._repeats]
             for contestant in list(contestants):
                 if turn >= 0 and turn * contestant.runs // turns == (turn - 1) * contestant.runs // turns:
@@ -81,7 +81,7 @@ class Contest:
                 except PeerError as error:
                     left_out[contestant.who.name] = str(error)
                     contestants.remove(contestant)
-            if turn < 0:  # a processor that can't run a peer's kernels shows when it warms up
+            if turn < 0:  # a peer whose kernels the processor can't run fails in the warm-up
                 yardstick = _yardstick([contestant.who.name for contestant in contestants])
                 for contestant in contestants:
                     contestant.runs = self._runs(contestant.who, yardstick)
@@ -91,7 +91,7 @@ class Contest:
         turns = len(self._names) * self._repeats
         if isinstance(who, Peer):
             return min(max(YARDSTICK_RUNS if who.name == yardstick else 1, self._peer_runs), turns)
-        # Where pruning fails, the guard is held against the dense path, which then takes every turn.
+        # Where pruning fails, the guard is compared with the dense path, which then has every turn.
         if who.path == "pruned" or self._case.kind != "real":
             return turns
         first = next(other for other in self._ours if other.stored is who.stored)
@@ -126,14 +126,14 @@ class Contest:
 def peer_fault(
     name: str, distances: NDArray[np.float64], expected: NDArray[np.float64], query: Levels, rounding: float
 ) -> str:
-    """Return what is wrong with a peer's distances, as far as its arithmetic goes; nothing where they are right.
+    """Return what is wrong with a peer's distances beyond its own rounding; an empty text: they are right.
 
-    ``rounding``: what its sums may lose, as a share of the squared norms of the two vectors.
+    ``rounding`` is the error that its sums may have, as a share of the squared norms of the two vectors.
     """
     query_norms = np.square(pixels(query), dtype=np.float64).sum(axis=1)
     most = query_norms + np.square(np.sqrt(query_norms) + np.sqrt(expected))  # |b| <= |a| + |a - b|
     excess = np.abs(distances - expected) / (PEERS_TOLERANCE * expected + rounding * most)
-    if excess.max() <= 1:  # NaN is no result
+    if excess.max() <= 1:  # false for NaN, which is no result
         return ""
     index = int(excess.argmax())
     return f"{name}: pixel {index} has distance {distances[index]:.6g}, expected {expected[index]:.6g}"
@@ -155,7 +155,7 @@ def _table(contestants: Sequence[_Contestant]) -> dict[str, Any]:
 
 
 def _yardstick(names: Sequence[str]) -> str | None:
-    """Return whom all are compared with."""
+    """Return the peer that all are compared with."""
     return next((name for name in YARDSTICKS if name in names), None)
 
 

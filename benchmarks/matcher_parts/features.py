@@ -30,12 +30,12 @@ Levels = list[NDArray[np.float32]]
 CHANNELS = (256, 512, 1024)
 STRIDES = (4, 8, 16)
 DEPTHS = (2, 1, 0)  # halvings from a level to the coarsest
-MADE_QUERIES = 2  # of features that are drawn: one is like the other
+MADE_QUERIES = 2  # of drawn features, which are all alike
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where real features come from."""
+    """The source of real features."""
 
     extractor: Path
     images: Path
@@ -50,15 +50,15 @@ class Case:
     Attributes
     ----------
     kind
-        What the features are.
+        Which features these are: see :func:`make_case`.
     cells
-        (n, rows, columns, block, c) float32 a level, finest first.
+        (n, rows, columns, block, c) float32 for each level, finest first.
     sizes
         (h, w) of each level.
     queries
         (c, h, w) float32 a level, by name.
     real_images
-        How many of the gallery's images were taken by a camera, as they are.
+        How many of the gallery's images are as the camera took them.
     """
 
     kind: Kind
@@ -76,22 +76,22 @@ class Case:
 def make_case(kind: Kind, size: int, images: int, source: Source | None) -> Case:
     """Make a gallery of so many images, and the queries.
 
-    ``"real"``: see :class:`Source`. ``"other"``: the real gallery, and queries whose channels are shuffled, another
-    shuffle for each query: frames of another product. ``"random"``: rectified Gaussian noise. ``"equal"``: all
-    distances equal to 0.1 %, because gallery vectors of length 1 are seen from queries of length 500.
+    ``"real"``: see :class:`Source`. ``"other"``: the real gallery, and queries whose channels are shuffled, differently
+    for each query, like frames of another product. ``"random"``: rectified Gaussian noise. ``"equal"``: all distances
+    are equal within 0.1 %, because the gallery's vectors have length 1 and the queries' have length 500.
     """
     sizes = tuple((size // stride, size // stride) for stride in STRIDES)
     if kind in ("real", "other"):
         if source is None:
             raise ValueError(f"source: expected one for {kind!r} features, got None")
         cells, queries, real_images = _real(size, images, source)
-        if kind == "other":  # another shuffle for each
+        if kind == "other":  # differently for each query
             queries = {name: _shuffled(levels, seed) for seed, (name, levels) in enumerate(queries.items())}
         return Case(kind, cells, sizes, queries, real_images)
     draw = _noise if kind == "random" else _directions
     rng = np.random.default_rng(0)
     shapes = list(zip(CHANNELS, sizes, strict=True))
-    # Positions are drawn alike, so that their order doesn't matter.
+    # All positions have the same distribution, so their order doesn't matter.
     cells = [
         draw(rng, (images, *sizes[-1], 4**depth, channels)) for (channels, _), depth in zip(shapes, DEPTHS, strict=True)
     ]
@@ -144,7 +144,9 @@ def _real(size: int, images: int, source: Source) -> tuple[Levels, dict[str, Lev
             level[index] = block[0]
     frames = list_images(source.queries)
     count = min(len(frames), source.most_queries or len(frames))
-    chosen = [frames[index * len(frames) // count] for index in range(count)]  # evenly spread: folders differ by defect
+    chosen = [
+        frames[index * len(frames) // count] for index in range(count)
+    ]  # evenly spread, since each folder has another defect
     queries = {
         str(path.relative_to(source.queries)): [np.ascontiguousarray(level) for level in features(picture(path))]
         for path in chosen
@@ -170,7 +172,7 @@ def _open_extractor(path: Path, size: int) -> Extractor:
 
 
 def write_pixels(case: Case, images: int, folder: Path) -> tuple[Path, Path]:
-    """Write what peers need: the first images as (n * h * w, sum of c), the queries as (queries, h * w, sum of c)."""
+    """Write the peers' files: the first images as (n * h * w, sum of c), the queries as (queries, h * w, sum of c)."""
     size = case.sizes[0][0] * case.sizes[0][1]
     channels = sum(level.shape[-1] for level in case.cells)
     gallery_path, queries_path = folder / "gallery.npy", folder / "queries.npy"
@@ -189,7 +191,7 @@ def gallery_pixels(case: Case, image: int) -> NDArray[np.floating]:
 
 
 def pixels(levels: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
-    """(c, h, w) a level to (h * w, sum of c) at the finest level, nearest upsampling."""
+    """Bring levels, (c, h, w) each, to (h * w, sum of c) at the finest level by nearest upsampling."""
     height, width = levels[0].shape[1:]
     shifts = level_shifts(tuple((level.shape[1], level.shape[2]) for level in levels))
     upsampled = [level.repeat(1 << s, 1).repeat(1 << s, 2) for level, s in zip(levels, shifts, strict=True)]

@@ -1,4 +1,4 @@
-"""Options of the matcher's benchmarks, on the processor and on a GPU: which features, how many of them."""
+"""Options that the matcher's benchmarks share, on the processor and on a GPU: which features, and how many."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def add_features(
     images: Sequence[int],
     most_queries: int | None,
 ) -> None:
-    """Add what is matched.
+    """Add the options about the features.
 
-    ``real`` and ``drawn`` are the kinds that are taken by default where there are images, and where there are none.
+    ``real`` are the default kinds where images are given, ``drawn`` those where none are.
     """
     source = parser.add_argument_group("real features")
     text = "an ONNX file that keeps the extractor's contract"
@@ -30,7 +30,7 @@ def add_features(
     text = "a folder of other images, for the queries"
     source.add_argument("--queries", type=Path, metavar="FOLDER", help=text)
     number = "all" if most_queries is None else most_queries
-    text = f"take so many of them, evenly spread; default: {number}"
+    text = f"take so many of the queries, evenly spread; default: {number}"
     source.add_argument("--most-queries", type=int, metavar="N", default=most_queries, help=text)
     what = parser.add_argument_group("settings, all combined")
     text = f"default: {' '.join(real)} with an extractor, else {' '.join(drawn)}"

@@ -1,4 +1,4 @@
-"""Our own contestants: matchers by storage, path and instruction set, each timed through its Python door."""
+"""Our own contestants: matchers by storage, path and instruction set, each timed through its Python interface."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Storage = Literal["float32", "float16"]
 OurPath = Literal["dense", "pruned"]
 
 BATCH = 8  # queries
-SAME = 1e-9  # relative: what two sums in float64 may differ by, at any number of channels
+SAME = 1e-9  # relative difference that two sums in float64 may have, at any number of channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Stored:
 
     @property
     def images(self) -> int:
-        """How many."""
+        """The number of its images."""
         return len(self.cells[0])
 
     def bytes_held(self) -> dict[str, int]:
@@ -85,7 +85,7 @@ class Ours:
         queries = [queries[index % len(queries)] for index in range(BATCH)]
         ids = [range(self.stored.images)] * BATCH
         loop_s, batch_s = [], []
-        for repeat in range(repeats + 1):  # the first warms up
+        for repeat in range(repeats + 1):  # the first repeat warms up
             start = time.perf_counter()
             one_by_one = [self._matcher.match(query, range(self.stored.images), kappa=kappa) for query in queries]
             middle = time.perf_counter()
@@ -103,12 +103,12 @@ class Ours:
 
 
 def check_same(name: str, match: Match, truth: Match, stored: Stored, query: Levels) -> None:
-    """End the benchmark unless distances agree, and neighbours, too, but where two lie equally far away."""
+    """End the benchmark unless distances agree, and neighbours too, except where two are equally far away."""
     worst = np.max(np.abs(match.distances - truth.distances) / np.maximum(truth.distances, 1e-12))
-    if not worst <= SAME:  # NaN is no result
+    if not worst <= SAME:  # true for NaN, which is no result
         raise SystemExit(f"{name}: distances differ by {worst:.2e}, allowed {SAME:.0e}; no time is worth reporting")
     for y, x, rank in np.argwhere((match.neighbours != truth.neighbours).any(axis=-1)):
-        here, there = (m.neighbours[y, x, rank].tolist() for m in (match, truth))
-        one, other = (stored.distance(query, (y, x), neighbour) for neighbour in (here, there))
+        found, expected = (m.neighbours[y, x, rank].tolist() for m in (match, truth))
+        one, other = (stored.distance(query, (y, x), neighbour) for neighbour in (found, expected))
         if abs(one - other) > SAME * max(one, other):
-            raise SystemExit(f"{name}: neighbour {rank} of {(int(y), int(x))} is {here}, expected {there}")
+            raise SystemExit(f"{name}: neighbour {rank} of {(int(y), int(x))} is {found}, expected {expected}")

@@ -1,8 +1,8 @@
 """The peers: exact nearest neighbours from other libraries, each in a process of its own.
 
-Each does what a user of the library would do to get, for each pixel of a query, the kappa nearest of all pixels of K
-images on concatenated features, which it gets for free: only the search is timed. A process of its own, because a BLAS
-picks its kernels when it is loaded, and because libraries' threads get in each other's way.
+Each does what a user of the library would do to find, for each pixel of a query, the kappa nearest of all pixels of K
+images. It gets concatenated features, and only the search is timed. It has a process of its own because a BLAS picks
+its kernels when it is loaded, and because the threads of several libraries would disturb each other.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from spadeline.engine.match.matcher import instruction_sets
 Vectors = NDArray[np.float32]
 Search = Callable[[Vectors, int], NDArray[np.floating]]  # (queries, kappa) to (queries, kappa) squared distances
 
-YARDSTICKS = ("faiss.knn, tuned BLAS", "faiss.knn, as installed")  # the first that can take part
+YARDSTICKS = ("faiss.knn, tuned BLAS", "faiss.knn, as installed")  # in order of preference
 BLOCK = 256  # queries at once, where a matrix of all pairs would take gigabytes
 WARM_UP = 64  # queries: enough to load kernels, start threads and touch the gallery
-# A BLAS's threads wait for more work in a busy loop, and would take the processors of whoever comes next.
+# A BLAS's threads wait for more work in a busy loop, and would take processors from the next contestant.
 COOL_DOWN_S = 0.2
 
 
@@ -50,7 +50,7 @@ def _torch(gallery: Vectors, threads: int) -> Search:
         found = []
         for start in range(0, len(queries), BLOCK):
             block = torch.from_numpy(queries[start : start + BLOCK])
-            # |b|^2 - 2ab: cdist would take the root of each, for nothing.
+            # |b|^2 - 2ab, since cdist would compute a root of each distance for nothing.
             distances = torch.addmm(gallery_norms, block, everything.T, alpha=-2)
             least = distances.min(1, keepdim=True) if kappa == 1 else distances.topk(kappa, largest=False)
             found.append(least.values + block.square().sum(1, keepdim=True))
@@ -59,14 +59,14 @@ def _torch(gallery: Vectors, threads: int) -> Search:
     return search
 
 
-def _sklearn(gallery: Vectors, threads: int) -> Search:  # noqa: ARG001 - its OpenMP heeds OMP_NUM_THREADS
+def _sklearn(gallery: Vectors, threads: int) -> Search:  # noqa: ARG001 - OMP_NUM_THREADS sets them
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(algorithm="brute", metric="sqeuclidean").fit(gallery)
     return lambda queries, kappa: index.kneighbors(queries, kappa)[0]
 
 
-def _numpy(gallery: Vectors, threads: int) -> Search:  # noqa: ARG001 - its BLAS heeds OMP_NUM_THREADS
+def _numpy(gallery: Vectors, threads: int) -> Search:  # noqa: ARG001 - OMP_NUM_THREADS sets them
     gallery_norms = np.einsum("ic,ic->i", gallery, gallery)
 
     def search(queries: Vectors, kappa: int) -> NDArray[np.floating]:
@@ -85,15 +85,15 @@ def _numpy(gallery: Vectors, threads: int) -> Search:  # noqa: ARG001 - its BLAS
 @dataclass(frozen=True)
 class _Kind:
     prepare: Callable[[Vectors, int], Search]
-    package: str  # what to install
+    package: str  # to install
     environment: dict[str, str]
 
 
 def tuned_blas(available: Sequence[str]) -> dict[str, str]:
-    """Return what tells OpenBLAS to take the fastest kernels that run on these instruction sets.
+    """Return the environment variable that makes OpenBLAS take the fastest kernels for these instruction sets.
 
-    The one in faiss's wheel falls back to slow kernels on recent processors; kernels for AVX-512 end the process where
-    there is none.
+    The OpenBLAS in faiss's wheel falls back to slow kernels on recent processors. Its kernels for AVX-512 end the
+    process on a processor without it.
     """
     if any("avx512" in name for name in available):
         return {"OPENBLAS_CORETYPE": "SkylakeX"}
@@ -129,18 +129,18 @@ class Peer:
     gallery, queries
         Files: (n * pixels, c) and (queries, pixels, c) float32.
     threads
-        That it may use.
+        How many it may use.
     """
 
     def __init__(self, name: str, gallery: Path, queries: Path, threads: int) -> None:
         self.name = name
-        self._pipe, there = multiprocessing.Pipe()
+        self._pipe, child_pipe = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        arguments = (there, name, gallery, queries, threads)
+        arguments = (child_pipe, name, gallery, queries, threads)
         with _environment(_KINDS[name].environment | {"OMP_NUM_THREADS": str(threads)}), _interrupts_wait():
             self._process = context.Process(target=_serve, args=arguments, daemon=True)
             self._process.start()
-        there.close()
+        child_pipe.close()
 
     def open(self, images: int) -> None:
         """Prepare the search of the gallery's first images; raises PeerError."""
@@ -185,7 +185,7 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    # A process that is interrupted before it has told its child what to do leaves the child with a traceback.
+    # If a process is interrupted before it has told its child what to do, the child prints a traceback.
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
@@ -199,8 +199,8 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, name: str, gallery_path: Path, queries_path: Path, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark's, which ends this one
-    # Mapped copy-on-write: writeable for those who insist, shared by all processes as long as nobody writes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark handles it, and ends this process
+    # Mapped copy-on-write: some libraries ask for writeable arrays; all processes share the pages until one writes.
     gallery, queries = (np.asarray(np.load(path, mmap_mode="c")) for path in (gallery_path, queries_path))
     search: Search | None = None
     while True:
@@ -211,7 +211,7 @@ def _serve(pipe: Connection, name: str, gallery_path: Path, queries_path: Path, 
         answer: object = None
         try:
             if isinstance(request, int):
-                search = None  # frees what the last one held
+                search = None  # frees the memory of the last search
                 search = _KINDS[name].prepare(gallery[: request * queries.shape[1]], threads)
             elif search is not None:
                 query, kappa = request

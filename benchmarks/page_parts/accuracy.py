@@ -1,12 +1,13 @@
-"""The chapter of accuracy: classes beside the paper's figures, and what turning a knob does (accuracy.py)."""
+"""The chapter of accuracy: classes beside the paper's figures, and the effect of each knob (accuracy.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spadeline.engine.pages.page import Chart, Section, Table
+from spadeline.engine.pages.sections import Chart, Section, Table
 from spadeline.engine.pages.speed_charts import knob_chart
 
 from accuracy_parts.knobs import label
@@ -21,7 +22,7 @@ FIGURES = {
 
 
 def accuracy(document: Mapping[str, Any]) -> Chapter:
-    """Return a table of classes for each data set, beside the paper's, and what turning each knob did."""
+    """Return a table of classes for each data set, beside the paper's figures, and the effect of each knob."""
     means, results = document["means"], document["results"]
     plain = [mean for mean in means if mean["knob"] is None]
     tables = {_key(mean, document): _classes(mean, results, document) for mean in plain}
@@ -29,13 +30,32 @@ def accuracy(document: Mapping[str, Any]) -> Chapter:
     for mean in means:
         if mean["knob"] is not None:
             turned.setdefault((mean["data"], mean["extractor"], mean["knob"]), []).append(mean)
-    charts = [chart for point, members in turned.items() for chart in _knob(*point, members)]
+    knobs = [part for point, members in turned.items() for part in _knob(*point, members)]
     text = (
         f"ROCAUC of images, by the embedding's distance and by the map's maximum, and of pixels; AU-PRO to 0.3. "
         f"{' '.join(_extractor(facts) for facts in document['extractors'])} The paper's figures are those of "
         f"{document['paper']['source']}, {document['paper']['extractor']}."
     )
-    return Chapter(_finding(plain), Section("Accuracy", text, document["command"], [*tables.values(), *charts]), tables)
+    text = "\n\n".join([text, *_remarks(document)])
+    return Chapter(_finding(plain), Section("Accuracy", text, document["command"], [*tables.values(), *knobs]), tables)
+
+
+def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield sentences about missing classes, folders that are no classes, and classes of few normal images."""
+    for data in document["data"]:
+        if data["missing"]:
+            yield f"{data['name']}: the paper's means are over 15 classes; missing are {', '.join(data['missing'])}."
+        for name, reason in data["left_out"].items():
+            yield f"{data['name']}: {name} is no class: {reason}."
+        for name, counts in data["classes"].items():
+            rows = [row for row in document["results"] if row["data"] == data["name"] and row["class"] == name]
+            for setting in ("k_score", "k_gallery"):
+                most = max((row["settings"][setting] for row in rows), default=0)
+                if most > counts["train"]:
+                    yield (
+                        f"{name}: {counts['train']} normal images; where {setting} is up to {most}, all of them are "
+                        "taken."
+                    )
 
 
 def _finding(means: Sequence[Mapping[str, Any]]) -> str:
@@ -52,7 +72,7 @@ def _finding(means: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _key(mean: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """Name a table: by data set and protocol, and by the extractor where there are several, by its path at need."""
+    """Name a table by data set and protocol, with the extractor's name or path if there are several extractors."""
     path = Path(mean["extractor"])
     stems = [Path(facts["file"]).stem for facts in document["extractors"]]
     extractor = [] if len(stems) == 1 else [path.stem if stems.count(path.stem) == 1 else str(path.with_suffix(""))]
@@ -62,7 +82,7 @@ def _key(mean: Mapping[str, Any], document: Mapping[str, Any]) -> str:
 def _extractor(facts: Mapping[str, Any]) -> str:
     return (
         f"{facts['file']}: {facts['backbone']}, weights {facts['weights']}, {facts['precision']}, "
-        f"{side(facts['input_size'])}."
+        f"{side(facts['input_size'])}, by {facts['provider']}."
     )
 
 
@@ -95,15 +115,18 @@ def _figure(value: float | None) -> str | None:
     return None if value is None else f"{value:.4f}"
 
 
-def _knob(data: str, extractor: str, knob: str, members: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Draw the figures against one knob's values; nothing where there is no figure, or but one value."""
+def _knob(data: str, extractor: str, knob: str, members: Sequence[Mapping[str, Any]]) -> list[Table | Chart]:
+    """Return the means at each value of one knob, and a chart of those that are defined at several values."""
     lines = {}
     for key, name in FIGURES.items():
         figures = {_label(mean["value"]): mean["figures"][key] for mean in members}
         lines[name] = {value: figure for value, figure in figures.items() if figure is not None}
     drawn = {name: values for name, values in lines.items() if len(values) > 1}
     title = f"{knob}: {data}, {extractor}"
-    return [Chart(title, knob_chart(drawn, label=title, knob=knob))] if drawn else []
+    charts = [Chart(title, partial(knob_chart, drawn, label=title, knob=knob))] if drawn else []
+    rows = [(_label(mean["value"]), *_figures(mean)) for mean in members]
+    caption = f"{title}, protocol {members[0]['protocol']} except for {knob}; means"
+    return [*charts, Table(caption, (knob, *FIGURES.values()), rows)]
 
 
 def _label(value: Any) -> str:

@@ -1,11 +1,12 @@
-"""What a benchmark's document becomes, and the few ways in which all of them write figures."""
+"""A chapter of the page, made from a benchmark's document, and how all chapters write figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spadeline.engine.pages.page import Section, Table
+from spadeline.engine.pages.sections import Section, Table
+from spadeline.engine.pages.terminal_text import terminal_text
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Chapter:
     Attributes
     ----------
     finding
-        Its outcome in one sentence, for the page's first lines; empty: none.
+        Its outcome in one sentence, for the page's first lines; empty if there is none.
     section
         Charts and tables.
     tables
@@ -26,14 +27,18 @@ class Chapter:
     section: Section
     tables: Mapping[str, Table] = field(default_factory=dict)
 
+    def text(self) -> str:
+        """Return finding and section as text for a terminal."""
+        return "\n\n".join(filter(None, [self.finding, terminal_text([self.section])]))
+
 
 def times(ratio: float) -> str:
-    """Return a ratio: three digits, no more."""
+    """Return a ratio with two digits, or with all of those before the point."""
     return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:#.2g}".rstrip(".") + " ×"
 
 
 def left_out(reasons: Mapping[str, str]) -> str:
-    """Say who isn't in a table, and why."""
+    """Say which contestants are missing in a table, and why."""
     return " ".join(f"{name}: left out, {reason.rstrip('.')}." for name, reason in reasons.items())
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spadeline.engine.pages.page import Chart, Section, Table
+from spadeline.engine.bench.bench_report import milliseconds
+from spadeline.engine.json_data import from_json
+from spadeline.engine.pages.sections import Chart, Section, Table
 from spadeline.engine.pages.speed_charts import latency_chart
-from spadeline.engine.units import duration
+from spadeline.engine.units import Latency, duration
 
 from page_parts.chapter import Chapter, side, times
 
@@ -17,11 +20,27 @@ def extractor(document: Mapping[str, Any]) -> Chapter:
     """Return latency by network, precision and threads, and int8's cost in maps and ROCAUC."""
     results = document["results"]
     tables = {"times": _times(results), "cost": _cost(results)}
-    named = {f"{_network(row)}, {row['precision']}, {row['threads']} threads": row["latency"] for row in results}
-    chart = Chart("Latency, median to maximum", latency_chart(named, label="Latency of each extractor", takt_s=None))
+    named = {_name(row): _percentiles_s(row) for row in results}
+    draw = partial(latency_chart, named, label="Latency of each extractor")
+    chart = Chart("Latency, median to maximum", draw)
     text = "The extractor alone, one image at a time; each network's precisions run in turns."
+    text += "".join(f"\n\n{_chosen(row)}" for row in results if row["provider_times_s"])
     section = Section("The extractor", text, document["command"], [chart, *tables.values()])
     return Chapter(_finding(results), section, tables)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{_network(row)}, {row['precision']}, {row['threads']} threads"
+
+
+def _percentiles_s(row: Mapping[str, Any]) -> dict[str, float | None]:
+    return from_json(Latency, row["latency"]).percentiles_s()
+
+
+def _chosen(row: Mapping[str, Any]) -> str:
+    """Say how long each provider took at load: the fastest one was chosen."""
+    taken = ", ".join(f"{provider} {duration(seconds)}" for provider, seconds in row["provider_times_s"].items())
+    return f"{_name(row)}: at load an image took {taken}."
 
 
 def _network(row: Mapping[str, Any]) -> str:
@@ -46,14 +65,14 @@ def _times(results: Sequence[Mapping[str, Any]]) -> Table:
             row["precision"],
             row["threads"],
             side(row["input_size"]),
-            *(None if (taken := row["latency"][key]) is None else 1e3 * taken for key in ("p50_s", "p95_s", "p99_s")),
+            *(milliseconds(_percentiles_s(row)[name]) for name in ("p50", "p95", "p99")),
             times(row["float32_per_this"]),
             row["file_bytes"] / 1e6,
             row["provider"],
         )
         for row in results
     ]
-    return Table("Time an image", head, rows, "Ratio: so many times as fast as float32, by medians.")
+    return Table("Time an image", head, rows, "Ratio: speed relative to float32, by medians.")
 
 
 def _cost(results: Sequence[Mapping[str, Any]]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spadeline.engine.pages.page import Section, Table
+from spadeline.engine.pages.sections import Section, Table
 
 from page_parts.chapter import Chapter
 
@@ -18,9 +18,13 @@ def frame_check(document: Mapping[str, Any]) -> Chapter:
     if document["found"]:
         tables = {"found": _found(document["found"])} | tables
     text = (
-        "Good frames, spoiled, under default settings; and normal images, split at random into learnt ones and others."
+        "Good frames were spoiled and inspected with default settings. Normal images were split at random into those "
+        "to learn from and the others, which were then checked."
     )
-    return Chapter("", Section("The frame check", text, document["command"], [*tables.values()]), tables)
+    details = [
+        table for table in (_each_product(document["found"]), _each_reason(document["false_alarms"])) if table.rows
+    ]
+    return Chapter("", Section("The frame check", text, document["command"], [*tables.values(), *details]), tables)
 
 
 def _found(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -31,7 +35,7 @@ def _found(found: Sequence[Mapping[str, Any]]) -> Table:
         rows.append((kind, frames, *(sum(row[rule] for row in of_kind) for rule in RULES)))
     head = ("a good frame, …", "frames", "above theta", "above theta or tau", "by the frame check")
     sets, networks = (len({row[of] for row in found}) for of in ("images", "extractor"))
-    return Table("Frames that are flagged", head, rows, f"Of {sets} products, with {networks} networks, added.")
+    return Table("Frames that are flagged", head, rows, f"Sums over products ({sets}) and networks ({networks}).")
 
 
 def _false_alarms(alarms: Sequence[Mapping[str, Any]]) -> Table:
@@ -50,3 +54,30 @@ def _false_alarms(alarms: Sequence[Mapping[str, Any]]) -> Table:
     ]
     head = ("normal images that the check flags", *(f"learnt from {count}" for count in counts))
     return Table("False alarms of the frame check", head, rows)
+
+
+def _each_product(found: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what was found of each product by each network, and the check's reasons."""
+    rows = []
+    for row in found:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in row["reasons"].items() if count)
+        counts = (row["frames"], *(row[rule] for rule in RULES))
+        rows.append((f"{row['images']}, {row['extractor']}", row["frame"], *counts, reasons or None))
+    head = ("product, network", "a good frame, …", "frames", "theta", "theta or tau", "frame check", "its reasons")
+    return Table("Frames that are flagged, by product and network", head, rows)
+
+
+def _each_reason(alarms: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the false alarms for each reason."""
+    reasons = list(dict.fromkeys(reason for row in alarms for reason in row["share"]))
+    rows = [
+        (
+            f"{row['images']}, {row['extractor']}",
+            row["learnt_from"],
+            row["normal_images"],
+            *(f"{row['share'][reason]:.2%}" if reason in row["share"] else None for reason in reasons),
+        )
+        for row in alarms
+    ]
+    head = ("normal images, network", "learnt from", "of", *reasons)
+    return Table("False alarms, by reason", head, rows)

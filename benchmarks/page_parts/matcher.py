@@ -1,18 +1,20 @@
-"""The matcher's chapters: on the processor (matcher.py) and on a GPU (gpu.py)."""
+"""The chapter of the matcher on the processor (matcher.py)."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from spadeline.engine.pages.page import Cell, Chart, Section, Table
+from spadeline.engine.pages.sections import Cell, Chart, Section, Table
 from spadeline.engine.pages.speed_charts import bar_chart, growth_chart
 from spadeline.engine.units import duration
 
 from page_parts.chapter import Chapter, left_out, times
+from page_parts.matcher_details import matcher_details
 
-SWEPT = ("features", "size", "kappa")  # what a chart holds fixed
+SWEPT = ("features", "size", "kappa")  # fixed in one chart
 
 
 def matcher(document: Mapping[str, Any]) -> Chapter:
@@ -28,16 +30,16 @@ def matcher(document: Mapping[str, Any]) -> Chapter:
         tables["memory"] = _memory(results)
     charts = _growth(document["growth"]) or _bars(results)
     text = (
-        "For each pixel of a query the kappa nearest of all pixels of K images, squared L2. All results were checked "
-        f"to be equal first. {_drawn(results)}"
+        "Each pixel of a query is compared with all pixels of K images, and the kappa nearest by squared L2 are found. "
+        f"All results were first checked to be equal. {_drawn(results)}"
     )
     shown = [table for name, table in tables.items() if name != "brief"]
-    section = Section("The matcher", text, document["command"], [*charts, *shown])
+    section = Section("The matcher", text, document["command"], [*charts, *shown, *matcher_details(document)])
     return Chapter(_finding(results), section, tables)
 
 
 def _finding(results: Sequence[Mapping[str, Any]]) -> str:
-    """Say how the fastest of ours does at the largest gallery that the yardstick searched, on real features."""
+    """Say how fast our fastest matcher is on real features, at the largest gallery that the yardstick searched."""
     fitting = [result for result in results if "yardstick" in result and result["features"] == "real"]
     if not fitting:
         return ""
@@ -50,7 +52,7 @@ def _finding(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _times(results: Sequence[Mapping[str, Any]]) -> Table:
-    """One column a setting, one row a contestant; the pruned ones' slowest query below their median."""
+    """Return a column for each setting, a row for each contestant, and a row for a pruned one's slowest query."""
     names = list(dict.fromkeys(row["name"] for result in results for row in result["rows"]))
     varying = [key for key in ("features", "size") if len({result[key] for result in results}) > 1]
     head = ["", *(", ".join(_setting(result, varying)) for result in results)]
@@ -63,14 +65,14 @@ def _times(results: Sequence[Mapping[str, Any]]) -> Table:
                 (f"{name}, slowest query", *(_time(by_name.get(name), slowest=True) for by_name in contestants))
             )
     yardsticks = {result["yardstick"] for result in results if "yardstick" in result}
-    note = f"×: so many times as fast as {' or '.join(sorted(yardsticks))}. " if yardsticks else ""
+    note = f"×: speed relative to {' or '.join(sorted(yardsticks))}. " if yardsticks else ""
     reasons = {name: why for result in results for name, why in result["left_out"].items()}
     note += f"Medians over {results[0]['queries']} queries. {left_out(reasons)}"
     return Table("Time a query", head, rows, note.strip())
 
 
 def _brief(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Return README's few rows: the best of each path beside the yardstick, on real features at kappa = 1."""
+    """Return the few rows that README shows: the best of each path and the yardstick, on real features, kappa = 1."""
     shown = [
         result for result in results if "yardstick" in result and result["features"] == "real" and result["kappa"] == 1
     ]
@@ -141,7 +143,7 @@ def _memory(results: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _growth(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """One chart for each kind of features, size and kappa that has several K."""
+    """Return a chart for each kind of features, size and kappa that has several K."""
     charts = []
     ordered = sorted(lines, key=lambda line: tuple(line[key] for key in SWEPT))
     for fixed, members in itertools.groupby(ordered, key=lambda line: tuple(line[key] for key in SWEPT)):
@@ -153,17 +155,17 @@ def _growth(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
         if swept:
             features, size, kappa = fixed
             title = f"Time against K: {features} features, input {size}, kappa = {kappa}"
-            charts.append(Chart(title, growth_chart(swept, label=title, against="K, gallery images")))
+            charts.append(Chart(title, partial(growth_chart, swept, label=title, against="K, gallery images")))
     return charts
 
 
 def _bars(results: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """One chart a setting, where none has several K."""
+    """Return a chart for each setting."""
     charts = []
     for result in results:
         title = "K = {images}, kappa = {kappa}, {features} features, input {size}".format(**result)
         bars = {row["name"]: 1e3 * row["median_s"] for row in result["rows"]}
-        charts.append(Chart(title, bar_chart(bars, label=f"Time: {title}", unit="ms a query, median")))
+        charts.append(Chart(title, partial(bar_chart, bars, label=f"Time: {title}", unit="ms a query, median")))
     return charts
 
 
@@ -171,51 +173,4 @@ def _drawn(results: Sequence[Mapping[str, Any]]) -> str:
     made = max(result["images"] - result["real_images"] for result in results)
     if all(result["real_images"] == 0 for result in results):
         return "The features are drawn."
-    return f"Up to {made} images are others taken again: shifted, turned, dimmed." if made else ""
-
-
-def gpu(document: Mapping[str, Any]) -> Chapter:
-    """Return times on a GPU by both clocks, and the whole chain there."""
-    facts, results, chain = document["gpu"], document["results"], document.get("chain", {"not_measured": "cut short"})
-    name = facts.get("name", facts["architecture"])
-    tables = {"times": _gpu_times(results)}
-    parts: list[Table | Chart] = list(tables.values())
-    if "not_measured" in chain:
-        text = f"The chain wasn't measured: {chain['not_measured']}."
-        finding = ""
-    else:
-        wall = chain["wall_s"]
-        text = (
-            f"The chain takes {duration(wall['p50'])} a frame, {chain['frames_per_s']:.0f} frames a second in batches."
-        )
-        tail = f"at most {duration(wall['max'])}" if wall["p99"] is None else f"p99 {duration(wall['p99'])}"
-        finding = f"On the {name} a frame takes {duration(wall['p50'])}, {tail}."
-        rows = [(stage, 1e3 * seconds) for stage, seconds in chain["stages_s"].items()]
-        tables["chain"] = Table("The chain by stage", ("stage", "p50, ms"), rows)
-        parts.append(tables["chain"])
-    return Chapter(finding, Section(f"On a GPU: {name}", text, document["command"], parts), tables)
-
-
-def _gpu_times(results: Sequence[Mapping[str, Any]]) -> Table:
-    head = ("features", "K", "kappa", "batch", "who", "device p50, ms", "p99", "ratio", "wall p50, ms", "p99", "ratio")
-    rows = [
-        (
-            *(result[key] for key in ("features", "images", "kappa", "batch")),
-            row["name"],
-            *_clock(row, "device"),
-            *_clock(row, "wall"),
-        )
-        for result in results
-        for row in result["rows"]
-    ]
-    reasons = {name: why for result in results for name, why in result["left_out"].items()}
-    return Table("Time a call", head, rows, f"Ratios to torch fp16. {left_out(reasons)}".strip())
-
-
-def _clock(row: Mapping[str, Any], clock: str) -> tuple[Cell, Cell, Cell]:
-    if f"{clock}_s" not in row:
-        return None, None, None
-    ratio = row.get(f"yardstick_per_{clock}")
-    seconds = row[f"{clock}_s"]
-    p99 = None if seconds["p99"] is None else 1e3 * seconds["p99"]
-    return 1e3 * seconds["p50"], p99, None if ratio is None else times(ratio)
+    return f"Up to {made} images are other images shifted, turned and dimmed, as if taken again." if made else ""

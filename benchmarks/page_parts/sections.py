@@ -1,6 +1,6 @@
-"""From a benchmark's document to its chapter of the page: finding, charts, tables, those for README and docs/.
+"""The chapter of each kind of document: finding, charts, tables, and those that README and docs/ take.
 
-One function for each kind of document. Figures are the documents'; only ratios and units are made here.
+There is one function for each kind of document. Figures come from the documents; only ratios and units are computed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from page_parts.chapter import Chapter
 from page_parts.extractor import extractor
 from page_parts.frame_check import frame_check
 from page_parts.frames import bench, detectors, pipeline
-from page_parts.matcher import gpu, matcher
+from page_parts.gpu import gpu
+from page_parts.matcher import matcher
 from page_parts.soak import soak
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's order
@@ -32,7 +33,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's or
 
 
 def chapter(document: Any, name: str) -> Chapter:
-    """Return a document's chapter; InputError, with the file's ``name``, for what no benchmark here wrote."""
+    """Return a document's chapter; InputError with the file's ``name`` if none of these benchmarks wrote it."""
     kind = document.get("benchmark") if isinstance(document, Mapping) else None
     if kind not in KINDS:
         raise InputError(f"{name}: expected a document of one of {', '.join(KINDS)}, got {kind!r} as its benchmark")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spadeline.engine.pages.page import Section, Table
+from spadeline.engine.pages.sections import Section, Table
 
 from page_parts.chapter import Chapter, side
 
 
 def soak(document: Mapping[str, Any]) -> Chapter:
-    """Return the counts, and the beginning beside the end."""
+    """Return the counts, and a table of the beginning beside the end."""
     (result,) = document["results"]
     setting, frames, faults = result["setting"], result["frames"], result["faults"]
     memory, latency = result["memory"], result["latency"]
@@ -45,11 +45,17 @@ def soak(document: Mapping[str, Any]) -> Chapter:
     text = (
         f"{setting['lines']} lines of {setting['threads']} threads, frames of {side(setting['frame_size'])}, "
         f"{setting['gallery_images']} normal images, {100 * setting['bad_share']:g} % bad frames; every "
-        f"{setting['change_every']} frames another process changed the recipe, and each line opened it anew. Every "
+        f"{setting['change_every']} frames another process changed the recipe, and each line opened it again. Every "
         "outcome was compared with the frame's own, bit by bit."
     )
+    text += (
+        f"\n\nIt took {result['seconds']:,.0f} s. At the peak {memory['peak_bytes'] / 1e6:.1f} MB were resident. The "
+        f"median time of a frame changed to {latency['drift']:.2f} × its first value, the yardstick's change taken out."
+    )
+    if not result["judged"]:
+        text += " The frames were too few to judge memory and time."
     done = f"{frames['taken']:,} frames"
-    good = f"A soak of {done} lost none, mixed up none, and nothing drifted."
+    good = f"A soak of {done} lost none and mixed up none" + (", and nothing drifted." if result["judged"] else ".")
     finding = f"A soak of {done} found {faults['count']} faults." if faults["count"] else good
     section = Section("Soak", text, document["command"], [counts, drift])
     return Chapter(finding, section, {"counts": counts, "drift": drift})

@@ -1,6 +1,6 @@
-"""Energy of the machine's processors, as their own counters (RAPL) tell it.
+"""Energy of the machine's processors, by their own counters (RAPL).
 
-Only Linux's powercap tree is read; where it is missing, or only root may read it, the reason is given instead.
+Only Linux's powercap tree is read. If it is missing, or only root may read it, the reason is returned instead.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Any
 POWERCAP = Path("/sys/class/powercap")
 
 
-def measure_energy(work: Callable[[], int], *, powercap: Path = POWERCAP) -> dict[str, Any]:
-    """Run ``work``, which returns how many frames it inspected, and takes no longer than a counter's round.
+def measure_energy(work: Callable[[], int]) -> dict[str, Any]:
+    """Run ``work``, which returns how many frames it inspected; a counter may restart once meanwhile, not twice.
 
     Returns
     -------
     dict
-        joules_per_frame and watts, of all packages together, what idles in them included; or not_measured: why not.
+        joules_per_frame and watts of all packages together, with their idle parts; or not_measured: the reason.
     """
     try:
-        packages = _packages(powercap)
+        packages = _packages()
         if not packages:
-            return {"not_measured": f"{powercap} has no intel-rapl counters of packages"}
+            return {"not_measured": f"{POWERCAP} has no intel-rapl counters of packages"}
         limits = [_read(folder / "max_energy_range_uj") for folder in packages]
         before, start = [_read(folder / "energy_uj") for folder in packages], time.perf_counter()
         frames = work()
         after, seconds = [_read(folder / "energy_uj") for folder in packages], time.perf_counter() - start
     except OSError as error:
         return {"not_measured": f"{error.filename}: {error.strerror}"}
-    # A counter begins at 0 again after its limit, which at full load is after some minutes: once at the most, here.
+    # A counter restarts at 0 after its limit. At full load that takes some minutes, so it happens once at most.
     taken = [(end - begin) % (limit + 1) for begin, end, limit in zip(before, after, limits, strict=True)]
     joules = sum(taken) / 1e6
     return {"joules_per_frame": joules / frames, "watts": joules / seconds}
 
 
-def _packages(powercap: Path) -> list[Path]:
-    """Return the processors' counters: no part of one, and not the whole platform's, which holds them once more."""
-    counters = sorted(powercap.glob("intel-rapl:[0-9]*"))
+def _packages() -> list[Path]:
+    """Return the packages' counters, without those of their parts, and without the platform's, which includes them."""
+    counters = sorted(POWERCAP.glob("intel-rapl:[0-9]*"))
     return [folder for folder in counters if (folder / "name").read_text().startswith("package")]
 
 

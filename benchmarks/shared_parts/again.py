@@ -1,4 +1,4 @@
-"""More images of a part than there are: those that there are, as if taken again."""
+"""More images of a part than were taken: other views are made of those that were."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def as_if_taken_again(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
-    """Return another picture of a part: shifted by up to 3 %, turned by 5 degrees, lit by 10 %, with its own noise."""
+    """Return another view: shifted by up to 3 %, turned by 5 degrees, lit 10 % more or less, with noise of its own."""
     rng = np.random.default_rng(seed)
     height, width = image.shape[:2]
     turn = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-5, 5), 1.0), np.float64)

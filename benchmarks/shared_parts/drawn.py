@@ -1,4 +1,4 @@
-"""A small inspection task that needs no files: pictures of parts, and an extractor without training."""
+"""A small inspection task that needs no files: pictures of parts, and an untrained extractor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An extractor's graph for another input size than its own: a convolutional network takes any."""
+"""An extractor's graph for another input size: a convolutional network takes any size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from spadeline.engine.extract.extractor import Extractor
 
 
 def resized_extractor(path: Path, size: tuple[int, int], folder: Path) -> Path:
-    """Return the extractor's file if its input is (height, width) already, else one in ``folder`` that takes it."""
+    """Return the extractor's file if its input has this size, else a file in ``folder`` whose input has it."""
     if Extractor(path, device="cpu").input_size == size:
         return path
     try:

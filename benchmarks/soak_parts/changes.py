@@ -1,8 +1,8 @@
-"""Another process that changes the recipe: adds an image, or removes one, as often as it is asked to.
+"""Another process that changes the recipe: on request it adds an image or removes one.
 
-The changes go round in a circle, so that the gallery has but four states: neither of two images, one, both, the
-other. Now and then the process is killed amid its work, and another takes over: the recipe must then be in one state
-or the next.
+The changes repeat in a cycle, so the gallery has only four states: neither of two images, the first, both, the second.
+Now and then the process is killed during a change, and another one goes on. The recipe must then be in the state before
+the change or after it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 from spadeline.engine import Recipe, SpadelineError, add, remove_images
 
 KILLED_EVERY = 10  # changes
-LONGEST_BEFORE_KILL_S = 0.2  # within about which a change of a small recipe is done
+LONGEST_BEFORE_KILL_S = 0.2  # a change of a small recipe takes about so long
 STATES = 4
 
 
 def names(recipe: Recipe) -> tuple[str, ...]:
-    """Return what tells a recipe's state from others."""
+    """Return the names by which a recipe's state is recognised."""
     return tuple(image.name for image in recipe.images)
 
 
@@ -37,14 +37,14 @@ def change(folder: Path, first: Path, second: Path) -> None:
 
 
 class Changes:
-    """The process, and the thread that waits for it.
+    """The process that changes the recipe, and the thread that waits for it.
 
     Attributes
     ----------
     made
-        How many there were, those that were killed included.
+        How many changes were made, with those during which the process was killed.
     faults
-        What the process failed with.
+        The errors of the process.
     """
 
     def __init__(self, folder: Path, first: Path, second: Path, *, seed: int) -> None:
@@ -69,12 +69,12 @@ class Changes:
         _end(self._process)
 
     def ask(self) -> None:
-        """Ask for another change; it shows in ``made`` when it is done."""
+        """Ask for another change; ``made`` counts it when it is done."""
         self._wanted += 1
         self._asked.release()
 
     def settle(self) -> None:
-        """Wait for what was asked for."""
+        """Wait until all changes that were asked for are done."""
         while self.made < self._wanted:
             time.sleep(0.01)
 

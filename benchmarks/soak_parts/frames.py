@@ -1,4 +1,4 @@
-"""What the camera delivers: good frames, scratched ones, other layouts, and whatever else a broken one may send."""
+"""Frames from a camera: good ones, scratched ones, other layouts, and whatever a broken camera may send."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared_parts.again import as_if_taken_again
 
 @dataclass(frozen=True, eq=False)
 class Sent:
-    """A frame, and whether it must be refused; None: it may be, or inspected, but always the same."""
+    """A frame, and whether it must be refused; None: it may be refused or inspected, but always in the same way."""
 
     name: str
     frame: Any
@@ -25,7 +25,7 @@ class Sent:
 
 
 def pool(images: Sequence[NDArray[np.uint8]]) -> tuple[list[Sent], list[Sent]]:
-    """Return frames that must be inspected, and those of a broken camera."""
+    """Return frames that must be inspected, and frames of a broken camera."""
     good = [Sent(f"image {index}", image, False) for index, image in enumerate(images)]
     again = [as_if_taken_again(image, seed=index) for index, image in enumerate(images)]
     good += [Sent(f"image {index} again", frame, False) for index, frame in enumerate(again)]
@@ -71,7 +71,7 @@ def resized(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[n
 
 
 def outcome(result: Result | FrameError) -> str:
-    """Return what is compared of a result, bit by bit, or of a frame's error: a text that says it all."""
+    """Return a text that holds all of a result, bit by bit, or of a frame's error, to be compared."""
     if isinstance(result, FrameError):
         return f"{type(result.error).__name__}: {result.error}"
     digest = hashlib.blake2b(digest_size=16)
@@ -87,7 +87,7 @@ def expected(detector: Detector, sent: Sequence[Sent]) -> list[str]:
     Raises
     ------
     SpadelineError
-        A frame was inspected that must be refused, or refused that must be inspected.
+        A frame that must be refused was inspected, or one that must be inspected was refused.
     """
     outcomes = []
     for one in sent:

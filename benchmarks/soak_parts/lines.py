@@ -1,6 +1,6 @@
-"""Lines that inspect side by side, each with its own detector, which it opens anew whenever the recipe has changed.
+"""Lines that inspect side by side; each opens its own detector again whenever the recipe has changed.
 
-Every frame must come out once, in its place, with the outcome that it has alone.
+Every frame must come out once, in its place, and its outcome must be the one that it has alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_NAMED = 10  # faults
 
 
 class Run:
-    """So many frames on several lines: what went in, what came out, and what was found on the way.
+    """A run of many frames on several lines: what went in, what came out, and the faults that were found.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Run:
     counts
         taken, results, anomalous, errors, loads, faults.
     named
-        The first faults, a sentence each.
+        The first faults, one sentence for each.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Run:
         self._sent, self._order, self._expected, self._changes = sent, order, expected, changes
         self._change_every, self._look_every = change_every, look_every
         self._lock = threading.Lock()
-        # Made before the run: what it notes must not look like memory that is lost.
+        # Allocated before the run: what is noted in it must not look like lost memory.
         self._seconds = np.zeros(len(order))
         self.looks: list[Vitals] = []
         self.counts: Counter[str] = Counter()
@@ -62,7 +62,7 @@ class Run:
         return self._seconds[: self.counts["results"]]
 
     def run(self, lines: Sequence[Callable[[], Detector]]) -> None:
-        """Inspect all frames, each line with what its function opens."""
+        """Inspect all frames; each line opens its detector by the function."""
         start = time.monotonic()
         threads = [threading.Thread(target=self._line, args=(load,), name=f"line {load}") for load in lines]
         for thread in threads:
@@ -70,7 +70,7 @@ class Run:
         try:
             for thread in threads:
                 thread.join()
-        except BaseException:  # Ctrl-C: what is in work is finished, and no more is begun
+        except BaseException:  # for Ctrl-C: frames in work are finished, and no others begin
             self._order = ()
             for thread in threads:
                 thread.join()
@@ -80,10 +80,10 @@ class Run:
         if not self.counts["taken"] == out == len(self._order):
             self.counts["faults"] += 1
             text = f"expected {len(self._order)} frames in and out, got {self.counts['taken']} in and {out} out"
-            self.named.insert(0, text)  # the others may be what follows from it
+            self.named.insert(0, text)  # first: other faults may follow from it
 
     def fault(self, text: str) -> None:
-        """Count a fault, and name it if it is one of the first."""
+        """Count a fault, and keep its text if it is one of the first."""
         with self._lock:
             self.counts["faults"] += 1
             if len(self.named) < MOST_NAMED:
@@ -93,7 +93,7 @@ class Run:
         try:
             while self.counts["taken"] < len(self._order):
                 self._inspect_until_a_change(load)
-        except Exception as error:  # noqa: BLE001 - the other lines go on, and the report says it
+        except Exception as error:  # noqa: BLE001 - the other lines go on, and the report names it
             self.fault(f"a line ended: {type(error).__name__}: {error}")
 
     def _inspect_until_a_change(self, load: Callable[[], Detector]) -> None:

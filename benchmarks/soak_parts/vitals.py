@@ -1,9 +1,8 @@
-"""What must not drift: memory, open files, threads, and a frame's time; read from Linux as the run goes on."""
+"""Figures that must not drift during a run: memory, open files, threads, and a frame's time; they are read on Linux."""
 
 from __future__ import annotations
 
 import gc
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,16 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from spadeline.engine.resources import process_memory
 
 TENTHS = 10
-FEWEST_TO_JUDGE = 20_000  # frames: in fewer, caches that fill look like a drift
-MOST_BYTES_PER_FRAME = 50.0  # 10 MB in 200,000 frames; a kept result of the smallest frame would be 40 kB
-MOST_DRIFT = 1.25  # of a frame's median time, beside that of the yardstick
+FEWEST_TO_JUDGE = 20_000  # frames: in a shorter run filling caches look like a drift
+MOST_BYTES_PER_FRAME = 50.0  # 10 MB in 200,000 frames; the smallest frame's result, if kept, would be 40 kB
+MOST_DRIFT = 1.25  # of a frame's median time, divided by the yardstick's drift
 YARDSTICK = np.random.default_rng(0).random(30_000)
 
 
 class Vitals(NamedTuple):
-    """What the process had at one time."""
+    """The figures at one time."""
 
     frames: int
     resident_bytes: int
@@ -31,17 +31,16 @@ class Vitals(NamedTuple):
 
 
 def look(frames: int) -> Vitals:
-    """Read them, and time the yardstick: a sort, whose time moves with the machine's mood alone."""
-    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Read the figures, and time the yardstick: a sort, whose time changes only if the machine's speed does."""
     start = time.perf_counter()
     np.sort(YARDSTICK)
     taken = time.perf_counter() - start
     files, threads = (sum(1 for _ in Path("/proc/self", kind).iterdir()) for kind in ("fd", "task"))
-    return Vitals(frames, resident, files, threads, taken)
+    return Vitals(frames, process_memory().resident_bytes, files, threads, taken)
 
 
 def look_at_rest(frames: int) -> Vitals:
-    """Read them when no detector is left."""
+    """Read the figures after all detectors are gone."""
     gc.collect()
     return look(frames)
 
@@ -52,18 +51,18 @@ def drift(looks: Sequence[Vitals], seconds: NDArray[np.floating[Any]], rest: tup
     Parameters
     ----------
     looks
-        Taken during the run, evenly by frames, ten at the least.
+        Taken during the run, evenly by frames; at least ten.
     seconds
         Each inspected frame's time, in the run's order.
     rest
-        Before and after the run.
+        Figures before and after the run.
 
     Returns
     -------
     dict
-        memory: medians of the second and the last tenth, and bytes a frame between the two; the first tenth warms up.
-        latency: p50_s and p99_s of the first and the last tenth, the yardstick's medians, and the drift: the ratio of
-        the p50s, divided by the yardstick's. files, threads: at rest, before and after.
+        memory: medians of the second and the last tenth, and the growth in bytes a frame between them; the first tenth
+        warms up. latency: p50_s and p99_s of the first and the last tenth, medians of the yardstick, and the drift,
+        which is the ratio of the p50s divided by the yardstick's ratio. files, threads: at rest, before and after.
     """
     tenths = [looks[len(looks) * tenth // TENTHS : len(looks) * (tenth + 1) // TENTHS] for tenth in range(TENTHS)]
     early, late = (
@@ -94,7 +93,7 @@ def drift(looks: Sequence[Vitals], seconds: NDArray[np.floating[Any]], rest: tup
 
 
 def faults(drifted: dict[str, Any], frames: int) -> list[str]:
-    """Return which bounds a run broke, a sentence each; memory and time are judged in long runs alone."""
+    """Return a sentence for each bound that a run broke; memory and time are judged only in long runs."""
     found = [
         f"{what}: expected no more at rest than before, {drifted[what]['before']}, got {drifted[what]['after']}"
         for what in ("files", "threads")

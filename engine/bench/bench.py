@@ -1,14 +1,12 @@
 """How fast a recipe is on this machine: latency by stage, throughput, start, what limits it and which knob helps.
 
-Everything goes through the detector that a line would run. What is measured here says nothing of accuracy: see
-:mod:`.evaluation`.
+All frames go through the detector that a line would run. Accuracy is not measured: see :mod:`.evaluation`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,14 @@ from ..folders.listing import named_images
 from ..images.reading import read_image
 from ..images.resizing import as_rgb, place
 from ..inspect.detector import Detector, Frame
+from ..json_data import from_json
 from ..recipe.held import GalleryPlace
 from ..recipe.stored_codes import can_have_codes
 from .advice import advise, measure_knobs
+from .documents import BenchDocument, DetectorFacts, Frames, Measured, RecipeFacts
 from .latency import measure_latency, measure_throughput
 from .start import measure_start
-from .takt import judge
+from .takt import judge_takt
 
 MOST_FRAMES = 64  # that lie in memory at once
 DRAWN_FRAMES, DRAWN_SIDE = 8, 1024  # where none are given
@@ -51,8 +51,9 @@ def bench(
     warm_up: int = 1000,
     seconds: float = 60.0,
     takt_s: float | None = None,
+    command: str = "",
     on_progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> BenchDocument:
     """Measure a recipe on this machine.
 
     Parameters
@@ -60,25 +61,21 @@ def bench(
     folder
         The recipe.
     images
-        An image, or a folder of them, as the camera delivers them; of more than ``MOST_FRAMES`` as many, evenly spread.
-        None: drawn ones, which look like no normal image, so that matching takes longer than it will.
+        An image, or a folder of them, as the camera delivers them. Of more than ``MOST_FRAMES`` so many are taken,
+        evenly spread. None: frames are drawn. They look like no normal image, so that matching takes longer than it
+        will.
     device, threads, memory_limit, tensorrt_cache, gallery
         See :meth:`.Detector.load`.
     runs, warm_up
-        Frames timed, after so many that aren't: MVTec's protocol takes 1000 of each.
+        How many frames are timed, and how many come before them. MVTec's protocol takes 1000 of each.
     seconds
-        The most that each of the two latencies may take; warming up takes a tenth of it, throughput as long again.
+        The most that each of the two latencies may take. Warming up takes a tenth of it, throughput half of it.
     takt_s
-        Seconds between two parts: the advice then says whether they suffice.
+        Seconds between two parts: the verdict then says whether the frames are inspected in time.
+    command
+        The command that was typed, for the document.
     on_progress
         Called with what is measured, what is done and what there is to do.
-
-    Returns
-    -------
-    dict
-        Fit for JSON: recipe, detector, frames, latency (from the camera's frame, and from one that has the extractor's
-        size), throughput, start, knobs (what other settings would change), verdict (see :func:`.takt.judge`),
-        advice; see ``benchmarks/README.md``.
 
     Raises
     ------
@@ -99,54 +96,57 @@ def bench(
     inputs = {"camera frame": frames}
     if detector.recipe.settings.framing == "whole":  # another framing would frame a prepared frame once more
         inputs["prepared frame"] = [prepared(detector, frame) for frame in frames]
-    measured = {
-        what: measure_latency(
+    times = {
+        begins_at: measure_latency(
             detector,
             taken,
             runs=runs,
             warm_up=warm_up,
             seconds=seconds,
-            on_progress=on_progress and partial(on_progress, f"latency from the {what}"),
+            on_progress=on_progress and partial(on_progress, f"latency from the {begins_at}"),
         )
-        for what, taken in inputs.items()
+        for begins_at, taken in inputs.items()
     }
-    document: dict[str, Any] = {
-        "benchmark": "bench",
-        "environment": environment(detector.info["threads"]),
-        "recipe": describe(detector) | {"extractor": str(detector.recipe.extractor_path)},
-        "detector": {},
-        "frames": {
-            "count": len(frames),
-            "drawn": images is None,
-            "source": "drawn" if images is None else Path(images).resolve().name,
-            "names": names,
-            "sizes": sorted({frame.shape[:2] for frame in frames}),
-        },
-        "takt_s": takt_s,
-        "latency": [runs_.figures(what) for what, runs_ in measured.items()],
-        "throughput": measure_throughput(detector, frames, measured["camera frame"], seconds=seconds / 2),
-        "knobs": measure_knobs(detector, frames),
-    }
-    document["detector"] = detector.info  # once more: by now with the split that was measured
-    recipe = detector.recipe
-    del detector  # on a GPU it holds the memory that the processes to be started are measured with
-    document["start"] = measure_start(recipe, frames[0], how)
-    return document | {"verdict": judge(document), "advice": advise(document)}
+    throughput = measure_throughput(detector, frames, times["camera frame"], seconds=seconds / 2)
+    knobs = measure_knobs(detector, frames)
+    recipe, recipe_facts = detector.recipe, describe(detector)
+    detector_facts = from_json(DetectorFacts, detector.info)  # only now: with the split that throughput measured
+    del detector  # on a GPU it holds memory that the processes to be started need
+    measured = Measured(
+        command=command,
+        environment=environment(detector_facts.threads),
+        recipe=recipe_facts,
+        detector=detector_facts,
+        frames=Frames(
+            count=len(frames),
+            drawn=images is None,
+            source="drawn" if images is None else Path(images).resolve().name,
+            names=tuple(names),
+            sizes=tuple(sorted({frame.shape[:2] for frame in frames})),
+        ),
+        takt_s=takt_s,
+        latency=tuple(runs_.figures(begins_at) for begins_at, runs_ in times.items()),
+        throughput=tuple(throughput),
+        knobs=tuple(knobs),
+        start=measure_start(recipe, frames[0], how),
+    )
+    return BenchDocument(**vars(measured), verdict=judge_takt(measured), advice=tuple(advise(measured)))
 
 
-def describe(detector: Detector) -> dict[str, Any]:
+def describe(detector: Detector) -> RecipeFacts:
     """Return what of a recipe decides how long a frame takes."""
     recipe = detector.recipe
-    return {
-        "name": recipe.folder.resolve().name,
-        "images": len(recipe.images),
-        "input_size": list(recipe.input_size),
-        "backbone": detector.info["backbone"],
-        "precision": detector.info["precision"],
-        "codes": recipe.codes is not None,
-        "can_have_codes": can_have_codes(recipe.geometry),
-        "settings": asdict(recipe.settings),
-    }
+    return RecipeFacts(
+        name=recipe.folder.resolve().name,
+        images=len(recipe.images),
+        input_size=recipe.input_size,
+        backbone=detector.info["backbone"],
+        precision=detector.info["precision"],
+        codes=recipe.codes is not None,
+        can_have_codes=can_have_codes(recipe.geometry),
+        settings=recipe.settings,
+        extractor=str(recipe.extractor_path),
+    )
 
 
 def prepared(detector: Detector, frame: Frame) -> Frame:
@@ -167,5 +167,5 @@ def _drawn_frames(detector: Detector) -> tuple[list[str], list[Frame]]:
 def _load_frames(images: str | os.PathLike[str]) -> tuple[list[str], list[Frame]]:
     found = named_images(images)
     count = min(len(found), MOST_FRAMES)
-    chosen = [found[index * len(found) // count] for index in range(count)]  # folders differ by what they show
+    chosen = [found[index * len(found) // count] for index in range(count)]  # a folder's parts may show other things
     return [name for name, _ in chosen], [read_image(path) for _, path in chosen]

@@ -1,6 +1,6 @@
 """Time a detector's frames: single runs and their percentiles, and frames a second.
 
-Frames take turns, so that none is favoured by a warm cache; nothing is timed before it has warmed up.
+Frames take turns, so that a warm cache favours none of them. Nothing is timed before it has warmed up.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..inspect.detector import Detector, Frame
+from ..json_data import from_json
 from ..result import Result
 from ..units import latency
+from .documents import FrameLatency, SlowestFrame, StageTimes, StreamSplit, Throughput
 
 BATCH = 8
-FEWEST_TURNS = 3  # of each frame, whatever the time allowed: a median of fewer is luck
+FEWEST_TURNS = 3  # of each frame, whatever the time allowed: a median of fewer says little
 
 
 class Runs(NamedTuple):
@@ -31,9 +32,9 @@ class Runs(NamedTuple):
     seconds
         Of each run.
     frames
-        Which frame each run was of.
+        Index of each run's frame.
     stages_s
-        Seconds by stage, each as long as ``seconds``.
+        Seconds by stage, each list as long as ``seconds``.
     results
         The last result of each frame.
     """
@@ -43,20 +44,23 @@ class Runs(NamedTuple):
     stages_s: dict[str, list[float]]
     results: list[Result]
 
-    def figures(self, what: str) -> dict[str, Any]:
-        """Return the latency from ``what`` on, by stage too, and the slowest frame by its median."""
+    def figures(self, begins_at: str) -> FrameLatency:
+        """Return the latency, each stage's part of it, and the slowest frame by its median."""
         medians = self.medians_s()
         slowest = int(np.argmax(medians))
-        stages = {
-            stage: {"p50_s": statistics.median(taken), "mean_s": statistics.fmean(taken)}
-            for stage, taken in self.stages_s.items()
-        }
-        worst = {
-            "frame": slowest,
-            "p50_s": medians[slowest],
-            "match_statistics": asdict(self.results[slowest].match_statistics),
-        }
-        return {"from": what, **latency(self.seconds), "stages_s": stages, "slowest_frame": worst}
+        return FrameLatency(
+            **vars(latency(self.seconds)),
+            begins_at=begins_at,
+            stages_s={
+                stage: StageTimes(p50_s=statistics.median(taken), mean_s=statistics.fmean(taken))
+                for stage, taken in self.stages_s.items()
+            },
+            slowest_frame=SlowestFrame(
+                frame=slowest,
+                p50_s=medians[slowest],
+                match_statistics=self.results[slowest].match_statistics,
+            ),
+        )
 
     def medians_s(self) -> list[float]:
         """Return each frame's median."""
@@ -80,12 +84,12 @@ def measure_latency(
     Parameters
     ----------
     runs, warm_up
-        How many times, after so many that don't count.
+        How many runs are timed, and how many come before them.
     seconds
-        No run begins later than this, but that each frame has ``FEWEST_TURNS`` if ``runs`` allow; warming up ends after
-        a tenth of it.
+        No run begins after this time, except that each frame has ``FEWEST_TURNS`` if ``runs`` allow them. Warming up
+        ends after a tenth of this time.
     on_progress
-        Called with runs done, and to do.
+        Called with the number of runs done, and with ``runs``.
 
     Raises
     ------
@@ -117,48 +121,43 @@ def measure_throughput(
     seconds: float,
     batches: Sequence[int] = (BATCH,),
     depths: Sequence[int | None] = (None,),
-) -> list[dict[str, Any]]:
+) -> list[Throughput]:
     """Measure frames a second of ``predict`` in a loop, ``predict_batch`` and ``stream``.
 
     Parameters
     ----------
     frames
-        Taken in turns by each way, all of them: they differ in the time that they take. The detector warms up on them
-        first: see :meth:`.Detector.warm_up`.
+        Each way inspects all of them in turns, since they differ in the time that they take. The detector warms up on
+        them first: see :meth:`.Detector.warm_up`.
     alone
         The loop, which has been timed before.
     seconds
-        That one size of batches and one depth take together, about.
+        About how long one size of batches and one depth take together.
     batches
         Sizes of a batch.
     depths
         Of the stream: see :meth:`.Detector.stream`.
-
-    Returns
-    -------
-    list of dict
-        mode, batch, depth, split (the stream's, see :attr:`.Detector.info`), threads, frames_per_s.
     """
     detector.warm_up(frames)
-    ways: list[dict[str, Any]] = [
-        {"mode": "predict", "batch": None, "depth": None, "split": None}
-        | {"frames_per_s": len(alone.seconds) / sum(alone.seconds)}
-    ]
+    threads = detector.info["threads"]
+    rate = len(alone.seconds) / sum(alone.seconds)
+    ways = [Throughput(mode="predict", batch=None, split=None, frames_per_s=rate, threads=threads)]
     for batch in batches:
         detector.predict_batch([frames[index % len(frames)] for index in range(batch)])
         rate = _batched_per_s(detector, frames, batch, seconds / 2)
-        ways.append({"mode": "predict_batch", "batch": batch, "depth": None, "split": None, "frames_per_s": rate})
+        ways.append(Throughput(mode="predict_batch", batch=batch, split=None, frames_per_s=rate, threads=threads))
     for depth in depths:
         start = time.perf_counter()
         turns = (frames[done % len(frames)] for done in _until(10**9, len(frames), seconds / 2))
         rate = sum(1 for _ in detector.stream(turns, depth=depth)) / (time.perf_counter() - start)
-        split = detector.info["split"]
-        ways.append({"mode": "stream", "batch": None, "depth": depth, "split": split, "frames_per_s": rate})
-    return [way | {"threads": detector.info["threads"]} for way in ways]
+        split = from_json(StreamSplit, detector.info["split"])
+        way = Throughput(mode="stream", batch=None, depth=depth, split=split, frames_per_s=rate, threads=threads)
+        ways.append(way)
+    return ways
 
 
 def _batched_per_s(detector: Detector, frames: Sequence[Frame], batch: int, seconds: float) -> float:
-    """Inspect batches that go round through all frames, once at the least."""
+    """Inspect batches that go round through all frames, at least once."""
     turns = itertools.cycle(frames)
     start = time.perf_counter()
     inspected = sum(
@@ -169,7 +168,7 @@ def _batched_per_s(detector: Detector, frames: Sequence[Frame], batch: int, seco
 
 
 def _until(most: int, least: int, seconds: float) -> Iterator[int]:
-    """Count to ``most``, or to ``least`` if the time is over then."""
+    """Count to ``most``; stop earlier once the time is over and ``least`` is reached."""
     start = time.perf_counter()
     for done in range(most):
         if done >= least and time.perf_counter() - start >= seconds:

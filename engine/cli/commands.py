@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bench.bench import bench
-from ..bench.bench_page import write_bench_page
+from ..bench.bench_report import bench_text, write_bench_page
 from ..evaluate.evaluation import evaluate
 from ..evaluate.report import write_report
 from ..fitting.fitting import add, calibrate, fit, remove
@@ -25,6 +25,7 @@ from ..folders.dataset import find_dataset
 from ..folders.listing import named_images
 from ..folders.normal_images import NormalImages, normal_images
 from ..inspect.detector import Detector
+from ..json_data import to_json
 from ..recipe.changes import remove_images, update_codes
 from ..recipe.recipe import Recipe
 from ..settings import Settings
@@ -33,7 +34,7 @@ from .exit_codes import ANOMALOUS, FAILED, NORMAL
 from .export_command import export
 from .image_files import inspect_files, overlay_paths
 from .progress import Progress
-from .tables import bench_table, dataset_line, images_line, recipe_table, record_line, summary_table
+from .tables import dataset_line, images_line, recipe_table, record_line, summary_table
 from .terminal import RESULTS, escaped, print_json, say, say_lines
 
 
@@ -163,13 +164,13 @@ def _bench(options: argparse.Namespace) -> int:
             warm_up=options.warm_up,
             seconds=options.seconds,
             takt_s=options.takt,
+            command=options.typed,
             on_progress=progress.show,
         )
-    document = {"benchmark": "bench", "command": options.typed} | document
     if options.json:
-        print_json(document)
+        print_json(to_json(document))
     else:
-        RESULTS.print(bench_table(document))
+        RESULTS.print(bench_text(document))
     if options.html:
         write_bench_page(options.html, document)
     return NORMAL

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..bench.bench_page import way_name
-from ..bench.takt import verdict
 from ..calibration import Threshold
 from ..fitting.suspects import highest_scores
 from ..folders.dataset import Dataset
@@ -70,54 +68,6 @@ def dataset_line(dataset: Dataset) -> str:
 def _some(parts: Sequence[str]) -> str:
     more = f", and {len(parts) - MOST_PARTS} more folders" if len(parts) > MOST_PARTS else ""
     return ", ".join(parts[:MOST_PARTS]) + more
-
-
-def bench_table(document: Mapping[str, Any]) -> str:
-    """Return a bench's figures as text: latency, stages, throughput, start, the takt's verdict and what to do next."""
-    return "\n".join(_bench_lines(document))
-
-
-def _bench_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    recipe, detector, machine = document["recipe"], document["detector"], document["environment"]
-    rows, columns = recipe["input_size"]
-    yield (
-        f"{escaped(recipe['name'])}: {recipe['images']} normal images, {recipe['backbone']} in {recipe['precision']}, "
-        f"{rows} x {columns}, k_gallery {recipe['settings']['k_gallery']}, kappa {recipe['settings']['kappa']}"
-    )
-    yield (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads; {detector['extractor']}; "
-        f"matcher {detector['matcher']} on {_matchers_device(detector)}"
-    )
-    yield f"{document['frames']['count']} frames, {document['frames']['source']}"
-    yield ""
-    percentiles = ("p50", "p95", "p99", "p99.9", "max")
-    yield f"{'latency in ms from':20}" + "".join(f"{name:>9}" for name in percentiles) + f"{'runs':>7}"
-    for figures in document["latency"]:
-        yield (
-            f"{'the ' + figures['from']:20}"
-            + "".join(f"{_milliseconds(figures[f'{name}_s']):>9}" for name in percentiles)
-            + f"{figures['runs']:7}"
-        )
-    stages = document["latency"][0]["stages_s"]
-    yield "stages, ms: " + ", ".join(f"{name} {_milliseconds(s['p50_s'])}" for name, s in stages.items())
-    yield "frames a second: " + "; ".join(
-        f"{way_name(way)} {way['frames_per_s']:.1f}" for way in document["throughput"]
-    )
-    start = document["start"]
-    yield (
-        f"start to first result: {start['process_to_first_result_s']:.2f} s (import {start['import_s']:.2f}, load "
-        f"{start['load_s']:.2f}, first frame {start['first_result_s']:.2f}); memory {start['peak_bytes'] / 1e6:.0f} MB"
-    )
-    yield ""
-    yield verdict(document)
-    for advice in document["advice"]:
-        share = "" if advice["share"] is None else f" {advice['share']:.0%}"
-        yield f"{advice['stage']}{share}: {advice['text']}"
-
-
-def _matchers_device(detector: Mapping[str, Any]) -> str:
-    on_gpu = detector["matcher_device"] == "cuda"
-    return f"the GPU ({detector['instruction_set']})" if on_gpu else f"the processor ({detector['instruction_set']})"
 
 
 def record_line(record: Mapping[str, Any]) -> str:
@@ -211,7 +161,3 @@ def quantization_table(quantization: Quantization) -> str:
 
 def _without_vnni() -> str:
     return "" if any("vnni" in name for name in instruction_sets()) else " (it has no VNNI: exact 16-bit sums)"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{1e3 * seconds:.1f}"

@@ -21,6 +21,7 @@ from ..environment import environment
 from ..errors import InputError
 from ..folders.dataset import Dataset, LabelledImage
 from ..images.reading import read_image
+from ..json_data import to_json
 from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration, ImageRecord
 from ..result import Reason, Result
@@ -116,7 +117,7 @@ def evaluate(
         recipe=detector.recipe,
         calibration=detector.recipe.calibration,
         info=dict(detector.info),
-        environment=environment(detector.info["threads"]),
+        environment=to_json(environment(detector.info["threads"])),
     )
 
 
@@ -290,8 +291,8 @@ class Evaluation:
         timings = {}
         for stage in self.outcomes[0].timings_s:
             seconds = [outcome.timings_s[stage] for outcome in self.outcomes]
-            figures = latency(seconds)
-            timings[stage] = {name: figures[f"{name}_s"] for name in TIMES}
+            percentiles = latency(seconds).percentiles_s()
+            timings[stage] = {name: percentiles[name] for name in TIMES}
         return timings
 
 

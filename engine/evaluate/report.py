@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from ..files import replace_file
 from ..images.reading import read_image
 from ..images.resizing import as_rgb
-from ..pages.page import environment_table, plain, render
+from ..pages.page import render
 from ..pages.pictures import Case, data_url, heat_picture, normal_picture, thumbnail
 from ..pages.score_charts import histogram
+from ..pages.sections import environment_table, plain
 from .charts import pro_chart, roc_chart
 from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
 from .truth import defect_mask

@@ -24,9 +24,10 @@ from ..folders.normal_images import NormalImages
 from ..images.reading import read_image, read_placed
 from ..images.resizing import as_rgb
 from ..inspect.scoring import Scorer, Scores
-from ..pages.page import plain, render
+from ..pages.page import render
 from ..pages.pictures import Case, data_url, heat_picture, normal_picture, thumbnail
 from ..pages.score_charts import sorted_scores
+from ..pages.sections import plain
 from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration
 from .suspects import Suspects, deciding_scores, far_above, far_below, find_suspects, removal_command, usual_score
@@ -77,7 +78,7 @@ def write_normals_page(
     names = {image.name for image in recipe.images}
     page = render(
         "normals.html",
-        filters={"number": _number, "plain": plain, "settings": lambda settings: asdict(settings).items()},
+        filters={"number": _number, "plain": plain, "settings": asdict},
         title=f"Normal images of {recipe.folder.resolve().name}",
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         recipe=recipe,

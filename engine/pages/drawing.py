@@ -1,7 +1,7 @@
 """matplotlib's drawings as SVG text that takes its colours from the page around it.
 
-Every colour is a CSS variable of ``style.css``, so one drawing is legible in light, in dark and on paper. What is
-drawn is the charts' business: :mod:`.charts`, :mod:`.speed_charts`.
+Every colour is a CSS variable of ``style.css``, so one drawing is legible in light, in dark and on paper. Charts are
+drawn by :mod:`.score_charts`, :mod:`.speed_charts` and :mod:`.charts`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _VARIABLES = {
     PANEL: "var(--panel)",
     ON_SERIES: "var(--on-series)",
 } | {color: f"var(--series-{number})" for number, color in enumerate(SERIES, start=1)}
-FONT = "DejaVu Sans"  # the one that matplotlib brings along; it sets the widths, the page's own font is shown
+FONT = "DejaVu Sans"  # matplotlib includes it; it sets the widths, while a browser shows the page's own font
 FONT_SIZE = 9  # points
 _STYLE = {
     "axes.axisbelow": True,
@@ -64,14 +64,14 @@ def draw_svg(
     size_inches: tuple[float, float] = SIZE_INCHES,
     columns: int | None = None,
 ) -> str:
-    """Draw on fresh axes, whatever style the process has set, and return one ``<svg>`` element.
+    """Draw on new axes in the pages' style, not the process's, and return one ``<svg>`` element.
 
     Parameters
     ----------
     label
-        What the drawing shows, for those who don't see it.
+        What the drawing shows, as screen readers say it.
     columns
-        Of the legend, which stands above; None: as many as suit short names.
+        Columns of the legend above the drawing; None: as many as suit short names.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def draw_svg(
     style, figures = (imported(f"matplotlib.{name}", "pip install 'spadeline[eval]'") for name in ("style", "figure"))
     buffer = io.StringIO()
     with style.context(["default", {**_STYLE, "svg.hashsalt": label}]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the page's own font is shown
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a browser shows the page's own font
         figure = figures.Figure(figsize=size_inches, layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
@@ -94,9 +94,9 @@ def draw_svg(
     svg = text[text.index("<svg") :].replace("<svg", opening, 1)
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, variable)
-    return re.sub(r'<g id="[^"]*"', "<g", svg)  # every chart would bring the same ids into the page
+    return re.sub(r'<g id="[^"]*"', "<g", svg)  # every chart would have the same ids
 
 
 def printable(name: str) -> str:
-    """Return a name without what no file of text can hold, such as a file name's undecodable bytes."""
+    """Return a name without characters that UTF-8 can't hold, such as a file name's undecodable bytes."""
     return name.encode("utf-8", errors="replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""The small pictures in pages that show images: frames, anomaly maps, the normal image that is nearest."""
+"""The small pictures in pages: frames, anomaly maps, and the nearest normal images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _THUMBNAIL_SIDE = 320  # pixels of the longer side: sharp at the size shown, and
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One image as the pages' macro for cases takes it.
+    """One image for the macro in ``cases.html``.
 
-    ``scores`` hold name, value, the threshold's symbol and value; ``pictures`` data URLs by caption.
+    Each of ``scores`` is name, value, the threshold's symbol, and its value. ``pictures`` are data URLs by caption.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Case:
 
 
 def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture no larger than a page shows it."""
+    """Return a picture that is at most as large as a page shows it."""
     factor = _THUMBNAIL_SIDE / max(picture.shape[:2])
     if factor >= 1:
         return picture
@@ -54,7 +54,7 @@ def heat_picture(
     framing: Framing,
     ignore: NDArray[np.bool_] | None,
 ) -> NDArray[np.uint8]:
-    """Return the thumbnail of an RGB frame with its map drawn on; drawn when small, so that lines stay sharp."""
+    """Return the thumbnail of an RGB frame with its map; the map is drawn on the small frame, so lines stay sharp."""
     small = thumbnail(frame)
     _, placement = place(frame, anomaly_map.shape[:2], framing=framing)
     y, x = small.shape[0] / frame.shape[0], small.shape[1] / frame.shape[1]
@@ -63,16 +63,19 @@ def heat_picture(
 
 
 def normal_picture(record: ImageRecord, path: Path | None) -> NDArray[np.uint8] | None:
-    """Return the thumbnail of the very picture that was fitted: a name such as 000.png is found in many folders."""
+    """Return the thumbnail of the picture that was fitted; None if the file is gone or another picture.
+
+    The hash is compared, since many folders hold a name such as 000.png.
+    """
     try:
         picture = None if path is None else read_picture(path)
-    except InputError:  # not readable, or no image any more
+    except InputError:  # it can't be read, or isn't an image any more
         return None
     return None if picture is None or picture.sha256 != record.sha256 else thumbnail(as_rgb(picture.pixels))
 
 
 def data_url(picture: NDArray[np.uint8]) -> str:
-    """Return a picture as a page's own part."""
+    """Return a picture as a URL that holds it, so that a page needs no file."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

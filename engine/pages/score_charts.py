@@ -1,6 +1,6 @@
 """Charts of image scores as SVG text: histograms, and the normal images' scores in order.
 
-Nothing is computed here that a figure of the summary rests on.
+The charts only show figures: no figure of a summary is computed here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_LABELS, _LONGEST_LABEL, _LABEL_HEIGHT = 4, 28, 0.06  # the height as a sha
 def histogram(
     normal: NDArray[np.float64], abnormal: NDArray[np.float64], threshold: float, *, what: str, symbol: str
 ) -> str:
-    """Draw how many normal and abnormal images score how high, and the threshold."""
+    """Draw a histogram of the normal and abnormal images' scores, and the threshold."""
 
     def draw(axes: Axes) -> None:
         values = np.concatenate([normal, abnormal, [threshold]])
@@ -49,7 +49,7 @@ def sorted_scores(
     Parameters
     ----------
     far
-        Indices of scores to mark, the highest first; a few of those by name.
+        Indices of scores to mark, the highest first; a few of them are named.
     """
     order = np.argsort(scores, kind="stable")
     rank = np.empty(scores.size, int)
@@ -64,7 +64,9 @@ def sorted_scores(
             )
         top, lowest = max(float(scores.max()), threshold), np.inf
         for index in [index for index in far if rank[index] > scores.size / 2][:_MOST_LABELS]:
-            lowest = min(scores[index] - _LABEL_HEIGHT * top / 2, lowest - _LABEL_HEIGHT * top)  # one below the other
+            lowest = min(
+                scores[index] - _LABEL_HEIGHT * top / 2, lowest - _LABEL_HEIGHT * top
+            )  # names stand one below the other
             axes.text(rank[index] - scores.size / 50, lowest, _short(names[index]), fontsize=8, ha="right", va="center")
         axes.axhline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"{symbol} = {threshold:.4g}")
         axes.set_xlabel("normal images, the lowest score first")

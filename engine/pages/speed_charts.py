@@ -1,7 +1,7 @@
 """Measurements of speed as SVG text: growth, stages, percentiles, throughput, and accuracy beside them.
 
-Drawn narrow, so that text stays legible where a telephone shows a chart as wide as its screen. Names and figures stand
-beside what they belong to: no chart needs its colours to be told apart. Nothing is measured or averaged here.
+Charts are narrow, so that text stays legible on a telephone's screen. Names and figures stand beside what they belong
+to, so a chart can be read without its colours. Nothing is measured or averaged here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,21 +18,22 @@ from .drawing import FONT, FONT_SIZE, INK, MUTED, ON_SERIES, PANEL, SERIES, draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 STAGES = ("prepare", "extract", "retrieve", "match", "map")  # in a frame's order
 _STAGE_COLORS = dict(zip(STAGES, (SERIES[4], SERIES[0], SERIES[3], SERIES[1], SERIES[2]), strict=True))
-_PERCENTILES = {"p50_s": "o", "p95_s": "D", "p99_s": "s", "p99.9_s": "^", "max_s": "|"}  # each with its marker
+_PERCENTILES = {"p50": "o", "p95": "D", "p99": "s", "p99.9": "^", "max": "|"}  # each with its marker
 _WIDTH_INCHES = 4.1
-_ROW_INCHES = 0.52  # of a bar with its name above
-_LEGIBLE = 0.085  # share of the axis for each three letters within a bar
+_ROW_INCHES = 0.52  # height of a bar with its name above it
+_LEGIBLE = 0.085  # share of the axis that three letters within a bar need
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = "osD^vP"
-_LOG_FROM = 20  # largest to smallest: from here on an even scale would hide the small ones
-_GAP = 0.075  # share of the axis between two names, one above the other
-_ROW_POINTS = 72 * (_WIDTH_INCHES - 0.2)  # width of rows' axes, which have nothing beside them
+_LOG_FROM = 20  # ratio of largest to smallest: above it a linear scale would hide the small ones
+_GAP = 0.075  # share of the axis between two names above one another
+_ROW_POINTS = 72 * (_WIDTH_INCHES - 0.2)  # width of the axes of charts with rows
 _SCATTER_INCHES = 2.9  # height of a scatter with its axes' texts, without the legend
-_SCATTER_POINTS = (72 * (_WIDTH_INCHES - 0.9), 72 * (_SCATTER_INCHES - 0.7))  # of its axes, about
-_APART_POINTS = 11  # a number's centre from other numbers and from points
+_SCATTER_POINTS = (72 * (_WIDTH_INCHES - 0.9), 72 * (_SCATTER_INCHES - 0.7))  # about the size of its axes
+_APART_POINTS = 11  # distance of a number's centre from other numbers and from points
 
 
 def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, against: str) -> str:
@@ -56,7 +57,7 @@ def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, ag
         ticks = sorted({count for by_count in times_s.values() for count in by_count})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        axes.set_yticks(*_log_ticks(axes.get_ylim()))
+        _label_seconds(axes.yaxis)
         axes.set_xlabel(against)
         axes.grid(visible=True)
 
@@ -65,7 +66,7 @@ def growth_chart(times_s: Mapping[str, Mapping[float, float]], *, label: str, ag
 
 
 def stage_chart(stages_s: Mapping[str, Mapping[str, float]], *, label: str) -> str:
-    """Draw a bar for each name, made of its stages' seconds in the order of a frame."""
+    """Draw a bar for each name: its stages' seconds one after the other, in a frame's order."""
     longest = max(sum(stages.values()) for stages in stages_s.values())
 
     def draw(axes: Axes) -> None:
@@ -81,54 +82,56 @@ def stage_chart(stages_s: Mapping[str, Mapping[str, float]], *, label: str) -> s
                 start += seconds
             _name_above(axes, row, name, f"{duration(start)}")
         _rows(axes, len(stages_s), longest)
-        axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
-        axes.locator_params(axis="x", nbins=5)  # "400 ms" is wide
+        _label_seconds(axes.xaxis)
 
     return draw_svg(draw, label, size_inches=_tall(len(stages_s), legend=2), columns=3)
 
 
-def latency_chart(percentiles_s: Mapping[str, Mapping[str, float | None]], *, label: str, takt_s: float | None) -> str:
-    """Draw each name's percentiles on one line, from the median to the longest, and the takt across it.
+def latency_chart(
+    percentiles_s: Mapping[str, Mapping[str, float | None]], *, label: str, takt_s: float | None = None
+) -> str:
+    """Draw each name's percentiles on one line, from the median to the maximum, and the takt across it.
 
     Parameters
     ----------
     percentiles_s
-        By name, :func:`.units.latency`'s figures; those that are None are left out.
+        By name, what :meth:`.Latency.percentiles_s` returns; those that are None are left out.
     """
-    values = [v for figures in percentiles_s.values() for key in _PERCENTILES if (v := figures.get(key)) is not None]
+    known = {
+        name: {key: value for key, value in percentiles.items() if value is not None}
+        for name, percentiles in percentiles_s.items()
+    }
+    values = [value for percentiles in known.values() for value in percentiles.values()]
     values += [] if takt_s is None else [takt_s]
     highest, lowest = max(values), min(values)
 
     def draw(axes: Axes) -> None:
-        for row, (name, figures) in enumerate(percentiles_s.items()):
-            known = {key: value for key in _PERCENTILES if (value := figures.get(key)) is not None}
-            axes.plot([min(known.values()), max(known.values())], [row, row], color=MUTED, linewidth=1.2)
-            for key, value in known.items():
-                color = SERIES[0] if key == "p50_s" else SERIES[1]
-                axes.plot(value, row, _PERCENTILES[key], color=color, markersize=10 if key == "max_s" else 6)
-            _name_above(axes, row, name, f"{duration(known['p50_s'])} to {duration(known['max_s'])}")
-        for key in dict.fromkeys(key for key in _PERCENTILES if any(f.get(key) for f in percentiles_s.values())):
-            color = SERIES[0] if key == "p50_s" else SERIES[1]
-            axes.plot([], [], _PERCENTILES[key], color=color, label=key.removesuffix("_s"))
+        for row, (name, percentiles) in enumerate(known.items()):
+            axes.plot([min(percentiles.values()), max(percentiles.values())], [row, row], color=MUTED, linewidth=1.2)
+            for key, value in percentiles.items():
+                axes.plot(value, row, **_look(key), markersize=10 if key == "max" else 6)
+            _name_above(axes, row, name, f"{duration(percentiles['p50'])} to {duration(percentiles['max'])}")
+        for key in dict.fromkeys(key for key in _PERCENTILES if any(key in row for row in known.values())):
+            axes.plot([], [], **_look(key), label=key)
         if takt_s is not None:
-            rows = np.arange(len(percentiles_s))  # a line across all rows would cross what is written there
+            rows = np.arange(len(known))  # a line across all rows would cross the texts
             text = f"takt {duration(takt_s)}"
             axes.vlines(np.full(rows.size, takt_s), rows - 0.22, rows + 0.22, color=INK, linewidth=2.2, label=text)
-        _rows(axes, len(percentiles_s), highest)
+        _rows(axes, len(known), highest)
         if highest > _LOG_FROM * lowest:
             axes.set_xscale("log")
             axes.set_xlim(lowest / 1.3, highest * 1.3)
-            axes.minorticks_off()
-            axes.set_xticks(*_log_ticks(axes.get_xlim()))
-        else:
-            axes.xaxis.set_major_formatter(lambda value, _: _short(value) if value else "0")
-            axes.locator_params(axis="x", nbins=5)
+        _label_seconds(axes.xaxis)
 
-    return draw_svg(draw, label, size_inches=_tall(len(percentiles_s), legend=2), columns=3)
+    return draw_svg(draw, label, size_inches=_tall(len(known), legend=2), columns=3)
+
+
+def _look(percentile: str) -> dict[str, Any]:
+    return {"marker": _PERCENTILES[percentile], "linestyle": "", "color": SERIES[0 if percentile == "p50" else 1]}
 
 
 def bar_chart(values: Mapping[str, float], *, label: str, unit: str) -> str:
-    """Draw one bar for each name, its value above the end."""
+    """Draw one bar for each name, with its value above the bar's end."""
 
     def draw(axes: Axes) -> None:
         for row, (name, value) in enumerate(values.items()):
@@ -141,7 +144,7 @@ def bar_chart(values: Mapping[str, float], *, label: str, unit: str) -> str:
 
 
 def knob_chart(figures: Mapping[str, Mapping[str, float]], *, label: str, knob: str) -> str:
-    """Draw figures by name against a knob's values, evenly spaced, in the order given; names stand at the ends."""
+    """Draw figures by name against a knob's values, evenly spaced in the order given; names stand at the ends."""
     values = list(dict.fromkeys(value for by_value in figures.values() for value in by_value))
 
     def draw(axes: Axes) -> None:
@@ -176,7 +179,7 @@ def tradeoff_chart(
     points
         By name, seconds and accuracy.
     ours
-        Names to be marked as our own: filled, the others hollow.
+        Names of our own points, which are filled; the others are hollow.
     """
 
     def draw(axes: Axes) -> None:
@@ -194,8 +197,7 @@ def tradeoff_chart(
                 label=f"{number} {printable(name)}",
             )
         axes.margins(x=0.12, y=0.14)
-        axes.minorticks_off()
-        axes.set_xticks(*_log_ticks(axes.get_xlim()))
+        _label_seconds(axes.xaxis)
         axes.set_xlabel("time a frame")
         axes.set_ylabel(accuracy)
         axes.grid(visible=True)
@@ -205,7 +207,7 @@ def tradeoff_chart(
 
 
 def _looks() -> itertools.cycle[tuple[str, str, str]]:
-    """Return colours, dashes and markers that don't repeat together before 12 lines."""
+    """Return colours, dashes and markers; the same combination returns after 12 lines."""
     return itertools.cycle([(SERIES[i % 6], _DASHES[i % 4], _MARKERS[i % 6]) for i in range(12)])
 
 
@@ -215,41 +217,38 @@ def _slope(counts: Sequence[float], seconds: Sequence[float]) -> str:
     return f", slope {np.polyfit(np.log(counts), np.log(seconds), 1)[0]:.2f}"
 
 
-def _short(seconds: float) -> str:
-    """Return a tick's time: no more digits than it has."""
-    return f"{seconds:g} s" if seconds >= 1 else f"{1e3 * seconds:g} ms"
-
-
 def _tall(rows: int, *, legend: int) -> tuple[float, float]:
     return _WIDTH_INCHES, 0.55 + _ROW_INCHES * rows + 0.2 * legend
 
 
-def _log_ticks(limits: tuple[float, float]) -> tuple[list[float], list[str]]:
-    """Return ticks of a logarithmic axis of seconds, two at the least whatever it spans, and what stands at them."""
-    low, high = limits
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks: list[float] = []
-    for steps in ((1,), (1, 2, 5), (1, 2, 3, 5, 7)):
-        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
-        if len(ticks) >= 2:
-            break
-    else:  # half a decade or less is all but even
-        from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - optional
+def _label_seconds(axis: Axis) -> None:
+    """Label an axis of seconds in s, ms or µs. A logarithmic one has ticks at powers of ten, or at 1, 2 and 5 times."""
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator  # noqa: PLC0415 - optional
 
-        ticks = [float(tick) for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
-    return ticks, [_short(tick) for tick in ticks]
+    axis.set_major_formatter(EngFormatter("s"))
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        # Where 1, 2 and 5 give fewer than two ticks, the locator spaces them evenly.
+        axis.set_major_locator(LogLocator(subs=(1,) if high >= 100 * low else (1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(MaxNLocator(5))  # a label such as "400 ms" is wide
 
 
 def _name_above(axes: Axes, row: int, name: str, value: str) -> None:
-    """Write a bar's name above its start, and its value above the axes' end; the name is shortened to leave room."""
+    """Write a name above the row's start, and a value above its end; a long name is shortened."""
     name = _shortened(printable(name), _ROW_POINTS - _points_wide(value) - 8)
     for x, text, side in ((0.0, name, "left"), (1.0, value, "right")):
-        box = {"facecolor": PANEL, "edgecolor": "none", "pad": 0.6}  # lines across all rows end at the text
+        box = {
+            "facecolor": PANEL,
+            "edgecolor": "none",
+            "pad": 0.6,
+        }  # the panel's colour behind the text hides lines there
         axes.text(x, row - 0.34, text, transform=axes.get_yaxis_transform(), ha=side, va="bottom", bbox=box)
 
 
 def _shortened(text: str, points: float) -> str:
-    """Return a text that is no wider; what had to go is in its middle, since ends tell names apart."""
+    """Return a text that is at most so wide; its middle is cut out, since names differ at their ends."""
     short = text
     for kept in range(len(text) - 1, 1, -1):
         if _points_wide(short) <= points:
@@ -274,7 +273,7 @@ def _rows(axes: Axes, count: int, highest: float) -> None:
 
 
 def _spread(places: Sequence[float], gap: float) -> list[float]:
-    """Move ascending places apart until no two are nearer than the gap, about as far up as down."""
+    """Move ascending places apart until no two are nearer than the gap; their mean stays the same."""
     spread: list[float] = []
     for place in places:
         spread.append(max(place, spread[-1] + gap) if spread else place)
@@ -283,7 +282,7 @@ def _spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _number_points(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    """Write each point's number where it lies on no other number and on no point, with a line from one to the other."""
+    """Write each point's number beside it, away from other numbers and points, with a line to the point."""
     (low, high), (bottom, top) = np.log(axes.get_xlim()), axes.get_ylim()
     width, height = _SCATTER_POINTS
     marks = [

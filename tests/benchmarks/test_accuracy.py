@@ -1,4 +1,4 @@
-"""benchmarks/accuracy.py: its figures are those of ``spadeline eval``; what is on record is reused, and nothing else."""
+"""benchmarks/accuracy.py: its figures are those of ``spadeline eval``, and it reuses the records that fit, no others."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from spadeline.engine import Detector, fit
 from spadeline.engine.errors import InputError, SpadelineError
 from spadeline.engine.evaluate.evaluation import evaluate
 from spadeline.engine.folders.dataset import find_dataset
-from spadeline.engine.pages.page import Chart
+from spadeline.engine.pages.sections import Chart
 
 import accuracy
 from accuracy_parts import classes, knobs, records
@@ -83,7 +83,9 @@ def test_the_figures_are_those_of_eval(tmp_path, run, parts, extractor_path):
             assert value == summary[figure], (point, figure)
         assert rows[point]["images"] == {"train": 12, "normal": 4, "abnormal": 4, "abnormal_with_mask": 4}
         assert all(f"{rows[point]['figures'][figure]:.4f}" in printed for figure in accuracy_report.HEADS)
-    assert len({json.dumps(row["figures"]) for row in rows.values()}) >= 3  # else any mixture would pass
+    assert (
+        len({json.dumps(row["figures"]) for row in rows.values()}) >= 3
+    )  # otherwise settings that were mixed up would pass
     assert document["command"].startswith("python accuracy.py ")
     assert document["environment"]["versions"]["numpy"] == np.__version__
 
@@ -118,7 +120,7 @@ def test_only_what_changed_is_measured_anew(run, own_parts, extractor_path, tmp_
     again, _ = run(own_parts.rename(tmp_path / "moved"), "--threads", 2)
     assert on_record() == once
     assert [row["figures"] for row in again["results"]] == [row["figures"] for row in first["results"]]
-    run(tmp_path / "moved", "--knob", "kappa=1,2")  # of these the first is the protocol's own
+    run(tmp_path / "moved", "--knob", "kappa=1,2")  # 1 is the protocol's own value
     assert len(on_record()) == 3
     model = onnx.load(extractor_path)
     model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.float32(1 / 16), "scale"))
@@ -152,23 +154,23 @@ def test_a_set_of_classes_beside_the_papers_figures(run, parts, tmp_path):
     assert list(data["classes"]) == ["hazelnut", "wood"]
     assert data["left_out"] == {"notes": "none of train, test, normal, abnormal in it"}
     assert len(data["missing"]) == 13
-    assert "these are missing here: bottle, cable, capsule" in printed
+    assert "missing are bottle, cable, capsule" in printed
     assert "set: notes is no class: none of" in printed
     hazelnut, wood = document["results"]
     assert wood["figures"]["pixel_rocauc"] is None
     assert wood["not_computed"]["aupro_0.3"] == "masks: expected one for at least one abnormal image, got none"
-    assert "PRO isn't defined for wood: masks: expected one" in printed
     (mean,) = document["means"]
     images = [row["figures"]["image_rocauc_by_map_score"] for row in (hazelnut, wood)]
     assert mean["figures"]["image_rocauc_by_map_score"] == pytest.approx(np.mean(images))
     assert mean["figures"]["pixel_rocauc"] == hazelnut["figures"]["pixel_rocauc"]
     assert (mean["classes"]["image_rocauc_by_map_score"], mean["classes"]["pixel_rocauc"]) == (2, 1)
-    (line,) = [line for line in printed.splitlines() if line.startswith("hazelnut  ")]
+    (line,) = [line for line in printed.splitlines() if line.startswith("  hazelnut  ")]
     assert line.endswith("0.9910")
-    assert "mean, paper" not in printed  # over other classes, it doesn't compare
-    assert "hazelnut: 12 normal images, where k_gallery goes up to 50: all of them are taken" in printed
+    assert "mean, paper" not in printed  # its mean is over other classes
+    assert "hazelnut: 12 normal images; where k_gallery is up to 50, all of them are taken." in printed
     table = sections.chapter(document, "accuracy").tables["set-paper"]
     assert [row[0] for row in table.rows] == ["hazelnut", "wood", "mean"]
+    assert table.rows[1][3:5] == (None, None)  # pixel ROCAUC and AU-PRO of wood
     assert [row[-1] for row in table.rows] == ["0.9910", "0.8850", None]
     assert table.note == "–: masks: expected one for at least one abnormal image, got none."
 
@@ -179,8 +181,8 @@ def test_the_papers_means_stand_beside_those_of_all_its_classes(run, parts, tmp_
         (tmp_path / "mvtec" / name).symlink_to(parts)
     document, printed = run(tmp_path / "mvtec", "--protocol", "paper")
     assert document["data"][0]["missing"] == []
-    (line,) = [line for line in printed.splitlines() if line.startswith("mean, paper")]
-    assert line.split()[2:] == ["0.8550", "-", "0.9600", "0.9170"]
+    (line,) = [line for line in printed.splitlines() if line.startswith("  mean, paper")]
+    assert line.split()[2:] == ["0.8550", "-", "0.9600", "0.9170", "0.9600"]
     assert len(on_record()) == 1  # the same images under other names
     assert accuracy_report.PAPER["figures"]["pixel_rocauc"] == pytest.approx(
         np.mean(list(accuracy_report.PAPER["pixel_rocauc"].values())), abs=1e-3
@@ -194,7 +196,7 @@ def test_one_class_of_labels_defines_no_rocauc(run, own_parts):
     assert set(row["figures"].values()) == {None}
     reason = "labels: expected samples of both classes, got 4 normal and 0 anomalous"
     assert row["not_computed"]["image_rocauc_by_map_score"] == reason
-    assert f"image, map isn't defined for parts: {reason}" in printed
+    assert f"-: {reason}." in printed
 
 
 def test_a_sweep_as_table_and_plot(run, parts, extractor_path, tmp_path):
@@ -222,8 +224,8 @@ def test_a_sweep_as_table_and_plot(run, parts, extractor_path, tmp_path):
     for text in ("extractor", "second", *knobs.SWEPT):
         assert f"<!-- {text} -->" in drawn
     parts_drawn = sections.chapter(document, "accuracy").section.parts
-    charts = {part.title.split(":")[0]: part.svg for part in parts_drawn if isinstance(part, Chart)}
-    assert charts.keys() == knobs.SWEPT.keys() - {"kappa"}  # which has one value
+    charts = {part.title.split(":")[0]: part.draw() for part in parts_drawn if isinstance(part, Chart)}
+    assert charts.keys() == knobs.SWEPT.keys() - {"kappa"}  # of which only one value was measured
     assert "4:1:1" in charts["level_weights"]
 
 

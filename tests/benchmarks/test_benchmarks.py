@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -11,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from spadeline.engine.match.matcher import Match, instruction_sets
+from spadeline.engine.pages.terminal_text import table_text
 from spadeline.engine.result import Statistics
 
 from gpu_parts import contest as gpu_contest
 from gpu_parts import contestants as on_gpu
-from gpu_parts import report as gpu_report
-from matcher_parts import alone, features, ours, peers, report
+from matcher_parts import alone, features, growth, ours, peers
 from page_parts import sections
+from page_parts.gpu import gpu_times
 from shared_parts.again import as_if_taken_again
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -63,8 +65,11 @@ def test_drawn_features_with_all_options(tmp_path):
     assert all("slope" in line for line in document["growth"])
     assert document["environment"]["versions"]["numpy"] == np.__version__
     assert "slope" in plot.read_text()
-    assert "alone in a process: peak" in printed
-    assert "match_batch" in printed
+    for caption in (
+        "Runs", "Time a query", "What pruning left to compute for the slowest query", "Memory of the gallery",
+        "Memory of a process that does nothing else", "Many queries at once", "Growth with K",
+    ):  # fmt: skip
+        assert f"\n{caption}:\n" in printed
 
 
 def test_real_features_at_another_size_with_images_as_if_taken_again(tmp_path, parts, extractor_path):
@@ -77,7 +82,7 @@ def test_real_features_at_another_size_with_images_as_if_taken_again(tmp_path, p
     assert {name.split("/")[0] for name in real["rows"][0]["medians_s"]} == {"good", "scratch"}
     assert runs(real) == {"dense scalar": 4, "pruned scalar": 8, "NumPy matmul": 1}
     assert runs(other) == {"dense scalar": 8, "pruned scalar": 8, "NumPy matmul": 1}
-    assert "12 images as taken" in printed
+    assert "At most 12 images are as taken." in printed
 
 
 FAKE_FAISS = "import numpy, os\ndef omp_set_num_threads(threads): pass\n"
@@ -99,7 +104,7 @@ def test_a_peer_that_cannot_take_part_is_left_out_with_the_reason(tmp_path, fake
     names = ("faiss.knn, tuned BLAS", "faiss.knn, as installed")
     assert result["left_out"] == dict.fromkeys(names, reason)
     assert runs(result).keys() == {"dense scalar", "pruned scalar"}
-    assert f"{names[0]}: left out, {reason}" in printed
+    assert f"{names[0]}: left out, {reason}." in printed
 
 
 def test_a_wrong_peer_ends_the_run_without_a_report(tmp_path):
@@ -148,7 +153,7 @@ def test_where_the_tuned_blas_can_not_run_the_other_is_the_yardstick(tmp_path):
     assert result["yardstick"] == "faiss.knn, as installed"
     assert runs(result)["faiss.knn, as installed"] == 3
     assert all(row["against_yardstick"] > 0 for row in result["rows"])
-    assert "ratios: how often faster than faiss.knn, as installed" in printed
+    assert "Ratio: speed relative to faiss.knn, as installed." in printed
 
 
 def test_torchs_search_has_our_distances(tmp_path):
@@ -251,7 +256,7 @@ def test_growth():
         {"features": "real", "size": 224, "kappa": 1, "images": k, "rows": [{"name": "a", "median_s": 3 * k**0.5}]}
         for k in (200, 5, 50)
     ]
-    (line,) = report.growth(results)
+    (line,) = growth.growth(results)
     assert line["slope"] == pytest.approx(0.5)
     assert line["from_50_to_200"] == pytest.approx(2)
 
@@ -302,14 +307,14 @@ def test_gpu_with_drawn_features(tmp_path):
             assert 1 <= row["runs"] <= 10
             for clock in ("wall_s", "device_s"):
                 assert row[clock]["p50"] > 0
-                assert (row[clock]["p95"], row[clock]["p99"]) == (None, None)  # of so few runs
+                assert (row[clock]["p95"], row[clock]["p99"]) == (None, None)  # ten runs are too few for them
             assert row["memory_share"] > 0
             assert ("tensor_share" in row) == (row["name"] in ("dense", "torch fp16"))
         ratio = rows["torch fp16"]["wall_s"]["p50"] / rows["dense"]["wall_s"]["p50"]
         assert rows["dense"]["yardstick_per_wall"] == pytest.approx(ratio)
         assert rows["pruned"]["statistics"]["drawn 0"]["pairs"] == 4 * 4 * 2
     assert document["gpu"]["architecture"].startswith("sm_")
-    assert "chain: not measured, real images are needed" in printed
+    assert "The chain wasn't measured: real images are needed" in printed
     assert len(sections.chapter(document, "gpu").tables["times"].rows) == 20
 
 
@@ -332,7 +337,7 @@ def test_gpu_with_the_chain(tmp_path, parts, extractor_path):
 
 
 class NoGpu:
-    """What a matcher on a GPU does, by the CPU's; or a wrong one."""
+    """It does what a matcher on a GPU does, by the CPU's matcher; with a factor its distances are wrong."""
 
     name = "pruned"
 
@@ -399,20 +404,20 @@ def test_percentiles_of_a_hundred_runs():
     assert gpu_contest.percentiles(seconds[:99])["p99"] is None
 
 
-def test_a_percentile_that_is_not_there_is_a_dash(capsys):
+def test_a_percentile_that_is_not_there_is_left_out():
     times = {"p50": 0.002, "p95": 0.003, "p99": None}
     result = {
         "images": 1, "kappa": 1, "batch": 1, "size": 32, "features": "random", "storage": "float16", "queries": 2, "real_images": 0,
         "rows": [{"name": "dense", "runs": 20, "wall_s": times}], "left_out": {},
     }  # fmt: skip
-    gpu_report.print_gpu_result(result)
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["dense", "|", "2.000", "3.000", "-", "20"]
+    faster = result["rows"][0] | {"name": "pruned", "wall_s": {"p50": 0.001, "p95": 0.002, "p99": 0.003}}
+    *_, dense, pruned, _ = table_text(gpu_times([result | {"rows": [*result["rows"], faster]}])).splitlines()
+    assert dense.split()[5:] == ["dense", "2.00", "3.00", "-", "20"]
+    assert pruned.split()[5:] == ["pruned", "1.00", "2.00", "3.00", "20"]
     chain = {
         "wall_s": times | {"max": 0.004}, "stages_s": {"match": 0.001}, "frames_per_s": 400.0, "runs": 20, "batch": 8,
         "detector": dict.fromkeys(("chain", "images", "backbone", "weights", "precision", "extractor", "matcher", "matcher_device"), "x"),
     }  # fmt: skip
-    gpu_report.print_chain(chain)
-    assert "ms a frame, 20 runs: p50 2.00, p95 3.00, max 4.00; stages" in capsys.readouterr().out
     document = {
         "benchmark": "gpu",
         "command": "x",
@@ -421,7 +426,8 @@ def test_a_percentile_that_is_not_there_is_a_dash(capsys):
         "chain": chain,
     }
     chapter = sections.chapter(document, "gpu")
-    assert chapter.tables["times"].rows[0][-3:] == (2.0, None, None)
+    assert list(chapter.tables["times"].head[-3:]) == ["wall p50, ms", "p95", "runs"]
+    assert "A frame takes p50 2.00 ms, p95 3.00 ms, max 4.00 ms, of 20 runs." in chapter.text()
     assert chapter.finding == "On the sm_87 a frame takes 2.00 ms, at most 4.00 ms."
 
 
@@ -434,7 +440,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing_behind(tmp_path, how):
         stdout=subprocess.DEVNULL,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path)},
-        # A job in a shell's background begins without it.
+        # A shell starts background jobs with SIGINT ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     try:
@@ -446,7 +452,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing_behind(tmp_path, how):
         assert (process.returncode, said) == (1, "matcher.py: interrupted\n")
         assert not list(tmp_path.iterdir())
     finally:
-        process.kill()  # one that ran on would hold up the tests for good
+        process.kill()  # a process that goes on would block the tests for ever
         process.wait()
 
 
@@ -464,7 +470,8 @@ def test_the_frame_check_on_drawn_parts(tmp_path, parts, extractor_path):
     assert rows["black"]["check"] == rows["white"]["check"] == rows["a tenth of the exposure"]["check"] == 2
     assert rows["black"]["reasons"]["contrast"] == 2
     assert [(row["learnt_from"], row["judged"]) for row in document["false_alarms"]] == [(5, 33), (10, 18)]
-    assert "parts" in done.stdout
+    assert "contrast 2" in done.stdout  # why the black frames were flagged
     alone = run(*options, "--only-false-alarms", script="frame_check.py")
     assert "black" not in alone.stdout
-    assert "false alarms, learnt from  10 of  16" in alone.stdout
+    assert "False alarms, by reason:" in alone.stdout
+    assert re.search(rf"{parts.name}, averages +10 +16 ", alone.stdout)

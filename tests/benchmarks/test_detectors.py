@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from spadeline.engine.json_data import to_json
 from spadeline.engine.match import reference
+from spadeline.engine.units import latency
 
 from detectors_parts import contest as detector_contest
-from detectors_parts import report as detector_report
 from detectors_parts.contest import Contestant, DetectorContest
 from detectors_parts.judging import Truth, difference_of
 from detectors_parts.process import Answer, DetectorError, DetectorProcess, Job
 from page_parts import sections
+from page_parts.frames import detectors
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-HERE = Path(sys.executable)
+OWN_PYTHON = Path(sys.executable)
 
-# A detector whose map is the frame's red channel. What it is told by its method it does wrong.
+# A detector whose map is the frame's red channel. The method's name says what it does wrong.
 FAKE = """
 import os, sys, time
 from detectors_parts import process
@@ -38,7 +40,7 @@ def open_detector(job, folder, runtime):
     if job.method == "foreign":
         import no_such_package
     if job.method == "late":
-        process._Served.memory = lambda served: os._exit(4)
+        process._Served.process_id = lambda served: os._exit(4)
     return lambda frame: inspect(job.method, frame), "bfloat16"
 
 def inspect(method, frame):
@@ -78,7 +80,7 @@ def fakes(tmp_path, monkeypatch):
     return job, Truth(masks.any((1, 2)), list(masks), (16, 16))
 
 
-def contestant(job, method, *, python=HERE, same=False):
+def contestant(job, method, *, python=OWN_PYTHON, same=False):
     return Contestant(method, "fake", method, "any", python, job.extractor, same_as_ours=same)
 
 
@@ -92,7 +94,7 @@ def contest_of(fakes, contestants, folder, *, seconds=0.05):
 
 @pytest.fixture(autouse=True)
 def fake_code(tmp_path, monkeypatch):
-    # A model lies under the digest of its code, which is looked for beside the contest.
+    # A model's folder is named by a digest of its code, which the contest looks for beside itself.
     monkeypatch.setattr(detector_contest, "CODE", tmp_path)
     monkeypatch.setattr(detector_contest, "OWN_CODE", tmp_path / "own")
     (tmp_path / "own").mkdir()
@@ -328,7 +330,7 @@ def run(*arguments):
 
 @pytest.fixture
 def peers(tmp_path):
-    """An environment as set_up_peers.sh makes one, but with this one's packages: torch, and no anomalib."""
+    """An environment like that of set_up_peers.sh, but with the packages of the tests: torch, and no anomalib."""
     (tmp_path / "peers" / "bin").mkdir(parents=True)
     python = tmp_path / "peers" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -376,7 +378,7 @@ def test_without_an_extractor_a_backbone_of_random_weights_is_taken(parts, tmp_p
     )
     done = run(*options, "--json", tmp_path / "report.json")
     assert done.returncode == 0, done.stderr
-    assert "resnet18, random weights, input 224 x 224" in done.stdout
+    assert "resnet18, random weights, input 224 × 224" in done.stdout
     (result,) = json.loads((tmp_path / "report.json").read_text())["results"]
     assert (result["backbone"], result["weights"], result["peers"]) == ("resnet18", "random", {})
     (row,) = result["rows"]
@@ -409,11 +411,11 @@ def test_what_it_cannot_do_is_said_in_one_sentence(options, text):
     assert "Traceback" not in done.stderr
 
 
-def test_a_figure_that_is_not_there_is_an_empty_cell(capsys):
-    latency = {"runs": 5, "p50_s": 0.01, "p95_s": None, "p99_s": None, "max_s": 0.02}
+def test_a_figure_that_is_not_there_is_a_dash():
+    times = to_json(latency([0.01, 0.01, 0.02]))
     row = {
         "name": "spadeline", "precision": "int8", "image_rocauc": 1.0, "image_rocauc_by_map": 1.0, "image_rocauc_by_embedding": None, "pixel_rocauc": None, "aupro_0.3": None,
-        "difference_to_spadeline": None, "latency": latency, "frames_per_s": 99.0, "model_bytes": 1, "peak_bytes": 2,
+        "difference_to_spadeline": None, "latency": times, "frames_per_s": 99.0, "model_bytes": 1, "peak_bytes": 2,
     }  # fmt: skip
     result = {
         "input_size": (64, 64),
@@ -426,7 +428,22 @@ def test_a_figure_that_is_not_there_is_an_empty_cell(capsys):
         "rows": [row],
         "left_out": {},
     }
-    detector_report.print_result(result)
-    *_, table, note = capsys.readouterr().out.splitlines()
-    assert "10.0" in table
-    assert note == "spadeline: computes in int8"
+    text = detectors({"command": "python x", "results": [result]}).text()
+    *_, row, note = text.splitlines()
+    assert row.split() == [
+        "spadeline",
+        "1.000",
+        "1.000",
+        "-",
+        "-",
+        "-",
+        "10.0",
+        "-",
+        "-",
+        "20.0",
+        "99.0",
+        "1.00e-06",
+        "2.00e-06",
+    ]
+    assert note.strip() == "spadeline computes in int8."
+    assert "Runs timed: spadeline 3." in text

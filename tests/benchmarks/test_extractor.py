@@ -1,4 +1,4 @@
-"""benchmarks/extractor.py: a tiny network, few runs; what its document says, and what it can't do."""
+"""benchmarks/extractor.py with a tiny network and few runs: its document, and its errors."""
 
 import json
 import sys
@@ -51,9 +51,10 @@ def test_a_file_with_its_own_images(tmp_path, parts, extractor_path):
             "pixel_rocauc",
         }
         assert all(0.5 < share <= 1 for pair in int8["rocauc"].values() for share in pair.values())
-    line = next(line for line in printed.splitlines() if line.startswith(f"{extractor_path.name} "))
-    assert line.split()[4] == "-"  # three runs have no 95th percentile
-    assert f"{extractor_path.name}: int8 maps correlate by " in printed
+    line = next(line for line in printed.splitlines() if line.split()[:1] == [extractor_path.stem])
+    assert line.split()[1:6] == ["float32", "1", "64", "×", "64"]
+    assert line.split()[7] == "-"  # three runs have no 95th percentile
+    assert "What int8 costs: float32 → int8:" in printed
     tables = sections.chapter(document, "extractor").tables
     assert len(tables["times"].rows) == 4
     assert len(tables["cost"].rows) == 1
@@ -72,7 +73,8 @@ def test_backbones_of_random_weights_on_drawn_images(tmp_path, monkeypatch, caps
     float32, float16, int8 = rows
     assert float32["file_bytes"] > 1.9 * float16["file_bytes"] > 3.6 * int8["file_bytes"]
     assert (int8["calibration_images"], int8["rocauc"]) == (12, {})
-    assert "resnet18: int8 maps correlate by" in capsys.readouterr().out
+    correlation = f"{int8['map_correlation']:.4f}"
+    assert [line.split() for line in capsys.readouterr().out.splitlines()][-1] == ["resnet18", "12", correlation]
 
 
 def test_drawn_images_are_the_same_every_time_and_smooth(tmp_path):

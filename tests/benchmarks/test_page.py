@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import InputError
-from spadeline.engine.pages.page import markdown
+from spadeline.engine.json_data import to_json
+from spadeline.engine.pages.markdown import markdown
+from spadeline.engine.pages.terminal_text import table_text
 
 import page
 from page_parts import sections
+from page_parts.matcher_details import runs_table
 
-from ..pages.test_page import Page, a_bench
+from ..bench.example import STORED, a_bench, frame_latency
+from ..pages.test_page import Page
 from .test_benchmarks import BENCHMARKS, SMALL, run
 
 README = BENCHMARKS.parent / "README.md"
@@ -43,7 +47,7 @@ def made(*arguments):
 
 
 def latency(p50_s):
-    return a_bench()["latency"][0] | {"p50_s": p50_s}
+    return to_json(frame_latency(p50_s))
 
 
 def a_contest():
@@ -53,13 +57,26 @@ def a_contest():
         {"name": name, "pixel_rocauc": pixel, "latency": latency(seconds)} | shares | sizes
         for name, pixel, seconds in (("spadeline", 0.992, 0.03), ("PatchCore", 0.985, 0.2), ("PaDiM", 0.968, 0.07))
     ]
-    about = {"images": 50, "frames": 10, "input_size": [224, 224], "backbone": "resnet18", "weights": "random"}
+    about = {
+        "images": 50,
+        "gallery_images": 50,
+        "frames": 10,
+        "input_size": [224, 224],
+        "backbone": "resnet18",
+        "weights": "random",
+        "peers": {},
+    }
     result = about | {"rows": rows, "left_out": {"SPADE, torch": "it ran out of memory"}}
-    return {"benchmark": "detectors", "command": "python x", "environment": environment(2), "results": [result]}
+    return {
+        "benchmark": "detectors",
+        "command": "python x",
+        "environment": to_json(environment(2)),
+        "results": [result],
+    }
 
 
 def test_one_page_of_several_documents(tmp_path, matched):
-    bench = saved(tmp_path, "nuts", a_bench(0.05))
+    bench = saved(tmp_path, "nuts", to_json(a_bench(0.05)))
     again = saved(tmp_path, "again", json.loads(matched.read_text()))
     done = made(again, matched, bench, "--html", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
@@ -85,12 +102,13 @@ def test_the_matchers_table_has_medians_ratios_and_slowest_queries():
         worst = {"query": "a", "median_s": 2 * median_s}
         if "against_yardstick" in others:
             worst["against_yardstick"] = others["against_yardstick"] / 2
-        return {"name": name, "median_s": median_s, "queries": 10, "worst": worst} | others
+        spread = {"min_s": median_s / 2, "max_s": 1.5 * median_s, "runs": 50}
+        return {"name": name, "median_s": median_s, "queries": 10, "worst": worst} | spread | others
 
     result = {
         "features": "real", "size": 224, "images": 50, "real_images": 50, "kappa": 1, "queries": 10, "yardstick": "faiss",
         "rows": [row("pruned avx2", 0.0184, against_yardstick=291.7), row("faiss", 5.36, against_yardstick=1.0)],
-        "left_out": {"torch": "it ran out of memory"},
+        "left_out": {"torch": "it ran out of memory"}, "bytes": {"float32": {"levels": 2e8, "codes": 5e7}},
     }  # fmt: skip
     document = {"benchmark": "matcher", "command": "python x", "results": [result], "growth": []}
     found = sections.chapter(document, "m")
@@ -101,11 +119,16 @@ def test_the_matchers_table_has_medians_ratios_and_slowest_queries():
         "| pruned avx2, slowest query | 36.8 ms, 146 × |",
         "| faiss | 5.36 s, 1.0 × |",
         "",
-        "×: so many times as fast as faiss. Medians over 10 queries. torch: left out, it ran out of memory.",
+        "×: speed relative to faiss. Medians over 10 queries. torch: left out, it ran out of memory.",
     ]
     assert found.tables["brief"].rows == [("spadeline, pruned path", "18.4 ms, 292 ×"), ("faiss", "5.36 s, 1.0 ×")]
     assert found.finding == (
         "The matcher finds the nearest of all pixels of 50 images in 18.4 ms, 292 × the speed of faiss, with the same distances."
+    )
+    *_, row, _, note = table_text(runs_table([result])).splitlines()
+    assert row.split()[-5:] == ["a", "36.8", "ms", "146", "×"]
+    assert note.endswith(
+        "The yardstick's times spread widely: its ratios mean little; measure again on a machine without load."
     )
 
 
@@ -136,13 +159,27 @@ def test_a_gpus_times_by_both_clocks_and_its_chain(measured):
         "images": 50,
         "kappa": 1,
         "batch": 8,
+        "size": 224,
+        "real_images": 50,
+        "storage": "float16",
+        "queries": 10,
         "rows": rows,
         "left_out": {"torch fp16": "it overflows"},
     }
     chain = {"not_measured": "there are no images"}
     if measured:
         walls = {"p50": 0.005, "p95": 0.006, "p99": 0.007, "max": 0.009}
-        chain = {"wall_s": walls, "frames_per_s": 250.0, "stages_s": {"extract": 0.003, "match": 0.001}}
+        ran = dict.fromkeys(
+            ("chain", "images", "backbone", "weights", "precision", "extractor", "matcher", "matcher_device"), "x"
+        )
+        chain = {
+            "wall_s": walls,
+            "frames_per_s": 250.0,
+            "stages_s": {"extract": 0.003, "match": 0.001},
+            "runs": 9,
+            "batch": 8,
+            "detector": ran,
+        }
     document = {
         "benchmark": "gpu",
         "command": "python x",
@@ -151,21 +188,24 @@ def test_a_gpus_times_by_both_clocks_and_its_chain(measured):
     }
     found = sections.chapter(document | {"chain": chain}, "gpu")
     assert found.tables["times"].rows == [
-        ("real", 50, 1, 8, "pruned", 2.0, 3.0, "4.0 ×", 4.0, 6.0, "3.0 ×"),
-        ("real", 50, 1, 8, "torch fp32", None, None, None, 4.0, 6.0, None),
+        ["real", 50, 1, 8, 224, "pruned", 2.0, 3.0, 3.0, "4.0 ×", 4.0, 5.0, 6.0, "3.0 ×", 9],
+        ["real", 50, 1, 8, 224, "torch fp32", None, None, None, None, 4.0, 5.0, 6.0, None, 9],
     ]
-    assert found.tables["times"].note == "Ratios to torch fp16. torch fp16: left out, it overflows."
+    assert found.tables["times"].note == (
+        "Features in float16, 10 queries. Up to 50 images are as taken. Ratios to torch fp16. Exact: share of the neighbours that are the nearest. "
+        "torch fp16: left out, it overflows."
+    )
     if measured:
         assert found.finding == "On the A GPU a frame takes 5.00 ms, p99 7.00 ms."
         assert found.tables["chain"].rows == [("extract", 3.0), ("match", 1.0)]
     else:
-        assert found.section.text == "The chain wasn't measured: there are no images."
+        assert found.section.text == "Built for sm_90.\n\nThe chain wasn't measured: there are no images."
 
 
 def test_an_extractors_speed_and_what_int8_costs():
     rows = [
         {"network": "models/thin.onnx", "precision": precision, "threads": 2, "input_size": [224, 224], "file_bytes": 2e7,
-         "provider": "CPUExecutionProvider", "latency": latency(seconds), "float32_per_this": 0.03 / seconds}
+         "provider": "CPUExecutionProvider", "provider_times_s": {}, "latency": latency(seconds), "float32_per_this": 0.03 / seconds}
         for precision, seconds in (("float32", 0.03), ("int8", 0.01))
     ]  # fmt: skip
     rows[1] |= {
@@ -181,10 +221,10 @@ def test_an_extractors_speed_and_what_int8_costs():
 
 def test_the_frame_check_s_finds_are_added_and_its_false_alarms_are_shares():
     def found(images, **counts):
-        return {"extractor": "resnet18", "images": images, "frame": "black", "frames": 2} | counts
+        return {"extractor": "resnet18", "images": images, "frame": "black", "frames": 2, "reasons": {}} | counts
 
     alarms = [
-        {"extractor": "resnet18", "images": "nuts", "learnt_from": count, "share": {"any": share}}
+        {"extractor": "resnet18", "images": "nuts", "learnt_from": count, "normal_images": 50, "share": {"any": share}}
         for count, share in ((10, 0.0125), (40, 0.0))
     ]
     document = {
@@ -193,14 +233,14 @@ def test_the_frame_check_s_finds_are_added_and_its_false_alarms_are_shares():
     }  # fmt: skip
     tables = sections.chapter(document, "f").tables
     assert tables["found"].rows == [("black", 4, 1, 3, 4)]
-    assert tables["found"].note == "Of 2 products, with 1 networks, added."
+    assert tables["found"].note == "Sums over products (2) and networks (1)."
     assert tables["false_alarms"].head[1:] == ("learnt from 10", "learnt from 40")
     assert tables["false_alarms"].rows == [("nuts, resnet18", "1.25%", "0.00%")]
     assert set(sections.chapter(document | {"found": []}, "f").tables) == {"false_alarms"}
 
 
 def test_environments_that_differ_say_where():
-    one = environment(1)
+    one = to_json(environment(1))
     other = one | {"threads": 2, "versions": one["versions"] | {"torch": "9.9"}}
     shared = page.common({"a": one, "b": other})
     assert shared["processor"] == one["processor"]
@@ -210,7 +250,7 @@ def test_environments_that_differ_say_where():
 
 
 def test_a_fact_that_one_document_lacks_is_not_shared():
-    one = environment(1)
+    one = to_json(environment(1))
     other = one | {"versions": {name: version for name, version in one["versions"].items() if name != "numpy"}}
     shared = page.common({"a": one, "b": other})
     assert shared["numpy"] == {"a": one["versions"]["numpy"]}
@@ -225,11 +265,11 @@ def test_extractors_of_one_name_have_tables_each():
         "aupro_0.3": 0.9,
     }
     files = ["a/net.onnx", "b/net.onnx", "c/other.onnx"]
-    facts = {"backbone": "x", "weights": "x", "precision": "float32", "input_size": [224, 224]}
+    facts = {"backbone": "x", "weights": "x", "precision": "float32", "provider": "CPU", "input_size": [224, 224]}
     point = {"data": "nuts", "protocol": "paper", "knob": None, "value": None}
     document = {
         "benchmark": "accuracy", "command": "python x", "extractors": [facts | {"file": file} for file in files],
-        "data": [{"name": "nuts", "missing": []}],
+        "data": [{"name": "nuts", "missing": [], "classes": {}, "left_out": {}}],
         "results": [point | {"extractor": file, "class": "nuts", "figures": figures, "not_computed": {}} for file in files],
         "means": [point | {"extractor": file, "figures": figures} for file in files],
         "paper": {"source": "x", "extractor": "x", "pixel_rocauc": {}, "figures": figures},
@@ -239,25 +279,7 @@ def test_extractors_of_one_name_have_tables_each():
 
 
 def test_a_bench_from_python_has_no_command():
-    figures = {
-        "runs": 9,
-        "mean_s": 0.1,
-        "std_s": 0.0,
-        "min_s": 0.1,
-        "p50_s": 0.1,
-        "p95_s": None,
-        "p99_s": None,
-        "p99.9_s": None,
-        "max_s": 0.1,
-    }
-    latency = figures | {"from": "camera frame", "stages_s": {"match": {"p50_s": 0.1, "mean_s": 0.1}}}
-    names = ("import_s", "load_s", "first_result_s", "process_to_first_result_s", "resident_bytes", "peak_bytes")
-    recipe = {"name": "nuts", "images": 5, "input_size": [64, 64], "backbone": "x", "precision": "int8", "settings": {}}
-    document = {
-        "benchmark": "bench", "recipe": recipe, "detector": {}, "latency": [latency], "takt_s": None, "advice": [],
-        "frames": {"count": 1, "source": "x", "sizes": [[64, 64]]}, "start": dict.fromkeys(names, 1),
-        "throughput": [{"mode": "predict", "threads": 1, "frames_per_s": 10.0}],
-    }  # fmt: skip
+    document = {key: value for key, value in STORED.items() if key != "command"}
     assert sections.chapter(document, "bench").section.command == ""
 
 
@@ -363,6 +385,6 @@ def test_the_commands_of_the_projects_documents_are_still_understood(path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [script, *options])
     benchmark = importlib.import_module(Path(script).stem)
-    if hasattr(benchmark, "instruction_sets"):  # those of the machine that measured
+    if hasattr(benchmark, "instruction_sets"):  # as on the machine that measured
         monkeypatch.setattr(benchmark, "instruction_sets", lambda: ("avx512vnni", "avx512", "avx2", "scalar"))
     assert benchmark._options().json == Path(options[options.index("--json") + 1])

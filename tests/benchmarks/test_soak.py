@@ -1,4 +1,4 @@
-"""The soak sees what it is made to see: frames lost, mixed up or changed, and whatever grows."""
+"""The soak finds frames that are lost, mixed up or changed, and figures that grow."""
 
 import itertools
 import json
@@ -38,10 +38,10 @@ def test_a_short_run(tmp_path):
     assert result["loads"] >= 3
     assert result["faults"] == {"count": 0, "first": []}
     assert not result["judged"]
-    assert "600 frames in " in done.stdout
-    assert "too few frames to judge memory and time" in done.stdout
+    assert "A soak of 600 frames lost none and mixed up none." in done.stdout
+    assert "The frames were too few to judge memory and time." in done.stdout
     chapter = sections.chapter(document, "soak")
-    assert chapter.finding == "A soak of 600 frames lost none, mixed up none, and nothing drifted."
+    assert chapter.finding == "A soak of 600 frames lost none and mixed up none."
     assert chapter.tables["counts"].rows[0][0] == "600"
     assert len(chapter.tables["drift"].rows) == 6
 
@@ -52,10 +52,12 @@ def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path):
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             end = time.monotonic() + 60
-            while not list(tmp_path.glob("spadeline-soak-*/recipe/*-3.npy")):  # the warm-up has begun, or is about to
+            while not list(tmp_path.glob("spadeline-soak-*/recipe/*-3.npy")):  # the warm-up begins then
                 assert time.monotonic() < end
                 time.sleep(0.01)
-            process.send_signal(signal.SIGTERM)  # which ends it as Ctrl-C does, also in the background of a shell
+            process.send_signal(
+                signal.SIGTERM
+            )  # it ends the soak as Ctrl-C does, also where a shell made it ignore SIGINT
             assert process.communicate(timeout=60)[1].endswith("soak.py: interrupted\n")
         finally:
             process.kill()
@@ -90,7 +92,7 @@ SENT, EXPECTED, STATE = [frames.Sent(f"frame {n}", n, None) for n in range(5)], 
 
 
 class Unlucky:
-    """Stands for a detector whose stream does something wrong; its results are texts of what went in."""
+    """A detector whose stream does something wrong; a result is a text that names its frame."""
 
     def __init__(self, wrong):
         self.recipe = SimpleNamespace(images=[SimpleNamespace(name=name) for name in STATE])
@@ -235,8 +237,8 @@ def judged(*, resident=lambda frames: 1e8, seconds=STEADY, yardstick=None, after
 def test_what_stays_is_no_drift():
     assert judged() == []
     assert judged(resident=lambda frames: 1e8 + 49 * frames) == []
-    assert judged(resident=lambda frames: min(1e8 + 5000 * frames, 1.5e8)) == []  # caches that fill in the first tenth
-    assert judged(resident=lambda frames: 1e8 + 1e7 * (frames % 3000 == 0)) == []  # what comes and goes
+    assert judged(resident=lambda frames: min(1e8 + 5000 * frames, 1.5e8)) == []  # caches fill in the first tenth
+    assert judged(resident=lambda frames: 1e8 + 1e7 * (frames % 3000 == 0)) == []  # memory comes and goes
 
 
 def test_what_grows_is_said():
@@ -245,8 +247,12 @@ def test_what_grows_is_said():
     slower = np.linspace(0.002, 0.003, 90_000)
     (latency,) = judged(seconds=slower)
     assert latency == "latency: expected at most 1.25 times the first tenth's median, got 1.44"
-    assert judged(seconds=slower, yardstick=np.linspace(0.001, 0.0015, 100).tolist()) == []  # the machine's mood
-    assert judged(seconds=slower, resident=lambda frames: 1e8 + 60 * frames, frames=19_999) == []  # too short to tell
+    assert (
+        judged(seconds=slower, yardstick=np.linspace(0.001, 0.0015, 100).tolist()) == []
+    )  # the machine itself became slower
+    assert (
+        judged(seconds=slower, resident=lambda frames: 1e8 + 60 * frames, frames=19_999) == []
+    )  # the run is too short to judge
     files, threads = judged(after=REST._replace(files=10, threads=5), frames=200)
     assert files == "files: expected no more at rest than before, 9, got 10"
     assert threads == "threads: expected no more at rest than before, 3, got 5"

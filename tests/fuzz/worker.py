@@ -7,7 +7,6 @@ Whatever the code under test prints goes to standard error, as its file descript
 import importlib
 import json
 import os
-import re
 import resource
 import sys
 import time
@@ -15,14 +14,9 @@ import traceback
 from pathlib import Path
 
 from spadeline.engine import SpadelineError
+from spadeline.engine.resources import process_memory
 
 LONGEST_TEXT = 10_000  # an error may name two paths of 4,096 bytes each, but must not quote a file's content
-
-
-def memory():
-    """Return this process's resident bytes, and their peak since the last call of :func:`forget_peak`."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
-    return tuple(1024 * int(re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)[1]) for key in ("VmRSS", "VmHWM"))
 
 
 def forget_peak():
@@ -59,12 +53,12 @@ def main(module):
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
         forget_peak()
-        before, peak_before = memory()
+        before = process_memory()
         start = time.perf_counter()
         answer = judge(attempt, Path(json.loads(line)))
         answer["seconds"] = time.perf_counter() - start
-        peak = memory()[1]
-        answer["added_bytes"] = peak - before if peak > peak_before else 0
+        peak = process_memory().peak_bytes
+        answer["added_bytes"] = peak - before.resident_bytes if peak > before.peak_bytes else 0
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -54,7 +54,7 @@ def test_charts_say_their_figures():
 
 
 def test_a_perfect_curve_has_a_tint_up_to_each_limit():
-    """All of it stands at the false positive rate 0, but for its end."""
+    """The whole curve except its end is at the false positive rate 0."""
     mask = np.zeros((8, 8), bool)
     mask[2:4, 2:4] = True
     pro = pixel_curves([mask], [mask + np.linspace(0, 0.5, 64).reshape(8, 8) * ~mask])[1]
@@ -89,7 +89,7 @@ def test_histograms_of_awkward_scores(scores):
 
 
 def test_a_corner_is_not_cut_off():
-    x, y = _thinned(roc([False, True], [1.0, 0.0]), 1.0)  # along the bottom, then up: an area of 0
+    x, y = _thinned(roc([False, True], [1.0, 0.0]), 1.0)  # first along the bottom, then up, so the area is 0
     assert trapezoid(y, x) == 0
 
 

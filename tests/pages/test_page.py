@@ -2,23 +2,26 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from spadeline.engine.bench.bench_page import throughput_parts, write_bench_page
-from spadeline.engine.bench.takt import judge, verdict
 from spadeline.engine.environment import environment
 from spadeline.engine.errors import DependencyError, InputError, OutputError
-from spadeline.engine.pages.page import Chart, Section, Table, cell_text, markdown, plain, write_page
+from spadeline.engine.json_data import to_json
+from spadeline.engine.pages.markdown import markdown
+from spadeline.engine.pages.page import write_page
+from spadeline.engine.pages.sections import Chart, Section, Table, cell_text, plain
 from spadeline.engine.pages.speed_charts import bar_chart
+from spadeline.engine.pages.terminal_text import table_text, terminal_text
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 VOID = {"meta", "br", "img", "path", "use", "rect"}
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, the text, and what isn't closed."""
+    """What a browser would see: tags with their attributes, the text, and tags that are still open."""
 
     def __init__(self, path):
         super().__init__()
@@ -47,7 +50,7 @@ class Page(HTMLParser):
 
 def written(tmp_path, *sections, **others):
     path = tmp_path / "page.html"
-    facts = {"title": "Speed", "lead": "The takt is met.", "environment": environment(2)} | others
+    facts = {"title": "Speed", "lead": "The takt is met.", "environment": to_json(environment(2))} | others
     write_page(path, sections=sections, **facts)
     return Page(path)
 
@@ -56,7 +59,9 @@ def a_section(name="Latency", **others):
     table = Table(
         f"{name} table", ("who", "p50, ms", "remark"), [("ours", 18.4, "x"), ("theirs", None, "y")], "A note."
     )
-    chart = Chart(f"{name} chart", bar_chart({"ours": 2.0, "theirs": 1.0}, label="Bars", unit="frames a second"))
+    chart = Chart(
+        f"{name} chart", partial(bar_chart, {"ours": 2.0, "theirs": 1.0}, label="Bars", unit="frames a second")
+    )
     return Section(
         **{"title": name, "text": "One.\n\nTwo.", "command": "spadeline bench r", "parts": [chart, table]} | others
     )
@@ -93,14 +98,14 @@ def test_a_page_says_what_it_is_given_in_order(tmp_path):
     places = [page.text.index(text) for text in said]
     assert places == sorted(places)
     assert page.all("html")[0]["lang"] == "en"
-    assert environment(2)["processor"] in page.text
+    assert environment(2).processor in page.text
     assert re.search(r"memory\s*[\d.]+ GB", page.text)
 
 
 def test_a_page_can_be_walked_with_keys_and_heard(tmp_path):
     page = written(tmp_path, a_section("Latency"), a_section("Memory"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))  # both charts are one drawing
+    assert len(ids) == len(set(ids))  # though both charts are the same drawing
     links = [link["href"].removeprefix("#") for link in page.all("a")]
     assert links == ["section-1", "section-2", "environment"]
     assert set(links) <= set(ids)
@@ -136,7 +141,7 @@ def test_light_dark_paper_and_telephones_are_provided_for(tmp_path):
 
 def test_what_comes_from_outside_is_escaped(tmp_path):
     table = Table(HOSTILE, (HOSTILE, "b"), [(HOSTILE, HOSTILE)], HOSTILE)
-    chart = Chart(HOSTILE, bar_chart({HOSTILE: 1.0}, label=HOSTILE, unit=HOSTILE), HOSTILE)
+    chart = Chart(HOSTILE, partial(bar_chart, {HOSTILE: 1.0}, label=HOSTILE, unit=HOSTILE), HOSTILE)
     section = Section(HOSTILE, HOSTILE, HOSTILE, [table, chart])
     page = written(
         tmp_path, section, title=HOSTILE, lead=HOSTILE, notices=[HOSTILE], environment={HOSTILE: {HOSTILE: HOSTILE}}
@@ -147,7 +152,7 @@ def test_what_comes_from_outside_is_escaped(tmp_path):
 
 
 def test_names_that_no_text_file_can_hold(tmp_path):
-    chart = Chart("x", bar_chart({"a\udcffb": 1.0, "玉 $x$": 2.0}, label="x", unit="x"))
+    chart = Chart("x", partial(bar_chart, {"a\udcffb": 1.0, "玉 $x$": 2.0}, label="x", unit="x"))
     page = written(tmp_path, Section("a\udcff", "", "", [chart]))
     assert "a?" in page.text
     assert "玉 $x$" in page.text
@@ -217,6 +222,42 @@ def test_markdown_has_the_same_cells_and_no_marks_of_its_own():
     ]
 
 
+def test_a_terminal_gets_the_same_cells_in_columns():
+    table = Table("Times", ("", "ms", "remark"), [("ours", 1.5, "two\nlines"), ("theirs, too", None, None)], "–: none.")
+    assert table_text(table).splitlines() == [
+        "Times:",
+        "                 ms  remark",
+        "  ours         1.50  two lines",
+        "  theirs, too     -  -",
+        "  -: none.",
+    ]
+
+
+def test_a_terminal_gets_the_sections_without_charts_and_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    facts = Table("Facts", ("", ""), [("K", "3"), ("size", "x")])
+    text = terminal_text([a_section(), Section("Facts", "", "", [facts, Table("t", ("a", "b"), [])])])
+    assert text.splitlines() == [
+        "Latency",
+        "One.",
+        "Two.",
+        "Latency table:",
+        "  who     p50, ms  remark",
+        "  ours       18.4  x",
+        "  theirs        -  y",
+        "  A note.",
+        "",
+        "Facts",
+        "  K     3",
+        "  size  x",
+    ]
+
+
+def test_columns_that_nobody_fills_are_left_out():
+    table = Table("t", ("a", "b", "c"), [(1, None, 2), (3, None, None)], "n").without_empty_columns()
+    assert (table.head, table.rows, table.note) == (["a", "c"], [[1, 2], [3, None]], "n")
+
+
 def test_a_table_without_rows_is_still_one(tmp_path):
     table = Table("t", ("a", "b"), [])
     assert markdown(table) == "| a | b |\n| --- | --- |"
@@ -241,7 +282,7 @@ def test_without_jinja2(tmp_path, monkeypatch):
 
 
 def test_a_processors_name_on_arm_is_the_boards_or_the_architectures(monkeypatch):
-    """Linux has no name for it there."""
+    """On Arm, Linux has no name for the processor."""
     files = {"/proc/cpuinfo": "processor\t: 0\nCPU part\t: 0xd42\n", "/proc/device-tree/model": "Jetson Orin\0"}
 
     def read_text(self, **_):
@@ -252,97 +293,8 @@ def test_a_processors_name_on_arm_is_the_boards_or_the_architectures(monkeypatch
     monkeypatch.setattr(Path, "read_text", read_text)
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert environment(1)["processor"] == "Jetson Orin"
+    assert environment(1).processor == "Jetson Orin"
     del files["/proc/device-tree/model"]
-    assert environment(1)["processor"] == "aarch64"
+    assert environment(1).processor == "aarch64"
     files.clear()
-    assert environment(1)["processor"] == "aarch64"
-
-
-def latency(p50=0.02, p99: float | None = 0.04, longest=0.05, **others):
-    figures = {"runs": 1000, "mean_s": p50, "std_s": 0.001, "min_s": p50 / 2, "p50_s": p50, "p95_s": p50 * 1.5}
-    stages = {"prepare": 0.001, "extract": 0.01, "retrieve": 0.001, "match": 0.007, "map": 0.001}
-    stages_s = {stage: {"p50_s": seconds, "mean_s": seconds} for stage, seconds in stages.items()}
-    tail = {"p99_s": p99, "p99.9_s": None, "max_s": longest}
-    return figures | tail | {"from": "camera frame", "stages_s": stages_s} | others
-
-
-def a_bench(takt_s=None, **others):
-    return {
-        "benchmark": "bench", "command": "spadeline bench nuts frames", "environment": environment(2), "takt_s": takt_s,
-        "recipe": {"name": "nuts", "images": 50, "input_size": [224, 224], "backbone": "resnet18", "precision": "int8",
-                   "settings": {"k_gallery": 50, "window": None}},
-        "detector": {"recipe": "nuts", "matcher": "pruned", "split": None},
-        "frames": {"count": 3, "drawn": False, "source": "frames", "names": ["a", "b", "c"], "sizes": [[256, 320]]},
-        "latency": [latency(), latency(**{"from": "prepared frame"})],
-        "throughput": [
-            {"mode": "predict", "batch": None, "split": None, "threads": 2, "frames_per_s": 50.0},
-            {"mode": "predict_batch", "batch": 8, "split": None, "threads": 2, "frames_per_s": 60.0},
-            {"mode": "stream", "batch": None, "split": {"workers": 2, "threads_each": 1}, "threads": 2, "frames_per_s": 70.0},
-        ],
-        "start": {"import_s": 0.3, "load_s": 0.2, "first_result_s": 0.1, "process_to_first_result_s": 0.6,
-                  "resident_bytes": 3 * 10**8, "peak_bytes": 4 * 10**8},
-        "advice": [{"stage": "extract", "share": 0.5, "text": "Take int8."}, {"stage": "tail", "share": None, "text": "Frames differ."}],
-    } | others  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("document", "said"),
-    [
-        (a_bench(0.05), "The takt of 50.0 ms is met: all but 1 % of 1,000 runs took at most 40.0 ms, 20 % of it to spare (median 20.0 ms)."),
-        (a_bench(0.04), "The takt of 40.0 ms is met: all but 1 % of 1,000 runs took at most 40.0 ms, 0 % of it to spare (median 20.0 ms)."),
-        (a_bench(0.025), "The takt of 25.0 ms is missed: all but 1 % of 1,000 runs took up to 40.0 ms, 1.60 times the takt (median 20.0 ms). The median is within it: look at what makes the slow ones slow. A stream keeps up with it, 70.0 frames a second, if a result may come later than the next part."),
-        (a_bench(0.01), "The takt of 10.0 ms is missed: all but 1 % of 1,000 runs took up to 40.0 ms, 4.00 times the takt (median 20.0 ms). Nor does a stream keep up with it: 70.0 frames a second."),
-        (a_bench(0.01, throughput=[]), "The takt of 10.0 ms is missed: all but 1 % of 1,000 runs took up to 40.0 ms, 4.00 times the takt (median 20.0 ms)."),
-        (a_bench(0.05, latency=[latency(p99=None)]), "The takt of 50.0 ms is met: the slowest of 1,000 runs took at most 50.0 ms, 0 % of it to spare (median 20.0 ms)."),
-        (a_bench(), "From the camera's frame to the result: 20.0 ms (median); all but 1 % of 1,000 runs took at most 40.0 ms. A takt of that or more is met; --takt SECONDS judges yours."),
-    ],
-)  # fmt: skip
-def test_the_verdict_on_a_takt(document, said):
-    assert verdict(document) == said
-
-
-@pytest.mark.parametrize(
-    ("document", "judged"),
-    [
-        (a_bench(0.05), {"percentile": 99, "seconds": 0.04, "met": True, "met_by_stream": True}),
-        (a_bench(0.025), {"percentile": 99, "seconds": 0.04, "met": False, "met_by_stream": True}),
-        (a_bench(0.01), {"percentile": 99, "seconds": 0.04, "met": False, "met_by_stream": False}),
-        (a_bench(0.05, throughput=[]), {"percentile": 99, "seconds": 0.04, "met": True, "met_by_stream": None}),
-        (a_bench(latency=[latency(p99=None)]), {"percentile": 100, "seconds": 0.05, "met": None, "met_by_stream": None}),
-    ],
-)  # fmt: skip
-def test_the_verdict_as_figures(document, judged):
-    assert judge(document) == judged
-
-
-def test_a_bench_page_has_what_an_engineer_asks(tmp_path):
-    document = a_bench(0.05)
-    write_bench_page(tmp_path / "bench.html", document)
-    page = Page(tmp_path / "bench.html")
-    said = [
-        "Is nuts fast enough here?", verdict(document), "3 frames (frames) of 256 x 320", "spadeline bench nuts frames",
-        "from the prepared frame", "too few runs for this percentile", "50 %", "Take int8.", "Frames differ.",
-        "predict_batch", "2 x 1", "start to first result, s", "0.600", "400", "k gallery", environment(2)["processor"],
-    ]  # fmt: skip
-    places = [page.text.index(text) for text in said]
-    assert places[:6] == sorted(places[:6])
-    assert "takt 50.0 ms" in page.text
-    assert "The frames were drawn" not in page.text
-    assert len(page.all("svg")) == 3
-
-
-def test_drawn_frames_are_said_loudly(tmp_path):
-    document = a_bench()
-    write_bench_page(
-        tmp_path / "bench.html", document | {"frames": document["frames"] | {"source": "drawn", "drawn": True}}
-    )
-    page = Page(tmp_path / "bench.html")
-    notice = next(i for i, (_, attributes) in enumerate(page.tags) if attributes.get("class") == "notice")
-    assert "The frames were drawn, not taken by a camera" in page.text
-    assert notice < next(i for i, (tag, _) in enumerate(page.tags) if tag == "svg")
-
-
-def test_columns_that_nobody_fills_are_left_out():
-    _, table = throughput_parts(a_bench()["throughput"][:1])
-    assert table.head == ["mode", "threads", "frames/s"]
+    assert environment(1).processor == "aarch64"

@@ -23,15 +23,15 @@ from spadeline.engine.pages.speed_charts import (
 from spadeline.engine.units import duration
 
 STAGES = {"map": 0.001, "extract": 0.010, "match": 0.015, "prepare": 0.0005, "retrieve": 0.0004}
-FIGURES = {"p50_s": 0.02, "p95_s": 0.03, "p99_s": 0.04, "p99.9_s": None, "max_s": 0.05, "mean_s": 0.02}
+FIGURES = {"p50": 0.02, "p95": 0.03, "p99": 0.04, "p99.9": None, "max": 0.05}
 
 
 def charts():
     return [
         growth_chart({"ours": {5: 0.01, 50: 0.02}, "theirs": {5: 0.1, 50: 1.0}}, label="growth", against="K"),
         stage_chart({"camera frame": STAGES, "prepared": STAGES | {"copy": 0.001}}, label="stages"),
-        latency_chart({"ours": FIGURES, "theirs": FIGURES | {"p99_s": None}}, label="latency", takt_s=0.06),
-        latency_chart({"ours": FIGURES, "slow": {key: 100 * (value or 1) for key, value in FIGURES.items()}}, label="latency", takt_s=None),
+        latency_chart({"ours": FIGURES, "theirs": FIGURES | {"p99": None}}, label="latency", takt_s=0.06),
+        latency_chart({"ours": FIGURES, "slow": {key: 100 * (value or 1) for key, value in FIGURES.items()}}, label="latency"),
         bar_chart({"predict": 20.0, "stream": 31.25}, label="throughput", unit="frames a second"),
         knob_chart({"pixel": {"1": 0.9, "none": 0.95}, "image": {"1": 0.91}}, label="knob", knob="window"),
         tradeoff_chart({"ours": (0.02, 0.99), "theirs": (0.2, 0.97)}, label="tradeoff", accuracy="pixel ROCAUC", ours=["ours"]),
@@ -43,7 +43,7 @@ def texts(svg):
 
 
 def places(svg):
-    """Where each text lies, by what it says."""
+    """Return each text's place."""
     found = {}
     for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"):  # noqa: S314 - our own
         move = re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", text.get("transform") or "")
@@ -129,8 +129,8 @@ def test_a_tradeoff_has_ticks_of_time(seconds):
 
 def test_ticks_of_latency_keep_apart():
     for slowest in (0.15, 0.8, 4.0, 90.0):
-        svg = latency_chart({"a": FIGURES, "b": FIGURES | {"max_s": slowest}}, label="x", takt_s=None)
-        ticks = [(x, text) for text, (x, _) in places(svg).items() if re.fullmatch(r"0|\d+ m?s", text)]
+        svg = latency_chart({"a": FIGURES, "b": FIGURES | {"max": slowest}}, label="x")
+        ticks = [(x, text) for text, (x, _) in places(svg).items() if re.fullmatch(r"\d+ m?s", text)]
         assert 2 <= len(ticks) <= 7
         gaps = [b - a for (a, _), (b, _) in itertools.pairwise(sorted(ticks))]
         assert min(gaps) > 33  # as wide as "500 ms", in points
@@ -138,7 +138,7 @@ def test_ticks_of_latency_keep_apart():
 
 def test_a_long_name_leaves_room_for_its_value():
     names = [f"extractor wide_resnet101_2_line{line}_int8, precision int8, input size 1024 × 1224" for line in (3, 4)]
-    svg = latency_chart(dict.fromkeys(names, FIGURES) | {"short": FIGURES}, label="x", takt_s=None)
+    svg = latency_chart(dict.fromkeys(names, FIGURES) | {"short": FIGURES}, label="x")
     found = texts(svg)
     shortened = [text for text in found if "…" in text]
     assert len(shortened) == 2
