@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 from spadeline.engine.errors import InputError
 from spadeline.engine.extract.extractor import Extractor
-from spadeline.engine.extract.session import Device
+from spadeline.engine.extract.providers import Device
 from spadeline.engine.resources import processors
 from spadeline.engine.settings import Settings
 from tqdm import tqdm

@@ -21,7 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluate.evaluation import true_regions
+from spadeline.engine.evaluate.truth import true_regions
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.folders.dataset import Dataset, find_dataset
 from spadeline.engine.images.reading import read_image

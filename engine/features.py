@@ -1,4 +1,4 @@
-"""What an extractor makes of images: pyramid levels and an embedding, in the host's memory or in the GPU's."""
+"""An extractor's outputs: pyramid levels and an embedding, in the host's memory or in the GPU's."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL_NAME = "layer[1-9][0-9]?"  # narrow: a recipe's files are named after its levels
+LEVEL_NAME = "layer[1-9][0-9]?"  # a regular expression; a narrow one, since a recipe's files are named after its levels
 
 
 class Features(NamedTuple):
-    """What the extractor makes of n images.
+    """The features of n images, in the host's memory.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Features(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """A CUDA stream, and what must live as long as work runs on it.
+    """A CUDA stream, and the object that must live as long as work runs on it.
 
     Attributes
     ----------
@@ -41,14 +41,14 @@ class Stream(NamedTuple):
 
 
 class DeviceFeatures(NamedTuple):
-    """What the extractor makes of one image, left where it was made.
+    """The features of one image; the levels stay in the memory where they were made.
 
     Attributes
     ----------
     levels
-        The address of each level, (c, h, w), finest first: valid until the next image.
+        The address of each level, (c, h, w), finest first; valid until the next image is extracted.
     half
-        Whether they are float16, not float32.
+        Whether the levels are float16; else they are float32.
     embedding
         (d,) float32, on the host.
     """

@@ -233,6 +233,14 @@ def replacing(target: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_durably(path: Path, content: bytes, *, target: Path) -> None:
+    """Write a file reserved by :func:`replacing`: its bytes are on the disk before it gets the name of ``target``."""
+    with writing(target), path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def copy_file(source: Path, target: Path) -> StoredFile:
     """Copy an ordinary file into a new one.
 

@@ -1,4 +1,4 @@
-"""What one frame's inspection returns. Plain data: no behaviour, no reference to the engine."""
+"""What the inspection of one frame returns: plain data, without behaviour."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What one match had to compute: why a frame took longer than another.
+    """What the matcher had to compute for one frame; it explains why one frame takes longer than another.
 
     Attributes
     ----------
     path
-        The one taken. On others than ``"pruned"`` there is nothing to count: all the following are 0.
+        The path that was taken. Only ``"pruned"`` counts; on the others all the following are 0.
     pairs
-        Pairs of the coarsest level's pixels within the window: all were bounded.
+        Pairs of the coarsest level's pixels within the window; a bound was computed for each.
     passed
-        Pairs of each level's pixels, finest first, that no bound ruled out: they were looked into.
+        Pairs of each level's pixels, finest first, that no bound ruled out; they were examined further.
     exact
         Pairs of the finest level's pixels whose distance was computed in float64 while pruning.
     guarded_cells
-        The coarsest level's pixels in the query that were too costly to prune, and that the dense path finished.
+        The coarsest level's pixels in the query that were too costly to prune; the dense path finished them.
     """
 
     path: Literal["pruned", "dense", "reference"]
@@ -66,9 +66,9 @@ class Result:
     Attributes
     ----------
     pred_score
-        The score that the recipe's label rule looks at; a higher one is more anomalous. Of a frame that the frame check
-        alone flags it is as many times the threshold as the frame is beyond its limit. So it is above its threshold
-        exactly when ``pred_label`` is true.
+        The score that the recipe's label rule compares with a threshold; a higher one is more anomalous. If the frame
+        check alone flags the frame, the score is as many times the threshold as the frame is beyond its limit. So it is
+        above its threshold exactly when ``pred_label`` is true.
     pred_label
         True: anomalous by the recipe's rule and thresholds, or by the frame check.
     image_score
@@ -82,19 +82,19 @@ class Result:
     regions
         The mask's connected regions, highest score first, in the frame's own pixels.
     neighbours
-        (h, w, kappa, 3) int32 as (image, y, x): which normal pixels each pixel of the finest level matched; -1
-        where nothing under it is scored.
+        (h, w, kappa, 3) int32 as (image, y, x): the normal pixels that each pixel of the finest level matched; -1
+        where all input pixels under it are ignored.
     nearest_images
         (k_gallery,) int64: the retrieved normal images, nearest first.
     match_statistics
-        What the matcher had to compute: why this frame took longer than another.
+        What the matcher had to compute for this frame.
     timings_s
         Seconds by stage: prepare, extract, retrieve, match, map.
     reasons
-        Why it is anomalous; empty if it isn't. ``"map"``: above theta; ``"image"``: above tau, as the label rule has
-        it. By the frame check, against what the normal images span: ``"exposure"``, far darker or brighter;
-        ``"contrast"``, far less of it, as where nothing is in view; ``"sharpness"``, far less of it; ``"unlike"``, the
-        embedding is far from every normal image's.
+        Why the frame is anomalous; empty if it isn't. By the label rule: ``"map"``, the map is above theta;
+        ``"image"``, the image score is above tau. By the frame check, compared with the range of the normal images:
+        ``"exposure"``, far darker or brighter; ``"contrast"``, far less contrast, as of a frame without a part;
+        ``"sharpness"``, far less sharp; ``"unlike"``, the embedding is far from every normal image's.
     """
 
     pred_score: float

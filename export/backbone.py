@@ -1,8 +1,8 @@
 """The backbone as a torch module, and that module as an ONNX graph.
 
-The module is kept in float64: it is the truth that the exported graph is compared with and the source of
-every lower precision. Batch normalisation is folded into the convolutions in float64 and rounded once. What
-else a graph optimiser would do is left to ONNX Runtime, which does it for the machine it finds.
+The module is kept in float64: the exported graph is compared with it, and every lower precision is made of it. Batch
+normalisation is folded into the convolutions in float64 and rounded once. All other optimisation is left to ONNX
+Runtime, which does it for the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .weights import Weights
 # ImageNet's channel statistics, for RGB in 0 ... 1: what torchvision's weights were trained with.
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
-# The oldest operator set with all that a ResNet needs: inference engines older than the exporter can read it.
+# The oldest operator set with all operators of a ResNet: inference engines older than the exporter can read it.
 OPSET = 18
 
 
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.resnet = resnet
-        self.stages = LEVELS[: LEVELS.index(embedding) + 1]  # what comes after the embedding's level is not run
+        self.stages = LEVELS[: LEVELS.index(embedding) + 1]  # later stages are not run
         self.input_size = input_size
         self.output_names = (*levels, "embedding")
         # (x / 255 - mean) / deviation as one multiply-add.
@@ -93,7 +93,7 @@ def build(
     resnet.fc = nn.Identity()  # the classifier: levels and embedding lie before it
     _check_fit(weights, resnet.state_dict(), backbone)
     resnet.double().to_empty(device="cpu")
-    resnet.load_state_dict(weights.tensors, strict=False)  # fc may remain, counters of batches may lack
+    resnet.load_state_dict(weights.tensors, strict=False)  # fc may be left over, and counters of batches may be missing
     return (
         Backbone(resnet, levels=levels, input_size=input_size, embedding=embedding)
         .eval()
@@ -110,10 +110,10 @@ def to_onnx(model: Backbone, *, precision: Precision, properties: Mapping[str, s
         Metadata, stored under ``spadeline.<key>`` beside the versions of torch and torchvision.
     """
     folded = _fold_batch_norms(copy.deepcopy(model)).at(precision)
-    # Two frames: torch takes a size of one for a constant.
+    # Two frames: torch would treat a batch size of one as a constant.
     example = torch.zeros((2, *model.input_size, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's, about its own inside: nothing a caller could act on
+        warnings.simplefilter("ignore")  # the exporter's warnings about its internals, which a caller can't act on
         exported = torch.onnx.export(
             folded,
             (example,),
@@ -124,7 +124,7 @@ def to_onnx(model: Backbone, *, precision: Precision, properties: Mapping[str, s
             opset_version=OPSET,
             verbose=False,
         )
-    proto = cast("torch.onnx.ONNXProgram", exported).model_proto  # None is for the older exporter alone
+    proto = cast("torch.onnx.ONNXProgram", exported).model_proto  # None only with the older exporter
     _strip_traces(proto)
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
     onnx.helper.set_model_props(proto, {f"spadeline.{k}": v for k, v in {**properties, **versions}.items()})
@@ -166,7 +166,7 @@ def _fold_batch_norms(model: Backbone) -> Backbone:
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:
-    """Remove the exporter's own notes: they hold source paths of the machine that exported."""
+    """Remove the exporter's notes: they contain source paths of the exporting machine."""
     graph = proto.graph
     for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         item.ClearField("metadata_props")

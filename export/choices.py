@@ -1,4 +1,4 @@
-"""What an export can be asked for: the names, and the check of the arguments. Imports no torch, no ONNX."""
+"""The backbones, levels and precisions of an export, and the check of its arguments. No torch or ONNX is imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STRIDE = 32  # of layer4: with a size that isn't a multiple of it, a level isn't
 def check_choices(
     backbone: str, levels: tuple[str, ...], input_size: Any, precision: str, embedding: str = LEVELS[-1]
 ) -> None:
-    """Raise :class:`InputError` for the first argument that no export can have."""
+    """Raise :class:`InputError` for the first argument that isn't allowed."""
     if backbone not in BACKBONES:
         raise InputError(f"backbone: expected one of {', '.join(BACKBONES)}, got {backbone!r:.100}")
     if not levels or levels != tuple(level for level in LEVELS if level in levels):

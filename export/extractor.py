@@ -1,8 +1,8 @@
-"""A torchvision ResNet as one ONNX file that keeps the extractor's contract and was compared with torch.
+"""Export a torchvision ResNet as one ONNX file that keeps the extractor's contract, and compare it with torch.
 
-The file is written beside its target and renamed only after it was verified, so a failed export leaves
-whatever stood there before. An int8 file is made of the verified float32 one. Importing this module imports neither
-torch nor ONNX; exporting does. Not done here: training, or choosing the levels for a product.
+The file is written beside its target and renamed only after it was verified, so a failed export leaves an older file as
+it was. An int8 file is made of the verified float32 one. Importing this module imports neither torch nor ONNX;
+exporting does. Nothing is trained here, and no levels are chosen for a product.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..engine.errors import InputError
-from ..engine.files import replacing
+from ..engine.files import replacing, write_durably
 from ..engine.settings import Framing
 from .choices import Precision, check_choices
+from .packages import require_packages
 from .quantized import LEAST_CORRELATION, MOST_ROCAUC_LOSS, Quantization, plan, quantize_into
-from .target import require_packages, write_durably
 from .verify import OutputCheck, verify
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported, from which weights, and how far it is from torch.
+    """What was exported, from which weights, and its errors compared with torch.
 
     Attributes
     ----------
@@ -41,10 +41,10 @@ class ExportReport:
     embedding
         The level that the embedding is pooled from.
     checks
-        Per output, in the file's order: the largest error seen and the tolerance it had to keep; at int8 those of the
-        float32 graph that was quantized.
+        Each output's largest error and its tolerance, in the file's order; at int8, those of the float32 graph that was
+        quantized.
     quantization
-        At int8 what was calibrated and what it cost, else None.
+        At int8, how the integers were calibrated and what they cost; else None.
     """
 
     path: Path
@@ -82,7 +82,7 @@ def export_extractor(
     Parameters
     ----------
     path
-        The ONNX file to write. An existing one is replaced, and only by one that passed verification.
+        The ONNX file to write. An existing one is replaced, once the new one was verified.
     backbone
         One of `BACKBONES`.
     levels
@@ -91,15 +91,15 @@ def export_extractor(
         (height, width) in pixels, multiples of 32.
     weights
         ``"torchvision"``: ``IMAGENET1K_V1``, downloaded once and kept in torch's cache; a ``.pth``, ``.pt``
-        or ``.safetensors`` file with a state dict, with or without ``fc``; ``"random"``: the same ones every
+        or ``.safetensors`` file with a state dict, with or without ``fc``; ``"random"``: the same random weights every
         time, for trials only.
     precision
-        Of weights and arithmetic. Normalisation and pooling are never below float32.
+        The number type of weights and arithmetic. Normalisation and pooling are never below float32.
     embedding
-        The level to pool: of `levels` or a coarser one. What comes after it and after the last of `levels` is left
-        out: smaller and faster, but an image's nearest normal images may be others.
+        The level to pool: the last of `levels` or a coarser one. Later stages are left out. An earlier level makes the
+        network smaller and faster, but the retrieval may find other normal images.
     calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss
-        For ``"int8"`` alone: see :func:`quantize_extractor`.
+        Only for ``"int8"``: see :func:`quantize_extractor`.
 
     Raises
     ------
@@ -108,8 +108,8 @@ def export_extractor(
     OutputError
         `path` can't be written.
     ExportError
-        Weights can't be had or don't fit the backbone, the exported graph disagrees with torch, or int8 costs more
-        than it may.
+        The weights can't be loaded or don't fit the backbone, the exported graph disagrees with torch, or int8 costs
+        more accuracy than allowed.
     DependencyError
         A package that an export needs is missing.
 
@@ -168,7 +168,7 @@ def export_extractor(
 
 
 def _check_given(precision: Precision, **options: Any) -> None:
-    """Refuse what int8 alone heeds, where it isn't the default: ignored, it would pass for done."""
+    """Raise InputError for an option that only int8 uses, if it isn't the default: it would be ignored."""
     parameters = inspect.signature(export_extractor).parameters
     for name, value in options.items():
         if precision != "int8" and value != parameters[name].default:

@@ -1,19 +1,19 @@
-"""An extractor's graph made ready for integers: constants folded, pixels taken as the bytes that they are.
+"""Prepare an extractor's graph for integers: fold constants, and let the first convolution read the pixels' bytes.
 
-ONNX Runtime folds what it folds for every machine, batch normalisation above all. What lies before the first
-convolution goes into that convolution's weights, if it is a per-pixel affine map of the three channels, as
-normalisation and a change of channel order are:
+ONNX Runtime folds all that doesn't depend on the machine, above all batch normalisation. The operators before the first
+convolution are folded into its weights, if they are an affine map of each pixel's three channels, as normalisation and
+a change of channel order are:
 
     conv(A x + b) = conv'(x - z, 255 - z),   weights W A   and   W (b + A z) / (255 - z)
 
-A fourth channel of 255 carries the offset b. It is padded like the others, with z, the input's zero point: at
-the border x - z and 255 - z are both zero, as the normalised image is there. A bias in its place would be
-wrong under the padding. So the bytes enter the first convolution as they are: no rounding, no normalisation.
+A fourth channel of 255 carries the offset b. It is padded like the others, with z, the input's zero point: at the
+border x - z and 255 - z are both zero, as the normalised image is there. A bias instead would be wrong under the
+padding. So the bytes enter the first convolution without rounding and without normalisation.
 
 A convolution of stride 2 over 4 channels is one of stride 1 over the 16 values of each 2 x 2 block, which ONNX
-Runtime's integer convolution reads in 16 pieces an output rather than in 49: 0.7 times its time. Both are exact
-but for the rounding of the folded weights, and the caller compares the graphs. Not done: folding into a graph that
-stays in float, where normalisation takes 2 % of a ResNet-18's time.
+Runtime's integer convolution reads in 16 pieces an output instead of 49; it then takes 0.7 times the time. Both steps
+are exact except for the rounding of the folded weights, and the caller compares the graphs. A graph that stays in float
+isn't folded: normalisation takes 2 % of a ResNet-18's time there.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ..engine.errors import ExportError
-from ..engine.extract.session import reason
+from ..engine.extract.session import runtime_reason
 
-AFFINE_TOLERANCE = 1e-5  # of the largest value: some roundings of float32
-PIXELS, INPUT = "pixel_blocks", "first_input"  # the bytes that the first convolution reads, and the same as numbers
-MOST_MEAN = 250  # 255 - z divides, and no normalisation has its zero near white
+AFFINE_TOLERANCE = 1e-5  # as a share of the largest value: several roundings of float32
+PIXELS, INPUT = "pixel_blocks", "first_input"  # the first convolution's input as bytes and as float32 numbers
+MOST_MEAN = 250  # the largest z: weights are divided by 255 - z, and no normalisation has its zero near white
 
 
 def fold_constants(source: Path, folder: Path) -> ModelProto:
-    """Return the graph with constants and batch normalisation folded; `folder` holds a copy meanwhile.
+    """Return the graph with constants and batch normalisation folded; a copy is written into `folder`.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def fold_constants(source: Path, folder: Path) -> ModelProto:
     try:
         onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-        raise ExportError(f"{source}: ONNX Runtime can't optimise it: {reason(error)}") from error
+        raise ExportError(f"{source}: ONNX Runtime can't optimise it: {runtime_reason(error)}") from error
     return onnx.load(folder / "folded.onnx")
 
 
@@ -63,9 +63,9 @@ def session_options() -> Any:
 def fold_normalisation(model: ModelProto) -> int | None:
     """Let the first convolution read blocks of bytes, in place; return their zero point z.
 
-    The blocks are `PIXELS`, uint8; `INPUT` is ``PIXELS - z`` in float32, for calibrating, and what is quantised takes
-    its place. None, and the graph as it was, where what lies before the convolution isn't affine or the convolution
-    isn't one of stride 2 over an image of even sides, such as a ResNet's.
+    The blocks are `PIXELS`, uint8. `INPUT` is ``PIXELS - z`` in float32; it is needed to calibrate, and is later
+    replaced by the quantised tensor. If the operators before the convolution aren't affine, or the convolution isn't
+    one of stride 2 over an image of even sides, such as a ResNet's, the graph stays as it is and None is returned.
     """
     graph = model.graph
     conv = next((node for node in graph.node if node.op_type == "Conv"), None)
@@ -119,7 +119,7 @@ def prune(model: ModelProto) -> None:
 def _affine(
     model: ModelProto, name: str, size: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return A and b if the tensor `name` is ``A x + b`` of each pixel x, as noise tells; else None."""
+    """Return A and b if the tensor `name` is ``A x + b`` of each pixel x, tested with noise; else None."""
     before = ModelProto()
     before.CopyFrom(model)
     del before.graph.output[:]
@@ -150,7 +150,7 @@ def _blocked(
     for axis in (0, 1):
         kernel, before, after = weights.shape[2 + axis], pads[axis], pads[2 + axis]
         outputs = (size[axis] + before + after - kernel) // 2 + 1
-        first.append(before % 2)  # zeros before the kernel: it then starts on a block
+        first.append(before % 2)  # zeros put before the kernel, so that it starts on a block
         blocks = (kernel + before % 2 + 1) // 2
         begin.append((before + before % 2) // 2)
         end.append(outputs - 1 + blocks - size[axis] // 2 - begin[axis])
@@ -166,8 +166,8 @@ def _blocked(
 def _block_nodes(height: int, width: int, zero: int) -> tuple[list[NodeProto], list[TensorProto]]:
     """Return the nodes from ``image`` to `PIXELS` and `INPUT`, and their constants.
 
-    Two neighbouring pixels, six bytes, get their two constants together: that halves what padding costs, and ONNX
-    Runtime moves pieces of eight bytes much faster than such of six.
+    Two neighbouring pixels, six bytes, get their two constants together. That halves the time of padding, and ONNX
+    Runtime moves pieces of eight bytes much faster than pieces of six.
     """
     shapes = {
         "pairs_shape": [-1, height * width // 2, 6],

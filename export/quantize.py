@@ -3,10 +3,10 @@
 Weights are int8, symmetric, one scale a channel. Activations are uint8 with a zero point of their own: a rectified
 tensor then has all 256 values above zero, and ONNX Runtime fuses nothing of a ResNet with int8 ones on x86. Ranges are
 the smallest and largest values seen in calibration. Outputs stay float: levels are the dequantized tensors, and
-pooling for the embedding is float arithmetic. The pixels enter as they are where `fold.py` can arrange it.
+pooling for the embedding is float arithmetic. The pixels enter as bytes if `fold.py` can fold the normalisation.
 
 The graph is written with QuantizeLinear and DequantizeLinear; ONNX Runtime and OpenVINO fuse them into integer
-convolutions when they load it. What the step costs in accuracy, `cost.py` measures.
+convolutions when they load it. `cost.py` measures the accuracy that quantization costs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from onnxruntime.quantization import (
 )
 
 from ..engine.errors import ExportError
-from ..engine.extract.session import reason
+from ..engine.extract.session import runtime_reason
 from .fold import INPUT, PIXELS, fold_constants, fold_normalisation, prune
 
 QUANTIZED_OPERATORS = ("Conv", "Relu", "Add", "MaxPool")  # all that a ResNet has between pixels and levels
@@ -44,7 +44,7 @@ def quantize(source: Path, images: Sequence[NDArray[np.uint8]], *, properties: d
     images
         (H, W, 3) uint8 RGB each, of the extractor's input size.
     properties
-        Metadata, added to what the file has, under ``spadeline.<key>``.
+        Metadata, added to the file's own under ``spadeline.<key>``.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _quantized(
     if zero is not None:
         exact = {"scale": np.array(1, np.float32), "zero_point": np.array(zero, np.uint8)}
         options["TensorQuantOverrides"] = {INPUT: [exact]}
-    # It would otherwise advise, on the terminal, to fold constants first.
+    # Without this, ONNX Runtime prints the advice to fold constants first.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     try:
         quantize_static(
@@ -101,12 +101,12 @@ def _quantized(
             extra_options=options,
         )
     except Exception as error:  # neither its exceptions nor ONNX Runtime's have a base of their own
-        raise ExportError(f"{source}: ONNX Runtime can't quantize it: {reason(error)}") from error
+        raise ExportError(f"{source}: ONNX Runtime can't quantize it: {runtime_reason(error)}") from error
     return onnx.load(target)
 
 
 def _take_pixels(model: onnx.ModelProto) -> None:
-    """Feed the first convolution with the bytes themselves: quantizing `INPUT` would only give them back."""
+    """Connect the first convolution with the bytes: quantizing `INPUT` would give the same bytes."""
     rounded = next(node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == INPUT)
     for node in model.graph.node:
         for index, name in enumerate(node.input):

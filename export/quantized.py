@@ -1,6 +1,6 @@
-"""An int8 extractor of a float32 one, ours or anybody's, kept only if its cost stays within bounds.
+"""Make an int8 extractor of a float32 one, whoever made that, and keep it only if its cost is within bounds.
 
-Some of the normal images calibrate the integers, the others are held out, and both extractors' results on them are
+Some of the normal images calibrate the integers. The others are held out, and both extractors' results on them are
 compared, in accuracy and in speed. Importing this module imports neither ONNX nor ONNX Runtime.
 """
 
@@ -13,46 +13,45 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..engine.checks import check_choice, check_number
 from ..engine.errors import ExportError, InputError, SpadelineError
 from ..engine.extract.extractor import Extractor
-from ..engine.files import replacing
+from ..engine.files import replacing, write_durably
 from ..engine.folders.dataset import Dataset, find_dataset
 from ..engine.folders.normal_images import normal_images
-from ..engine.images.reading import read_image
-from ..engine.images.resizing import as_rgb, place
+from ..engine.images.reading import read_placed
 from ..engine.settings import Framing
 from .cost import Cost, measure_cost
+from .packages import require_packages
 from .speed import float32_per_int8
-from .target import require_packages, write_durably
 
-# A broken graph is far below. Seen without harm: 0.998 on hazelnuts, 0.98 on solar cells.
+# A broken graph is far below. Good graphs had 0.998 on hazelnuts and 0.98 on solar cells.
 LEAST_CORRELATION = 0.95
 MOST_ROCAUC_LOSS = 0.01
 LEAST_IMAGES = 8
-# Evenly spread. Each image more can only stretch the ranges, by its outliers, and so coarsen the integers.
+# The images are evenly spread. Each further image can only widen the ranges by its outliers, which makes the integers
+# coarser.
 MOST_CALIBRATING, MOST_HELD_OUT = 32, 25
 HELD_OUT_EVERY = 4
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How the integers came about, and what they cost.
+    """How the integers were calibrated, and what they cost.
 
     Attributes
     ----------
     path
         The int8 file.
     calibrated
-        Normal images that the ranges were taken from.
+        The number of normal images that the ranges were taken from.
     float32_bytes, int8_bytes
         The two files' sizes.
     cost
-        On normal images that were held out, and on labelled ones if there were any.
+        The cost on held-out normal images, and on labelled images if there were any.
     float32_per_int8
-        How often int8 is as fast as float32, on this machine's CPU with all threads: medians, single frames.
+        float32's time divided by int8's, on this machine's CPU with all threads: medians of single frames.
     """
 
     path: Path
@@ -87,12 +86,13 @@ def plan(
     Raises
     ------
     InputError
-        As it does, but for images that can't be read: none is opened.
+        As :func:`quantize_extractor`, except for images that can't be read: none is opened.
     """
     check_choice("framing", framing, get_args(Framing))
     check_number("least_correlation", least_correlation, low=-1, high=1)
     check_number("most_rocauc_loss", most_rocauc_loss, low=-1, high=1)
-    paths = [path for _, path in normal_images(calibration_images).named]  # as fit has it: defects stretch the ranges
+    # As fit finds them, without abnormal images: defects would widen the ranges.
+    paths = [path for _, path in normal_images(calibration_images).named]
     if len(paths) < LEAST_IMAGES:
         raise InputError(
             f"calibration_images: expected {LEAST_IMAGES} or more normal images in {calibration_images}, "
@@ -119,28 +119,28 @@ def quantize_extractor(
     least_correlation: float = LEAST_CORRELATION,
     most_rocauc_loss: float = MOST_ROCAUC_LOSS,
 ) -> Quantization:
-    """Write an int8 extractor made of a float32 one, whoever made that.
+    """Make an int8 extractor of a float32 one, whoever made that, and write it.
 
-    The contract stays: levels and embedding are float32.
+    It keeps the extractor's contract: levels and embedding are float32.
 
     Parameters
     ----------
     path
-        The ONNX file to write. An existing one is replaced, and only by one whose cost is within bounds.
+        The ONNX file to write. An existing one is replaced if the new one's cost is within bounds.
     source
         A float32 ONNX file that keeps the extractor's contract.
     calibration_images
-        A folder of at least 8 normal images, or of a data set with ``train/good``. Three of four calibrate, 32 at
-        most; the others are held out, to measure the cost on.
+        A folder of at least 8 normal images, or of a data set with ``train/good``. Three of four images calibrate, 32
+        at most. The cost is measured on the others, which are held out.
     framing
         How the recipe will place images: see :class:`~..engine.Settings`.
     evaluation_images
-        A labelled data set, to measure ROCAUC on, too: see :func:`~..engine.dataset.find_dataset`. One without
-        ``train`` is searched among the calibrating images, so it may have none of them.
+        A labelled data set on which ROCAUC is measured: see :func:`~..engine.dataset.find_dataset`. If it has no
+        ``train``, its images are matched with the calibrating images, and it must not contain any of those.
     least_correlation
-        The least correlation of int8 and float32 anomaly maps of an image that was held out.
+        The smallest allowed correlation of the int8 and float32 anomaly maps of a held-out image.
     most_rocauc_loss
-        The most that any ROCAUC may fall.
+        The largest allowed loss of any ROCAUC.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def quantize_extractor(
     OutputError
         `path` can't be written.
     ExportError
-        The graph can't be quantized, or it costs more than it may; nothing is written then.
+        The graph can't be quantized, or it costs more accuracy than allowed; nothing is written then.
     DependencyError
         onnx or ONNX Runtime is missing.
     """
@@ -165,11 +165,11 @@ def quantize_extractor(
 
 
 def quantize_into(partial: Path, source: Path, task: Task, *, target: Path) -> Quantization:
-    """Write the int8 graph of `source` into a file reserved for `target`, and hold it to the task's bounds."""
+    """Write the int8 graph of `source` into a file reserved for `target`, and check the task's bounds."""
     from .quantize import quantize  # noqa: PLC0415 - imports onnx
 
     size = Extractor(source, device="cpu").input_size
-    images = [_placed(path, size, task.framing) for path in task.calibrating]
+    images = [read_placed(path, size, framing=task.framing) for path in task.calibrating]
     properties = {
         "precision": "int8",
         "calibration_images": str(len(images)),
@@ -193,7 +193,7 @@ def quantize_into(partial: Path, source: Path, task: Task, *, target: Path) -> Q
 
 
 def _check_apart(labelled: Dataset, gallery: list[Path]) -> None:
-    """Refuse test images that lie in the gallery: each finds itself, and its score of zero hides any loss."""
+    """Raise InputError for test images that are in the gallery: each would find itself, and score 0 at any loss."""
     taken = {path.resolve() for path in gallery}
     both = [image.path for image in labelled.test if image.path.resolve() in taken]
     if both:
@@ -204,15 +204,7 @@ def _check_apart(labelled: Dataset, gallery: list[Path]) -> None:
 
 
 def _spread(paths: list[Path], most: int) -> list[Path]:
-    """Return at most so many of them, evenly spread."""
+    """Return at most ``most`` of the paths, evenly spread."""
     if len(paths) <= most:
         return paths
     return [paths[index] for index in np.linspace(0, len(paths) - 1, most).round().astype(int)]
-
-
-def _placed(path: Path, size: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
-    image = as_rgb(read_image(path))  # whose errors name the file
-    try:
-        return place(image, size, framing=framing)[0]
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None

@@ -1,6 +1,6 @@
-"""How much faster an int8 extractor is than its float32 one, here and now: both in turns, single frames.
+"""The speed of an int8 extractor compared with its float32 one, on this machine: single frames, both in turns.
 
-Not an account of a machine: percentiles, threads and other sizes are ``benchmarks/extractor.py``'s.
+``benchmarks/extractor.py`` measures percentiles, numbers of threads and other sizes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ..engine.extract.extractor import Extractor
 
-WARM_UPS, RUNS = 2, 11  # of a noisy machine's times the median of eleven is the same within some percent
+WARM_UPS, RUNS = 2, 11  # the median of eleven times on a noisy machine varies by a few percent
 
 
 def float32_per_int8(float32: Path, int8: Path, image: NDArray[np.uint8]) -> float:
-    """Return the median time of `float32` by that of `int8`, on the CPU as :meth:`Detector.load` would run them."""
+    """Return `float32`'s median time divided by `int8`'s, on the CPU as :meth:`Detector.load` would run them."""
     extractors = [Extractor(path, device="cpu") for path in (float32, int8)]
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(WARM_UPS + RUNS):

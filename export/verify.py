@@ -1,4 +1,4 @@
-"""An exported graph against torch: ONNX Runtime on the CPU must be as close to the truth as torch is.
+"""Compare an exported graph with torch: ONNX Runtime on the CPU must be about as close to the truth as torch.
 
 Truth t: the torch model in float64. Yardstick E: the largest error that the plain torch model makes at the
 exported precision, over all values of one output. Tolerance of every value x of that output:
@@ -8,11 +8,11 @@ exported precision, over all values of one output. Tolerance of every value x of
 Both runtimes add the same products, each product and each sum rounded with the same unit u, so their errors
 have one bound; they differ in the order of the sums, and in that a folded weight is rounded once where weight
 and batch normalisation are rounded apart. The largest of many such errors varies little, so a small factor
-covers what differs: measured over all backbones, ONNX Runtime's largest error is 0.3 to 1.1 times E. The
-second term is the rounding of the result itself, which remains where torch happens to make no error. In
-float32, a wrong fold, a missing layer or swapped channels are off by thousands of E.
+covers the difference: measured over all backbones, ONNX Runtime's largest error is 0.3 to 1.1 times E. The
+second term is the rounding of the result itself, which remains if torch happens to make no error. In float32,
+a wrong fold, a missing layer or swapped channels are off by thousands of E.
 
-Compared are a frame of noise and a natural-looking one, together as a batch of two and each alone. Speed is
+A frame of noise and a natural-looking frame are compared, together as a batch of two and each alone. Speed is
 not measured and other devices are not tried.
 """
 
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.errors import ExportError
-from ..engine.extract.session import reason
+from ..engine.extract.session import runtime_reason
 
 if TYPE_CHECKING:
     from .backbone import Backbone
@@ -38,7 +38,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """How far one output is from torch in float64, and how far it may be.
+    """One output's largest difference from torch in float64, and the allowed difference.
 
     Both are absolute, in the output's own units.
     """
@@ -58,7 +58,7 @@ def verify(model: Backbone, onnx_path: str | os.PathLike[str], *, precision: Pre
     onnx_path
         The file, as ONNX Runtime will read it.
     precision
-        That the file was exported in.
+        The precision that the file was exported in.
 
     Raises
     ------
@@ -88,23 +88,23 @@ def probe_frames(size: tuple[int, int]) -> NDArray[np.uint8]:
     frequency[0, 0] = 1.0
     spectrum = np.fft.rfft2(random.standard_normal((height, width, 3)), axes=(0, 1))
     texture = np.fft.irfft2(spectrum / frequency[:, :, None], s=(height, width), axes=(0, 1))
-    texture = texture[:, :, :1] + 0.3 * texture  # natural channels have most of their structure in common
+    texture = texture[:, :, :1] + 0.3 * texture  # the channels of natural images share most of their structure
     natural = 120 + 50 * texture / texture.std()
     return np.stack([noise, natural.clip(0, 255).astype(np.uint8)])
 
 
 class _Graph:
-    """The exported file in ONNX Runtime on the CPU, held to the contract's names."""
+    """The exported file in ONNX Runtime on the CPU; the names of its outputs are checked."""
 
     def __init__(self, path: str | os.PathLike[str], output_names: tuple[str, ...]) -> None:
         import onnxruntime  # noqa: PLC0415 - optional
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: it would write its warnings to the terminal
+        options.log_severity_level = 3  # errors only: warnings would be printed
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-            raise ExportError(f"ONNX Runtime can't load the exported graph: {reason(error)}") from error
+            raise ExportError(f"ONNX Runtime can't load the exported graph: {runtime_reason(error)}") from error
         names = tuple(output.name for output in self._session.get_outputs())
         if names != output_names:
             raise ExportError(f"the exported graph's outputs: expected {output_names}, got {names}")
@@ -115,7 +115,7 @@ class _Graph:
             outputs: list[NDArray[Any]] = self._session.run(None, {"image": images})
         except Exception as error:
             raise ExportError(
-                f"ONNX Runtime can't run the exported graph at batch {len(images)}: {reason(error)}"
+                f"ONNX Runtime can't run the exported graph at batch {len(images)}: {runtime_reason(error)}"
             ) from error
         return outputs
 

@@ -1,8 +1,7 @@
-"""Where a backbone's weights come from, and whether they are what they claim to be.
+"""Load a backbone's weights, and check their SHA-256 if it is known.
 
-Pickled code is never run: a state dict of tensors is all that is read. Nothing is converted or renamed, apart
-from the ``module.`` that DataParallel puts before every name. Whether the tensors fit the backbone is checked
-where it is built.
+Only a state dict of tensors is read; pickled code is never run. Nothing is converted or renamed, except that the
+``module.`` that DataParallel puts before every name is removed. ``backbone.py`` checks whether the tensors fit.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def load_weights(backbone: str, source: str | os.PathLike[str]) -> Weights:
     InputError
         `source` is none of the three.
     DownloadError
-        torchvision's file isn't in torch's cache and can't be fetched; the text names the ways out.
+        torchvision's file isn't in torch's cache and can't be downloaded; the text says what to do.
     ExportError
         The file can't be read, is damaged, or doesn't hold a state dict.
     """
@@ -55,7 +54,7 @@ def load_weights(backbone: str, source: str | os.PathLike[str]) -> Weights:
         path, name = _torchvision_file(backbone), "torchvision IMAGENET1K_V1"
     else:
         path = Path(source)
-        name = path.name  # without its folder, which is nobody else's business; the SHA-256 tells files apart
+        name = path.name  # without its folder, which is private; the SHA-256 identifies the file
         if path.suffix not in SUFFIXES:
             kinds = ", ".join(SUFFIXES)
             raise InputError(f"weights: expected 'torchvision', 'random' or a {kinds} file, got {str(source)!r:.100}")
@@ -85,7 +84,7 @@ def _torchvision_file(backbone: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path.name), progress=False)
-    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: what came has another hash
+    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: the downloaded file has another hash
         reason = getattr(error, "reason", error)
         raise DownloadError(
             f"the weights of {backbone} could not be downloaded from {url} ({reason}): pass a weights file "
@@ -120,8 +119,8 @@ def _random(backbone: str) -> Weights:
 def _scale_residual_branches(model: nn.Module) -> None:
     """Keep the variance of random features bounded at any depth: (1 + 1/b)^b < e for b blocks.
 
-    As torchvision initialises them, every block doubles it: in ResNet-101, layer3 then outweighs layer1 by
-    thousands, and layer4 leaves the range of float16.
+    As torchvision initialises weights, every block doubles the variance: in ResNet-101, layer3's features are then
+    thousands of times as large as layer1's, and layer4's leave the range of float16.
     """
     blocks = [m for m in model.modules() if isinstance(m, BasicBlock | Bottleneck)]
     for block in blocks:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
-from spadeline.engine.calibration import Threshold, threshold
+from spadeline.engine.calibration import Threshold, false_alarm_bound, threshold
 from spadeline.engine.errors import InputError
 
 
@@ -46,9 +46,9 @@ def test_too_few_images_give_the_highest_score_and_say_so(n, rate):
 @pytest.mark.parametrize("n", [1, 2, 10, 59, 1000])
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
 def test_bound_of_the_maximum_has_a_closed_form(n, confidence):
-    result = threshold(np.arange(float(n)), false_alarm_rate=1e-6, confidence=confidence)
-    assert result.bound == pytest.approx(1 - (1 - confidence) ** (1 / n), rel=1e-12)
-    assert result.confidence == confidence
+    assert false_alarm_bound(n, 1e-6, confidence=confidence) == pytest.approx(
+        1 - (1 - confidence) ** (1 / n), rel=1e-12
+    )
 
 
 def test_bound_of_the_minimum_has_a_closed_form():
@@ -58,23 +58,24 @@ def test_bound_of_the_minimum_has_a_closed_form():
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=80), st.floats(0.001, 0.999), st.floats(0.01, 0.99))
-def test_keeps_what_it_promises_on_its_own_scores(scores, rate, confidence):
-    result = threshold(scores, false_alarm_rate=rate, confidence=confidence)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=80), st.floats(0.001, 0.999))
+def test_keeps_what_it_promises_on_its_own_scores(scores, rate):
+    result = threshold(scores, false_alarm_rate=rate)
     n = len(scores)
     assert result.value in scores
     assert sum(score > result.value for score in scores) <= math.floor((n + 1) * rate + 1e-9)
     rank = n + 1 - round(result.expected_rate * (n + 1))
-    assert result.bound == pytest.approx(beta.ppf(confidence, n + 1 - rank, rank), rel=1e-9)
+    assert result.bound == pytest.approx(beta.ppf(result.confidence, n + 1 - rank, rank), rel=1e-9)
 
 
 def test_bound_and_expected_rate_hold_on_simulated_lines():
     """Scores are uniform, so the true false-alarm rate of a threshold is 1 - value."""
     rng = np.random.default_rng(7)
-    n, rate, confidence, trials = 60, 0.05, 0.9, 4000
-    results = [threshold(rng.random(n), false_alarm_rate=rate, confidence=confidence) for _ in range(trials)]
+    n, rate, trials = 60, 0.05, 4000
+    results = [threshold(rng.random(n), false_alarm_rate=rate) for _ in range(trials)]
     true_rates = np.array([1 - result.value for result in results])
     covered = np.mean(true_rates <= results[0].bound)
+    confidence = results[0].confidence
     assert abs(covered - confidence) < 4 * math.sqrt(confidence * (1 - confidence) / trials)
     # Four times the standard deviation of Beta(3, 58), divided by sqrt(trials).
     assert abs(true_rates.mean() - results[0].expected_rate) < 4 * beta.std(3, 58) / math.sqrt(trials)
@@ -92,7 +93,6 @@ def test_bound_and_expected_rate_hold_on_simulated_lines():
         ([1.0], {"false_alarm_rate": 1.0}, "both excluded, got 1.0"),
         ([1.0], {"false_alarm_rate": math.nan}, "false_alarm_rate: expected a finite number, got nan"),
         ([1.0], {"false_alarm_rate": "1%"}, "false_alarm_rate: expected a finite number, got '1%'"),
-        ([1.0], {"confidence": 1}, "confidence: expected a number between 0 and 1"),
     ],
 )
 def test_refuses(scores, options, text):
@@ -108,6 +108,7 @@ def test_refuses(scores, options, text):
         ({"images": 0}, "images: expected an integer from 1 to 2147483647, got 0"),
         ({"bound": 1.5}, "bound: expected a finite number from 0 to 1, got 1.5"),
         ({"false_alarm_rate": 2.0}, "false_alarm_rate: expected a number between 0 and 1"),
+        ({"confidence": 1}, "confidence: expected a number between 0 and 1"),
         ({"confidence": True}, "confidence: expected a finite number, got True"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The matcher on a GPU: the CPU's results, for all options; and what it says where there is none.
+"""The matcher on a GPU: results equal the CPU's for all options; and its errors without a GPU.
 
 Runs wherever a GPU is, and on a build whose device is emulated.
 """
@@ -129,7 +129,7 @@ def test_a_machine_without_a_gpu_says_so():
         Matcher(pyramid(0, 1), device="cuda")
 
 
-def test_the_device_is_one_of_two():
+def test_an_unknown_device_and_a_bad_memory_limit_are_refused():
     with pytest.raises(InputError, match=r"device: expected one of cpu, cuda, got .gpu."):
         Matcher(pyramid(0, 1), device="gpu")
     with pytest.raises(InputError, match="memory_limit: expected"):

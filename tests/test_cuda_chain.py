@@ -1,4 +1,4 @@
-"""Frames on a GPU from extractor to anomaly map: the CPU's results, wherever a frame lies; and what is refused.
+"""The chain on a GPU: results equal the CPU's, wherever a frame lies; and refused frames.
 
 Runs wherever a GPU is, and on a build whose device is emulated.
 """
@@ -15,18 +15,19 @@ from spadeline.engine import Detector, DeviceError, FrameError, InputError, Matc
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.images.device_frames import device_frame
 from spadeline.engine.images.resizing import place
+from spadeline.engine.inspect.chains import DeviceChain
 from spadeline.engine.inspect.heatmap import Heatmap
-from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.inspect.scoring import DeviceScorer, Scorer
 from spadeline.engine.match.gpu import Inspector
 from spadeline.engine.recipe.recipe import Recipe
 
 from .conftest import SIZE, part
 from .gpu import EMULATED, ON_GPU, WHY_NOT, needs_chain, needs_emulation, needs_gpu, pyramid, query_of, torch_on_gpu
 
-pytestmark = pytest.mark.xdist_group("gpu")  # no other process takes its memory meanwhile
+pytestmark = pytest.mark.xdist_group("gpu")  # so that no other process takes its memory
 
 
-def test_the_cpu_is_the_cpu(recipe_folder):
+def test_device_cpu_stays_on_the_cpu(recipe_folder):
     info = Detector.load(recipe_folder, device="cpu").info
     assert (info["matcher_device"], info["chain"], info["resident_images"]) == ("cpu", "host", info["images"])
 
@@ -42,7 +43,7 @@ def test_without_a_gpu_auto_stays_on_the_cpu_and_cuda_is_an_error(recipe_folder,
 
 @pytest.fixture(scope="module", params=["plain", "masked"])
 def detectors(request, parts, extractor_path, recipe_folder, tmp_path_factory):
-    """The same recipe on the CPU, and with features that stay where the GPU's matcher reads them."""
+    """The same recipe's detector on the CPU, and one whose features stay where the GPU's matcher reads them."""
     folder = recipe_folder
     if request.param == "masked":
         mask = np.zeros((96, 96), bool)
@@ -55,16 +56,15 @@ def detectors(request, parts, extractor_path, recipe_folder, tmp_path_factory):
 
 
 def on_gpu(recipe):
-    """Open the chain as Detector.load(device="cuda") does; an emulated device reads what the CPU's extractor wrote."""
-    scorer = Scorer(recipe, threads=1, device="cuda")
-    inspector = scorer.inspector if ON_GPU else None
+    """Open the chain as Detector.load(device="cuda") does; an emulated device reads the CPU extractor's features."""
+    scorer = DeviceScorer(recipe, threads=1)
     extractor = Extractor(
         recipe.extractor_path,
         device="cuda" if ON_GPU else "cpu",
         threads=1,
-        stream=None if inspector is None else inspector.stream,
+        stream=scorer.inspector.stream if ON_GPU else None,
     )
-    return Detector(recipe, extractor, scorer, on_device=True)
+    return Detector(DeviceChain(recipe, extractor, scorer))
 
 
 @needs_chain
@@ -190,7 +190,7 @@ def test_a_frame_of_torch_comes_to_the_host_once_it_is_written():
 
 
 class OnDevice:
-    """A frame in the GPU's memory: an emulated device's is the host's."""
+    """A frame in the GPU's memory, which is the host's for an emulated device."""
 
     def __init__(self, pixels, **changes):
         self.pixels = pixels
@@ -219,7 +219,7 @@ def test_a_frame_on_the_device_is_read_where_it_lies(detectors):
     frame = part(301, scratched=True, size=SIZE)[0]
     wanted, got = (
         on_device.predict(frame),
-        on_device.predict(OnDevice(frame, stream=on_device._scorer.inspector.stream.address)),
+        on_device.predict(OnDevice(frame, stream=on_device._chain.scorer.inspector.stream.address)),
     )
     np.testing.assert_array_equal(got.anomaly_map, wanted.anomaly_map)
     assert got.regions == wanted.regions
@@ -241,7 +241,9 @@ def test_any_other_frame_on_the_device_is_prepared_on_the_host(detectors, pixels
     padded[:, : pixels.shape[1]] = pixels
     wanted = on_device.predict(pixels, color=color)
     strides = (padded.strides[0], *pixels.strides[1:]) if pixels.ndim == 3 else (padded.strides[0], 1)
-    frame = OnDevice(padded, shape=pixels.shape, strides=strides, stream=on_device._scorer.inspector.stream.address)
+    frame = OnDevice(
+        padded, shape=pixels.shape, strides=strides, stream=on_device._chain.scorer.inspector.stream.address
+    )
     got = on_device.predict(frame, color=color)
     np.testing.assert_array_equal(got.anomaly_map, wanted.anomaly_map)
     assert got.regions == wanted.regions
@@ -269,12 +271,12 @@ def test_a_framing_is_kept_wherever_the_frame_lies(recipe_folder):
         (np.zeros((4, 6), np.uint8), {"strides": (-6, 1)}, r"rows without gaps .* with strides \(-6, 1\)"),
     ],
 )
-def test_frames_on_the_device_that_none_can_read(pixels, changes, text):
+def test_frames_on_the_device_of_another_kind_are_refused(pixels, changes, text):
     with pytest.raises(InputError, match="^frame: expected " + text):
         device_frame(OnDevice(pixels, **changes), 0)
 
 
-def test_where_a_frame_lies():
+def test_device_frame_finds_address_shape_and_pitch():
     assert device_frame(np.zeros((4, 6, 3), np.uint8), 0) is None
     pixels = np.zeros((4, 6, 3), np.uint8)
     found = device_frame(OnDevice(pixels, strides=(18, 3, 1), stream=7), 0)
@@ -293,7 +295,7 @@ def test_a_frame_that_names_no_stream_may_be_the_default_ones():
 
 
 class ByDlpack:
-    """The same by DLPack; NumPy's capsule says that it lies on the host, this one's device is what counts."""
+    """The same by DLPack. NumPy's capsule says that the frame lies on the host; only the device given here counts."""
 
     def __init__(self, pixels, gpu=0):
         self.pixels, self.gpu, self.stream = pixels, gpu, None
@@ -340,12 +342,14 @@ def test_a_frame_by_dlpack_is_read_where_it_lies(detectors):
 def test_a_recipe_that_a_gpu_cannot_do_says_so_when_it_is_opened(recipe_folder):
     recipe = Recipe.load(recipe_folder)
     images = min(recipe.settings.k_gallery, len(recipe.images))
-    image_bytes = Scorer(recipe, threads=1, device="cuda").matcher.native.image_bytes
-    with pytest.raises(DeviceError, match=rf"^device: gallery: expected at most 2 images a query, .*, got {images}$"):
-        Scorer(recipe, threads=1, device="cuda", memory_limit=2 * image_bytes)
+    image_bytes = DeviceScorer(recipe, threads=1).matcher.native.image_bytes
+    with pytest.raises(
+        DeviceError, match=rf"^device: gallery: expected at most 2 images for a query, .*, got {images}$"
+    ):
+        DeviceScorer(recipe, threads=1, memory_limit=2 * image_bytes)
     greedy = replace(recipe, settings=replace(recipe.settings, kappa=33))
     with pytest.raises(DeviceError, match=r"^device: kappa: expected 1 to 32 on a GPU, got 33$"):
-        Scorer(greedy, threads=1, device="cuda")
+        DeviceScorer(greedy, threads=1)
 
 
 def test_a_memory_limit_needs_a_gpu(recipe_folder):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluate.evaluation import PRO_LIMITS, true_regions
+from spadeline.engine.evaluate.evaluation import PRO_LIMITS
 from spadeline.engine.evaluate.metrics import pixel_curves, roc
+from spadeline.engine.evaluate.truth import true_regions
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.features import Features
 from spadeline.engine.folders.dataset import LabelledImage

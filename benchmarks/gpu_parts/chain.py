@@ -22,7 +22,8 @@ from spadeline.engine.features import DeviceFeatures, Features
 from spadeline.engine.folders.listing import list_images
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
-from spadeline.engine.inspect.scoring import Scorer
+from spadeline.engine.inspect.chains import DeviceChain
+from spadeline.engine.inspect.scoring import DeviceScorer, Scorer
 from spadeline.engine.recipe.changes import create_recipe
 from spadeline.engine.recipe.records import ImageRecord
 
@@ -173,10 +174,9 @@ def _open(
         embedding_size=extractor.embedding_size,
     )
     fitted = calibrate(recipe, false_alarm_rate=FALSE_ALARMS)
-    scorer = Scorer(fitted, device="cuda")
-    if scorer.inspector is not None:
-        extractor.run_on(scorer.inspector.stream.address)
-    return Detector(fitted, cast("Extractor", extractor), scorer, on_device=True)
+    scorer = DeviceScorer(fitted)
+    extractor.run_on(scorer.inspector.stream.address)
+    return Detector(DeviceChain(fitted, cast("Extractor", extractor), scorer))
 
 
 def _difference_to_cpu(detector: Detector, frame: NDArray[np.uint8]) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..checks import check_integer, check_number
 from ..environment import environment
-from ..extract.session import Device
+from ..extract.providers import Device
 from ..folders.listing import named_images
 from ..images.reading import read_image
 from ..images.resizing import as_rgb, place

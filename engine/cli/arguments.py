@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
-from ..extract.session import Device
+from ..extract.providers import Device
 from ..fitting.thresholds import DEFAULT_RATE
 from ..recipe.held import GalleryPlace
 from ..settings import Framing, all_settings

@@ -1,6 +1,6 @@
-"""Evaluations' curves and histograms, normal images' scores as SVG text; :mod:`.drawing` gives the page's colours.
+"""ROC and PRO curves of an evaluation as SVG text; ``pages/drawing.py`` has the colours.
 
-Nothing is computed here that a figure of the summary rests on.
+The curves are only drawn here: the summary's figures are computed in ``metrics.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def roc_chart(curves: Mapping[str, Curve], points: Mapping[str, tuple[float, float]], *, what: str) -> str:
-    """Draw ROC curves by name, and the operating points (false alarm rate, recall) of thresholds by name."""
+    """Draw named ROC curves, and the named thresholds' operating points (false alarm rate, recall)."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":")
@@ -49,11 +49,11 @@ def pro_chart(curve: Curve, limits: Sequence[float]) -> str:
 
 
 def _thinned(curve: Curve, end: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the curve from 0 to ``end`` without the points that no eye could tell apart: at most some 2000."""
+    """Return the curve from 0 to ``end`` with at most about 2000 points: more would look the same."""
     inside = curve.false_positive_rate <= end
     x = np.append(curve.false_positive_rate[inside], end)
     y = np.append(curve.detection_rate[inside], np.interp(end, curve.false_positive_rate, curve.detection_rate))
-    step = np.floor((x / end + y) * 1000)  # both only grow, so their sum is a way along the curve
+    step = np.floor((x / end + y) * 1000)  # both only grow, so their sum grows along the curve
     kept = np.append(np.diff(step, prepend=-1)[:-1] > 0, True)
     return x[kept], y[kept]
 

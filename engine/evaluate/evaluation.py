@@ -1,8 +1,8 @@
-"""Run a detector over a labelled test set and count what it got right.
+"""Run a detector over a labelled test set, and compare its verdicts with the labels.
 
-The thresholds are the recipe's own, from normal images alone; the one figure that is tuned on the test labels
-says so in its name. Which files make up the test set, ``dataset.py`` decides; the figures' formulas lie in
-``metrics.py``; ``report.py`` turns an Evaluation into a page.
+The thresholds are the recipe's own, from normal images alone. One figure is tuned on the test labels, and its name says
+so. ``folders/dataset.py`` finds the test set's files, ``metrics.py`` has the figures' formulas, and ``report.py`` turns
+an Evaluation into a page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,15 +20,14 @@ from ..calibration import Threshold
 from ..environment import environment
 from ..errors import InputError
 from ..folders.dataset import Dataset, LabelledImage
-from ..images.reading import read_image, read_mask
-from ..images.resizing import Placement, as_rgb, place
+from ..images.reading import read_image
 from ..json_data import to_json
 from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration, ImageRecord
 from ..result import Reason, Result
-from ..settings import Framing
 from ..units import latency
 from .metrics import Curve, confusion, f1_max_tuned_on_test_labels, pixel_curves, roc
+from .truth import true_regions
 
 PRO_LIMITS = (0.3, 0.05)  # false positive rates that published tables integrate to
 TIMES = ("p50", "p95", "p99", "max")
@@ -39,7 +37,7 @@ SCORES: tuple[Score, ...] = ("image_score", "map_score")
 T = TypeVar("T")
 
 
-class Inspector(Protocol):
+class EvaluatedDetector(Protocol):
     """The part of a Detector that an evaluation uses."""
 
     @property
@@ -48,7 +46,7 @@ class Inspector(Protocol):
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What runs where; fit for JSON."""
+        """What runs where, fit for JSON."""
 
     def predict(self, frame: NDArray[np.uint8]) -> Result:
         """Inspect one frame."""
@@ -56,7 +54,7 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """What the detector said of one test image, and what is true.
+    """The detector's result for one test image, and the truth.
 
     Attributes
     ----------
@@ -65,12 +63,12 @@ class Outcome:
     pred_score, pred_label, reasons, image_score, map_score, anomaly_map
         See :class:`~.result.Result`.
     regions
-        (H, W) int32, the true defects in the anomaly map's geometry: see :func:`true_regions`. None for an abnormal
-        image without a mask, which the pixel figures leave out.
+        (H, W) int32, the true defects in the anomaly map's geometry: see :func:`.truth.true_regions`. None for an
+        abnormal image without a mask, which the pixel figures leave out.
     nearest_normal
         The normal image whose embedding is nearest.
     timings_s
-        Seconds by stage, and "total": the whole call, taken from outside.
+        Seconds by stage, and "total": the seconds of the whole call.
     """
 
     image: LabelledImage
@@ -86,7 +84,7 @@ class Outcome:
 
 
 def evaluate(
-    detector: Inspector, dataset: Dataset, *, on_progress: Callable[[str, int, int], None] | None = None
+    detector: EvaluatedDetector, dataset: Dataset, *, on_progress: Callable[[str, int, int], None] | None = None
 ) -> Evaluation:
     """Inspect every test image once, one after the other.
 
@@ -125,7 +123,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Missing:
-    """Stands for a figure that this test set doesn't define, and says why."""
+    """Stands for a figure that this test set doesn't define, and gives the reason."""
 
     reason: str
 
@@ -145,7 +143,7 @@ class Evaluation:
     calibration
         Its thresholds.
     info
-        The detector's account of what ran where.
+        What ran where, as the detector's ``info`` tells.
     environment
         The machine and the versions: see :func:`.environment.environment`.
     """
@@ -176,7 +174,7 @@ class Evaluation:
 
     @cached_property
     def decisions(self) -> dict[str, NDArray[np.bool_]]:
-        """What is called anomalous, (n,) each: above tau, above theta, and by the recipe's rule."""
+        """Which images are called anomalous, (n,) each: above tau, above theta, and by the recipe's rule."""
         return {
             "tau": self.scores["image_score"] > self.calibration.tau.value,
             "theta": self.scores["map_score"] > self.calibration.theta.value,
@@ -190,7 +188,7 @@ class Evaluation:
 
     @cached_property
     def pixel_curves(self) -> tuple[Curve, Curve] | Missing:
-        """ROC and PRO over the pixels that are scored, of all images but the abnormal ones without a mask."""
+        """ROC and PRO over the scored pixels of all images, except abnormal images without a mask."""
         if not any(outcome.image.mask_paths for outcome in self.outcomes):
             return Missing("masks: expected one for at least one abnormal image, got none")
         known = [(outcome.regions, outcome.anomaly_map) for outcome in self.outcomes if outcome.regions is not None]
@@ -201,7 +199,7 @@ class Evaluation:
         """Return every figure as a dict that strict JSON can hold.
 
         A figure that the test set doesn't define is None, and ``not_computed`` has the reason under its name.
-        The first image's time, taken with all caches cold, counts like the others'.
+        The first image's time is included, though caches are still cold then.
         """
         figures = self._figures()
         return {
@@ -247,7 +245,7 @@ class Evaluation:
         return figures
 
     def _confusions(self) -> dict[str, dict[str, float | None]]:
-        """Count what each decision got right; pred_label has no threshold of its own."""
+        """Compare each decision with the labels; pred_label has no threshold of its own."""
         thresholds = {"tau": self.calibration.tau.value, "theta": self.calibration.theta.value}
         table: dict[str, dict[str, float | None]] = {}
         for name, flagged in self.decisions.items():
@@ -262,7 +260,7 @@ class Evaluation:
         return table
 
     def _reasons(self) -> dict[str, dict[str, int]]:
-        """Count the images that were flagged for each reason; one may have several."""
+        """Count the images that were flagged for each reason; an image may have several."""
         table: dict[str, dict[str, int]] = {}
         for reason in get_args(Reason):
             flagged = np.array([reason in outcome.reasons for outcome in self.outcomes], dtype=bool)
@@ -273,7 +271,7 @@ class Evaluation:
         return table
 
     def _by_kind(self) -> dict[str, dict[str, Any]]:
-        """Count what each decision flagged: its recall of an abnormal kind, false alarms on a normal one."""
+        """Count each kind's flagged images by each decision; their share is its recall or its false alarm rate."""
         kinds: dict[str, dict[str, Any]] = {}
         for kind in dict.fromkeys(outcome.image.kind for outcome in self.outcomes):
             inside = np.array([outcome.image.kind == kind for outcome in self.outcomes])
@@ -289,7 +287,7 @@ class Evaluation:
         return kinds
 
     def _timings(self) -> dict[str, dict[str, float | None]]:
-        """Percentiles of each stage's seconds, in the stages' order; None where too few images lie above one."""
+        """Return percentiles of each stage's seconds, in the stages' order; None if too few images lie above one."""
         timings = {}
         for stage in self.outcomes[0].timings_s:
             seconds = [outcome.timings_s[stage] for outcome in self.outcomes]
@@ -298,7 +296,7 @@ class Evaluation:
         return timings
 
 
-def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
+def _inspect(detector: EvaluatedDetector, image: LabelledImage) -> Outcome:
     frame = read_image(image.path)
     start = time.perf_counter()
     try:
@@ -322,71 +320,6 @@ def _inspect(detector: Inspector, image: LabelledImage) -> Outcome:
         nearest_normal=detector.recipe.images[int(result.nearest_images[0])],
         timings_s={**result.timings_s, "total": total_s},
     )
-
-
-def true_regions(
-    image: LabelledImage, frame: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing
-) -> NDArray[np.int32] | None:
-    """Return where a test image is anomalous, in the geometry of its anomaly map.
-
-    Regions are the mask's own, 8-connected ones: at the map's size a crack may fall apart. One so small that it lies
-    under no map pixel's centre gets the map pixel that its centroid lies in, unless another region has that; one
-    outside of what the framing shows gets none.
-
-    Parameters
-    ----------
-    image
-        The test image.
-    frame
-        Its pixels, as :func:`~.images.read_image` returns them.
-    size
-        (H, W) of the anomaly map, the extractor's input.
-    framing
-        The recipe's.
-
-    Returns
-    -------
-    ndarray or None
-        (H, W) int32: the number of each pixel's region, 0 where normal; None for an abnormal image without a mask.
-
-    Raises
-    ------
-    InputError
-        A mask that can't be read, or of another size than its image.
-    """
-    if not image.mask_paths:
-        return None if image.label else np.zeros(size, np.int32)
-    _, placement = place(as_rgb(frame), size, framing=framing)
-    mask = marked(image, (frame.shape[0], frame.shape[1]))
-    _, regions, _, centroids = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    placed = _placed(np.asarray(regions, np.int32), size, placement)
-    for number in np.setdiff1d(np.arange(1, len(centroids)), placed):
-        column, row = centroids[number]
-        y, x = (int(np.floor(place_ + 0.5)) for place_ in placement.to_input(row, column))
-        if 0 <= y < size[0] and 0 <= x < size[1] and placed[y, x] == 0:
-            placed[y, x] = number
-    return placed
-
-
-def marked(image: LabelledImage, frame_size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels that any of an image's masks marks: (h, w) bool, all false without a mask.
-
-    Raises
-    ------
-    InputError
-        A mask that can't be read, or not of the frame's (height, width).
-    """
-    mask = np.zeros(frame_size, bool)
-    for path in image.mask_paths:
-        mask |= read_mask(path, frame_size=frame_size)
-    return mask
-
-
-def _placed(regions: NDArray[np.int32], size: tuple[int, int], placement: Placement) -> NDArray[np.int32]:
-    """Bring a mask to the anomaly map's geometry: a map pixel takes the value that lies under its centre."""
-    rows = (np.arange(size[0]) + 0.5) * placement.scale_y + placement.top
-    columns = (np.arange(size[1]) + 0.5) * placement.scale_x + placement.left
-    return regions[np.ix_(rows.astype(np.intp), columns.astype(np.intp))]
 
 
 def _threshold(threshold: Threshold) -> dict[str, float | bool]:

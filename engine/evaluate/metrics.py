@@ -1,13 +1,12 @@
-"""How well scores separate normal from anomalous: ROC, PRO, confusion, F1. Arrays in, exact figures out.
+"""How well scores separate normal from anomalous: exact ROC, PRO, confusion and F1 of arrays.
 
 ROC and PRO are one curve with different weights. Lowering the threshold over all scores, x is the share
 of normal samples above it and y the weight of anomalous samples above it: in ROC every anomalous sample
 weighs the same, in PRO (per-region overlap) a pixel weighs 1 / area of its region. Samples of equal score
 enter together: ties give a slanted piece, and the order of the input never matters.
 
-Nothing here chooses a threshold for use: thresholds come from normal images alone (``calibration.py``).
-A figure that the input doesn't define (one class only, no anomalous pixel) is an InputError that says why,
-never a NaN.
+No threshold is chosen here: thresholds come from normal images alone (``calibration.py``). A figure that the input
+doesn't define (one class only, no anomalous pixel) is an InputError with the reason, never a NaN.
 """
 
 from __future__ import annotations
@@ -64,17 +63,17 @@ class Confusion:
 
     @property
     def recall(self) -> float | None:
-        """Share of the anomalous that was flagged; None without any."""
+        """Share of anomalous samples that were flagged; None if there are none."""
         return _share(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
     def false_alarm_rate(self) -> float | None:
-        """Share of the normal that was flagged; None without any."""
+        """Share of normal samples that were flagged; None if there are none."""
         return _share(self.false_positives, self.false_positives + self.true_negatives)
 
     @property
     def f1(self) -> float | None:
-        """``2 tp / (2 tp + fp + fn)``; None when nothing is anomalous and nothing was flagged."""
+        """``2 tp / (2 tp + fp + fn)``; None if no sample is anomalous and none was flagged."""
         hits = 2 * self.true_positives
         return _share(hits, hits + self.false_positives + self.false_negatives)
 
@@ -88,7 +87,7 @@ class TunedF1:
     f1
         F1 at that threshold.
     threshold
-        A score is anomalous above it. It was picked with the test labels in hand: don't deploy it.
+        A score above it is anomalous. It was chosen by the test labels: don't deploy it.
     """
 
     f1: float
@@ -134,14 +133,14 @@ def pixel_curves(
     Parameters
     ----------
     masks
-        One (h, w) per image, nothing set for a normal one. Bool: true where anomalous; regions are 8-connected.
-        Integers: the number of each pixel's region, 0 where normal, for masks that were resampled: a thin region may
-        fall apart by that, and each splinter would weigh as much as a whole one.
+        One (h, w) per image, all false or 0 for a normal image. Bool: true where anomalous; regions are 8-connected.
+        Integers: the number of each pixel's region, 0 where normal. They are for resampled masks, in which a thin
+        region may fall apart: without numbers each part would weigh as much as a whole region.
     maps
         One (h, w) finite anomaly map per image; sizes may differ between images.
     ignore
-        (h, w) bool: pixels that count for nothing, in any image, neither as normal nor in a region's area; all maps are
-        of this size then.
+        (h, w) bool: pixels that don't count in any image, neither as normal ones nor in a region's area. All maps must
+        then be of this size.
 
     Raises
     ------
@@ -173,7 +172,7 @@ def pixel_curves(
 
 
 def confusion(labels: ArrayLike, flagged: ArrayLike) -> Confusion:
-    """Count a decision against the labels: both (n,) bool, true meaning anomalous."""
+    """Compare a decision with the labels: both are (n,) bool, true for anomalous."""
     actual, predicted = np.asarray(labels, dtype=bool), np.asarray(flagged, dtype=bool)
     if actual.shape != predicted.shape:
         raise InputError(f"flagged: expected one per label {actual.shape}, got {predicted.shape}")
@@ -188,7 +187,7 @@ def confusion(labels: ArrayLike, flagged: ArrayLike) -> Confusion:
 def f1_max_tuned_on_test_labels(labels: ArrayLike, scores: ArrayLike) -> TunedF1:
     """Return the highest F1 over all thresholds, chosen with the labels: for comparison, never to deploy.
 
-    Of thresholds that do equally well the highest is returned. Takes and raises what :func:`roc` does.
+    Of equally good thresholds the highest is returned. It takes and raises the same as :func:`roc`.
     """
     anomalous, values = _two_classes(labels, scores)
     order = np.argsort(-values, kind="stable")
@@ -204,10 +203,10 @@ def f1_max_tuned_on_test_labels(labels: ArrayLike, scores: ArrayLike) -> TunedF1
 def _curves(
     negatives: NDArray[np.floating], positives: NDArray[np.floating], weights: NDArray[np.float64]
 ) -> list[Curve]:
-    """One curve per row of ``weights`` (m, positives), with two points per distinct anomalous score.
+    """Return one curve per row of ``weights`` (m, positives), with two points per distinct anomalous score.
 
-    The points stand before and after the samples of exactly that score enter. Between them lie only
-    horizontal pieces, so the many other normal scores add no vertex.
+    One point lies before the samples of exactly that score enter, the other after. From one score's points to the
+    next one's the curve is horizontal, so the many other normal scores add no vertex.
     """
     ordered = np.sort(negatives)
     distinct, group = np.unique(positives, return_inverse=True)
@@ -226,9 +225,9 @@ def _curves(
 
 
 def _overlap_weights(mask: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """1 / counted area of the region of each counted pixel, in the order of ``mask[counted]``.
+    """Return 1 / counted area of the region of each counted pixel, in the order of ``mask[counted]``.
 
-    A defect stays one region even where pixels that don't count cut it in two.
+    A defect stays one region even if pixels that don't count cut it in two.
     """
     if np.issubdtype(mask.dtype, np.integer):
         regions = mask
@@ -254,7 +253,7 @@ def _two_classes(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_
 def _checked(
     labels_name: str, labels: ArrayLike, scores_name: str, scores: ArrayLike, *, ndim: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
-    """Both as arrays of one shape; float32 stays float32, since a data set's maps may fill the memory."""
+    """Return both as arrays of one shape; float32 stays float32, since a data set's maps may fill the memory."""
     actual, values = np.asarray(labels, dtype=bool), np.asarray(scores)
     if values.ndim != ndim:
         raise InputError(f"{scores_name}: expected {ndim} dimension(s), got shape {values.shape}")

@@ -1,7 +1,7 @@
 """An evaluation as one self-contained HTML page: figures, curves, and the images that went wrong.
 
-The page loads nothing and runs nothing: pictures and charts lie in it. Whatever comes from outside, file names
-above all, is escaped. No figure is made here: they are ``evaluation.summary()``'s.
+The page loads nothing and runs nothing: it contains its pictures and charts. All text from outside, such as file names,
+is escaped. All figures come from ``evaluation.summary()``; none is computed here.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from ..pages.pictures import Case, data_url, heat_picture, normal_picture, thumb
 from ..pages.score_charts import histogram
 from ..pages.sections import environment_table, plain
 from .charts import pro_chart, roc_chart
-from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score, marked
+from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
+from .truth import defect_mask
 
-MOST_CASES = 8  # wrong verdicts that are shown of each sort
-FEWEST_CASES = 4  # where fewer are wrong, the right ones that came nearest to it fill up
+MOST_CASES = 8  # wrong verdicts that are shown of each kind
+FEWEST_CASES = 4  # images that are shown at least: if fewer are wrong, the right ones nearest to the threshold follow
 _TRUTH_RGB = (0, 255, 0)
 _NAMES: dict[Score, str] = {"map_score": "map maximum", "image_score": "image score"}
 _SYMBOLS: dict[Score, str] = {"map_score": "θ", "image_score": "τ"}
@@ -40,7 +41,7 @@ def write_report(
     normal_images: str | os.PathLike[str] | None = None,
     notices: Sequence[str] = (),
 ) -> None:
-    """Write the page, all of it or none; folders on the way are made.
+    """Write the page as a whole, or nothing of it; missing folders are made.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def write_report(
     normal_images
         The folder that the recipe was fitted on, to show the nearest normal images; None: only their names.
     notices
-        Sentences that nobody should miss, shown first.
+        Important sentences, which the page shows first.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def write_report(
 
 
 def _worst(evaluation: Evaluation, *, abnormal: bool) -> list[Outcome]:
-    """Images of one class, the most misjudged first."""
+    """Return images of one class: the wrong verdicts first, then the right ones nearest to the threshold."""
     of_class = [outcome for outcome in evaluation.outcomes if outcome.image.label == abnormal]
     sign = 1 if abnormal else -1
     ranked = sorted(of_class, key=lambda o: (o.pred_label == abnormal, sign * o.pred_score))
@@ -108,19 +109,19 @@ def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) 
 
 
 def _pictures(evaluation: Evaluation, outcome: Outcome) -> dict[str, NDArray[np.uint8]]:
-    """Thumbnails by caption; they are drawn on when small, so that lines stay sharp and big frames cheap."""
+    """Return thumbnails by caption. Lines are drawn on the thumbnails: they stay sharp and cost less."""
     frame = as_rgb(read_image(outcome.image.path))
     small = thumbnail(frame)
     recipe, theta = evaluation.recipe, evaluation.calibration.theta.value
     heat = heat_picture(frame, outcome.anomaly_map, theta, framing=recipe.settings.framing, ignore=recipe.ignore)
     if not outcome.image.mask_paths:
         return {"frame": small, "anomaly map": heat}
-    defect = marked(outcome.image, (frame.shape[0], frame.shape[1]))
+    defect = defect_mask(outcome.image, (frame.shape[0], frame.shape[1]))
     return {"frame, true defect outlined": _outlined(small, defect), "anomaly map": heat}
 
 
 def _charts(evaluation: Evaluation) -> list[tuple[str, str | Missing]]:
-    """Title and SVG of each chart, or why there is none."""
+    """Return the title of each chart, and its SVG or why there is none."""
     charts = [("Images: ROC", _image_roc(evaluation))]
     pixels = evaluation.pixel_curves
     if isinstance(pixels, Missing):
@@ -138,7 +139,7 @@ def _charts(evaluation: Evaluation) -> list[tuple[str, str | Missing]]:
 
 
 def _image_roc(evaluation: Evaluation) -> str | Missing:
-    """Both scores' curves, with the point on each at which the recipe's threshold stands."""
+    """Return both scores' ROC curves, with the point of the recipe's threshold on each."""
     curves, points = {}, {}
     for score, name in _NAMES.items():
         curve = evaluation.image_rocs[score]
@@ -162,7 +163,7 @@ def _outlined(small: NDArray[np.uint8], defect: NDArray[np.bool_]) -> NDArray[np
 
 
 def _file_below(folder: Path | None, name: str) -> Path | None:
-    """Return the path of a normal image below a folder, and never one outside of it."""
+    """Return the path of a normal image below a folder; None if there is none or it lies outside of the folder."""
     if folder is None:
         return None
     try:

@@ -2,9 +2,9 @@
 
 The contract. Input ``image``: uint8 (n, H, W, 3), H and W fixed, n free. Outputs: ``layer1``, ``layer2``, …,
 one to four of them, float32 or float16 (n, c, h, w), each the size of the one before halved once or more,
-rounded up; then ``embedding`` (n, d). Any file that keeps it works, whoever made it. Loading checks every
-clause and tries the graph out, within limits of time and memory: see :mod:`.limits`. Frames are resized elsewhere;
-pixels are normalised inside the graph.
+rounded up; then ``embedding`` (n, d). Any file that keeps the contract works, whoever made it. Loading checks every
+clause and tries the graph out, within limits of time and memory (``limits.py``). Frames are resized before, in
+``images/resizing.py``; pixels are normalised inside the graph.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ..features import LEVEL_NAME, DeviceFeatures, Features, Stream
 from ..files import CHUNK, HeldFile, hold
 from ..images.structure import MAX_PIXELS
 from ..match.cells import level_shifts
-from .session import CPU, CUDA, TENSORRT, Device, create_session, faster_on_cpu, open_session, refusal, run_within_limit
-
-MOST_LEVELS = 4  # a ResNet's stages
+from ..settings import MOST_LEVELS
+from .providers import Device, faster_on_cpu, open_session
+from .session import CPU, TENSORRT, create_session, on_gpu, refusal, run_within_limit
 
 _DTYPES: dict[str, np.dtype[np.floating]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -40,19 +40,19 @@ class Extractor:
     Parameters
     ----------
     path
-        The ONNX file; its content is held in memory, so that it may be replaced, removed or written over meanwhile.
+        The ONNX file. Its content is held in memory, so that the file may be replaced, removed or written over.
     device
-        "auto" takes CUDA where ONNX Runtime offers it and gets it to work, else the CPU; ``provider`` states
-        which. On the CPU, OpenVINO runs the graph where this ONNX Runtime has it and it is measured to be faster by a
-        tenth or more; it keeps float32 as float32, but may round otherwise.
+        "auto" takes CUDA if ONNX Runtime offers it and it works, else the CPU; ``provider`` tells which. On the CPU,
+        OpenVINO runs the graph if this ONNX Runtime has it and it is measured to be faster by a tenth or more.
+        OpenVINO keeps float32 as float32, but may round differently.
     threads
-        Of ONNX Runtime on the CPU; the processors that the process may use by default.
+        ONNX Runtime's threads on the CPU; by default the processors that the process may use.
     stream
-        The CUDA stream on which the levels are read afterwards: the graph then runs on it. None: ONNX Runtime makes its
-        own.
+        The CUDA stream on which the levels are read afterwards: the graph runs on it. None: ONNX Runtime makes a stream
+        of its own.
     tensorrt_cache
-        A folder, made if need be, where TensorRT keeps the engine that it builds at the first start; then it runs the
-        graph. TensorRT may round otherwise than CUDA does: calibrate with the same extractor.
+        A folder for the engine that TensorRT builds at the first start; it is made if it is missing. TensorRT then runs
+        the graph. It may round differently from CUDA: calibrate with the same extractor.
 
     Attributes
     ----------
@@ -63,21 +63,21 @@ class Extractor:
     level_shapes : tuple of tuple of int
         (c, h, w) of each level.
     precision : str
-        "float32", "float16" or "int8": what the file says that it computes in, else its levels' number type.
+        "float32", "float16" or "int8": as the file's metadata says, else its levels' number type.
     embedding_size : int
         d.
     metadata : dict of str to str
         The file's own.
     provider : str
-        ONNX Runtime's name of what runs the graph.
+        ONNX Runtime's name of the provider that runs the graph.
     provider_times_s : dict of str to float
-        Seconds an image by the provider's name, where there was a choice to measure: medians, taken in turns.
+        Median seconds an image of each provider, measured in turns; empty if there was no choice.
 
     Raises
     ------
     ExtractorError
         The file can't be loaded, breaks the contract, doesn't run on the device asked for, or takes more time or memory
-        than :mod:`.limits` says.
+        than ``limits.py`` allows.
     InputError
         An unknown device, or a number of threads that isn't from 1 to ``MOST_THREADS``.
     DependencyError
@@ -97,7 +97,7 @@ class Extractor:
         self._path = self._file.path
         address = None if stream is None else stream.address
         self._session = open_session(self._file, device, threads, address, tensorrt_cache)
-        self._stream = stream  # Python frees attributes in the order they were set: the session before its stream
+        self._stream = stream  # Python frees attributes in the order they were set: the session goes before its stream
         self.provider_times_s: dict[str, float] = {}
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.input_size = _input_size(self._path, self._session.get_inputs())
@@ -114,13 +114,13 @@ class Extractor:
     @property
     def on_gpu(self) -> bool:
         """Whether the graph runs on a GPU."""
-        return self.provider in (CUDA, TENSORRT)
+        return on_gpu([self.provider])
 
     def on_one_thread(self) -> Self:
-        """Return one that runs in its callers' threads, for many of them at once; its numbers are the same.
+        """Return an extractor that runs in its callers' threads, for many callers at once; its numbers are the same.
 
-        It costs the weights once more. On another provider than ONNX Runtime's own for CPUs it is this one, which many
-        may call, too.
+        It takes the memory of the weights once more. On another provider than ONNX Runtime's own for CPUs, this
+        extractor itself is returned: many may call it, too.
         """
         if self.provider != CPU:
             return self
@@ -129,7 +129,7 @@ class Extractor:
         return other
 
     def on_device(self) -> DeviceExtraction:
-        """Return a way to run single images whose input and levels stay where the graph runs."""
+        """Return an extraction of single images, whose input and levels stay in the memory where the graph runs."""
         return DeviceExtraction(
             self._session,
             self._path,
@@ -172,7 +172,7 @@ class Extractor:
             binding = self._session.io_binding()
             binding.bind_cpu_input("image", images[index : index + 1])
             for name, output in zip(names, outputs, strict=True):
-                row = output[index : index + 1]  # written in place
+                row = output[index : index + 1]  # ONNX Runtime writes it in place
                 binding.bind_output(name, "cpu", 0, row.dtype, row.shape, row.ctypes.data)
             try:
                 self._session.run_with_iobinding(binding)
@@ -181,15 +181,16 @@ class Extractor:
         return Features(tuple(outputs[:-1]), outputs[-1].astype(np.float32, copy=False))
 
     def _try_out(self) -> tuple[tuple[tuple[int, int, int], ...], int]:
-        """Run noise through the graph, check what no declaration guarantees, return the outputs' shapes."""
+        """Run noise through the graph, check what its declarations don't guarantee, and return the outputs' shapes."""
         noise = np.random.default_rng(0).integers(0, 256, (2, *self.input_size, 3), np.uint8)
         names = [*self.level_names, "embedding"]
         shapes: list[tuple[int, ...]] = []
-        # TensorRT builds an engine for what it has seen, and anew for more; later all images come one by one.
+        # TensorRT builds an engine for the batch size it has seen, and another for a larger one. Later all images come
+        # one by one.
         for images in (noise[:1],) if self.provider == TENSORRT else (noise, noise[:1]):
             try:
                 outputs = run_within_limit(self._session, names, images)
-            except InputError:  # a limit that is no number
+            except InputError:  # a limit in the environment isn't a number
                 raise
             except Exception as error:
                 raise refusal(self._path, f"a graph that runs {len(images)} images", error) from error
@@ -204,9 +205,9 @@ class Extractor:
 
 
 class DeviceExtraction:
-    """One image at a time through buffers that are made once, on the device that runs the graph.
+    """Extracts one image at a time into buffers that are made once, in the memory of the device that runs the graph.
 
-    Not for several threads at once: the next image overwrites the levels.
+    It must not be called from several threads at once: the next image overwrites the levels.
 
     Raises
     ------
@@ -248,10 +249,10 @@ class DeviceExtraction:
         self._binding.bind_output(
             "embedding", "cpu", 0, self._embedding.dtype, self._embedding.shape, self._embedding.ctypes.data
         )
-        self._stream = stream  # last: it outlives what runs on it
+        self._stream = stream  # set last, so that it is freed last: after all that runs on it
 
     def extract(self, image: NDArray[np.uint8] | int) -> DeviceFeatures:
-        """Run one image: (H, W, 3) uint8 RGB on the host, or the address of such on the device.
+        """Run one image: (H, W, 3) uint8 RGB on the host, or the address of such an image on the device.
 
         Raises
         ------
@@ -264,7 +265,7 @@ class DeviceExtraction:
             else:
                 self._image.update_inplace(np.ascontiguousarray(image)[None])
                 self._binding.bind_ortvalue_input("image", self._image)
-            self._session.run_with_iobinding(self._binding)  # returns when its stream is done
+            self._session.run_with_iobinding(self._binding)  # returns when the stream's work is done
         except Exception as error:
             raise refusal(self._path, "the graph to run", error) from error
         embedding = self._embedding[0].astype(np.float32)
@@ -296,7 +297,7 @@ def _input_size(path: Path, inputs: list[Any]) -> tuple[int, int]:
     free, *fixed = image.shape or [None]
     if len(fixed) != 3 or fixed[2] != 3 or not all(isinstance(side, int) and side > 0 for side in fixed):
         raise ExtractorError(
-            f"{path}: input 'image': expected (n, H, W, 3) with H and W fixed, got ({_listed(image.shape)})"
+            f"{path}: input 'image': expected (n, H, W, 3) with H and W fixed, got ({_sides(image.shape)})"
         )
     if isinstance(free, int):
         raise ExtractorError(f"{path}: input 'image': expected n free, got n = {free}")
@@ -332,11 +333,11 @@ def _check_outputs(path: Path, names: list[str], outputs: list[NDArray[np.floati
         rank, wanted = (2, "(n, d)") if name == "embedding" else (4, "(n, c, h, w)")
         if output.ndim != rank or output.shape[0] != count or 0 in output.shape:
             raise ExtractorError(
-                f"{path}: output {name!r:.100} for n = {count}: expected {wanted}, got ({_listed(output.shape)})"
+                f"{path}: output {name!r:.100} for n = {count}: expected {wanted}, got ({_sides(output.shape)})"
             )
         if not np.isfinite(output).all():
             raise ExtractorError(f"{path}: output {name!r:.100}: expected finite numbers, got NaN or infinity")
 
 
-def _listed(shape: Sequence[int | str | None]) -> str:
+def _sides(shape: Sequence[int | str | None]) -> str:
     return ", ".join("?" if side is None else str(side) for side in shape)

@@ -1,7 +1,7 @@
-"""Which normal images are copies of each other, told by their pixels: a file's format doesn't matter.
+"""Exact copies among normal images, found by their pixels: a file's format doesn't matter.
 
-Left out of its own comparison, an image would still find its copy, and score 0. What merely looks alike, such as two
-shots of one part, is no copy: see :mod:`.suspects`.
+An image that is left out of its own comparison would still find its copy, and score 0. Images that merely look alike,
+such as two shots of one part, are no copies; ``suspects.py`` finds them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..recipe.records import ImageRecord
 
-MOST_NAMED = 5  # images in a sentence
+MOST_NAMED = 5  # images that a sentence names
 
 
 def pixels_digest(rgb: NDArray[np.uint8]) -> str:
@@ -29,7 +29,7 @@ def pixels_digest(rgb: NDArray[np.uint8]) -> str:
 def find_copies(
     records: Iterable[ImageRecord], *, among: Collection[ImageRecord] = ()
 ) -> tuple[list[int], list[tuple[str, str]]]:
-    """Tell the images that come for the first time from copies of earlier ones, or of ``among``.
+    """Separate copies of earlier images, or of images in ``among``, from images that come for the first time.
 
     Returns
     -------
@@ -51,13 +51,13 @@ def find_copies(
 
 
 def without_copies(images: Sequence[ImageRecord]) -> list[int]:
-    """Return the indices of those images of which there is no copy among them."""
+    """Return the indices of the images that have no copy among the others."""
     count = Counter(digest for image in images for digest in _digests(image))
     return [index for index, image in enumerate(images) if all(count[digest] == 1 for digest in _digests(image))]
 
 
 def warn_of_copies(copies: Sequence[tuple[str, str]], total: int) -> None:
-    """Warn, in the name of the caller's caller, of images that are left out."""
+    """Warn of images that are left out; the warning names the caller's caller's line."""
     if copies:
         named = some([f"{name} of {original}" for name, original in copies])
         are = "is an exact copy" if len(copies) == 1 else "are exact copies"
@@ -66,10 +66,10 @@ def warn_of_copies(copies: Sequence[tuple[str, str]], total: int) -> None:
 
 
 def some(texts: Sequence[str]) -> str:
-    """Return the first few, as part of a sentence."""
+    """Return the first few texts as part of a sentence."""
     return ", ".join(texts[:MOST_NAMED]) + (", …" if len(texts) > MOST_NAMED else "")
 
 
 def _digests(record: ImageRecord) -> set[str]:
-    """Return what copies have in common; of the file alone where an older version stored the image."""
+    """Return the digests that copies have in common; that of the file alone if an older version stored the image."""
     return {digest for digest in (record.pixels_sha256, record.sha256) if digest is not None}

@@ -1,8 +1,9 @@
 """From a folder of normal images to a recipe with thresholds: fit, add, remove, calibrate.
 
-Features stream to the disk: memory doesn't grow with the number of images, but for what :mod:`.prepared` keeps.
-Thresholds come from normal images alone, each scored with itself left out of its own retrieval (exact, since the
-gallery is per image), or from a fold held out of it: see :mod:`.thresholds`.
+Features stream to the disk. Memory doesn't grow with the number of images, apart from the prepared images that
+``prepared.py`` keeps. Thresholds come from normal images alone (``thresholds.py``): each is scored with itself left out
+of its own retrieval, which is exact since the gallery is stored image by image, or a share of them is held out of the
+gallery.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibration import threshold
+from ..calibration import check_rate
 from ..errors import InputError
 from ..extract.extractor import Extractor
-from ..extract.session import Device
+from ..extract.providers import Device
 from ..folders.listing import Source
 from ..folders.normal_images import NormalImages, normal_images
 from ..images.frame_shape import mixed_proportions, sizes_text
 from ..images.reading import read_mask
 from ..images.resizing import any_under, as_rgb, place
-from ..inspect.verdict import frame_shapes
+from ..inspect.preparation import frame_shapes
 from ..recipe.changes import add_images, check_free, create_recipe, remove_images, set_calibration
 from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration
@@ -57,10 +58,10 @@ def fit(
     Parameters
     ----------
     source
-        A folder of normal images (searched below, too), the images' paths, or what :func:`.normal_images` makes of
-        either. Of a data set's folder, train/good alone is taken; any other in which abnormal images, test images or
-        masks lie by a folder's name is refused. Exact copies of an image are left out with a warning: left out of its
-        own comparison, an image would still find its copy.
+        A folder of normal images, its subfolders included, the images' paths, or what :func:`.normal_images` makes of
+        either. Of a data set's folder, only train/good is taken. Any other folder is refused if the name of a folder in
+        it says that abnormal images, test images or masks lie there. Exact copies of an image are left out with a
+        warning: an image that is left out of its own comparison would still find its copy.
     folder
         The recipe to write.
     extractor
@@ -68,26 +69,27 @@ def fit(
     settings
         Every setting that changes a score; the defaults of :class:`Settings`.
     ignore
-        What is never scored, such as a fixture or a label, here and in every frame to come: an image file that is black
-        elsewhere, or (h, w) bool or uint8, false or 0 elsewhere. It may be of any size in the frames' proportions: it
-        is placed as a frame of that size is. A pixel of the extractor's input is ignored if any part of it is. The
-        image score still sees the whole frame, and features see beyond the mask's edge: draw it with some room.
+        A mask of what is never scored, in these images and in every frame, such as a fixture or a label: an image file
+        that is black elsewhere, or (h, w) bool or uint8 that is false or 0 elsewhere. It may be of any size in the
+        frames' proportions, and is placed as a frame of that size. A pixel of the extractor's input is ignored if any
+        part of it is. The image score still sees the whole frame, and features see beyond the mask's edge, so draw the
+        mask with a margin.
     false_alarm_rate
-        Wanted share of normal frames called anomalous, at most. Each threshold is made at it; with the label rule
-        "either" at half of it, since a frame may be above one or the other.
+        Largest share of normal frames that should be called anomalous. Each threshold is made at this rate; with the
+        label rule "either" at half of it, since a frame may be above either threshold.
     held_out
-        Share of the images to keep out of the gallery and take the thresholds from; 0: leave-one-out.
+        Share of the images to hold out of the gallery and take the thresholds from; 0: leave-one-out.
     device, threads
         As for :meth:`Detector.load`.
     overwrite
-        Replace a recipe that is in the folder; it stays live until the new one is complete.
+        Replace a recipe that is in the folder; the old one can be opened until the new one is complete.
     on_progress
         Called as ``on_progress(stage, done, total)``.
 
     Returns
     -------
     Recipe
-        ``recipe.calibration.theta.supported`` tells whether so many images support the wanted rate.
+        ``recipe.calibration.theta.supported`` tells whether there were enough images for the wanted rate.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def fit(
     """
     settings = settings or Settings()
     given = normal_images(source)
-    threshold([0.0], false_alarm_rate=false_alarm_rate)  # what is wrong with an option is known before the work
+    check_rate(false_alarm_rate)  # a wrong option is refused before the work
     if not 0 <= held_out < 1:
         raise InputError(f"held_out: expected a share from 0 to below 1, got {held_out}")
     check_free(folder, overwrite=overwrite)
@@ -109,8 +111,8 @@ def fit(
     firsts, copies = find_copies([image.record for image in images])
     warn_of_copies(copies, len(images))
     if len(firsts) < 2:
-        raise InputError(f"{given.source}: expected at least 2 normal images, to hold one against the other, got 1")
-    gallery, fold = _split([images[index] for index in firsts], held_out)
+        raise InputError(f"{given.source}: expected at least 2 normal images, to compare one with the other, got 1")
+    gallery, fold = _gallery_and_fold([images[index] for index in firsts], held_out)
 
     def calibrated(recipe: Recipe) -> Calibration:
         options: dict[str, Any] = {"false_alarm_rate": false_alarm_rate, "threads": threads, "on_progress": on_progress}
@@ -153,14 +155,16 @@ def add(
     threads: int | None = None,
     on_progress: Progress | None = None,
 ) -> Recipe:
-    """Add normal images to a recipe: no refit, thresholds as they were, so that a false alarm ends at once.
+    """Add normal images to a recipe without fitting it again: a false alarm ends at once, and thresholds stay.
 
-    Exact copies of images that the recipe holds are left out with a warning; where all are, the recipe stays as it is.
+    Exact copies of images that the recipe holds are left out with a warning. If all are copies, the recipe stays as it
+    is.
 
     Parameters
     ----------
     rename
-        Give an image whose name the recipe holds already the next free one, such as part-2.png; if not, it is refused.
+        Whether an image whose name the recipe holds already gets the next free name, such as part-2.png; if not, it is
+        refused.
 
     Raises
     ------
@@ -200,32 +204,32 @@ def calibrate(
 ) -> Recipe:
     """Make a recipe's thresholds anew, leave-one-out, from its stored features; no image is needed.
 
-    Images of which the recipe holds exact copies give no score, with a warning: a copy would always be found.
+    Images of which the recipe holds exact copies give no score: each would find its copy. A warning names them.
 
     Parameters
     ----------
     folder
         The recipe.
     false_alarm_rate
-        As for :func:`fit`; None: the one that the recipe's thresholds were made at, or 0.01 if it has none.
+        As for :func:`fit`; None: the rate that the recipe's thresholds were made at, or 0.01 if it has none.
     threads, on_progress
         As for :func:`fit`.
     changes
-        Settings to change along with the thresholds, by name: all but framing and storage, which are built into the
-        stored features.
+        Settings to change along with the thresholds, by name: any but framing and storage, on which the stored features
+        depend.
 
     Raises
     ------
     InputError
         A rate outside (0, 1), a recipe of one image, or one of copies alone.
     RecipeError, OutputError, DependencyError
-        As :func:`set_calibration` and :class:`Scorer` raise them; a RecipeError, too, where images came or went
+        As :func:`set_calibration` and :class:`Scorer` raise them; also a RecipeError if images were added or removed
         meanwhile.
     """
     recipe = Recipe.load(folder)
     if false_alarm_rate is None:
         false_alarm_rate = rate_asked_for(recipe)
-    threshold([0.0], false_alarm_rate=false_alarm_rate)
+    check_rate(false_alarm_rate)
     recipe = recipe.with_settings(replace(recipe.settings, **(changes or {})))
     calibration = leave_one_out(recipe, false_alarm_rate=false_alarm_rate, threads=threads, on_progress=on_progress)
     recipe = set_calibration(folder, calibration, settings=recipe.settings, generation=recipe.generation)
@@ -240,15 +244,15 @@ def remove(
     threads: int | None = None,
     on_progress: Progress | None = None,
 ) -> Recipe:
-    """Remove normal images by name and make the thresholds anew from what is left, in one step.
+    """Remove normal images by name and make the thresholds anew from the images that are left, in one step.
 
-    It is :func:`remove_images`, then :func:`calibrate` at the rate that the thresholds were made at, but no detector
-    ever loads the one without the other.
+    It does what :func:`remove_images` and then :func:`calibrate` do, at the rate that the thresholds were made at, but
+    no detector can load the recipe between the two.
 
     Raises
     ------
     InputError
-        As :func:`remove_images`, or where fewer than two images are left.
+        As :func:`remove_images`, or if fewer than two images are left.
     RecipeError, OutputError, DependencyError
         As :func:`remove_images` and :class:`Scorer` raise them.
     """
@@ -262,19 +266,20 @@ def remove(
     return recipe
 
 
-def _split(images: list[PreparedImage], held_out: float) -> tuple[list[PreparedImage], list[PreparedImage]]:
+def _gallery_and_fold(images: list[PreparedImage], held_out: float) -> tuple[list[PreparedImage], list[PreparedImage]]:
+    """Split the images into those of the gallery and those that are held out for the thresholds."""
     count = round(held_out * len(images))
     if held_out > 0 and not 1 <= count <= len(images) - 1:
         raise InputError(
             f"held_out: expected a share that leaves images on both sides of {len(images)}, got {held_out}"
         )
-    # A fixed permutation: neighbouring shots must not all land on one side, and a refit must agree.
+    # A fixed permutation: neighbouring shots must not all be on one side, and a second fit must choose the same ones.
     order = np.random.default_rng(0).permutation(len(images))
     return [images[i] for i in sorted(order[count:])], [images[i] for i in sorted(order[:count])]
 
 
 def _ignored(source: Mask, size: tuple[int, int], framing: Framing) -> NDArray[np.bool_]:
-    """Bring an ignore mask to the extractor's input."""
+    """Return an ignore mask in the extractor's input size, (H, W) bool."""
     if isinstance(source, np.ndarray):
         if source.ndim != 2 or source.dtype not in (np.bool_, np.uint8):
             raise InputError(f"ignore: expected bool or uint8 (h, w), got {source.dtype} {source.shape}")

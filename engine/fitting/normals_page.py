@@ -1,7 +1,7 @@
-"""A recipe's normal images as one self-contained HTML page: those its thresholds hang on, beside what they resemble.
+"""A recipe's normal images as one self-contained HTML page: those that decide its thresholds, with their nearest ones.
 
-Somebody looks, and takes out what isn't normal by a command that the page gives. Which images are suspect,
-:mod:`.suspects` says; they are scored again for their maps, a few alone. The page loads nothing and runs nothing.
+A person looks at them, and removes what isn't normal with a command that the page shows. ``suspects.py`` finds the
+suspect images; the few that are shown are scored again for their maps. The page loads nothing and runs nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..errors import InputError
 from ..extract.extractor import Extractor
 from ..files import replace_file
 from ..folders.normal_images import NormalImages
-from ..images.reading import read_image
-from ..images.resizing import as_rgb, place
+from ..images.reading import read_image, read_placed
+from ..images.resizing import as_rgb
 from ..inspect.scoring import Scorer, Scores
 from ..pages.page import render
 from ..pages.pictures import Case, data_url, heat_picture, normal_picture, thumbnail
@@ -32,8 +32,8 @@ from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration
 from .suspects import Suspects, deciding_scores, far_above, far_below, find_suspects, removal_command, usual_score
 
-MOST_CASES = 12  # images that are shown of each sort; of more the page gives the names
-FEWEST_CASES = 4  # where fewer stand out, the next ones fill up
+MOST_CASES = 12  # images that are shown of each kind; the page names the others
+FEWEST_CASES = 4  # images that are shown at least: if fewer are suspect, the next ones follow
 
 
 def write_normals_page(
@@ -43,16 +43,16 @@ def write_normals_page(
     images: NormalImages | None = None,
     threads: int | None = None,
 ) -> None:
-    """Write the page, all of it or none; folders on the way are made.
+    """Write the page as a whole, or nothing of it; missing folders are made.
 
     Parameters
     ----------
     path
         The HTML file; one that is there is replaced.
     recipe
-        With thresholds, and the names of the images that they come from.
+        A recipe with thresholds, and with the names of the images that they come from.
     images
-        Those that it was fitted on, for pictures; None: names and scores alone.
+        The images that it was fitted on, for pictures; None: the page shows names and scores alone.
     threads
         As for :meth:`.Detector.load`.
 
@@ -100,7 +100,7 @@ _SYMBOLS = {"map_scores": "θ", "image_scores": "τ"}
 
 
 class _Shown:
-    """What the page says of a recipe's scored images; maps are made where they are asked for."""
+    """The texts, charts and pictures of a recipe's scored images; maps are made when they are asked for."""
 
     def __init__(
         self,
@@ -117,13 +117,13 @@ class _Shown:
         self._held = {image.name: index for index, image in enumerate(recipe.images)}
 
     def highest(self) -> list[str]:
-        """Return all images, the highest first by the scores that decide, in multiples of their thresholds."""
+        """Return all images, sorted by the scores that the label rule uses, in multiples of their thresholds."""
         deciding = deciding_scores(self._recipe.settings)
         ratio = np.max([self._scores[name] / max(self._thresholds[name].value, 1e-30) for name in deciding], axis=0)
         return [self._names[index] for index in np.argsort(-ratio, kind="stable")]
 
     def figures(self, name: str) -> tuple[str, Threshold, float]:
-        """Return a threshold's symbol, itself, and what it is without the images that are far above the others."""
+        """Return a threshold's symbol, the threshold, and its value without the images far above the others."""
         return _SYMBOLS[name], self._thresholds[name], self._without_far(name)
 
     def chart(self, name: str) -> str:
@@ -135,7 +135,7 @@ class _Shown:
         )
 
     def case(self, name: str, suspects: Suspects) -> Case:
-        """Return what the page says of an image."""
+        """Return an image's case: its scores, its verdict and its pictures."""
         like = [other for image, other in suspects.near_copies if image == name]
         scored, path = self._rescored(name), self._files.get(name)
         pictures: dict[str, NDArray[np.uint8]] = {}
@@ -177,7 +177,7 @@ class _Shown:
 
     def _scores_of(self, name: str) -> tuple[tuple[str, float, str, float], ...]:
         index = self._position.get(name)
-        if index is None:  # an exact copy, or an image that was added since
+        if index is None:  # an exact copy, or an image that was added later
             return ()
         return tuple(
             (title, float(self._scores[score][index]), _SYMBOLS[score], self._thresholds[score].value)
@@ -185,21 +185,21 @@ class _Shown:
         )
 
     def _without_far(self, name: str) -> float:
-        """Return the threshold that the other images' scores give: what colours and figures are held against."""
+        """Return the threshold of the scores that aren't far above the others; colours and figures refer to it."""
         scores = self._scores[name]
         rest = np.delete(scores, far_above(scores))
         return threshold(rest, false_alarm_rate=self._thresholds[name].false_alarm_rate).value
 
     def _rescored(self, name: str) -> Scores | None:
-        """Score an image as it was scored for the thresholds; None where it is in neither recipe nor folder."""
+        """Score an image as it was scored for the thresholds; None if it is in neither recipe nor folder."""
         if (index := self._held.get(name)) is not None:
             features = self._recipe.features(index)
             return self._scorer.score([level[0] for level in features.levels], features.embedding[0], exclude=index)
         path = self._files.get(name)
         if path is None:
             return None
-        prepared, _ = place(as_rgb(read_image(path)), self._recipe.input_size, framing=self._recipe.settings.framing)
-        features = self._extractor.extract(prepared[None])
+        placed = read_placed(path, self._recipe.input_size, framing=self._recipe.settings.framing)
+        features = self._extractor.extract(placed[None])
         return self._scorer.score([level[0] for level in features.levels], features.embedding[0])
 
     @cached_property

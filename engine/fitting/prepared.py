@@ -1,7 +1,7 @@
-"""Normal images on their way into a recipe: each read once, known by its pixels, prepared for the extractor.
+"""Normal images on their way into a recipe: each is read, its record is made, and it is prepared for the extractor.
 
-All are read before the first is extracted: a damaged image, a copy or a name that is taken shows before the work. Which
-files they are, :mod:`.normal_images` decides.
+All images are read before the first is extracted: a damaged image, a copy or a name that is taken is then found before
+the long work. Which files are read, ``folders/normal_images.py`` decides.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ..recipe.records import ImageRecord
 from ..settings import Framing
 from .copies import pixels_digest, some
 
-# Called with a stage's name, what is done and what there is to do.
+# Called with a stage's name, the number of images done and their total.
 Progress = Callable[[str, int, int], None]
 
-KEPT_BYTES = 1 << 28  # of prepared images, 1,700 of 224 x 224; what is beyond is decoded a second time
+KEPT_BYTES = 1 << 28  # of prepared images, 1,700 of 224 x 224; further images are decoded a second time
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """An image that was read: what the recipe records of it, and (H, W, 3) RGB as the extractor takes it.
+    """An image that was read: its record for the recipe, and (H, W, 3) RGB as the extractor takes it.
 
-    ``prepared`` is None where too many came before it: it is read again when its turn comes.
+    ``prepared`` is None if the images before it have taken ``KEPT_BYTES``; it is then read again to be extracted.
     """
 
     record: ImageRecord
@@ -73,8 +73,8 @@ def prepare_images(
     """
     images, turned, kept = [], [], 0
     for name, path in named:
-        record, prepared, was_turned = _read(name, path, size, framing, ignore, shapes)
-        if was_turned:
+        record, prepared, is_turned = _read(name, path, size, framing, ignore, shapes)
+        if is_turned:
             turned.append(name)
         kept += prepared.nbytes
         images.append(PreparedImage(record, path, prepared if kept <= KEPT_BYTES else None))
@@ -89,17 +89,17 @@ def prepare_images(
 def with_free_names(
     images: Sequence[PreparedImage], held: Collection[ImageRecord], *, rename: bool
 ) -> list[PreparedImage]:
-    """Return the images under names that none of the held ones has.
+    """Return the images under names that no held image has.
 
     Parameters
     ----------
     rename
-        Give an image whose name is taken the next free one: part.png, part-2.png, part-3.png.
+        Whether an image whose name is taken gets the next free name: part.png, part-2.png, part-3.png.
 
     Raises
     ------
     InputError
-        A name that is taken, and no leave to change it.
+        A name that is taken, without ``rename``.
     """
     known = {record.name for record in held}.intersection(image.record.name for image in images)
     if known and not rename:
@@ -133,12 +133,12 @@ def extract(
     ignore: NDArray[np.bool_] | None = None,
     stage: str = "extract",
 ) -> Iterator[tuple[ImageRecord, Features]]:
-    """Extract images one by one; ``ignore`` as they were prepared with.
+    """Extract images one by one; ``ignore`` is the mask that they were prepared with.
 
     Raises
     ------
     InputError
-        A file that was changed since it was read.
+        A file that was changed after it was read.
     ExtractorError
         As :meth:`.Extractor.extract`.
     """
@@ -161,7 +161,7 @@ def _read(
     ignore: NDArray[np.bool_] | None,
     shapes: FrameShapes | None = None,
 ) -> tuple[ImageRecord, NDArray[np.uint8], bool]:
-    """Return what is recorded of an image, the image as the extractor takes it, and whether EXIF had it turned."""
+    """Return an image's record, the image as the extractor takes it, and whether EXIF's orientation turned it."""
     picture = read_picture(path)
     rgb = as_rgb(picture.pixels)
     frame_size = rgb.shape[0], rgb.shape[1]

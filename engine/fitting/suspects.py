@@ -1,8 +1,9 @@
-"""Which of a recipe's normal images are suspect: a person should look at them before the thresholds are trusted.
+"""Suspect normal images of a recipe: a person should look at them before the thresholds are trusted.
 
 An image that scores far above the others may show a defect: it raises the thresholds and, in the gallery, makes its
-defect normal. One that scores far below them, or nearly equals another, finds its like where it is left out itself:
-many of those lower the thresholds. Thresholds stay what the images say until somebody takes images out.
+defect normal. An image that scores far below the others, or nearly equals another one, finds that other one even when
+it is left out itself; many such images lower the thresholds. Nothing is left out here: thresholds stay until a person
+removes images.
 
 ``docs/benchmarks/robustness.md`` has the figures that the rules were chosen by.
 """
@@ -26,17 +27,17 @@ from .copies import MOST_NAMED, some
 
 ScoreName = Literal["map_scores", "image_scores"]
 
-# Four of five images score at most the usual score, one of five at most the low one. Far above lies more than so many
-# times the distance between the two beyond the usual score; far below, less than this share of the low one (of squared
-# distances).
+# Four of five images score at most the usual score, one of five at most the low score. A score is far above if it is
+# beyond the usual score by more than FAR_ABOVE times the distance between the two. It is far below if it is less than
+# FAR_BELOW times the low score, in squared distances.
 USUAL, LOW = 0.8, 0.2
 FAR_ABOVE, FAR_BELOW = 2.0, 0.3
-# Two images nearly equal each other where the squared distance of their coarsest features, place by place, is at most
-# this share of the one that is usual between two images.
+# Two images nearly equal each other if the squared distance of their coarsest features, position by position, is at
+# most this share of the usual one between two images.
 OF_USUAL = 0.15
-_CANDIDATES = 3  # nearest images that are held against an image
-_USUAL_FROM = 8  # images that say what is usual
-_MOST_LOOKED_AT = 300  # images, evenly spread: if many nearly equal others, so many tell
+_CANDIDATES = 3  # nearest images that an image is compared with
+_USUAL_FROM = 8  # images whose distances give the usual one
+_MOST_LOOKED_AT = 300  # images, evenly spread: enough to find out whether many nearly equal others
 _BLOCK = 4096  # images whose embeddings are compared at once
 
 
@@ -46,14 +47,14 @@ class SuspectWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Suspects:
-    """Images to look at, by name.
+    """The names of images to look at.
 
     Attributes
     ----------
     above
-        Those of the calibration that score far above the others, by a score that decides; highest first.
+        Images that score far above the others, by a score that the label rule uses; highest first.
     below
-        Those that score far below the others, or 0, and aren't among the near copies; lowest first.
+        Images that score far below the others, or 0, and aren't among the near copies; lowest first.
     near_copies
         (image, earlier image of the gallery that it nearly equals).
     """
@@ -64,7 +65,7 @@ class Suspects:
 
 
 def find_suspects(recipe: Recipe) -> Suspects:
-    """Return a recipe's suspects; of scores whose images aren't known, none."""
+    """Return a recipe's suspects; scores whose images aren't known give none."""
     calibration, above, below = recipe.calibration, list[str](), list[str]()
     if calibration is not None and calibration.image_names is not None:
         for name in deciding_scores(recipe.settings):
@@ -84,7 +85,7 @@ def deciding_scores(settings: Settings) -> tuple[ScoreName, ...]:
 
 
 def highest_scores(calibration: Calibration) -> dict[ScoreName, list[tuple[str, float]]]:
-    """Return (name, score) of the images that score highest by each score, highest first; none where none is known."""
+    """Return (name, score) of the highest images by each score, highest first; none if names aren't known."""
     highest: dict[ScoreName, list[tuple[str, float]]] = {}
     for score in get_args(ScoreName):
         named = zip(calibration.image_names or (), getattr(calibration, score), strict=False)
@@ -93,7 +94,7 @@ def highest_scores(calibration: Calibration) -> dict[ScoreName, list[tuple[str, 
 
 
 def usual_score(scores: NDArray[np.float64]) -> float:
-    """Return the score that four of five images stay at or below."""
+    """Return the score that four of five images don't exceed."""
     return float(np.quantile(scores, USUAL, method="inverted_cdf"))
 
 
@@ -128,13 +129,13 @@ def near_copies(recipe: Recipe) -> list[tuple[int, int]]:
 
 
 def warn_of_suspects(recipe: Recipe) -> None:
-    """Warn, in the name of the caller's caller, of images that should be looked at."""
+    """Warn of images that should be looked at; the warning names the caller's caller's line."""
     for text in sentences(recipe):
         warnings.warn(text, SuspectWarning, stacklevel=3)
 
 
 def sentences(recipe: Recipe) -> list[str]:
-    """Say what is suspect, and what to do about it."""
+    """Return a sentence for each kind of suspect image, with what to do about it."""
     calibration, suspects, texts = recipe.calibration, find_suspects(recipe), []
     if calibration is None:
         return []
@@ -192,14 +193,16 @@ def _low_score(scores: NDArray[np.float64]) -> float:
 
 
 def _nearest(embeddings: NDArray[np.float32], images: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the nearest other images of some, a row each, by embeddings that are compared block by block."""
+    """Return the ids of the nearest other images, a row for each given image; embeddings are compared in blocks."""
     centre = embeddings.mean(axis=0, dtype=np.float64)
     rows = embeddings[images] - centre
     nearest, squared = np.zeros((len(images), 0), np.intp), np.zeros((len(images), 0))
     for start in range(0, len(embeddings), _BLOCK):
         block = embeddings[start : start + _BLOCK] - centre
         others = np.broadcast_to(np.arange(start, start + len(block)), (len(images), len(block)))
-        distances = np.square(block).sum(1) - 2 * rows @ block.T  # and the rows' own squares, equal for all others
+        distances = (
+            np.square(block).sum(1) - 2 * rows @ block.T
+        )  # without the rows' own squares, which are equal for all others
         nearest = np.hstack([nearest, others])
         squared = np.hstack([squared, np.where(others == images[:, None], np.inf, distances)])
         order = np.argsort(squared, axis=1, kind="stable")[:, : min(_CANDIDATES, len(embeddings) - 1)]
@@ -208,7 +211,7 @@ def _nearest(embeddings: NDArray[np.float32], images: NDArray[np.intp]) -> NDArr
 
 
 def _evenly(count: int, most: int) -> NDArray[np.intp]:
-    """Return at most so many of ``count`` indices, evenly spread."""
+    """Return at most ``most`` of ``count`` indices, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))
 
 

@@ -1,6 +1,6 @@
-"""A recipe's thresholds from its normal images: each left out of its own retrieval, or a fold held out of the gallery.
+"""Tau and theta of a recipe: its normal images are scored, each left out of its own retrieval, or a held-out fold is.
 
-How a threshold follows from scores, :mod:`.calibration` says; how an image is scored, :mod:`.scoring`.
+How a threshold follows from the scores, ``calibration.py`` computes; how an image is scored, ``inspect/scoring.py``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def leave_one_out(
 ) -> Calibration:
     """Make thresholds from the stored features, each image left out of its own retrieval.
 
-    Images of which there are copies give no score, with a warning: a copy would always be found.
+    Images of which there are copies give no score: each would find its copy. A warning names them.
 
     Raises
     ------
     InputError
-        One image, or copies alone.
+        A recipe of one image, or of copies alone.
     """
     if len(recipe.images) < 2:
         raise InputError(f"{recipe.folder}: expected at least 2 images for leave-one-out thresholds, got 1")
@@ -55,7 +55,7 @@ def from_fold(
 
 
 def rate_asked_for(recipe: Recipe) -> float:
-    """Return the false-alarm rate that a recipe's thresholds were made at, of a frame: see :func:`_rate_of_each`."""
+    """Return the false-alarm rate of a frame that a recipe's thresholds were made at, or the default."""
     if recipe.calibration is None:
         return DEFAULT_RATE
     rate = recipe.calibration.theta.false_alarm_rate
@@ -63,7 +63,7 @@ def rate_asked_for(recipe: Recipe) -> float:
 
 
 def _rate_of_each(settings: Settings, false_alarm_rate: float) -> float:
-    """Return the rate of each threshold: where either one makes a frame anomalous, their rates add up at the most."""
+    """Return the rate to make each threshold at: with the rule "either", a frame's rate is at most the sum of both."""
     return false_alarm_rate / 2 if settings.label_rule == "either" else false_alarm_rate
 
 
@@ -76,7 +76,7 @@ def _calibration(
     threads: int | None,
     on_progress: Progress | None,
 ) -> Calibration:
-    """Score images, each with the gallery's image to leave out, and take the thresholds from the scores."""
+    """Score images, each with the index of the gallery's image to leave out, and make the thresholds of the scores."""
     warn_of_clamping(recipe)
     scorer = Scorer(recipe, threads=threads)
     names, image_scores, map_scores = [], [], []
@@ -102,7 +102,7 @@ def _calibration(
 
 
 def _single(recipe: Recipe) -> list[int]:
-    """Return the images of which the recipe holds no copy; warn of the others."""
+    """Return the indices of images without a copy in the recipe; warn of the others."""
     single = without_copies(recipe.images)
     if not single:
         raise InputError(f"{recipe.folder}: expected images without exact copies for thresholds, got copies alone")

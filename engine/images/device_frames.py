@@ -1,4 +1,7 @@
-"""Frames in the GPU's memory: where they lie, and which form they must have. Nothing is computed."""
+"""Frames in the GPU's memory, given by DLPack or ``__cuda_array_interface__``: where they lie, and their allowed form.
+
+Nothing is computed here.
+"""
 
 from __future__ import annotations
 

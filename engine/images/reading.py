@@ -1,4 +1,7 @@
-"""Reads image files as pixels and as masks. They are decoded in :mod:`.decoding` and resized in :mod:`.resizing`."""
+"""Reads image files as pixels, as the extractor's input and as masks.
+
+They are decoded in :mod:`.decoding` and resized in :mod:`.resizing`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..settings import Framing
 from .decoding import decode, read_file
 from .masks import marked
+from .resizing import as_rgb, place
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -33,6 +38,21 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """
     pixels, _ = decode(read_file(path), path)
     return pixels
+
+
+def read_placed(path: str | os.PathLike[str], size: tuple[int, int], *, framing: Framing) -> NDArray[np.uint8]:
+    """Read an image file as the extractor takes it: (H, W, 3) RGB of the given size.
+
+    Raises
+    ------
+    InputError
+        As for :func:`read_image`, or an image that can't be placed; the text names the file.
+    """
+    rgb = as_rgb(read_image(path))
+    try:
+        return place(rgb, size, framing=framing)[0]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def read_mask(path: str | os.PathLike[str], *, frame_size: tuple[int, int] | None = None) -> NDArray[np.bool_]:

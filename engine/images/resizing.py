@@ -1,4 +1,4 @@
-"""From camera frames to the extractor's uint8 RGB input, and back to the frame's pixels.
+"""Resizes camera frames to the extractor's uint8 RGB input, and maps positions back to the frame's pixels.
 
 A frame's colours are decided by its declaration, dtype and shape, never by its content. Nothing is normalised: that
 happens inside the extractor's graph. Files are decoded in :mod:`.decoding`.

@@ -1,14 +1,12 @@
-"""One frame in, one verdict out: the chain that a line runs, opened from a recipe.
+"""The Detector: a recipe opened to inspect frames one by one, in batches or as a stream.
 
-Here the stages meet and thresholds become labels. How thresholds come about is :mod:`.fitting`'s business, how a
-stream's frames share the processors :mod:`.stream`'s and :mod:`.workers`'s.
+A frame's scores come from a chain (``chains.py``), its verdict from a judge (``verdict.py``). A stream's frames are
+shared out among workers in ``stream.py`` and ``workers.py``. Thresholds are made in ``fitting/thresholds.py``.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, get_args
@@ -19,28 +17,21 @@ from numpy.typing import NDArray
 
 from ..checks import check_choice
 from ..errors import InputError
-from ..extract.extractor import DeviceExtraction, Extractor
-from ..extract.session import Device
-from ..images.device_frames import DeviceFrame, device_frame
-from ..images.frame_facts import FrameFacts
-from ..images.resizing import Color, Placement, as_rgb, place, prepare
-from ..match.gpu import Inspector
+from ..extract.providers import Device
+from ..images.resizing import Color, as_rgb, place
 from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from ..resources import processors
 from ..result import Result
-from .heatmap import find_regions
+from .chains import Chain
 from .opening import open_chain
 from .overlay import overlay
-from .scoring import Scorer, Scores, warn_of_clamping
+from .scoring import warn_of_clamping
 from .stream import FrameError, check_not_single, run_stream
 from .verdict import Judge
 from .workers import Predict, Split
 
 Frame = NDArray[np.uint8]
-
-# Frames of a batch that are extracted together: more gain nothing on a CPU, and memory stays bounded.
-EXTRACTED_TOGETHER = 8
 
 
 class Detector:
@@ -54,28 +45,18 @@ class Detector:
         The feature extractor.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        extractor: Extractor,
-        scorer: Scorer,
-        *,
-        on_device: bool = False,
-        workers: int | None = None,
-        judge: Judge | None = None,
-    ) -> None:
-        self.recipe = recipe
-        self.extractor = extractor
-        self._scorer = scorer
-        self._chain = (extractor.on_device(), scorer.inspector) if on_device and scorer.inspector else None
-        self._turn = threading.Lock()  # of the extraction's buffers
-        self._judge = judge or Judge(recipe, scorer)
-        threads = scorer.matcher.threads
-        if self._chain:  # takes one frame at a time; a second worker is on the host meanwhile
-            self._split = Split(threads=threads, most=2, given=workers, open_members=None)
-        else:
-            members = partial(_one_threaded, recipe, extractor, scorer, self._judge)
-            self._split = Split(threads=threads, most=threads, given=workers, open_members=members)
+    def __init__(self, chain: Chain, *, workers: int | None = None, judge: Judge | None = None) -> None:
+        self.recipe = chain.recipe
+        self.extractor = chain.extractor
+        self._chain = chain
+        self._judge = judge or Judge(chain.recipe, chain.scorer)
+        self._split = Split(
+            threads=chain.scorer.matcher.threads,
+            worker_threads=chain.worker_threads,
+            most=chain.most_workers,
+            given=workers,
+            open_members=partial(_members, chain, self._judge),
+        )
 
     @classmethod
     def load(
@@ -97,35 +78,37 @@ class Detector:
         folder
             The recipe.
         device
-            Where the extractor and the matcher run. ``"cuda"``: both on the GPU, or an error. ``"auto"``: what there is
-            of that; :attr:`info` says what it took. It is decided here, once.
+            Where the extractor and the matcher run. ``"cuda"``: both on the GPU, or an error. ``"auto"``: on the GPU
+            what can run there; :attr:`info` tells what was taken. It is decided once, by this call.
         threads
-            For ONNX Runtime, the matcher, faiss and OpenCV; None: the processors that this process may use. OpenCV has
-            but one setting for the whole process.
+            For ONNX Runtime, the matcher, faiss and OpenCV; None: the processors that this process may use. OpenCV's
+            number of threads holds for the whole process.
         memory_limit
             Bytes of the GPU's memory that the gallery may take: see :class:`.matcher.Matcher`.
         tensorrt_cache
             A folder for TensorRT's engine, which then runs the extractor: see :class:`.extractor.Extractor`.
         workers
-            Frames that a :meth:`stream` has in work at once: 1 to ``threads``, on a GPU 1 or 2. None takes the most, or
-            what :meth:`warm_up` finds fastest.
+            Frames that a :meth:`stream` has in work at once: 1 to ``threads``, on a GPU 1 or 2. None: the largest
+            number, until :meth:`warm_up` has found the fastest one.
         gallery
-            ``"memory"``: the gallery is read into this process's memory, each file's SHA-256 compared on the way, and
-            nothing that happens to the files changes a result any more. ``"mapped"``: it stays in its files; that
-            starts sooner, and all processes that map them share them. They must never be written into: a copy over them
-            changes results in silence, and a file that is cut off ends the process. ``"auto"``: memory, where that is
-            half of what is available or less; else mapped, with a warning. The extractor is always held in memory.
+            ``"memory"``: the gallery is read into this process's memory, and each file's SHA-256 is compared. What
+            happens to the files afterwards changes no result. ``"mapped"``: the gallery stays in its files. That starts
+            sooner, and all processes that map the files share their memory. Such files must never be written into: a
+            copy over them changes results without notice, and a file that is cut off ends the process. ``"auto"``:
+            memory if the gallery takes at most half of what is available; else mapped, with a warning. The extractor is
+            always held in memory.
         verify
-            Also read every file through, mapped ones too: compare its SHA-256, and see that all features are finite and
-            that the thresholds are those that the stored scores give.
+            Also read every file through, mapped ones included: compare its SHA-256, and check that all features are
+            finite and that the stored scores give the thresholds.
 
         Raises
         ------
         InputError
             An unknown device or gallery, threads or workers out of range, an option for a GPU beside device "cpu", or a
-            gallery for which memory has no room.
+            gallery that doesn't fit in memory.
         RecipeError
-            Not a recipe, a damaged one, one without thresholds, or one whose kappa can't be had.
+            Not a recipe, a damaged one, one without thresholds, or one whose kappa is larger than the number of gallery
+            pixels within reach.
         ExtractorError
             Its extractor can't run, or not on this device.
         DeviceError
@@ -144,7 +127,7 @@ class Detector:
         recipe = Recipe.load(folder, verify=verify)
         warn_of_clamping(recipe)
         threads = processors() if threads is None else threads
-        extractor, scorer, on_device = open_chain(
+        chain = open_chain(
             recipe,
             device=device,
             threads=threads,
@@ -153,16 +136,17 @@ class Detector:
             gallery=gallery,
         )
         cv2.setNumThreads(threads)
-        return cls(recipe, extractor, scorer, on_device=on_device, workers=workers)
+        return cls(chain, workers=workers)
 
     @property
     def info(self) -> dict[str, Any]:
-        """What runs where: JSON-able."""
+        """What runs where, fit for JSON."""
+        scorer = self._chain.scorer
         return {
             "recipe": str(self.recipe.folder),
             "generation": self.recipe.generation,
             "images": len(self.recipe.images),
-            "gallery": self._scorer.gallery.place,
+            "gallery": scorer.gallery.place,
             "extractor": self.extractor.provider,
             "provider_times_s": self.extractor.provider_times_s,
             "precision": self.extractor.precision,
@@ -174,13 +158,13 @@ class Detector:
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
             "frame_check": self._judge.info,
-            "chain": "device" if self._chain else "host",
-            "retrieval": self._scorer.retrieval_device,
-            "matcher": self._scorer.matcher.path,
-            "matcher_device": self._scorer.matcher.device,
-            "resident_images": self._scorer.matcher.resident_images,
-            "instruction_set": self._scorer.matcher.instruction_set,
-            "threads": self._scorer.matcher.threads,
+            "chain": self._chain.place,
+            "retrieval": scorer.retrieval.device,
+            "matcher": scorer.matcher.path,
+            "matcher_device": scorer.matcher.device,
+            "resident_images": scorer.matcher.resident_images,
+            "instruction_set": scorer.matcher.instruction_set,
+            "threads": scorer.matcher.threads,
             "split": self._split.info,
         }
 
@@ -190,19 +174,19 @@ class Detector:
         Parameters
         ----------
         frame
-            (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any size. Where extractor and matcher are on the GPU also
-            a frame in its memory (``__cuda_array_interface__`` or DLPack: CuPy, Numba, torch). It is read where it lies
-            if it is RGB of the extractor's input size already, without gaps, and the recipe's framing is "whole"; any
-            other is copied to the host and resized there.
+            (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8, any size. If extractor and matcher are on the GPU, the
+            frame may lie in the GPU's memory (``__cuda_array_interface__`` or DLPack: CuPy, Numba, torch). Such a frame
+            is read where it lies if it is RGB of the extractor's input size, without gaps, and the recipe's framing is
+            "whole". Any other is copied to the host and resized there.
         color
-            What the channels are: ``"auto"`` takes one, three or four of them as gray, RGB or RGBA; a camera that
-            delivers BGR must be declared.
+            What the channels are. ``"auto"`` takes one, three or four channels as gray, RGB or RGBA. BGR must be
+            declared.
 
         Raises
         ------
         InputError
             A frame of another dtype or shape, or too small; one of other proportions than the normal images', unless
-            the recipe's ``frame_shape`` allows it; one that no finite score can be given.
+            the recipe's ``frame_shape`` allows it; one whose scores aren't finite.
         """
         return self.predict_batch([frame], color=color)[0]
 
@@ -219,44 +203,41 @@ class Detector:
         Raises
         ------
         InputError
-            No sequence of frames, or one that :meth:`predict` refuses.
+            ``frames`` isn't a sequence, or :meth:`predict` refuses one of them.
         """
-        frames = _listed(frames)
-        results: list[Result] = []
-        for first in range(0, len(frames), EXTRACTED_TOGETHER):
-            results += self._inspect(frames[first : first + EXTRACTED_TOGETHER], color)
-        return results
+        return [self._judge.result(scored) for scored in self._chain.score(_as_list(frames), color)]
 
     def stream(
         self, frames: Iterable[Frame], *, depth: int | None = None, color: Color = "auto"
     ) -> Iterator[Result | FrameError]:
         """Inspect frames as they come, several at once; yield a result for each, in order, equal to :meth:`predict`'s.
 
-        More frames a second than predict, but each takes longer: of several workers each has one thread. A frame that
-        can't be inspected yields a :class:`FrameError` in its place, and the next one follows.
+        A stream inspects more frames a second than predict, but each frame takes longer: of several workers, each has
+        one thread. A frame that can't be inspected yields a :class:`FrameError` in place of a result, and the stream
+        goes on.
 
         Parameters
         ----------
         frames
-            Anything to iterate over, such as a camera's generator. A thread of its own asks for the next frame, never
-            more than ``depth`` ahead of the results. A frame must stay as it is until its result has come. What the
-            iterable raises is raised here, after the results of the frames before.
+            Any iterable, such as a camera's generator. A separate thread asks it for the next frame, at most ``depth``
+            frames ahead of the results. A frame must not be changed before its result has come. An exception of the
+            iterable is raised to the caller, after the results of the frames before it.
         depth
-            1 to ``stream.DEEPEST``; None: twice the workers.
+            Frames asked for and without a result yet: 1 to ``stream.DEEPEST``; None: two for each worker.
         color
             As for :meth:`predict`.
 
         Yields
         ------
         Result or FrameError
-            Closing the stream ends its threads: what is in work is finished, and up to ``depth`` frames that were
-            pulled get no result. To get them all, let the iterable end instead. Closing waits for a frame that the
-            iterable was asked for, up to ``stream.LONGEST_PULL_S``.
+            Closing the stream ends its threads. Frames in work are finished, and up to ``depth`` frames that were asked
+            for get no result. To get all results, let the iterable end instead. If the iterable was asked for a frame,
+            closing waits for that frame, up to ``stream.LONGEST_PULL_S`` seconds.
 
         Raises
         ------
         InputError
-            At the call: a depth or color that isn't one, frames that can't be iterated over, a single frame.
+            At the call: a depth or color that isn't allowed, frames that can't be iterated over, a single frame.
 
         Examples
         --------
@@ -268,27 +249,28 @@ class Detector:
         """
         check_choice("color", color, get_args(Color))
         workers, predict = self._split.workers(self.predict)
-        received = self._chain[1].receive if self._chain else None
-        return run_stream(partial(predict, color=color), frames, workers=workers, depth=depth, receive=received)
+        predict = partial(predict, color=color)
+        return run_stream(predict, frames, workers=workers, depth=depth, receive=self._chain.receive)
 
     def warm_up(self, frames: Sequence[Frame], *, color: Color = "auto") -> None:
-        """Make every buffer, and find out how many workers are fastest for :meth:`stream`; it takes seconds.
+        """Make all buffers, and find the fastest number of workers for :meth:`stream`; it takes seconds.
 
-        :attr:`info` tells what was chosen, and each candidate's frames a second. If ``workers`` was given, it stays.
+        :attr:`info` tells the number chosen, and the frames a second of each number tried. If ``workers`` was given,
+        that number stays.
 
         Parameters
         ----------
         frames
-            One or more that are typical: time depends on what they show.
+            One or more typical frames: time depends on what they show.
         color
             As for :meth:`predict`.
 
         Raises
         ------
         InputError
-            No sequence of frames, an empty one, or a frame that :meth:`predict` refuses.
+            ``frames`` isn't a sequence, or is empty, or :meth:`predict` refuses one of them.
         """
-        frames = _listed(frames)
+        frames = _as_list(frames)
         if not frames:
             raise InputError("frames: expected at least one, got none")
         for frame in frames:
@@ -296,9 +278,10 @@ class Detector:
         self._split.choose(self.predict, frames, color=color)
 
     def overlay(self, frame: Frame, result: Result, *, color: Color = "auto") -> Frame:
-        """Draw a frame's anomaly map, mask and regions over it; colours are scaled by theta, so frames compare.
+        """Draw a frame's anomaly map, the mask's outline and the regions over it.
 
-        What the recipe ignores is dark and hatched.
+        Colours are scaled by theta, so that two frames' pictures can be compared. What the recipe ignores is darkened
+        and hatched.
 
         Returns
         -------
@@ -316,97 +299,15 @@ class Detector:
             ignore=self.recipe.ignore,
         )
 
-    def _inspect(self, frames: Sequence[Frame], color: Color) -> Iterator[Result]:
-        if self._chain is not None:
-            for frame in frames:
-                yield self._inspect_on_device(frame, color, *self._chain)
-            return
-        settings = self.recipe.settings
-        start = time.perf_counter()
-        placed = [prepare(frame, self.recipe.input_size, framing=settings.framing, color=color) for frame in frames]
-        for frame in frames:
-            self._judge.shapes.check(frame.shape)
-        facts = [self._judge.facts(image) for image, _ in placed]
-        prepared = time.perf_counter()
-        features = self.extractor.extract(np.stack([image for image, _ in placed]))
-        timings_s = {
-            "prepare": (prepared - start) / len(frames),
-            "extract": (time.perf_counter() - prepared) / len(frames),
-        }
-        for index, (frame, (_, placement)) in enumerate(zip(frames, placed, strict=True)):
-            scores = self._scorer.score([level[index] for level in features.levels], features.embedding[index])
-            yield self._result(frame.shape[:2], placement, scores, facts[index], timings_s)
 
-    def _inspect_on_device(
-        self, frame: Any, color: Color, extraction: DeviceExtraction, inspector: Inspector
-    ) -> Result:
-        """Inspect one frame whose features never leave the device."""
-        start = time.perf_counter()
-        size = self.recipe.input_size
-        framing = self.recipe.settings.framing
-        here = frame if isinstance(frame, DeviceFrame) else device_frame(frame, inspector.stream.address)
-        image: NDArray[np.uint8] | int
-        if here is not None and here.is_input(size) and color in ("auto", "rgb") and framing == "whole":
-            image, placement, frame_size = here.address, Placement(1.0, 1.0, top=0.0, left=0.0), size
-            # The check alone takes a copy: it is small, and what it costs is nothing beside the extractor.
-            facts = None if self._judge.limits is None else self._judge.facts(inspector.fetch(here))
-        else:
-            pixels = frame if here is None else inspector.fetch(here)
-            here = None
-            image, placement = prepare(pixels, size, framing=framing, color=color)
-            frame_size = pixels.shape[:2]
-            self._judge.shapes.check(frame_size)
-            facts = self._judge.facts(image)
-        prepared = time.perf_counter()
-        with self._turn:
-            if here is not None and here.stream is not None:
-                inspector.wait_for(here.stream)
-            features = extraction.extract(image)
-            extracted = time.perf_counter()
-            scores = self._scorer.score_on_device(features)
-        timings_s = {"prepare": prepared - start, "extract": extracted - prepared}
-        return self._result(frame_size, placement, scores, facts, timings_s)
-
-    def _result(
-        self,
-        frame_size: tuple[int, int],
-        placement: Placement,
-        scores: Scores,
-        facts: FrameFacts | None,
-        timings_s: dict[str, float],
-    ) -> Result:
-        start = time.perf_counter()
-        mask, regions = find_regions(
-            scores.anomaly_map, self._judge.theta, placement=placement, frame_size=frame_size, mask=scores.mask
-        )
-        verdict = self._judge.verdict(scores, facts)
-        timings_s = timings_s | scores.timings_s
-        timings_s["map"] += time.perf_counter() - start
-        return Result(
-            pred_score=verdict.pred_score,
-            pred_label=bool(verdict.reasons),
-            image_score=scores.image_score,
-            map_score=scores.map_score,
-            anomaly_map=scores.anomaly_map,
-            pred_mask=mask,
-            regions=regions,
-            neighbours=scores.neighbours,
-            nearest_images=scores.nearest_images,
-            match_statistics=scores.match_statistics,
-            timings_s=timings_s,
-            reasons=verdict.reasons,
-        )
-
-
-def _listed(frames: Any) -> list[Frame]:
-    """Return the frames of any sequence, also of one that can't be sliced."""
+def _as_list(frames: Any) -> list[Frame]:
+    """Return the frames of a sequence as a list: some sequences can't be sliced."""
     check_not_single(frames)
     if isinstance(frames, Mapping) or not (hasattr(frames, "__len__") and hasattr(frames, "__getitem__")):
         raise InputError(f"frames: expected a sequence of frames, got {type(frames).__name__}")
     return list(frames)
 
 
-def _one_threaded(recipe: Recipe, extractor: Extractor, scorer: Scorer, judge: Judge, count: int) -> list[Predict]:
-    """Open detectors that keep to their caller's thread and share one session, the index and the gallery."""
-    shared = extractor.on_one_thread()
-    return [Detector(recipe, shared, scorer.on_one_thread(), judge=judge).predict for _ in range(count)]
+def _members(chain: Chain, judge: Judge, count: int) -> list[Predict]:
+    """Open a detector of one thread for each of ``count`` workers; none if the chain serves all workers itself."""
+    return [Detector(member, judge=judge).predict for member in chain.one_threaded(count)]

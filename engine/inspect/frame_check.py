@@ -1,12 +1,12 @@
-"""Does a frame look like one of this camera at all? Its exposure, contrast, sharpness, likeness to the normal images.
+"""The frame check: a frame's exposure, contrast, sharpness and likeness, against limits from the normal images.
 
-The anomaly map says where a part differs from normal ones. It says little of a black, dim, blurred or empty frame: what
-is dark or smooth matches some dark or smooth spot of a normal image everywhere. So a frame outside of what the normal
-images span, by the factors below, is anomalous whatever its map says. No map and no image score changes by it.
+The anomaly map shows where a part differs from normal ones. It shows little of a black, dim, blurred or empty frame:
+its dark or smooth pixels match some dark or smooth spot of a normal image. So a frame beyond the range of the normal
+images, by the factors below, is anomalous whatever its map shows. The check changes no map and no image score.
 
 The limits follow from facts that the recipe keeps of each normal image, and from its embeddings: an image that is added
-widens them at once, one that is removed narrows them. Pixels that the recipe ignores don't count; since the embedding
-sees them nevertheless, likeness isn't asked for where there are any.
+widens them at once, one that is removed narrows them. Pixels that the recipe ignores don't count. The embedding sees
+them nevertheless, so likeness isn't checked if the recipe ignores any.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from ..images.frame_facts import FrameFacts
 from ..result import Reason
 from .retrieval import Retrieval
 
-# How far beyond the normal images' own range a frame may be. benchmarks/frame_check.py tells what that costs in false
-# alarms, and what it finds.
-BEYOND = 1.5  # times darker than the darkest, brighter than the brightest, less contrast or sharpness than the least
+# How far beyond the normal images' own range a frame may be. benchmarks/frame_check.py measures the false alarms that
+# this costs, and what the check finds.
+BEYOND = 1.5  # the factor by which brightness, contrast or sharpness may lie outside of that range
 UNLIKE = 2.0  # times the largest squared distance of a normal image to its nearest other one
 
-MOST_COMPARED = 200  # normal images, evenly spread, whose nearest other one is looked for: a start must stay short
+MOST_COMPARED = 200  # normal images, evenly spread, that are compared with the others: a start must stay short
 LEAST_CONTRAST = 1e-3  # gray levels; a constant frame has less, whatever the normal images are like
-MOST_EXCESS = 1e6  # that is told: a black frame is infinitely many times too dark
+MOST_EXCESS = 1e6  # the largest excess reported: a black frame is infinitely many times too dark
 
 
 @dataclass(frozen=True)
 class FrameLimits:
-    """What a frame is held against: ask it with :meth:`exceeded`.
+    """The limits of one recipe's frames; :meth:`exceeded` compares a frame with them.
 
     Attributes
     ----------
     darkest, brightest, least_contrast, least_sharpness
-        Of :class:`.frame_facts.FrameFacts`.
+        Limits of the brightness, contrast and sharpness in :class:`.frame_facts.FrameFacts`.
     farthest
-        Squared distance of a frame's embedding to the nearest normal one; None: any will do.
+        Largest squared distance of a frame's embedding to the nearest normal one; None: no limit.
     """
 
     darkest: float
@@ -52,7 +52,7 @@ class FrameLimits:
 
     @classmethod
     def of(cls, facts: Sequence[FrameFacts], nearest: float | None) -> Self:
-        """Return the limits that normal images set: by their facts, and :func:`farthest_nearest` if likeness counts."""
+        """Return the limits set by normal images' facts and their :func:`farthest_nearest`; None: no likeness check."""
         return cls(
             darkest=min(image.brightness for image in facts) / BEYOND,
             brightest=max(image.brightness for image in facts) * BEYOND,
@@ -62,7 +62,7 @@ class FrameLimits:
         )
 
     def exceeded(self, facts: FrameFacts, distance: float) -> dict[Reason, float]:
-        """Return the limits that a frame goes beyond, each with how many times too far it is, above 1.
+        """Return the limits that a frame exceeds, each with the factor by which it does, above 1.
 
         Parameters
         ----------
@@ -82,12 +82,12 @@ class FrameLimits:
 
 
 def _times(large: float, small: float) -> float:
-    """Return how many times one number is the other, at most MOST_EXCESS; neither is negative."""
+    """Return ``large / small``, at most MOST_EXCESS, and 0 for 0 / 0; neither is negative."""
     return large / small if large < MOST_EXCESS * small else MOST_EXCESS if large > 0 else 0.0
 
 
 def farthest_nearest(embeddings: NDArray[np.float32], retrieval: Retrieval) -> float | None:
-    """Return the largest squared distance of a normal image to the nearest other one; None if there is but one."""
+    """Return the largest squared distance of a normal image to the nearest other one; None for a single image."""
     chosen = np.unique(np.linspace(0, len(embeddings) - 1, min(len(embeddings), MOST_COMPARED)).astype(int))
     found = (retrieval.nearest(np.array(embeddings[index]), 1, exclude=int(index))[1] for index in chosen)
     return max((float(squared[0]) for squared in found if len(squared)), default=None)

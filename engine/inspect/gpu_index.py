@@ -1,7 +1,8 @@
-"""faiss's flat search on a GPU: candidates for the exact distances that :mod:`.retrieval` computes.
+"""faiss's flat search on a GPU: candidates, whose exact distances ``retrieval.py`` computes.
 
-A GPU's search rounds as ``|q|^2 + |g|^2 - 2 qg`` does, so its order is not the exact one: some more candidates are
-asked for than wanted. An image could be missed only if more of them than that lay closer together than such rounding.
+A GPU's search computes ``|q|^2 + |g|^2 - 2 qg`` and rounds accordingly, so its order is not exact. So ``SPARE`` more
+candidates are asked for than wanted. An image could be missed only if more than ``SPARE`` images differed from it by
+less than that rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..errors import DeviceError
 
 MOST_FOUND = 2048  # faiss's limit of k on a GPU
 SPARE = 32  # further candidates
-TEMPORARY_BYTES = 64 << 20  # faiss would take 1.5 GB; one query against 100,000 embeddings needs less than 1 MB
+TEMPORARY_BYTES = 64 << 20  # faiss's default is 1.5 GB; one query against 100,000 embeddings needs less than 1 MB
 
 
 def offers_gpu(faiss: Any) -> bool:
@@ -31,40 +32,42 @@ def offers_gpu(faiss: Any) -> bool:
 
 
 class GpuIndex:
-    """A flat index copied to the first GPU that CUDA shows, where the matcher works, too.
+    """A flat index copied to the first GPU that CUDA shows, which is the matcher's GPU, too.
 
-    It takes the embeddings' size once more in the GPU's memory, 64 MB for faiss's own use, and what CUDA and cuBLAS
-    keep loaded for it. Calls from several threads take turns: faiss's resources serve one at a time.
+    In the GPU's memory it takes as much as the embeddings, 64 MB for faiss, and what CUDA and cuBLAS load for it. Calls
+    from several threads take turns: faiss's resources serve one call at a time.
 
     Raises
     ------
     DeviceError
-        The index can't be put there, or can't be searched there.
+        The index can't be copied to the GPU, or can't be searched there.
     """
 
     def __init__(self, faiss: Any, index: Any) -> None:
         self._turn = threading.Lock()
         try:
-            self._resources = faiss.StandardGpuResources()  # which the index only refers to
+            self._resources = faiss.StandardGpuResources()  # kept here: the index only refers to them
             self._resources.setTempMemory(TEMPORARY_BYTES)
             self._index = faiss.index_cpu_to_gpu(self._resources, 0, index)
         except RuntimeError as error:
             size = f"{index.ntotal} embeddings of {index.d} numbers"
-            raise DeviceError(f"device: expected room for {size} in faiss on the GPU, got: {reason(error)}") from error
+            raise DeviceError(
+                f"device: expected room for {size} in faiss on the GPU, got: {faiss_reason(error)}"
+            ) from error
 
     def search(self, queries: NDArray[np.float32], reach: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Find some more than ``reach`` candidates; distances are approximate."""
+        """Find ``reach + SPARE`` candidates, or as many as there are; distances are approximate."""
         candidates = min(reach + SPARE, self._index.ntotal, MOST_FOUND)
         try:
             with self._turn:
                 distances, ids = self._index.search(queries, candidates)
         except RuntimeError as error:
-            raise DeviceError(f"device: expected faiss to search on the GPU, got: {reason(error)}") from error
+            raise DeviceError(f"device: expected faiss to search on the GPU, got: {faiss_reason(error)}") from error
         return distances, ids
 
 
-def reason(error: Exception) -> str:
-    """Return the part of faiss's message that says why, for one sentence."""
-    # "Error in <function> at <file>:<line>: Error: '<condition>' failed: <reason>", partly or in full
+def faiss_reason(error: Exception) -> str:
+    """Return the part of faiss's message that gives the reason, without places in faiss's source."""
+    # faiss writes all or some of: Error in <function> at <file>:<line>: Error: '<condition>' failed: <reason>
     text = re.sub(r"^.*? at \S+:\d+: (Error: '.*' failed: )?", "", " ".join(str(error).split()))
     return text.strip()[:300] or type(error).__name__

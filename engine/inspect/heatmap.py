@@ -1,7 +1,7 @@
-"""From the matcher's distance map to what a person looks at: anomaly map, mask, regions and overlay picture.
+"""From the matcher's distance map to the anomaly map, its mask and its regions.
 
-``anomaly_map = Gaussian(sigma) of the bilinearly enlarged distances``, over what isn't ignored. Nothing is rescaled by
-an image's own range: two frames' maps and pictures can be compared.
+``anomaly_map = Gaussian(sigma) of the bilinearly enlarged distances``, over the pixels that aren't ignored. Nothing is
+rescaled by an image's own range: two frames' maps can be compared. Pictures are drawn in ``overlay.py``.
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ from ..errors import InputError
 from ..images.resizing import EDGE_ROUNDING, Placement, any_under
 from ..result import Region
 
-# Half of float32's range: weighted means of such numbers can't round beyond it.
+# Half of float32's range: weighted means of smaller numbers can't round to infinity.
 LARGEST_DISTANCE = float(np.finfo(np.float32).max) / 2
 
 
 class Heatmap:
     """Distance maps to anomaly maps: enlarged to the extractor's input size and smoothed, for one recipe's frames.
 
-    Bilinear between pixel centres, edges held. The Gaussian reaches ``int(4 * sigma + 0.5)`` pixels far and
-    mirrors the map at its border with the edge pixel repeated, which scipy calls ``reflect``.
+    Enlarging is bilinear between pixel centres, and beyond the outermost centres the edge's value holds. The Gaussian
+    reaches ``int(4 * sigma + 0.5)`` pixels far. At the border it mirrors the map with the edge pixel repeated, which
+    scipy calls ``reflect``.
 
-    With a mask both steps are weighted means over what is scored, so that nothing leaks out of what is ignored and
-    nothing is lost to it: a defect beside it keeps its strength. For a pixel that isn't ignored, with s = 1 at the
-    distance map's pixels that are scored and S = 1 at the input's::
+    With an ignore mask, both steps are weighted means over the scored pixels. So ignored pixels neither raise nor lower
+    the map beside them: a defect there keeps its strength. For a pixel that isn't ignored, with s = 1 at the scored
+    pixels of the distance map and S = 1 at those of the input::
 
         enlarged = bilinear(s * distances) / bilinear(s)
         map      = Gaussian(S * enlarged) / Gaussian(S)
 
     Neither divisor can be 0: the pixel itself is part of Gaussian(S), and the distance map's pixel that covers it
-    is scored (see :func:`ignored_distances`) and weighs at least 1/4 in bilinear(s). Both are the same for all frames.
+    is scored (see :func:`ignored_distances`) and weighs at least 1/4 in bilinear(s). Both divisors are the same for all
+    frames.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ class Heatmap:
         Raises
         ------
         InputError
-            A distance that float32 can't hold, or that isn't a number: no map could be made of it, only one of NaN.
+            A distance that isn't a number or that float32 can't hold: the map would hold NaN or infinity.
         """
         if not (largest := float(distances.max())) <= LARGEST_DISTANCE:  # NaN, too, fails this
             raise InputError(
@@ -92,9 +94,9 @@ class Heatmap:
 
 
 def ignored_distances(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return which pixels of the distance map need no distance: those that cover nothing but ignored pixels.
+    """Return which pixels of the distance map need no distance: those that cover ignored pixels alone.
 
-    So every pixel of the input that is scored has a distance under it.
+    So every scored pixel of the input lies on a pixel of the distance map that has a distance.
 
     Parameters
     ----------
@@ -131,14 +133,15 @@ def find_regions(
     frame_size
         (height, width) of the frame: boxes are rounded outwards to its whole pixels and don't leave it.
     mask
-        (H, W) bool, if it is known already.
+        (H, W) bool, if it was made already.
 
     Returns
     -------
     mask : ndarray
         (H, W) bool.
     regions : tuple of Region
-        Equal scores go by the peak's position, row by row; so do equal peaks within a region.
+        Regions of equal scores are sorted by the peak's position, row by row. Of equal peaks within a region, the
+        first in that order is taken.
     """
     mask = anomaly_map > theta if mask is None else mask
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
@@ -148,13 +151,13 @@ def find_regions(
     np.maximum.at(best, label, scores)
     highest = scores == best[label]
     peaks = np.empty(count, np.int64)
-    peaks[label[highest][::-1]] = inside[highest][::-1]  # backwards: the first of equals is written last
-    order = np.lexsort((peaks[1:], -best[1:])) + 1  # label 0 is what lies outside
+    peaks[label[highest][::-1]] = inside[highest][::-1]  # written backwards, so that the first of equal peaks remains
+    order = np.lexsort((peaks[1:], -best[1:])) + 1  # label 0 is the background
     width = anomaly_map.shape[1]
     regions = tuple(
         Region(
             area=int(stats[i, cv2.CC_STAT_AREA]),
-            box=_frame_box(stats[i], placement, frame_size),
+            box=frame_box(stats[i], placement, frame_size),
             peak=_frame_pixel(divmod(int(peaks[i]), width), placement, frame_size),
             score=float(best[i]),
         )
@@ -175,11 +178,11 @@ def _smooth(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def _ratio(values: NDArray[np.float32], weights: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Divide inside; 0 elsewhere."""
+    """Return ``values / weights`` inside, and 0 elsewhere."""
     return np.divide(values, weights, out=np.zeros_like(values), where=inside)
 
 
-def _frame_box(
+def frame_box(
     stats: Sequence[int] | NDArray[np.int32], placement: Placement, frame_size: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
     """Turn (left, top, width, height, ...) in the map into (top, left, bottom, right) in the frame."""

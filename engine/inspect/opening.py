@@ -1,38 +1,21 @@
-"""A recipe's extractor and scorer, opened where they can run: decided once, at the start.
+"""A recipe's chain, opened on the GPU or on the CPU: decided once, when the recipe is opened.
 
-What would fail at each frame is found here. Frames, thresholds and streams are :mod:`.detector`'s business.
+A recipe whose every frame would fail is refused. Which of ONNX Runtime's providers runs the extractor (CUDA, TensorRT,
+OpenVINO, CPU) is chosen in ``extract/providers.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import NamedTuple
 
 from ..errors import DeviceError, ExtractorError, InputError, RecipeError
 from ..extract.extractor import Extractor
-from ..extract.session import Device, offers_cuda
+from ..extract.providers import Device, offers_cuda
 from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
-from .scoring import Scorer
-
-
-class Opened(NamedTuple):
-    """What runs a recipe.
-
-    Attributes
-    ----------
-    extractor
-        The feature extractor.
-    scorer
-        Retrieval, matcher and map.
-    on_device
-        Whether features stay on the GPU between the two.
-    """
-
-    extractor: Extractor
-    scorer: Scorer
-    on_device: bool
+from .chains import Chain, DeviceChain, HostChain
+from .scoring import DeviceScorer, RecipeScorer, Scorer
 
 
 def open_chain(
@@ -43,43 +26,46 @@ def open_chain(
     memory_limit: int | None,
     tensorrt_cache: str | os.PathLike[str] | None,
     gallery: GalleryPlace,
-) -> Opened:
-    """Open extractor and scorer where ``device`` says; see :meth:`.Detector.load`, also for what is raised.
+) -> Chain:
+    """Open a recipe's chain where ``device`` says; see :meth:`.Detector.load`, also for what is raised.
 
-    With "auto" both run on the GPU if they can; else each takes the best that it can have.
+    With "auto", extractor and matcher run on the GPU if both can. Else the matcher runs on the CPU, and the extractor
+    where :class:`.extractor.Extractor` puts it with "auto".
     """
+    if device == "cpu" and memory_limit is not None:
+        raise InputError("memory_limit: expected device 'auto' or 'cuda' with it, got 'cpu'")
 
-    def open_on_gpu() -> Opened:
-        scorer = Scorer(recipe, threads=threads, device="cuda", memory_limit=memory_limit, gallery=gallery)
+    def open_on_gpu() -> tuple[Extractor, DeviceScorer]:
+        scorer = DeviceScorer(recipe, threads=threads, memory_limit=memory_limit, gallery=gallery)
         extractor = Extractor(
             recipe.extractor_file,
             device="cuda",
             threads=threads,
-            stream=scorer.inspector.stream if scorer.inspector is not None else None,
+            stream=scorer.inspector.stream,
             tensorrt_cache=tensorrt_cache,
         )
-        return Opened(extractor, scorer, on_device=True)
+        return extractor, scorer
 
-    if device == "cpu" and memory_limit is not None:
-        raise InputError("memory_limit: expected device 'auto' or 'cuda' with it, got 'cpu'")
     opened = None
     if device == "cuda":
         opened = open_on_gpu()
     elif device == "auto" and offers_cuda():
         with contextlib.suppress(DeviceError, ExtractorError):
             opened = open_on_gpu()
-    if opened is None:
-        extractor = Extractor(recipe.extractor_file, device=device, threads=threads, tensorrt_cache=tensorrt_cache)
-        _check_outputs(recipe, extractor)  # first: what a scorer takes of memory follows from the geometry
-        opened = Opened(extractor, Scorer(recipe, threads=threads, gallery=gallery), on_device=False)
-    else:
-        _check_outputs(recipe, opened.extractor)
-    _check_reach(recipe, opened.scorer)
-    return opened
+    if opened is not None:
+        extractor, device_scorer = opened
+        _check_extractor(recipe, extractor)
+        _check_reach(recipe, device_scorer)
+        return DeviceChain(recipe, extractor, device_scorer)
+    extractor = Extractor(recipe.extractor_file, device=device, threads=threads, tensorrt_cache=tensorrt_cache)
+    _check_extractor(recipe, extractor)  # before the gallery takes memory, whose size follows from the geometry
+    scorer = Scorer(recipe, threads=threads, gallery=gallery)
+    _check_reach(recipe, scorer)
+    return HostChain(recipe, extractor, scorer)
 
 
-def _check_outputs(recipe: Recipe, extractor: Extractor) -> None:
-    """Raise RecipeError unless the extractor makes what the gallery holds."""
+def _check_extractor(recipe: Recipe, extractor: Extractor) -> None:
+    """Raise RecipeError unless the extractor's outputs have the shapes that the gallery holds."""
     wanted = (recipe.input_size, recipe.level_shapes, recipe.geometry.embedding_size)
     came = (extractor.input_size, extractor.level_shapes, extractor.embedding_size)
     if came != wanted:
@@ -87,8 +73,11 @@ def _check_outputs(recipe: Recipe, extractor: Extractor) -> None:
         raise RecipeError("{}: expected {}, got {}".format(recipe.extractor_path, *texts))
 
 
-def _check_reach(recipe: Recipe, scorer: Scorer) -> None:
-    """Raise RecipeError if kappa pixels can't be had: images may have been removed, or a window may be too narrow."""
+def _check_reach(recipe: Recipe, scorer: RecipeScorer) -> None:
+    """Raise RecipeError if fewer than kappa gallery pixels are within reach.
+
+    Images may have been removed since kappa was set, or the window may be too narrow.
+    """
     settings = recipe.settings
     images = min(settings.k_gallery, len(recipe.images))
     reach = images * scorer.matcher.reachable(settings.window)

@@ -1,4 +1,4 @@
-"""A frame with its anomaly map drawn over it: colours, contours, boxes, and hatching where nothing is scored.
+"""The overlay: a frame with its anomaly map's colours, its contours and boxes, and hatching where it is ignored.
 
 Colours depend on theta alone, never on the image's own range: two frames' pictures can be compared.
 """
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..images.resizing import Placement
 from ..result import Region
-from .heatmap import _frame_box
+from .heatmap import frame_box
 
-# The overlay's colours, in multiples of theta: they set in at the first and stay the same from the second on.
+# The overlay's colours start at the first of these multiples of theta, and no longer change from the second on.
 _VISIBLE_FROM = 0.5
 _FULL_SCALE = 2.0
-_STRONGEST = 0.6  # the most that colour hides of the frame: a defect must still be seen
+_STRONGEST = 0.6  # the largest weight of a colour over the frame: a defect must remain visible
 _SMALLEST_THETA = 1e-30  # identical normal images calibrate to 0
 _CONTOUR_RGB = (255, 255, 255)
 _BOX_RGB = (255, 0, 0)
-_HATCH_LIGHT = 64  # grey levels by which a stripe of what is ignored outshines its neighbours, on any background
-_HATCH_WIDTH = 4  # in line widths
+_HATCH_LIGHT = 64  # grey levels between a bright and a dark stripe of the hatching, on any background
+_HATCH_WIDTH = 4  # of a stripe, in line widths
 
 
 def overlay(
@@ -39,8 +39,8 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """Draw the anomaly map, its contour at theta and the regions' boxes onto a copy of the frame.
 
-    Colours stand for multiples of theta, from half of it to twice. What is ignored gets dark and hatched. What the map
-    doesn't cover stays as it is.
+    Colours stand for multiples of theta, from half of it to twice. Ignored pixels are darkened and hatched. Pixels that
+    the map doesn't cover stay as they are.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def overlay(
         raise InputError(f"frame_rgb: expected uint8 (h, w, 3), got {frame_rgb.dtype} {frame_rgb.shape}")
     picture = np.array(frame_rgb, order="C")
     rows, columns = anomaly_map.shape
-    top, left, bottom, right = _frame_box((0, 0, columns, rows), placement, picture.shape[:2])
+    top, left, bottom, right = frame_box((0, 0, columns, rows), placement, picture.shape[:2])
     ratio = np.clip(anomaly_map / np.float64(max(theta, _SMALLEST_THETA)), 0, _FULL_SCALE)
     covered = (right - left, bottom - top)
     ratio = np.asarray(cv2.resize(ratio.astype(np.float32), covered, interpolation=cv2.INTER_LINEAR))
@@ -85,7 +85,7 @@ def overlay(
 
 
 def _blend(picture: NDArray[np.uint8], ratio: NDArray[np.floating]) -> None:
-    """Mix the colours of multiples of theta into the picture, in place, where there is any to see."""
+    """Mix the colours of multiples of theta into the picture, in place, from ``_VISIBLE_FROM`` on."""
     visible = ratio > _VISIBLE_FROM
     shown = ratio[visible]
     colours = _colours()[(shown * (255 / _FULL_SCALE)).astype(np.uint8)]
@@ -94,7 +94,7 @@ def _blend(picture: NDArray[np.uint8], ratio: NDArray[np.floating]) -> None:
 
 
 def _hatch(picture: NDArray[np.uint8], ignored: NDArray[np.bool_], width: int) -> None:
-    """Halve the light of what is ignored and lay diagonal stripes over it, in place."""
+    """Halve the brightness of ignored pixels and lay diagonal stripes over them, in place."""
     y, x = np.nonzero(ignored)
     stripes = ((y + x) // width % 2 * _HATCH_LIGHT).astype(np.uint8)
     picture[y, x] = picture[y, x] // 2 + stripes[:, None]

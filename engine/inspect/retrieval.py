@@ -1,7 +1,7 @@
-"""Nearest normal images by their embeddings, in faiss.
+"""Retrieval: the normal images whose embeddings are nearest to a frame's, found by faiss.
 
-faiss finds the candidates with whatever index the recipe names; their distances are then computed from the
-embeddings themselves, ``sum((e - q)**2)``, so that no index's compression gets into a score.
+faiss finds candidates with the index that the recipe names. Their distances are then computed from the embeddings
+themselves, ``sum((e - q)**2)``, so that no index's compression changes a score.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from ..errors import InputError
 from ..optional import RUNTIME, imported
 from ..recipe.gallery import largest_embedding
 from ..resources import MOST_THREADS
-from .gpu_index import MOST_FOUND, GpuIndex, offers_gpu, reason
+from .gpu_index import MOST_FOUND, GpuIndex, faiss_reason, offers_gpu
 
 
 class Retrieval:
     """An index over the normal images' embeddings; an image's id is its row.
 
-    Queries go to faiss one at a time: from 20 on it changes to an algorithm that rounds differently.
+    Queries go to faiss one at a time: for 20 or more at once it takes an algorithm that rounds differently.
 
     Parameters
     ----------
     embeddings
         (n, d) float32, copied. An index other than "Flat" keeps them in another form, so they take memory twice.
     factory
-        faiss ``index_factory`` description. "Flat" is exact; an index that needs training gets it from the
-        embeddings, and what it finds is approximate.
+        faiss ``index_factory`` description. "Flat" is exact. An index that needs training is trained on the embeddings,
+        and what it finds is approximate.
     threads
-        Of faiss, which keeps a setting for each thread that calls it: set by every call. None leaves it as it is.
+        faiss's number of threads; None leaves faiss's setting as it is. faiss keeps this setting for each thread that
+        calls it, so every call sets it.
     gpu
         Search on the GPU for up to ``MOST_FOUND`` images, if the factory is "Flat" and this faiss offers a GPU: see
-        :class:`.gpu_index.GpuIndex` for what that costs. What is found is the same, in the same order.
+        :class:`.gpu_index.GpuIndex` for the memory it takes. What is found is the same, in the same order.
 
     Attributes
     ----------
@@ -70,14 +71,14 @@ class Retrieval:
         self._set_threads()
         self._index = _build(self._faiss, embeddings, factory)
         self._embeddings = _in_memory(self._faiss, self._index, embeddings)
-        self._inverted = self._faiss.try_extract_index_ivf(self._index)  # None where there are no lists to probe
+        self._inverted = self._faiss.try_extract_index_ivf(self._index)  # None: an index without lists to probe
         self._gpu: GpuIndex | None = None
         if gpu and factory == "Flat" and offers_gpu(self._faiss):
             self._gpu = GpuIndex(self._faiss, self._index)
         self.device: Literal["cpu", "gpu"] = "cpu" if self._gpu is None else "gpu"
 
     def on_one_thread(self) -> Self:
-        """Return the same index, searched by its caller's thread alone."""
+        """Return a retrieval over the same index that searches in its caller's thread alone."""
         other = copy.copy(self)
         other._threads = 1  # noqa: SLF001 - our own
         return other
@@ -85,17 +86,17 @@ class Retrieval:
     def nearest(
         self, embedding: NDArray[np.float32], k: int, *, exclude: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Find the k nearest images, equal distances by id.
+        """Find the k nearest images; those of equal distance are sorted by id.
 
         Parameters
         ----------
         embedding
             (d,) float32.
         k
-            Clamped to the images that there are. Of an index with inverted lists so many are searched that it finds k;
-            HNSW may find fewer.
+            Clamped to the number of images. In an index with inverted lists, more lists are searched until k images
+            are found; HNSW may find fewer.
         exclude
-            An image to leave out: a normal image must not find itself.
+            An image to leave out, such as a normal image that must not find itself.
 
         Returns
         -------
@@ -123,14 +124,14 @@ class Retrieval:
         ids = self._candidates(np.ascontiguousarray(embedding)[None], reach)
         if exclude is not None:
             ids = ids[ids != exclude]
-        differences = self._embeddings.take(ids, axis=0)  # the one array that all steps use
+        differences = self._embeddings.take(ids, axis=0)  # the following steps work in this array
         differences -= embedding
         squared: NDArray[np.float32] = np.square(differences, out=differences).sum(axis=1)
         order = np.lexsort((ids, squared))[:k]
         return ids[order], squared[order]
 
     def _candidates(self, query: NDArray[np.float32], reach: int) -> NDArray[np.int64]:
-        """Return the ids of ``reach`` images or more, or of all that the index finds, of a query (1, d)."""
+        """Return the ids of at least ``reach`` images near a query (1, d), or of all that the index finds."""
         if self._gpu is not None and reach <= MOST_FOUND:
             return _found(self._gpu.search(query, reach))
         if self._inverted is None:
@@ -162,7 +163,7 @@ def _check_range(name: str, values: NDArray[np.float32], largest: float) -> None
 
 def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:
     lists = re.search(r"IVF(\d+)", factory)
-    if lists and int(lists[1]) > len(embeddings):  # faiss makes room for all of them before it looks
+    if lists and int(lists[1]) > len(embeddings):  # faiss would first allocate all the lists
         raise InputError(
             f"factory: expected at most {len(embeddings)} lists for as many embeddings, got {factory!r:.100}"
         )
@@ -173,13 +174,13 @@ def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:
     except (RuntimeError, MemoryError) as error:
         raise InputError(
             f"factory: expected a faiss index for {len(embeddings)} embeddings of {embeddings.shape[1]} numbers, "
-            f"got {factory!r:.100}: {reason(error)}"
+            f"got {factory!r:.100}: {faiss_reason(error)}"
         ) from error
     return index
 
 
 def _in_memory(faiss: Any, index: Any, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the embeddings where they can be read at once: a flat index's own, else a copy."""
+    """Return the embeddings in memory: those in a flat index itself, else a copy."""
     if isinstance(index, faiss.IndexFlat):
         own: NDArray[np.float32] = faiss.rev_swig_ptr(index.get_xb(), embeddings.size)
         return own.reshape(embeddings.shape)
@@ -188,4 +189,4 @@ def _in_memory(faiss: Any, index: Any, embeddings: NDArray[np.float32]) -> NDArr
 
 def _found(answer: tuple[NDArray[np.float32], NDArray[np.int64]]) -> NDArray[np.int64]:
     ids: NDArray[np.int64] = answer[1][0]
-    return ids[ids >= 0]  # faiss fills up with -1
+    return ids[ids >= 0]  # faiss returns -1 in the places of images that it didn't find

@@ -1,7 +1,7 @@
-"""Frames from a camera to results in their order, several in work at once.
+"""A stream: frames from a camera to results in their order, with several frames in work at once.
 
-A thread of its own asks the camera for frames, so that no result waits for the next part to arrive; workers inspect
-them side by side. How many workers there are is :mod:`.workers`'s business, what happens to a frame :mod:`.detector`'s.
+A separate thread asks the camera for frames, so that no result waits for the next part to arrive. Workers inspect
+frames side by side; ``workers.py`` sets how many there are.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..checks import check_integer
 from ..errors import InputError
 from ..result import Result
 
-DEEPEST = 1024  # frames ahead: all of them lie in memory
-LONGEST_PULL_S = 5.0  # that closing waits for a camera
+DEEPEST = 1024  # the largest depth: so many frames lie in memory
+LONGEST_PULL_S = 5.0  # the longest that closing waits for a frame of the camera
 
 Inspect = Callable[[Any], Result]
 
@@ -34,7 +34,7 @@ class FrameError:
     index
         The frame's place in the stream, from 0.
     error
-        What :meth:`.Detector.predict` raised, without its traceback: that would keep the frame in memory.
+        The exception of :meth:`.Detector.predict`, without its traceback, which would keep the frame in memory.
     """
 
     index: int
@@ -60,9 +60,10 @@ def run_stream(
     workers
         Frames in work at once.
     depth
-        Frames pulled and not yielded yet; None: two a worker, so that none is idle while the caller looks at a result.
+        Frames asked for and without a result yet; None: two for each worker, so that no worker is idle while the caller
+        handles a result.
     receive
-        Called with each frame in the thread that asked for it; what it returns is inspected. None: the frame itself.
+        Called with each frame in the thread that asked for it; what it returns is inspected. None: the frame itself is.
 
     Raises
     ------
@@ -82,14 +83,14 @@ def run_stream(
 
 
 def check_not_single(frames: object) -> None:
-    """Raise InputError for a single frame in place of several: its rows would pass for frames."""
+    """Raise InputError for a single frame in place of several: its rows would be taken for frames."""
     shape = getattr(frames, "shape", None)
     if shape is not None and len(shape) != 4:
         raise InputError(f"frames: expected frames one after the other, got a single array {tuple(shape)}")
 
 
 class _Refused(NamedTuple):
-    """What became of a frame that couldn't be received."""
+    """Stands for a frame that couldn't be received."""
 
     error: Exception
 
@@ -97,12 +98,12 @@ class _Refused(NamedTuple):
 def _received(receive: Callable[[Any], Any], frame: Any) -> Any:
     try:
         return receive(frame)
-    except Exception as error:  # noqa: BLE001 - whatever one frame does to us, the next is another part
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a frame, the next one is another part
         return _Refused(error)
 
 
 def _without_traceback(error: Exception) -> Exception:
-    """Let go of what the steps that failed had in hand; the errors that led to this one hold on to it, too."""
+    """Remove the tracebacks of an error and of those that led to it: they would keep the frame in memory."""
     link: BaseException | None = error
     while link is not None:
         link = link.with_traceback(None).__context__
@@ -115,11 +116,11 @@ def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> I
             return FrameError(index, _without_traceback(frame.error))
         try:
             return inspect(frame)
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - as in _received
             return FrameError(index, _without_traceback(error))
 
     def pull() -> None:
-        """Hand frames to the workers, and to the caller the promise of each result; at last, why there are no more."""
+        """Hand frames to the workers, and to the caller a future for each result, and at the end None or an error."""
         try:
             for index in itertools.count():
                 room.acquire()
@@ -128,7 +129,7 @@ def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> I
                 results.put(pool.submit(inspected, index, next(source)))
         except StopIteration:
             results.put(None)
-        except BaseException as error:  # noqa: BLE001 - the caller's to handle, after the results that came before
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread, after the results before it
             failure: Future[Result | FrameError] = Future()
             failure.set_exception(error)
             results.put(failure)
@@ -146,6 +147,6 @@ def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> I
     finally:
         closing.set()
         room.release()
-        pool.shutdown(wait=False, cancel_futures=True)  # what isn't begun by now won't be
-        puller.join(LONGEST_PULL_S)  # a camera that has gone silent must not hold up Ctrl-C for good
+        pool.shutdown(wait=False, cancel_futures=True)  # frames that no worker has begun are dropped
+        puller.join(LONGEST_PULL_S)  # a camera that delivers no more frames must not block Ctrl-C for ever
         pool.shutdown()

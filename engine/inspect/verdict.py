@@ -1,36 +1,35 @@
-"""From a frame's scores to its verdict: thresholds, label rule and frame check of one recipe.
+"""The label rule: from a frame's scores to its verdict and its Result, by a recipe's thresholds and frame check.
 
-Scores come from :mod:`.scoring`; what a frame must be like, from :mod:`.frame_check` and :mod:`.frame_shape`.
+Scores come from :mod:`.scoring`; :mod:`.frame_check` says what a frame must be like.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import time
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import RecipeError
-from ..images.frame_facts import FrameFacts, frame_facts
-from ..images.frame_shape import FrameShapes
+from ..images.frame_facts import FrameFacts
 from ..recipe.recipe import Recipe
-from ..result import Reason
+from ..result import Reason, Result
+from .chains import Scored
 from .frame_check import FrameLimits, farthest_nearest
-from .scoring import Scorer, Scores
+from .heatmap import find_regions
+from .scoring import RecipeScorer, Scores
 
 
 class Verdict(NamedTuple):
-    """What is said of a frame.
+    """A frame's score and the reasons why it is anomalous.
 
     Attributes
     ----------
     pred_score
-        See :class:`.result.Result`: it is above its threshold if, and only if, there are reasons.
+        See :class:`.result.Result`: it is above its threshold if, and only if, there is a reason.
     reasons
-        Why the frame is anomalous; none: it is normal.
+        Why the frame is anomalous; empty: it is normal.
     """
 
     pred_score: float
@@ -38,16 +37,14 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """A recipe's thresholds and what it knows of its frames. May be shared by threads.
+    """Gives verdicts by a recipe's thresholds, label rule and frame check. May be shared by threads.
 
     Attributes
     ----------
     tau, theta
         The thresholds.
-    shapes
-        The proportions that frames may have.
     limits
-        Of the frame check; None: it is off, or the recipe doesn't know all of its images' facts.
+        The frame check's limits; None: it is off, or the recipe doesn't know all of its images' facts.
 
     Raises
     ------
@@ -55,14 +52,12 @@ class Judge:
         A recipe without thresholds.
     """
 
-    def __init__(self, recipe: Recipe, scorer: Scorer) -> None:
+    def __init__(self, recipe: Recipe, scorer: RecipeScorer) -> None:
         if recipe.calibration is None:
             raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
         self.tau = recipe.calibration.tau.value
         self.theta = recipe.calibration.theta.value
         self._rule = recipe.settings.label_rule
-        self._ignore = recipe.ignore
-        self.shapes = frame_shapes(recipe)
         self.limits: FrameLimits | None = None
         if recipe.settings.frame_check == "on" and recipe.frame_facts is not None:
             nearest = farthest_nearest(scorer.gallery.embeddings, scorer.retrieval) if recipe.ignore is None else None
@@ -73,12 +68,33 @@ class Judge:
         """The frame check's limits for JSON; None: there is no check."""
         return None if self.limits is None else asdict(self.limits)
 
-    def facts(self, image: NDArray[np.uint8]) -> FrameFacts | None:
-        """Return what the check looks at, of an image as the extractor takes it; None: there is no check."""
-        return None if self.limits is None else frame_facts(image, self._ignore)
+    def result(self, scored: Scored) -> Result:
+        """Judge a frame and return all that is said of it: its scores, its verdict, its mask and regions."""
+        start = time.perf_counter()
+        scores = scored.scores
+        mask, regions = find_regions(
+            scores.anomaly_map, self.theta, placement=scored.placement, frame_size=scored.frame_size, mask=scores.mask
+        )
+        verdict = self.verdict(scores, scored.facts)
+        timings_s = scored.timings_s | scores.timings_s
+        timings_s["map"] += time.perf_counter() - start
+        return Result(
+            pred_score=verdict.pred_score,
+            pred_label=bool(verdict.reasons),
+            image_score=scores.image_score,
+            map_score=scores.map_score,
+            anomaly_map=scores.anomaly_map,
+            pred_mask=mask,
+            regions=regions,
+            neighbours=scores.neighbours,
+            nearest_images=scores.nearest_images,
+            match_statistics=scores.match_statistics,
+            timings_s=timings_s,
+            reasons=verdict.reasons,
+        )
 
     def verdict(self, scores: Scores, facts: FrameFacts | None) -> Verdict:
-        """Judge a frame by its scores and its facts; None: without the check."""
+        """Judge a frame by its scores and its facts; facts of None: without the frame check."""
         reasons: list[Reason] = []
         if self._rule != "image" and scores.map_score > self.theta:
             reasons.append("map")
@@ -87,11 +103,11 @@ class Judge:
         score, threshold = self._score(scores)
         exceeded = {} if self.limits is None or facts is None else self.limits.exceeded(facts, scores.nearest_distance)
         if exceeded and not reasons:
-            # As far above the threshold as the frame is beyond its limit: the score alone must tell, too.
+            # The score alone must tell the verdict: it becomes the threshold times the factor beyond the frame's limit.
             score = min(threshold * max(exceeded.values()), sys.float_info.max)
         reasons += exceeded
         if reasons:
-            score = max(score, math.nextafter(threshold, math.inf))  # a threshold of 0, or a ratio that rounds to 1
+            score = max(score, math.nextafter(threshold, math.inf))  # the threshold may be 0, or the ratio round to 1
         return Verdict(score, tuple(reasons))
 
     def _score(self, scores: Scores) -> tuple[float, float]:
@@ -101,13 +117,7 @@ class Judge:
         if self._rule == "map":
             return scores.map_score, self.theta
         # Either: both scores in units of their thresholds, so that the larger one decides.
-        # A threshold of 0 must not make it one that JSON can't hold.
+        # A threshold of 0 must not make the ratio infinite, which JSON can't hold.
         least, most = sys.float_info.min, sys.float_info.max
         ratio = max(scores.image_score / max(self.tau, least), scores.map_score / max(self.theta, least))
         return min(ratio, most), 1.0
-
-
-def frame_shapes(recipe: Recipe) -> FrameShapes:
-    """Return the proportions that a recipe's frames may have; any, where it doesn't know all of its images' sizes."""
-    prepared = recipe.input_size if recipe.settings.framing == "whole" else None
-    return FrameShapes(recipe.frame_sizes or (), rule=recipe.settings.frame_shape, prepared=prepared)

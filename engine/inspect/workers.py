@@ -1,9 +1,9 @@
-"""How a stream's frames share the processors: one at a time with all threads, or several with one thread each.
+"""A stream's workers: one frame at a time with all threads, or several frames with one thread each.
 
-One frame with N threads leaves some idle wherever a step is too small or has to wait for the others; N frames with one
-thread each don't, and need but one more session of ONNX Runtime, since one without threads of its own runs in its
-callers'. In between (two frames with N/2 threads each) every worker would need the weights once more, so that isn't
-offered. Extracting one frame while matching another has been measured slower than either.
+One frame with N threads leaves threads idle where a step is too small or waits for another. N frames with one thread
+each don't. They need only one more session of ONNX Runtime, since a session without threads of its own runs in its
+callers' threads. Two frames with N/2 threads each would need the weights once more for every worker, so that isn't
+offered. Extracting one frame while matching another was measured to be slower than either.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ..images.resizing import Color
 from ..result import Result
 from .stream import FrameError, Inspect, run_stream
 
-ROUNDS, LEAST_ROUND_S = 3, 0.2  # of each candidate, in turns: whatever else runs disturbs all of them alike
+ROUNDS, LEAST_ROUND_S = 3, 0.2  # of each candidate, in turns: other programs then disturb all candidates alike
 
-Predict = Callable[..., Result]  # Detector.predict, of some detector
+Predict = Callable[..., Result]  # the predict method of a Detector
 
 
 class Team:
-    """Detectors that take one frame at a time each; one that comes when all are busy waits for the first that is idle.
+    """Detectors that take one frame at a time each; a frame waits until one of them is idle.
 
-    Streams share a team: all of them together don't take more processors than one.
+    A detector's streams share one team, so that together they take no more processors than one stream does.
     """
 
     def __init__(self, members: Sequence[Predict]) -> None:
@@ -52,13 +52,16 @@ class Split:
     Parameters
     ----------
     threads
-        The detector's.
+        Threads of a single worker.
+    worker_threads
+        Threads of each of several workers.
     most
-        Workers that make sense.
+        The largest number of workers that makes sense.
     given
-        What the user wants; None: ``most``, until :meth:`choose` finds better.
+        The user's number of workers; None: ``most``, until :meth:`choose` finds a faster one.
     open_members
-        Opens so many detectors of one thread; None: the detector itself serves all workers.
+        Called with a number of workers, it returns a detector's predict for each; none if the detector itself serves
+        all workers.
 
     Raises
     ------
@@ -67,12 +70,19 @@ class Split:
     """
 
     def __init__(
-        self, *, threads: int, most: int, given: int | None, open_members: Callable[[int], list[Predict]] | None
+        self,
+        *,
+        threads: int,
+        worker_threads: int,
+        most: int,
+        given: int | None,
+        open_members: Callable[[int], Sequence[Predict]],
     ) -> None:
         if given is not None:
             check_integer("workers", given, low=1, high=most)
         self._workers = most if given is None else given
-        self._threads, self._most, self._open_members = threads, most, open_members
+        self._threads, self._worker_threads = threads, worker_threads
+        self._most, self._open_members = most, open_members
         self._chosen: Literal["default", "given", "measured"] = "default" if given is None else "given"
         self._measured: dict[int, float] = {}
         self._team: Team | None = None
@@ -80,12 +90,12 @@ class Split:
 
     @property
     def info(self) -> dict[str, Any]:
-        """JSON-able: workers, threads of each, how they were chosen, and what each candidate did if they were tried."""
+        """Workers, threads of each, how the number was chosen, and the candidates' frames a second; fit for JSON."""
         measured = [self._describe(workers) | {"frames_per_s": rate} for workers, rate in self._measured.items()]
         return self._describe(self._workers) | {"chosen": self._chosen, "measured": measured}
 
     def workers(self, alone: Predict) -> tuple[int, Predict]:
-        """Return how many workers there are and what they call; opens what they need.
+        """Return the number of workers and what they call; open the detectors that they need.
 
         Parameters
         ----------
@@ -93,8 +103,8 @@ class Split:
             The detector's own predict.
         """
         with self._changing:
-            if self._workers > 1 and self._team is None and self._open_members is not None:
-                self._team = Team(self._open_members(self._workers))
+            if self._workers > 1 and self._team is None and (members := self._open_members(self._workers)):
+                self._team = Team(members)
             return self._workers, alone if self._team is None else self._team.predict
 
     def choose(self, alone: Predict, frames: Sequence[Any], *, color: Color) -> None:
@@ -103,9 +113,9 @@ class Split:
             workers, predict = self.workers(alone)
             self._measured = frames_per_s({workers: partial(predict, color=color)}, frames)
             return
-        # Half of them, because two threads of one core may be in each other's way.
+        # Half of them, because two threads of one core may slow each other down.
         candidates = sorted({1, max(1, self._most // 2), self._most})
-        members = self._open_members(self._most) if self._open_members and self._most > 1 else []
+        members = self._open_members(self._most) if self._most > 1 else []
         together = Team(members).predict if members else alone
         ways = {workers: partial(alone if workers == 1 else together, color=color) for workers in candidates}
         rates = frames_per_s(ways, frames)
@@ -115,20 +125,19 @@ class Split:
             self._team = Team(members[:fastest]) if members and fastest > 1 else None
 
     def _describe(self, workers: int) -> dict[str, int]:
-        alone = workers == 1 or self._open_members is None
-        return {"workers": workers, "threads_each": self._threads if alone else 1}
+        return {"workers": workers, "threads_each": self._threads if workers == 1 else self._worker_threads}
 
 
 def frames_per_s(candidates: Mapping[int, Inspect], frames: Sequence[Any]) -> dict[int, float]:
-    """Return what each number of workers inspects a second: the best of some rounds, after one that doesn't count.
+    """Return the frames a second of each number of workers: the best of ``ROUNDS``, after a round that doesn't count.
 
     Raises
     ------
     SpadelineError
         As :meth:`.Detector.predict`.
     """
-    at_once = 2 * max(candidates)  # each candidate's workers get equally many, but for odd ones
-    frames = frames[:: -(-len(frames) // at_once)]  # evenly spread, the same for all
+    at_once = 2 * max(candidates)  # a multiple of most candidates' workers, which then get equally many frames
+    frames = frames[:: -(-len(frames) // at_once)]  # evenly spread, the same for all candidates
     best = dict.fromkeys(candidates, 0.0)
     for turn in range(1 + ROUNDS):
         for workers, inspect in candidates.items():

@@ -1,6 +1,6 @@
-"""The typed door to the GPU's matcher and anomaly map, for features that the extractor left in the GPU's memory.
+"""The GPU's matcher and anomaly map, called with features that the extractor left in the GPU's memory.
 
-Nothing is computed here.
+This is the typed interface to the native module; nothing is computed here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .matcher import Matcher
 
 
 class Inspection(NamedTuple):
-    """One frame's map.
+    """One frame's anomaly map, and how it came about.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Inspection(NamedTuple):
     neighbours
         (h, w, kappa, 3) int32, as in :class:`.matcher.Match`.
     statistics
-        The matcher's.
+        What the matcher had to compute.
     """
 
     anomaly_map: NDArray[np.float32]
@@ -41,30 +41,32 @@ class Inspection(NamedTuple):
 
 
 class Inspector:
-    """Frames whose levels lie on the GPU of a matcher, to anomaly maps on the host; one frame at a time.
+    """Matches frames whose levels lie on a matcher's GPU, and makes their anomaly maps; one frame at a time.
 
     Parameters
     ----------
     matcher
-        One on the GPU.
-    images, kappa, window
-        How many images a frame is matched with at most, and as in :meth:`.matcher.Matcher.match`.
+        A matcher on the GPU.
+    images
+        The most images that a frame is matched with.
+    kappa, window
+        As in :meth:`.matcher.Matcher.match`.
     size
         (H, W) of the anomaly map.
     sigma
-        Of its Gaussian, in pixels.
+        Standard deviation of the map's Gaussian, in pixels.
     root
-        Whether the map is of the distances' square roots.
+        Whether the map is made of the distances' square roots.
     theta
-        Above it the mask is set.
+        The mask is set where the map is above theta.
     ignore, ignored_distances
-        (H, W) bool and (h, w) bool at the finest level: what isn't scored; both None: all is.
+        (H, W) bool, and (h, w) bool at the finest level: what isn't scored; both None: all is scored.
 
     Raises
     ------
     DeviceError
-        A kappa that a GPU doesn't offer, not enough memory, too little for so many images together, or a GPU that
-        fails.
+        A kappa that a GPU doesn't offer, too little memory on the GPU, resident images too few for ``images``, or a GPU
+        that fails.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Inspector:
                 ignore=None if ignore is None else np.ascontiguousarray(ignore),
                 ignored_distances=None if ignored_distances is None else np.ascontiguousarray(ignored_distances),
             )
-        except (ValueError, RuntimeError) as error:  # what a recipe may ask for, and this GPU can't do
+        except (ValueError, RuntimeError) as error:  # the recipe asks for what this GPU can't do
             raise DeviceError(f"device: {error}") from None
 
     @property
@@ -107,7 +109,8 @@ class Inspector:
     def receive(self, frame: Any) -> Any:
         """Return a frame on the GPU as a :class:`.DeviceFrame` that is complete on this stream; any other as it is.
 
-        The thread that made the frame calls this: only its current CUDA stream knows what is still being written.
+        The thread that made the frame calls this, because the frame may still be written on that thread's current CUDA
+        stream.
 
         Raises
         ------
@@ -124,7 +127,7 @@ class Inspector:
         return located._replace(stream=None)
 
     def wait_for(self, stream: int) -> None:
-        """Let the stream wait for what another one, by its address, was given before.
+        """Let this stream wait for the work that another stream, given by its address, holds now.
 
         Raises
         ------
@@ -137,7 +140,7 @@ class Inspector:
             raise DeviceError(f"device: {error}") from None
 
     def fetch(self, frame: DeviceFrame) -> NDArray[np.uint8]:
-        """Copy a frame to the host, (h, w) or (h, w, channels); what writes it is waited for.
+        """Copy a frame to the host, (h, w) or (h, w, channels), once it is written.
 
         Raises
         ------
@@ -168,7 +171,7 @@ class Inspector:
         Raises
         ------
         InputError
-            Features that aren't finite, ids out of range or twice.
+            Features that aren't finite, or an id that is out of range or given twice.
         DeviceError
             The GPU fails.
         """

@@ -1,7 +1,7 @@
-"""The whole method in plain NumPy float64: the specification, and what every fast path is tested against.
+"""The whole method in plain NumPy float64: the specification, which every fast path is tested against.
 
-Slow on purpose, and memory-hungry: it writes the distances that the engine never writes. Nothing here is called for a
-frame unless ``Matcher(path="reference")`` asks for it.
+It is slow and takes much memory, since it stores all distances, which the engine never does. No frame is matched here
+unless ``Matcher(path="reference")`` asks for it.
 
 Source: Cohen and Hoshen, "Sub-Image Anomaly Detection with Deep Pyramid Correspondences", arXiv 2005.02357.
 """
@@ -96,8 +96,8 @@ def anomaly_map(
 ) -> Array:
     """Upsample a distance map bilinearly to ``size``, then smooth it; the Gaussian's border repeats the edge pixel.
 
-    With ``ignore`` (H, W) both are weighted means over what is scored, and what is ignored is 0. A pixel of the
-    distance map is scored if any pixel of the input that it covers is.
+    With ``ignore`` (H, W), both steps are weighted means over the scored pixels, and ignored pixels are 0. A pixel of
+    the distance map is scored if it covers any scored pixel of the input.
     """
     if ignore is None:
         return _smooth(_enlarge(distances.astype(np.float64), size), sigma)
@@ -167,7 +167,7 @@ def _pixels(maps: Array) -> Array:
 
 
 def _squared_distances(queries: Array, gallery: Array) -> Array:
-    # By differences, one query at a time: |a|^2 + |b|^2 - 2ab would lose the digits that the tests ask for.
+    # By differences, one query at a time: |a|^2 + |b|^2 - 2ab would lose digits that the tests compare.
     return np.stack([((gallery - query) ** 2).sum(axis=1) for query in queries])
 
 

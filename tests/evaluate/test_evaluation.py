@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from spadeline.engine.calibration import Threshold
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluate.evaluation import _placed, evaluate, true_regions
+from spadeline.engine.evaluate.evaluation import evaluate
 from spadeline.engine.evaluate.metrics import pixel_curves
+from spadeline.engine.evaluate.truth import _placed, true_regions
 from spadeline.engine.folders.dataset import LabelledImage, find_dataset
 from spadeline.engine.images.resizing import place
 from spadeline.engine.recipe.records import Calibration, ImageRecord
@@ -26,7 +27,7 @@ SIZE = (32, 64)
 
 
 class FakeDetector:
-    """Finds bright pixels: the map is the frame's gray value, the image score its mean."""
+    """A detector of bright pixels: the map is the frame's gray value, the image score its mean."""
 
     info = {"extractor": "fake", "threads": 1}  # noqa: RUF012 - read only
 
@@ -250,7 +251,7 @@ def test_a_crack_that_falls_apart_at_the_maps_size_stays_one_region(tmp_path):
 
 
 def test_a_region_too_small_for_the_map_has_the_pixel_under_its_centroid(tmp_path):
-    """A defect of 2 x 2 pixels where a map pixel is 8 x 8: without, PRO would be over fewer regions, unsaid."""
+    """The defect has 2 x 2 pixels, a map pixel 8 x 8: if it had no pixel, PRO would silently leave the region out."""
     mask = np.zeros((256, 512), np.uint8)
     mask[8:10, 16:18] = mask[40:42, 40:42] = mask[41:43, 44:46] = mask[100:140, 100:140] = 255
     save(tmp_path / "mask.png", mask)

@@ -42,7 +42,7 @@ def images(draw):
 
 
 def brute_force_area(x_of, y_of, thresholds, limit):
-    """Points at every distinct threshold, trapezoids one by one, the last one cut at the limit."""
+    """Compute the area by the definition: trapezoids between all distinct thresholds, the last one cut at the limit."""
     points = [(0.0, 0.0)] + [(x_of(t), y_of(t)) for t in sorted(thresholds, reverse=True)]
     total = 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
@@ -173,7 +173,7 @@ def test_ten_images_take_well_under_a_second():
 
 @given(st.data(), st.tuples(st.integers(1, 7), st.integers(1, 7)))
 @settings(deadline=None)
-def test_ignored_pixels_count_for_nothing(data, shape):
+def test_ignored_pixels_do_not_count(data, shape):
     ignore = data.draw(hnp.arrays(bool, shape))
     masks = [data.draw(hnp.arrays(bool, shape)) for _ in range(2)]
     maps = [data.draw(hnp.arrays(np.float32, shape, elements=few_scores)) for _ in range(2)]
@@ -220,7 +220,7 @@ def test_a_region_cut_in_two_by_what_is_ignored_stays_one():
     ],
 )
 @pytest.mark.parametrize("figure", [roc, f1_max_tuned_on_test_labels])
-def test_input_without_a_figure_says_why(figure, labels, scores, text):
+def test_input_that_defines_no_figure_is_an_error_with_the_reason(figure, labels, scores, text):
     with pytest.raises(InputError, match=text):
         figure(labels, scores)
 

@@ -26,7 +26,7 @@ HOSTILE = "<script>alert(1)</script>&\"'"
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, and the text."""
+    """Collects what a browser shows: tags with their attributes, and the text."""
 
     def __init__(self, path):
         super().__init__()
@@ -41,7 +41,7 @@ class Page(HTMLParser):
         self.text += data
 
     def pictures(self):
-        """(caption, size) of each picture, in order."""
+        """Return (caption, size) of each picture, in order."""
         found = []
         for tag, attributes in self.tags:
             if tag == "img":
@@ -52,7 +52,7 @@ class Page(HTMLParser):
 
 
 def outcome(folder, name, *, label, score, mask=None, size=(48, 40), nearest=None):
-    """One test image on disk with a verdict at a threshold of 10."""
+    """Write one test image and return its outcome at a threshold of 10."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((*size, 3), 90, np.uint8)).save(path)
@@ -132,7 +132,7 @@ def test_page_loads_and_runs_nothing(small, tmp_path):
     assert all("aria-label" in attributes for _, attributes in page.tags if attributes.get("tabindex") == "0")
 
 
-def test_page_says_the_summary(small, tmp_path):
+def test_page_shows_the_summary(small, tmp_path):
     write_report(tmp_path / "report.html", small, title="Nuts", notices=["RANDOM WEIGHTS"])
     page = Page(tmp_path / "report.html")
     for text in (

@@ -1,4 +1,4 @@
-"""The exported file against torchvision itself; what an export refuses, and what it leaves behind."""
+"""The exported file is compared with torchvision; refused arguments; files after an export that failed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def export(path: Path, **options) -> Exported:
 
 
 def trained_like_model():
-    """Return a ResNet-18 whose batch normalisations do something, as they do after training."""
+    """Return a ResNet-18 whose batch normalisations change their input, as after training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         model = torchvision.models.resnet18()
@@ -97,7 +97,7 @@ def exported_half(weights_file, tmp_path_factory) -> Exported:
 
 
 def torchvision_outputs(model, images) -> dict[str, np.ndarray]:
-    """Compute the outputs with nothing of ours: torchvision's normalisation and feature extraction."""
+    """Compute the outputs with torchvision's normalisation and feature extraction alone."""
     x = normalize(torch.from_numpy(images).permute(0, 3, 1, 2) / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     nodes = {**{level: level for level in LEVELS}, "flatten": "embedding"}
     with torch.no_grad():
@@ -325,7 +325,7 @@ def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch, weights_file):
 
 @pytest.mark.parametrize("before", [None, b"the old one"])
 def test_graph_that_disagrees_with_torch_is_not_kept(tmp_path, monkeypatch, exported, before):
-    """The graph of other weights: right in names, types and shapes, wrong in its numbers."""
+    """Export other weights: names, types and shapes are right, the numbers are wrong."""
     graph = exported.report.path.read_bytes()
     monkeypatch.setattr(backbone_module, "to_onnx", lambda *_, **__: graph)
     target = tmp_path / "e.onnx"

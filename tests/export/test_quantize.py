@@ -1,4 +1,4 @@
-"""An int8 extractor against its float32 one: the contract, the cost and its bounds, what is refused, the command line."""
+"""An int8 extractor compared with its float32 one: contract, cost and bounds, refused arguments, command line."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_an_export_is_the_quantized_float32_export(float32, parts, int8, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["e.onnx"]
 
 
-def test_a_graph_of_somebody_elses_whose_pixels_can_not_be_folded(extractor_path, parts, tmp_path):
+def test_a_foreign_graph_whose_pixels_can_not_be_folded(extractor_path, parts, tmp_path):
     path = tmp_path / "e.onnx"
     report = quantize_extractor(path, extractor_path, calibration_images=parts, framing="paper", least_correlation=0.5)
     assert Extractor(path, device="cpu").metadata["spadeline.backbone"] == "averages"
@@ -224,11 +224,9 @@ def test_images_that_are_not_there_are_known_before_the_work(tmp_path, monkeypat
 
 
 def test_images_that_are_the_same_move_no_score(float32, parts):
-    """Their maxima have no deviation to be measured in; a figure that isn't finite would be no JSON either."""
+    """Their maxima have a standard deviation of 0; a figure that isn't finite couldn't be written as JSON."""
     paths = list_images(parts / "train" / "good")
-    cost = measure_cost(
-        float32, float32, gallery=paths[:6], held_out=[paths[8]] * 4, framing="whole", labelled=None, threads=1
-    )
+    cost = measure_cost(float32, float32, gallery=paths[:6], held_out=[paths[8]] * 4, framing="whole", labelled=None)
     assert (cost.score_shift, cost.map_correlation) == (0, pytest.approx(1))
 
 
@@ -239,13 +237,11 @@ def test_a_shift_is_in_standard_deviations_and_of_four_images_or_more():
 
 
 def test_a_map_without_deviation_is_the_worst(float32, parts, monkeypatch):
-    """Its correlation is NaN, which min() finds only where it comes first."""
+    """Its correlation is NaN, which min() finds only if it comes first."""
     paths = list_images(parts / "train" / "good")
     correlations = iter([0.99, float("nan"), 0.98])
     monkeypatch.setattr("numpy.corrcoef", lambda *_: np.full((2, 2), next(correlations)))
-    cost = measure_cost(
-        float32, float32, gallery=paths[:2], held_out=paths[2:5], framing="whole", labelled=None, threads=1
-    )
+    cost = measure_cost(float32, float32, gallery=paths[:2], held_out=paths[2:5], framing="whole", labelled=None)
     assert np.isnan(cost.map_correlation)
     assert cost.worst_image == paths[3]
 
@@ -277,7 +273,7 @@ def test_defects_and_masks_do_not_calibrate(float32, parts, tmp_path, folder):
     assert not (tmp_path / "e.onnx").exists()
 
 
-def test_images_that_calibrate_are_no_test_images(float32, parts, tmp_path):
+def test_calibrating_images_are_refused_as_test_images(float32, parts, tmp_path):
     shutil.copytree(parts / "train" / "good", tmp_path / "set" / "normal")
     shutil.copytree(parts / "test" / "scratch", tmp_path / "set" / "abnormal")
     text = r"evaluation_images: expected test images that don't calibrate, or .*, got .*000\.png and 8 more"
@@ -314,7 +310,7 @@ def test_an_image_that_can_not_be_read_is_named_once(float32, parts, tmp_path):
     "given",
     [{"framing": "paper"}, {"evaluation_images": "x"}, {"least_correlation": 0.5}, {"most_rocauc_loss": 0.5}],
 )
-def test_what_int8_alone_heeds_is_not_ignored(tmp_path, given):
+def test_options_of_int8_are_refused_at_other_precisions(tmp_path, given):
     ((name, value),) = given.items()
     with pytest.raises(
         InputError, match=f"{name}: expected it with precision 'int8' alone, got {value!r} for 'float16'"

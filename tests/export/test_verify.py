@@ -1,4 +1,4 @@
-"""A verification that can fail: graphs that differ from torch by little, by much, and in kind."""
+"""Verification finds graphs that differ from torch: in one weight, in all numbers, in names, types or shapes."""
 
 from __future__ import annotations
 

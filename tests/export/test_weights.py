@@ -1,4 +1,4 @@
-"""Where weights come from, and every way in which they can be the wrong ones."""
+"""Weights from torchvision, from files and from a random generator; and all wrong weights that are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def state(random_weights) -> dict:
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
-    """Return torch's cache folder for downloads, empty and not yet there."""
+    """Return the path of torch's cache folder for downloads, which doesn't exist yet."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "hub" / "checkpoints"
 
@@ -55,7 +55,7 @@ def save(tensors, path: Path) -> Path:
 
 
 def serve(monkeypatch, path: Path) -> None:
-    """Let torchvision's V1 weights be at this address."""
+    """Set the address of torchvision's V1 weights."""
     entry = {"IMAGENET1K_V1": SimpleNamespace(url=path.as_uri())}
     monkeypatch.setattr(torchvision.models, "get_model_weights", lambda name: entry)
 
@@ -129,8 +129,8 @@ def test_damaged_file_in_the_cache(cache):
         ("wide_resnet101_2", "wide_resnet101_2-32ee1156.pth"),
     ],
 )
-def test_without_network_the_ways_out_are_named(monkeypatch, cache, name, file):
-    """The names are those of the V1 files: V2 would be a silent change of every score."""
+def test_without_network_the_error_says_what_to_do(monkeypatch, cache, name, file):
+    """The names are those of the V1 files: V2 would change all scores without notice."""
 
     def refuse(*_, **__):
         raise URLError("Name or service not known")

@@ -1,4 +1,4 @@
-"""The contract clause by clause on tiny graphs whose outputs NumPy can compute, and a real network where there is one."""
+"""Each clause of the contract on tiny graphs whose outputs NumPy computes, and a real network if it is there."""
 
 import ctypes
 import sys
@@ -71,7 +71,7 @@ def noise(n, height=16, width=24, seed=0):
 
 
 def pools(images):
-    """What the tiny graph computes."""
+    """Compute the tiny graph's outputs with NumPy."""
     planes = images.transpose(0, 3, 1, 2).astype(np.float64)
     layer1 = planes.reshape(len(images), 3, 8, 2, 12, 2).mean(axis=(3, 5))
     layer2 = layer1.reshape(len(images), 3, 4, 2, 6, 2).mean(axis=(3, 5))
@@ -101,7 +101,7 @@ def test_features_are_the_graphs(tiny, n):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
-def test_strided_images_are_read_as_they_are(tiny):
+def test_strided_images_are_read_correctly(tiny):
     images = noise(6, 16, 48)[::-2, :, ::2]
     features = Extractor(tiny, device="cpu", threads=1).extract(images)
     np.testing.assert_allclose(features.embedding, pools(images)[2], rtol=1e-6)
@@ -181,7 +181,7 @@ def refused(path, **options):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", bytes(range(256)) * 20])
-def test_what_is_no_onnx_file(path, capfd, content):
+def test_a_file_that_is_not_onnx_is_refused(path, capfd, content):
     path.write_bytes(content)
     text = refused(path)
     assert text.startswith(f"{path}: expected a file that ONNX Runtime loads, got: ")
@@ -218,7 +218,7 @@ def test_a_file_that_is_replaced_or_removed_is_held(tiny):
         np.testing.assert_array_equal(got.embedding, expected.embedding)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     assert refused(tmp_path / "x.onnx") == f"{tmp_path / 'x.onnx'}: expected an ONNX file, got no such file"
     assert refused(tmp_path) == f"{tmp_path}: expected an ONNX file, got a folder"
 
@@ -366,7 +366,7 @@ def test_onnx_runtime_is_optional(tiny, monkeypatch):
     )
 
 
-def test_a_graph_that_fails_later(tiny, monkeypatch):
+def test_a_graph_that_fails_after_the_trial_is_an_error(tiny, monkeypatch):
     extractor = Extractor(tiny, device="cpu", threads=1)
 
     def fail(binding):
@@ -387,7 +387,7 @@ OPENVINO = "OpenVINOExecutionProvider"
 
 @pytest.fixture
 def runtime(monkeypatch):
-    """ONNX Runtime with providers of the test's choosing; ``asked`` records what each session was opened with."""
+    """Replace ONNX Runtime by one whose providers the test sets; ``asked`` records each session's providers."""
     state = SimpleNamespace(offered=[CPU], works=[CPU], asked=[], options=None, delays_s={})
     real = onnxruntime.InferenceSession
 
@@ -418,7 +418,7 @@ def runtime(monkeypatch):
         ("2.0.0.dev20270101", "spin_duration_us", "30"),
     ],
 )
-def test_the_session_is_opened_as_the_line_needs_it(tiny, runtime, monkeypatch, version, entry, value):
+def test_the_session_has_the_options_of_a_line(tiny, runtime, monkeypatch, version, entry, value):
     monkeypatch.setattr(onnxruntime, "__version__", version)
     Extractor(tiny, threads=3)
     assert runtime.options.intra_op_num_threads == 3

@@ -1,4 +1,4 @@
-"""An extractor that asks for too much time or memory is refused in one sentence that says which, and what allows more."""
+"""An extractor that takes too much time or memory is refused; the error names the limit and what raises it."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from spadeline.engine.errors import ExtractorError, InputError
 from spadeline.engine.extract.extractor import Extractor
-from spadeline.engine.extract.session import reason
+from spadeline.engine.extract.session import runtime_reason
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -30,7 +30,7 @@ def opened(tmp_path, monkeypatch):
     return opened
 
 
-def test_a_loop_without_end(opened, tmp_path):
+def test_a_graph_with_an_endless_loop_is_refused(opened, tmp_path):
     begun = time.monotonic()
     with pytest.raises(ExtractorError) as caught:
         opened(graphs.loop())
@@ -40,7 +40,7 @@ def test_a_loop_without_end(opened, tmp_path):
 
 
 @pytest.mark.parametrize("model", [graphs.large_constant, graphs.large_expansion])
-def test_numbers_by_the_gigabyte(opened, model):
+def test_a_graph_that_makes_gigabytes_of_numbers_is_refused(opened, model):
     with pytest.raises(ExtractorError, match=rf"a graph that runs 2 images in 268435456 {MEMORY}$"):
         opened(model())
     opened(model(1 << 20))
@@ -53,8 +53,8 @@ def test_numbers_by_the_gigabyte(opened, model):
         (graphs.long_product(), "a graph that runs 2 images"),  # one operator that nothing interrupts
     ],
 )
-def test_work_that_goes_on(tmp_path, model, what):
-    """The call ends all the same; in a process of its own, since the work goes on in its thread."""
+def test_a_graph_that_runs_too_long_is_refused(tmp_path, model, what):
+    """The call ends nevertheless. The test needs a process of its own, since the work goes on in its thread."""
     path = graphs.save(model, tmp_path / "x.onnx")
     code = f"""
 import os
@@ -79,7 +79,7 @@ def test_the_default_admits_large_inputs_and_refuses_a_gigantic_constant(tmp_pat
 
 
 def test_sessions_have_arenas_of_their_own(opened, monkeypatch):
-    """What one of them may take is no other's."""
+    """One session's limit doesn't change another's."""
     first = opened(graphs.large_expansion(50 << 20), size=250 << 20)
     second = opened(graphs.large_expansion(50 << 20), size=250 << 20)
     with pytest.raises(ExtractorError):
@@ -122,7 +122,7 @@ def test_limits_are_numbers(tmp_path, monkeypatch, variable, value):
     ],
 )
 def test_the_reason_of_a_refusal_is_whole(opened, model, text):
-    """ONNX Runtime's messages begin with codes, with places in its source, and end with what matters."""
+    """ONNX Runtime's messages begin with codes and places in its source, and end with the reason."""
     with pytest.raises(ExtractorError) as caught:
         opened(model)
     assert text in str(caught.value)
@@ -135,7 +135,7 @@ def test_a_long_reason_keeps_its_ends(opened):
         opened(graphs.unknown_operator("x" * 100_000))
     assert len(str(caught.value)) < 1000
     assert str(caught.value).endswith("with domain_version of 17")
-    assert reason(MemoryError("std::bad_alloc")) == "out of memory"
+    assert runtime_reason(MemoryError("std::bad_alloc")) == "out of memory"
 
 
 def _raising(error):

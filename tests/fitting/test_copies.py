@@ -32,6 +32,6 @@ def test_without_copies_leaves_all_of_them_out():
     assert without_copies(records) == [1]
 
 
-def test_some_names_are_enough():
+def test_a_sentence_names_a_few_images():
     assert some(["a", "b"]) == "a, b"
     assert some(list("abcdef")) == "a, b, c, d, e, …"

@@ -34,7 +34,7 @@ def test_names_are_relative_and_thresholds_leave_one_out(recipe):
     assert [image.name for image in recipe.images] == [f"{seed:03}.png" for seed in range(12)]
     assert recipe.calibration.method == "leave-one-out"
     assert recipe.calibration.tau.images == recipe.calibration.theta.images == 12
-    assert not recipe.calibration.theta.supported  # 12 images can't vouch for 1 %
+    assert not recipe.calibration.theta.supported  # 12 images are too few for 1 %
     assert recipe.calibration.theta.value == max(recipe.calibration.map_scores)
 
 
@@ -71,7 +71,7 @@ def test_folders_of_data_sets_never_get_into_the_gallery(parts, extractor_path, 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])
 def test_exact_copies_are_left_out_of_a_fit(recipe, parts, extractor_path, tmp_path, suffix):
-    """With them, each would find its copy, and the thresholds would be 0."""
+    """With copies in the gallery, each image would find its copy, and the thresholds would be 0."""
     originals = tmp_path / "images" / "a"
     shutil.copytree(parts / "train" / "good", originals)
     saved_again(originals, tmp_path / "images" / "b", suffix)
@@ -173,14 +173,14 @@ def test_a_recipe_that_is_there_is_known_before_the_work(recipe, parts, monkeypa
         fit(parts / "train" / "good", recipe.folder, extractor=recipe.extractor_path)
 
 
-def test_thresholds_know_their_images(recipe, parts, extractor_path, tmp_path):
+def test_thresholds_record_their_images(recipe, parts, extractor_path, tmp_path):
     assert recipe.calibration.image_names == tuple(image.name for image in recipe.images)
     held = fit(parts, tmp_path / "held", extractor=extractor_path, settings=SETTINGS, threads=1, held_out=0.25)
     assert len(held.calibration.image_names) == 3
     assert set(held.calibration.image_names).isdisjoint(image.name for image in held.images)
 
 
-def test_a_contaminated_set_is_told_and_mended_by_one_command(recipe, parts, extractor_path, tmp_path):
+def test_a_contaminated_set_is_reported_and_corrected_by_one_command(recipe, parts, extractor_path, tmp_path):
     shutil.copytree(parts / "train" / "good", tmp_path / "images")
     for name in ("200.png", "201.png"):
         shutil.copy(parts / "test" / "scratch" / name, tmp_path / "images")
@@ -191,7 +191,7 @@ def test_a_contaminated_set_is_told_and_mended_by_one_command(recipe, parts, ext
     assert len(caught) == 1
     names = sorted(find_suspects(bad).above)
     assert names == ["200.png", "201.png"]
-    assert bad.calibration.theta.value == max(bad.calibration.map_scores)  # nobody decides but the user
+    assert bad.calibration.theta.value == max(bad.calibration.map_scores)  # the user decides what is left out
     command = shlex.split(str(caught[0].message).rpartition(": ")[2])
     assert command[:4] == ["spadeline", "remove", "--calibrate", str(bad.folder)]
     mended = remove(bad.folder, command[4:], threads=1)
@@ -219,8 +219,8 @@ def test_removing_keeps_the_rate_and_commits_all_or_nothing(recipe, monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore:.* far above the others")
-def test_near_copies_are_told(parts, extractor_path, tmp_path):
-    """Every part shot twice: thresholds far too low, and no score that stands out."""
+def test_near_copies_are_reported(parts, extractor_path, tmp_path):
+    """If every part was shot twice, thresholds are far too low, and no score stands out."""
     shutil.copytree(parts / "train" / "good", tmp_path / "images")
     (tmp_path / "images" / "again").mkdir()
     for path in sorted((tmp_path / "images").glob("*.png")):
@@ -292,7 +292,7 @@ def test_calibrating_again_keeps_the_rate_that_was_asked_for(recipe):
 
 
 def test_either_rule_has_two_thresholds_of_half_the_rate(recipe):
-    """A frame may be above one or the other: their rates add up."""
+    """A frame may be above either threshold, so their rates add up."""
     either = calibrate(recipe.folder, false_alarm_rate=0.4, changes={"label_rule": "either"}, threads=1)
     alone = calibrate(recipe.folder, false_alarm_rate=0.2, changes={"label_rule": "map"}, threads=1)
     assert either.calibration == alone.calibration
@@ -392,7 +392,7 @@ def test_a_mask_is_framed_like_the_frames(parts, extractor_path, tmp_path):
 
 
 def test_thresholds_are_made_with_the_mask(recipe, parts, extractor_path, tmp_path):
-    """Where the normal images differ most, nothing is scored: the maps' thresholds fall, the image scores stay."""
+    """The mask covers where normal images differ most: the maps' thresholds fall, the image scores stay."""
     folder = tmp_path / "odd"
     shutil.copytree(parts / "train" / "good", folder)
     with Image.open(folder / "003.png") as image:
@@ -443,7 +443,7 @@ def test_masks_that_can_not_be_used(parts, extractor_path, tmp_path, ignore, tex
 
 
 @pytest.mark.filterwarnings("ignore:.* far above the others")
-def test_a_level_that_weighs_nothing_to_speak_of_has_no_say(recipe):
+def test_level_weights_scale_the_map_scores(recipe):
     first, second = (
         calibrate(recipe.folder, changes={"level_weights": weights}, threads=1) for weights in ([1, 1, 1], [4, 4, 4])
     )
@@ -498,7 +498,7 @@ def test_bad_options_are_refused(parts, extractor_path, tmp_path, options, text)
 
 def test_one_image_or_none_is_not_enough(parts, extractor_path, tmp_path):
     one = [parts / "train" / "good" / "000.png"]
-    with pytest.raises(InputError, match="expected at least 2 normal images, to hold one against the other, got 1"):
+    with pytest.raises(InputError, match="expected at least 2 normal images, to compare one with the other, got 1"):
         fit(one, tmp_path / "r", extractor=extractor_path)
     with pytest.raises(InputError, match="source: expected a folder or at least one image, got none"):
         fit([], tmp_path / "r", extractor=extractor_path)
@@ -514,7 +514,7 @@ def test_an_unwritable_place_is_named(parts, extractor_path, tmp_path):
 
 
 def test_images_are_not_added_to_a_recipe_that_another_network_has_replaced(recipe, parts, tmp_path, monkeypatch):
-    """Its features would pass for the other's: the shapes are the same."""
+    """Only this check can find it: both networks' features have the same shapes."""
     other = tmp_path / "other.onnx"
     model = onnx.load(recipe.extractor_path)
     scale = next(tensor for tensor in model.graph.initializer if tensor.name == "scale")
@@ -534,7 +534,7 @@ def test_images_are_not_added_to_a_recipe_that_another_network_has_replaced(reci
     assert len(add(recipe.folder, parts / "test" / "good" / "100.png", threads=1).images) == 13
 
 
-def test_a_pipe_among_the_images_is_an_error_and_no_wait(parts, extractor_path, tmp_path):
+def test_a_pipe_among_the_images_is_an_error_at_once(parts, extractor_path, tmp_path):
     folder = shutil.copytree(parts / "train" / "good", tmp_path / "images")
     os.mkfifo(folder / "006b.png")
     with pytest.raises(InputError) as caught:
@@ -543,7 +543,7 @@ def test_a_pipe_among_the_images_is_an_error_and_no_wait(parts, extractor_path, 
     assert not (tmp_path / "recipe" / "recipe.json").exists()
 
 
-def test_images_that_had_to_be_turned_are_said(parts, extractor_path, tmp_path):
+def test_images_that_were_turned_are_reported(parts, extractor_path, tmp_path):
     for seed in range(4):
         tagged(parts / "train" / "good" / f"{seed:03}.png", tmp_path / f"{seed:03}.png", turned=seed % 2)
     text = (
@@ -554,7 +554,7 @@ def test_images_that_had_to_be_turned_are_said(parts, extractor_path, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["jpeg", "dark gray", "alpha"])
-def test_an_ignore_mask_is_cut_where_background_and_mark_part(parts, extractor_path, tmp_path, how):
+def test_an_ignore_mask_of_gray_values_is_split_into_background_and_mark(parts, extractor_path, tmp_path, how):
     mask = np.zeros((96, 96), np.uint8)
     mask[:40, :48] = 255
     path = tmp_path / "mask.png"

@@ -1,4 +1,4 @@
-"""The page of a recipe's normal images: what it shows, what it says to do, and that it loads nothing."""
+"""The page of a recipe's normal images: it shows suspects, it gives a command to remove them, and it loads nothing."""
 
 import shutil
 from dataclasses import replace
@@ -33,7 +33,7 @@ def written(tmp_path, recipe, folder=None):
     return Page(tmp_path / "page.html")
 
 
-def test_culprits_are_shown_with_maps_and_the_command(contaminated, tmp_path):
+def test_suspects_are_shown_with_maps_and_the_command(contaminated, tmp_path):
     recipe, folder = contaminated
     page = written(tmp_path, recipe, folder)
     assert "2 of 14images score far above the others" in page.text
@@ -104,7 +104,7 @@ def test_near_copies_stand_beside_each_other(contaminated, tmp_path):
     assert page.pictures()[-1][0] == "nearest normal image"
 
 
-def test_images_that_were_removed_since_are_said(contaminated, tmp_path):
+def test_images_that_were_removed_later_are_reported(contaminated, tmp_path):
     recipe, folder = contaminated
     page = written(tmp_path, remove_images(recipe.folder, ["200.png", "201.png"]), folder)
     assert "Images were removed since the thresholds were made." in page.text

@@ -1,4 +1,4 @@
-"""Which images stand out; and, on real images where they lie beside the project, that defects among normal ones do."""
+"""Suspect images by their scores; and, on real images if they are there, that defects among normal ones are found."""
 
 import shutil
 from dataclasses import replace
@@ -24,7 +24,7 @@ from ..conftest import SHARED
 
 
 def recipe_of(map_scores, image_scores=None, *, method="leave-one-out", gallery=None, features=None, **settings):
-    """What the rules look at, of images named by their indices."""
+    """Stand for a recipe: the fields that the rules use, of images named by their indices."""
     names = tuple(f"{index}.png" for index in range(len(map_scores)))
     image_scores = image_scores or [1.0] * len(map_scores)
     thresholds = [threshold(scores, false_alarm_rate=0.01) for scores in (image_scores, map_scores)]
@@ -123,7 +123,7 @@ def test_sentences_say_what_to_do():
     assert sentences(removed)[0].endswith("they are no longer in the recipe: spadeline calibrate 'line 1'")
 
 
-def test_a_threshold_of_0_is_said():
+def test_a_threshold_of_0_is_reported():
     zero = "every frame that differs from the normal images at all is anomalous"
     texts = sentences(recipe_of([0.0] * 12, label_rule="either"))
     assert texts[0] == f"theta is 0: {zero}"
@@ -151,7 +151,7 @@ def test_defects_among_real_normal_images_are_named(tmp_path, hazelnut, kind):
 
 @pytest.mark.filterwarnings("ignore:the images differ in their proportions")
 @pytest.mark.parametrize("name", ["hazelnut_reduced", "transistor_reduced", "kolektorsdd"])
-def test_real_normal_images_are_let_be(tmp_path, name):
+def test_real_normal_images_are_not_suspect(tmp_path, name):
     if not (SHARED / name).is_dir() or not (SHARED / "resnet50_thin.onnx").is_file():
         pytest.skip(f"no {name} images and pretrained ResNet beside the project")
     options = {"extractor": SHARED / "resnet50_thin.onnx", "settings": Settings(k_gallery=25), "threads": 2}

@@ -1,4 +1,4 @@
-"""The chain: the same verdict from every door, at any batch size and thread count, equal to the reference method."""
+"""The detector: verdicts equal the reference method's, by every method, batch size and number of threads."""
 
 import shutil
 import warnings
@@ -30,7 +30,7 @@ def detector(recipe_folder):
 
 @pytest.fixture(scope="module")
 def masked(parts, extractor_path, tmp_path_factory):
-    """A detector that weighs its levels and ignores the upper left quarter, whole pixels of the coarsest level."""
+    """A detector with level weights that ignores the upper left quarter: whole pixels of the coarsest level."""
     from spadeline.engine import fit
 
     settings = Settings(k_score=3, k_gallery=8, kappa=2, sigma=1.5, level_weights=(2.0, 1.0, 0.5))
@@ -105,7 +105,7 @@ def test_weights_and_mask_are_the_references(masked):
     assert not result.anomaly_map[recipe.ignore].any()
 
 
-def test_what_is_ignored_raises_no_alarm_and_the_rest_does(masked, detector):
+def test_a_defect_in_ignored_pixels_raises_no_alarm_and_another_does(masked, detector):
     under_the_mask, elsewhere = part(300)[0], part(300)[0]
     under_the_mask[10:18, 10:40] = elsewhere[70:78, 10:40] = 255
     assert detector.predict(under_the_mask).pred_label
@@ -124,7 +124,7 @@ def test_every_result_says_what_the_matcher_did(masked, detector):
         assert isinstance(result.match_statistics, Statistics)
 
 
-def test_the_share_that_is_ignored_is_told(masked, detector):
+def test_info_has_the_ignored_share(masked, detector):
     assert detector.info["ignored_share"] is None
     assert masked.info["ignored_share"] == masked.recipe.ignore.mean()
     assert type(masked.info["ignored_share"]) is float
@@ -174,8 +174,8 @@ def test_a_bad_frame_is_refused(detector, frame, text):
 
 
 @pytest.mark.parametrize("door", ["predict_batch", "warm_up"])
-def test_what_is_no_sequence_of_frames_is_refused(detector, door):
-    """A frame's rows would pass for frames, and a generator has no length."""
+def test_frames_that_are_no_sequence_are_refused(detector, door):
+    """A single frame's rows would be taken for frames, and a generator has no length."""
     for frames, text in (
         (FRAMES[0], r"frames: expected frames one after the other, got a single array \(96, 96, 3\)"),
         (iter(FRAMES), "frames: expected a sequence of frames, got list_iterator"),
@@ -286,7 +286,7 @@ def test_the_runtime_never_imports_torch_nor_what_an_inspection_can_do_without(r
     assert done.stdout == "set()\n"
 
 
-def test_hazelnut_reaches_its_figures_from_every_door(hazelnut, tmp_path):
+def test_hazelnut_reaches_its_figures_by_evaluate_batch_and_stream(hazelnut, tmp_path):
     """Default settings, but 10 of the 50 images: the time grows with k_gallery, the figures hardly change."""
     from spadeline.engine import fit
     from spadeline.engine.evaluate.evaluation import evaluate

@@ -1,4 +1,4 @@
-"""A camera that has died passes no part: black, dim, blurred and empty frames, on drawn parts and on real ones."""
+"""The frame check flags black, dim, blurred and empty frames, of drawn parts and of real ones."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ LIMITS = FrameLimits.of(FACTS, 8.0)
 
 
 def spoiled(frame):
-    """What must never pass: each frame's name, and the frame."""
+    """Return frames that must be flagged, by name."""
     border = np.median(np.concatenate([frame[:4].reshape(-1, 3), frame[-4:].reshape(-1, 3)]), axis=0)
     noise = np.random.default_rng(0).normal(0, 3, frame.shape)
     return {
@@ -66,7 +66,7 @@ def test_limits_are_the_normal_images_range_and_a_factor():
         (FrameFacts(0.0, 0.0, 0.0), 8.0, dict.fromkeys(("exposure", "contrast", "sharpness"), MOST_EXCESS)),
     ],
 )
-def test_what_is_beyond_a_limit_is_told_by_how_much(facts, distance, expected):
+def test_exceeded_limits_come_with_their_excess(facts, distance, expected):
     assert LIMITS.exceeded(facts, distance) == pytest.approx(expected)
 
 
@@ -137,11 +137,11 @@ def detector(recipe_folder):
 
 @pytest.fixture
 def own(recipe_folder, tmp_path):
-    """A copy to change."""
+    """A copy of the recipe, for tests that change it."""
     return shutil.copytree(recipe_folder, tmp_path / "own")
 
 
-def test_spoiled_parts_are_flagged_from_every_door(detector):
+def test_spoiled_parts_are_flagged_by_predict_batch_and_stream(detector):
     good = part(300)[0]
     assert detector.predict(good).reasons == ()
     frames = list(spoiled(good).values())

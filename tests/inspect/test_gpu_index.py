@@ -1,4 +1,4 @@
-"""faiss on a GPU, which a module in faiss's place plays: what it is asked, and that its order and rounding don't matter."""
+"""faiss on a GPU, for which a module stands: how it is called, and that its order and rounding don't matter."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from spadeline.engine.errors import DeviceError
 from spadeline.engine.inspect import scoring as scoring_module
 from spadeline.engine.inspect.gpu_index import MOST_FOUND, SPARE, TEMPORARY_BYTES
 from spadeline.engine.inspect.retrieval import Retrieval
-from spadeline.engine.inspect.scoring import Scorer, open_matcher
+from spadeline.engine.inspect.scoring import DeviceScorer, Scorer, open_matcher
 from spadeline.engine.recipe.recipe import Recipe
 
 faiss = pytest.importorskip("faiss")
@@ -36,7 +36,7 @@ class Gpu:
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Stand for a faiss with a GPU; records what was asked of it, and fails where the test says."""
+    """Stand for a faiss with a GPU; it records its calls, and fails if the test says so."""
     state = SimpleNamespace(searches=[], temporary=[], resources=[], fails=None, gpus=1)
 
     class StandardGpuResources:
@@ -119,7 +119,7 @@ def test_calls_from_several_threads_take_turns(gpu):
 
 
 @pytest.mark.parametrize("what", ["not asked", "another index", "no GPU", "no driver", "a build without"])
-def test_it_stays_on_the_cpu(gpu, monkeypatch, what):
+def test_the_search_stays_on_the_cpu(gpu, monkeypatch, what):
     options = {"not asked": {}, "another index": {"gpu": True, "factory": "SQ8"}}.get(what, {"gpu": True})
     gpu.gpus = {"no GPU": 0, "no driver": None}.get(what, 1)
     if what == "a build without":
@@ -130,7 +130,7 @@ def test_it_stays_on_the_cpu(gpu, monkeypatch, what):
     assert (retrieval.device, gpu.searches, gpu.temporary) == ("cpu", [], [])
 
 
-def test_an_index_that_cannot_be_put_there_is_an_error(gpu):
+def test_an_index_that_does_not_fit_on_the_gpu_is_an_error(gpu):
     gpu.fails = "Error in virtual void* faiss::gpu::StandardGpuResourcesImpl::allocMemory(const AllocRequest&) at /a/b.cpp:460: Error: 'cudaSuccess == err' failed: out of\nmemory"
     with pytest.raises(DeviceError) as caught:
         Retrieval(embeddings(50, 16), gpu=True)
@@ -138,7 +138,7 @@ def test_an_index_that_cannot_be_put_there_is_an_error(gpu):
     assert str(caught.value) == text
 
 
-def test_a_search_that_fails_there_is_an_error(gpu, monkeypatch):
+def test_a_search_that_fails_on_the_gpu_is_an_error(gpu, monkeypatch):
     def fail(*_arguments):
         raise RuntimeError("CUDA error 719 unspecified launch failure")
 
@@ -150,15 +150,17 @@ def test_a_search_that_fails_there_is_an_error(gpu, monkeypatch):
     assert str(caught.value) == text
 
 
-@pytest.mark.parametrize(("device", "k", "where"), [("cuda", 8, "gpu"), ("cpu", 8, "cpu"), ("cuda", 10**6, "cpu")])
-def test_a_scorer_searches_where_its_chain_runs(gpu, recipe_folder, monkeypatch, device, k, where):
-    """With a matcher and an inspector that only stand for the GPU's."""
+@pytest.mark.parametrize(
+    ("scorer", "k", "where"), [(DeviceScorer, 8, "gpu"), (Scorer, 8, "cpu"), (DeviceScorer, 10**6, "cpu")]
+)
+def test_a_scorer_searches_where_it_matches(gpu, recipe_folder, monkeypatch, scorer, k, where):
+    """A matcher and an inspector stand for the GPU's."""
     monkeypatch.setattr(scoring_module, "open_matcher", lambda recipe, **_: open_matcher(recipe, threads=1))
     monkeypatch.setattr(scoring_module, "Inspector", lambda *_, **__: None)
     monkeypatch.setattr(scoring_module, "MOST_FOUND", 10)  # of 12 images
     recipe = Recipe.load(recipe_folder)
     recipe = recipe.with_settings(scoring_settings(recipe, k))
-    assert Scorer(recipe, threads=1, device=device).retrieval_device == where
+    assert scorer(recipe, threads=1).retrieval.device == where
 
 
 def scoring_settings(recipe, k):
@@ -172,5 +174,5 @@ def test_info_says_where_it_searches(recipe_folder, monkeypatch):
 
     detector = Detector.load(recipe_folder, device="cpu", threads=1)
     assert detector.info["retrieval"] == "cpu"
-    monkeypatch.setattr(detector._scorer.retrieval, "device", "gpu")
+    monkeypatch.setattr(detector._chain.scorer.retrieval, "device", "gpu")
     assert detector.info["retrieval"] == "gpu"

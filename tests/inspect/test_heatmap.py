@@ -1,4 +1,4 @@
-"""Anomaly maps against scipy and an exact interpolation, regions against scipy's labelling, overlays by their pixels."""
+"""Anomaly maps are compared with scipy and an exact interpolation, regions with scipy's labels, overlays by pixels."""
 
 import math
 import time
@@ -20,7 +20,7 @@ SAME = Placement(1.0, 1.0, 0.0, 0.0)
 
 
 def linear_weights(length, target):
-    """(target, length): interpolation between pixel centres, edges held."""
+    """Return (target, length) weights of the interpolation between pixel centres; edges are held."""
     centre = np.clip((np.arange(target) + 0.5) * length / target - 0.5, 0, length - 1)
     return np.maximum(1 - np.abs(centre[:, None] - np.arange(length)), 0)
 
@@ -83,7 +83,7 @@ def test_sigma_zero_and_equal_size_change_nothing():
     assert got is not distances
 
 
-def test_strided_distances_are_read_as_they_are():
+def test_strided_distances_are_read_correctly():
     distances = np.random.default_rng(1).random((14, 20))[::-2, ::2]
     np.testing.assert_array_equal(
         anomaly_map(distances, (28, 40), sigma=1.0), anomaly_map(distances.copy(), (28, 40), sigma=1.0)
@@ -95,7 +95,7 @@ def test_strided_distances_are_read_as_they_are():
 
 @st.composite
 def masked_maps(draw):
-    """A distance map as the matcher returns it (0 where ignored), the input's size and the mask."""
+    """Draw a distance map as the matcher returns it (0 where ignored), the input's size and the mask."""
     rows, columns = draw(st.integers(1, 14)), draw(st.integers(1, 14))
     size = (rows * draw(st.integers(1, 6)) + draw(st.integers(0, 3)), columns * draw(st.integers(1, 6)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -139,7 +139,7 @@ def test_a_defect_beside_what_is_ignored_keeps_its_strength():
     np.testing.assert_allclose(beside[:, :14], alone[:, :14], rtol=1e-5)
 
 
-def test_what_lies_under_the_mask_has_no_say():
+def test_distances_under_the_mask_change_nothing_outside_of_it():
     rng = np.random.default_rng(3)
     ignore = np.zeros((32, 48), bool)
     ignore[5:20, 7:30] = True
@@ -150,7 +150,7 @@ def test_what_lies_under_the_mask_has_no_say():
     np.testing.assert_array_equal(got, expected)
 
 
-def test_a_frame_leaves_nothing_to_the_next():
+def test_a_map_does_not_depend_on_the_frame_before():
     rng = np.random.default_rng(4)
     ignore = np.zeros((32, 48), bool)
     ignore[5:20, 7:30] = True
@@ -272,7 +272,7 @@ def test_boxes_hold_their_peaks_and_stay_in_the_frame(data, framing_and_shortest
         assert 0 <= left <= region.peak[1] < right <= width
 
 
-def test_many_tiny_regions_take_no_time_to_speak_of():
+def test_many_tiny_regions_are_found_fast():
     values = np.zeros((512, 512), np.float32)
     values[::2, ::2] = np.random.default_rng(0).random((256, 256)) + 1
     start = time.perf_counter()
@@ -309,7 +309,7 @@ def test_the_frame_is_left_untouched():
     np.testing.assert_array_equal(picture[:15], frame[:15])
 
 
-def test_equal_scores_look_equal_whatever_else_the_frame_holds():
+def test_equal_scores_have_equal_colours_in_any_frame():
     calm, excited = np.zeros((2, 60, 80), np.float32)
     calm[20:30, 20:30] = excited[20:30, 20:30] = 1.4
     excited[45:55, 50:60] = 90
@@ -318,7 +318,7 @@ def test_equal_scores_look_equal_whatever_else_the_frame_holds():
     assert (pictures[0][25, 25] != 100).any()
 
 
-def test_colour_sets_in_between_half_of_theta_and_theta():
+def test_colour_begins_between_half_of_theta_and_theta():
     ramp = np.tile(np.linspace(0, 2, 81, dtype=np.float32)[:80], (60, 1))
     picture = overlay(gray_frame(), ramp, 1.0, placement=SAME).astype(int)
     strength = np.abs(picture - 100).max(axis=2)[30]

@@ -1,4 +1,4 @@
-"""What is decided, held and refused as a detector is loaded, before it has seen a frame."""
+"""Loading a detector: what is decided, held in memory and refused before the first frame."""
 
 import hashlib
 import json
@@ -55,10 +55,10 @@ def test_a_recipe_replaced_while_it_is_loaded_is_the_one_that_was_opened(folder,
 
 
 def test_one_number_of_threads_governs_all(recipe_folder, monkeypatch):
-    """None is resolved once: a container's quota is known to us, not to OpenCV and faiss."""
+    """None is resolved once: OpenCV and faiss don't know a container's quota of processors."""
     before = cv2.getNumThreads(), faiss.omp_get_max_threads()
     try:
-        for module in ("inspect.detector", "inspect.scoring", "extract.session", "match.matcher"):
+        for module in ("inspect.detector", "inspect.scoring", "extract.session", "extract.providers", "match.matcher"):
             monkeypatch.setattr(f"spadeline.engine.{module}.processors", lambda: 1)
         cv2.setNumThreads(2)
         faiss.omp_set_num_threads(2)
@@ -124,7 +124,7 @@ def test_any_sequence_is_a_batch(recipe_folder, kind):
 
 
 @pytest.mark.parametrize("frames", [{0: FRAMES[0]}, set("ab"), 7, iter(FRAMES)])
-def test_what_is_no_sequence_is_no_batch(recipe_folder, frames):
+def test_a_batch_that_is_not_a_sequence_is_refused(recipe_folder, frames):
     detector = Detector.load(recipe_folder, device="cpu", threads=1)
     for call in (detector.predict_batch, detector.warm_up):
         with pytest.raises(InputError, match="frames: expected a sequence of frames, got "):

@@ -1,4 +1,4 @@
-"""faiss behind the door: exact distances against float64, ties, leaving one out, what can't be indexed."""
+"""Retrieval: exact distances compared with float64, ties, leaving an image out, refused embeddings."""
 
 import sys
 
@@ -20,7 +20,7 @@ def embeddings(n, d, seed=0):
 
 
 def nearest_by_definition(images, query, k, exclude=None):
-    """Ids by (distance, id) and float64 distances."""
+    """Return ids sorted by (distance, id), and float64 distances."""
     squared = ((images.astype(np.float64) - query.astype(np.float64)) ** 2).sum(axis=1)
     ids = np.lexsort((np.arange(len(images)), squared))
     ids = ids[ids != exclude][:k] if exclude is not None else ids[:k]
@@ -72,7 +72,7 @@ def test_leaving_out_an_image_is_the_same_as_not_having_it():
         np.testing.assert_array_equal(squared, other_squared)
 
 
-def test_k_is_clamped_to_what_there_is():
+def test_k_is_clamped_to_the_number_of_images():
     images = embeddings(4, 8)
     retrieval = Retrieval(images)
     assert len(retrieval.nearest(images[0], 100)[0]) == 4
@@ -94,7 +94,7 @@ def test_queries_do_not_depend_on_each_other_or_on_threads():
         np.testing.assert_array_equal(squared, other_squared)
 
 
-def test_threads_are_faisss_for_the_whole_process():
+def test_threads_of_none_leave_faisss_setting():
     before = faiss.omp_get_max_threads()
     try:
         Retrieval(embeddings(4, 8), threads=3)
@@ -105,7 +105,7 @@ def test_threads_are_faisss_for_the_whole_process():
         faiss.omp_set_num_threads(before)
 
 
-def test_memory_maps_and_strided_embeddings_are_read_as_they_are(tmp_path):
+def test_memory_maps_and_strided_embeddings_are_read_correctly(tmp_path):
     images = embeddings(60, 32)
     np.save(tmp_path / "embeddings.npy", images)
     mapped = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
@@ -137,7 +137,7 @@ def test_distances_are_true_whatever_the_index(factory, capfd):
 
 
 @pytest.mark.parametrize("factory", ["IVF4,Flat", "PCA3,IVF4,SQ8"])
-def test_as_many_lists_are_searched_as_it_takes(factory):
+def test_lists_are_searched_until_k_images_are_found(factory):
     centres = np.repeat(np.eye(4, dtype=np.float32) * 100, 50, axis=0)
     images = centres + embeddings(200, 4)  # a list each
     retrieval, exact = Retrieval(images, factory=factory), Retrieval(images)
@@ -169,7 +169,7 @@ def test_embeddings_whose_distances_overflow_are_refused(value):
     assert str(caught.value) == f"embedding: {text}"
 
 
-def test_an_index_that_takes_all_memory(monkeypatch):
+def test_an_index_that_takes_all_memory_is_an_error(monkeypatch):
     def fail(*_arguments):
         raise MemoryError("std::bad_alloc")
 
@@ -213,7 +213,7 @@ def test_embeddings_are_read_where_the_flat_index_has_them():
         ("IDMap,Flat", "add does not make sense with IndexIDMap, use add_with_ids"),
     ],
 )
-def test_a_factory_that_faiss_cannot_follow(factory, reason):
+def test_a_factory_that_faiss_refuses_is_an_error(factory, reason):
     with pytest.raises(InputError) as caught:
         Retrieval(embeddings(50, 16), factory=factory)
     expected = "factory: expected a faiss index for 50 embeddings of 16 numbers"
@@ -240,7 +240,7 @@ def with_value(value, row=3):
         (with_value(-np.inf), f"{RANGE}, got -inf"),
     ],
 )
-def test_embeddings_that_cannot_be_searched(images, text):
+def test_embeddings_of_another_kind_are_refused(images, text):
     with pytest.raises(InputError) as caught:
         Retrieval(images)
     assert str(caught.value) == f"embeddings: {text}"
@@ -256,7 +256,7 @@ def test_embeddings_that_cannot_be_searched(images, text):
         (with_value(np.inf)[3], f"{RANGE}, got inf"),
     ],
 )
-def test_queries_that_cannot_be_asked(query, text):
+def test_queries_of_another_kind_are_refused(query, text):
     with pytest.raises(InputError) as caught:
         Retrieval(embeddings(9, 8)).nearest(query, 3)
     assert str(caught.value) == f"embedding: {text}"

@@ -1,4 +1,4 @@
-"""Streams: predict's results in order, never far ahead, whatever the camera, a frame or the caller does."""
+"""Streams give predict's results in order and ask for few frames ahead, whatever camera, frames and caller do."""
 
 import itertools
 import json
@@ -18,6 +18,7 @@ import pytest
 from spadeline.engine import Detector, FrameError, InputError, SpadelineError
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.inspect import stream as stream_module
+from spadeline.engine.inspect.chains import HostChain
 from spadeline.engine.inspect.scoring import Scorer
 from spadeline.engine.inspect.stream import DEEPEST, run_stream
 from spadeline.engine.inspect.workers import Team, frames_per_s
@@ -38,7 +39,7 @@ def detector(recipe_folder):
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
-    """Streams that ended or were closed leave none; the matchers' own teams aren't Python's."""
+    """Streams that ended or were closed leave no thread; the matchers' own threads aren't Python's."""
     yield
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("spadeline")] == []
 
@@ -51,7 +52,7 @@ def until(condition):
 
 
 class Inspection:
-    """Stands for predict: passes frames on once each has been let go, and knows how many are in work."""
+    """Stands for predict: returns a frame once the test has opened its gate, and counts the frames in work."""
 
     def __init__(self):
         self.gates = {}
@@ -83,7 +84,7 @@ def test_it_yields_predicts_results_in_order(recipe_folder, workers, depth):
     assert list(detector.stream([])) == []
 
 
-def test_a_stack_of_frames_and_a_color_pass(detector):
+def test_a_stream_takes_a_stack_of_frames_and_a_color(detector):
     stack = np.stack([FRAMES[0], FRAMES[1]])
     for result, frame in zip(detector.stream(stack[..., ::-1], color="bgr"), stack, strict=True):
         assert_same(result, detector.predict(frame))
@@ -154,7 +155,7 @@ def test_a_bad_frame_is_an_error_in_its_place(detector):
         assert_same(result, expected)
 
 
-def test_whatever_a_frame_raises_stays_with_it():
+def test_any_error_of_a_frame_is_that_frames_result():
     first, bad, last = run_stream(lambda frame: 12 // frame, [3, 0, 4], workers=2)
     assert (first, bad.index, last) == (4, 1, 3)
     assert isinstance(bad.error, ZeroDivisionError)
@@ -168,7 +169,7 @@ def _fail_with_a_cause(_frame):
 
 
 @pytest.mark.parametrize("where", ["predict", "receive", "detector"])
-def test_an_error_lets_go_of_its_frame(detector, where):
+def test_an_error_keeps_no_reference_to_its_frame(detector, where):
     frame = np.zeros((100, 100, 2), np.uint8)
     gone = weakref.ref(frame)
     frames = iter([frame])
@@ -321,7 +322,7 @@ def test_a_team_takes_no_more_frames_at_once_than_it_has_members():
 
 
 def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
-    """Also of faiss, whose setting is each thread's own; the gallery's index is the same for all."""
+    """This holds for faiss, too, whose setting each thread has for itself; all workers share the gallery's index."""
     seen = []
     monkeypatch.setattr(
         Detector, "predict", lambda self, frame, color: seen.append((self, faiss.omp_get_max_threads())) or
@@ -335,19 +336,21 @@ def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
     assert {member.info["threads"] for member in members} == {1}
     assert len({id(member.extractor) for member in members}) == 1
     assert {member.extractor._session.get_session_options().intra_op_num_threads for member in members} == {1}
-    assert {id(member._scorer.retrieval._index) for member in members} == {id(detector._scorer.retrieval._index)}
+    assert {id(member._chain.scorer.retrieval._index) for member in members} == {
+        id(detector._chain.scorer.retrieval._index)
+    }
     assert {threads for _, threads in seen[-2:]} == {1}  # of a thread that has searched before
     assert faiss.omp_get_max_threads() == 2
 
 
-def test_an_extractor_elsewhere_is_the_workers_too(recipe_folder, extractor_path, monkeypatch):
-    """A GPU's or OpenVINO's may round otherwise than the CPU's: all workers call the one that predict calls."""
+def test_workers_share_an_extractor_of_another_provider(recipe_folder, extractor_path, monkeypatch):
+    """A GPU or OpenVINO may round differently from the CPU: all workers call the extractor that predict calls."""
     extractor = Extractor(extractor_path, device="cpu", threads=2)
     assert extractor.on_one_thread() is not extractor
     monkeypatch.setattr(extractor, "provider", "OpenVINOExecutionProvider")
     assert extractor.on_one_thread() is extractor
     recipe = Recipe.load(recipe_folder)
-    detector = Detector(recipe, extractor, Scorer(recipe, threads=2))
+    detector = Detector(HostChain(recipe, extractor, Scorer(recipe, threads=2)))
     for result, frame in zip(detector.stream(FRAMES), FRAMES, strict=True):
         assert_same(result, detector.predict(frame))
 
@@ -391,7 +394,7 @@ def test_the_split_is_the_most_workers_until_it_is_measured(recipe_folder):
 
 @pytest.mark.parametrize("fastest", [1, 2, 4])
 def test_the_fastest_number_of_workers_wins(recipe_folder, monkeypatch, fastest):
-    """Whatever the clock says: each candidate is tried with so many workers, and the streams then have as many."""
+    """Each candidate is tried with its number of workers; streams then have as many as the fastest."""
     detector = Detector.load(recipe_folder, device="cpu", threads=4)
     tried = {}
 
