@@ -187,4 +187,4 @@ def test_bench_draws_frames_that_the_recipe_takes(extractor_path, tmp_path):
     settings = Settings(k_score=2, k_gallery=2)
     fit(tmp_path / "images", tmp_path / "recipe", extractor=extractor_path, settings=settings, threads=1)
     document = bench(tmp_path / "recipe", runs=3, warm_up=0, seconds=0.5, threads=1)
-    assert document["frames"]["sizes"] == [(533, 1024)]
+    assert document.frames.sizes == ((533, 1024),)
