@@ -15,9 +15,10 @@ from spadeline.engine.images import decoding
 from spadeline.engine.images.decoding import file_digest, read_file, read_picture
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.structure import MAX_SCANS, examine
+from spadeline.engine.resources import process_memory
 
 from ..fuzz import images as seeds
-from ..fuzz.worker import forget_peak, memory
+from ..fuzz.worker import forget_peak
 
 
 def written(folder, name, content):
@@ -242,13 +243,13 @@ def test_memory_for_each_pixel(tmp_path, name, mode, options, most):
     read_image(path)  # Pillow keeps some memory from its first image on
     try:
         forget_peak()
-        before, peak_before = memory()
+        before = process_memory()
     except OSError:
         pytest.skip("no /proc to measure memory by")
-    if peak_before > before + 2**22:
+    if before.peak_bytes > before.resident_bytes + 2**22:
         pytest.skip("a kernel that can't forget a peak")
     picture = read_image(path)
-    added = memory()[1] - before
+    added = process_memory().peak_bytes - before.resident_bytes
     assert picture.size >= side**2
     assert added <= most * side**2 + 2 * path.stat().st_size + 2**24, f"{added / side**2:.1f} bytes for each pixel"
 
