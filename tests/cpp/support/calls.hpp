@@ -14,6 +14,7 @@
 #include "support/naive.hpp"
 
 namespace spadeline::cuda {
+
 inline constexpr char kPurpose[] = "a test";
 inline constexpr int64_t kPixels = 6 * 9;
 
