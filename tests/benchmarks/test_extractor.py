@@ -10,7 +10,7 @@ from PIL import Image
 import extractor
 from page_parts import sections
 
-from .test_benchmarks import run
+from .scripts import run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("torchvision")

@@ -20,7 +20,7 @@ from page_parts.matcher_details import runs_table
 
 from ..bench.example import STORED, a_bench, frame_latency
 from ..pages.test_page import Page
-from .test_benchmarks import BENCHMARKS, SMALL, run
+from .scripts import BENCHMARKS, SMALL, run
 
 README = BENCHMARKS.parent / "README.md"
 RESULTS = BENCHMARKS / "results"

@@ -11,7 +11,7 @@ from pipeline_parts import energy as energy_counters
 from pipeline_parts.energy import measure_energy
 from shared_parts.resized import resized_extractor
 
-from .test_benchmarks import run
+from .scripts import run
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from soak_parts.lines import Run
 from soak_parts.vitals import Vitals
 
 from ..conftest import part
-from .test_benchmarks import BENCHMARKS, run
+from .scripts import BENCHMARKS, run
 
 
 def test_a_short_run(tmp_path):

@@ -1,18 +1,14 @@
-"""An int8 extractor compared with its float32 one: contract, cost and bounds, refused arguments, command line."""
+"""An int8 extractor compared with its float32 one: graph, contract, report, command line."""
 
 from __future__ import annotations
 
 import inspect
 import json
-import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from spadeline.engine.cli.arguments import parse
 from spadeline.engine.cli.main import main
-from spadeline.engine.errors import DependencyError, ExportError, ExtractorError, InputError
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.folders.listing import list_images
 from spadeline.engine.images.reading import read_image
@@ -20,38 +16,15 @@ from spadeline.engine.images.resizing import place
 from spadeline.engine.match.matcher import instruction_sets
 from spadeline.export import export_extractor, quantize_extractor
 
+from .conftest import QUANTIZING, RESNET, SMALL, frames
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("torch")
 
-from spadeline.export.cost import Cost, _score_shift, measure_cost  # noqa: E402
 from spadeline.export.fold import fold_constants, fold_normalisation  # noqa: E402
-from spadeline.export.quantize import quantize  # noqa: E402
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:resnet18 gets random weights:UserWarning"),
-    pytest.mark.xdist_group("quantize"),  # one process makes what they share
-]
-
-SMALL = (64, 96)
-RESNET = {"backbone": "resnet18", "levels": ("layer1", "layer2"), "embedding": "layer3", "weights": "random"}
-
-
-@pytest.fixture(scope="module")
-def float32(tmp_path_factory):
-    path = tmp_path_factory.mktemp("float32") / "resnet.onnx"
-    export_extractor(path, **RESNET, input_size=SMALL)
-    return path
-
-
-@pytest.fixture(scope="module")
-def int8(float32, parts, tmp_path_factory):
-    path = tmp_path_factory.mktemp("int8") / "resnet.onnx"
-    return path, quantize_extractor(path, float32, calibration_images=parts, evaluation_images=parts)
-
-
-def frames(n, size=SMALL, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, *size, 3), np.uint8)
+pytestmark = QUANTIZING
 
 
 def run(model, images):
@@ -172,197 +145,6 @@ def test_hazelnut(hazelnut, tmp_path):
     assert report.cost.map_correlation > 0.99
     before, after = report.cost.rocauc["pixel_rocauc"]
     assert abs(before - after) < 0.005
-
-
-# --- what is refused ---
-
-
-@pytest.mark.parametrize("before", [None, b"the old one"])
-def test_a_cost_beyond_its_bound_leaves_what_was_there(float32, parts, tmp_path, before):
-    target = tmp_path / "e.onnx"
-    if before is not None:
-        target.write_bytes(before)
-    with pytest.raises(
-        ExportError,
-        match=r"int8: expected anomaly maps that correlate with float32's by 1 or more, got 0\.9\d* on the worst of 3 ",
-    ):
-        quantize_extractor(target, float32, calibration_images=parts, least_correlation=1)
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([] if before is None else [before])
-
-
-def test_a_loss_of_rocauc_beyond_its_bound():
-    cost = Cost(
-        3, map_correlation=0.99, worst_image=Path("7.png"), score_shift=0.1, rocauc={"pixel_rocauc": (0.98, 0.95)}
-    )
-    cost.check(least_correlation=0.99, most_rocauc_loss=0.031)
-    text = r"int8: expected a loss of pixel_rocauc of at most 0.02, got 0.0300: 0.9800 at float32, 0.9500 at int8"
-    with pytest.raises(ExportError, match=text):
-        cost.check(least_correlation=0.9, most_rocauc_loss=0.02)
-    undefined = Cost(3, map_correlation=float("nan"), worst_image=Path("7.png"), score_shift=0.1, rocauc={})
-    with pytest.raises(ExportError, match=r"got nan on the worst of 3 normal images, 7\.png"):
-        undefined.check(least_correlation=-1, most_rocauc_loss=0)
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"framing": "crop"}, "framing: expected one of whole, paper, got 'crop'"),
-        ({"least_correlation": 2}, "least_correlation: expected .* got 2"),
-        ({"most_rocauc_loss": "much"}, "most_rocauc_loss: expected .* got 'much'"),
-    ],
-)
-def test_arguments_that_make_no_sense(float32, parts, tmp_path, options, text):
-    with pytest.raises(InputError, match=text):
-        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=parts, **options)
-    assert not list(tmp_path.iterdir())
-
-
-def test_images_that_are_not_there_are_known_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)  # what an export would ask for next
-    with pytest.raises(InputError, match=r"gone: expected a folder of images, got no such path"):
-        export_extractor(tmp_path / "e.onnx", **RESNET, precision="int8", calibration_images=tmp_path / "gone")
-
-
-def test_images_that_are_the_same_move_no_score(float32, parts):
-    """Their maxima have a standard deviation of 0; a figure that isn't finite couldn't be written as JSON."""
-    paths = list_images(parts / "train" / "good")
-    cost = measure_cost(float32, float32, gallery=paths[:6], held_out=[paths[8]] * 4, framing="whole", labelled=None)
-    assert (cost.score_shift, cost.map_correlation) == (0, pytest.approx(1))
-
-
-def test_a_shift_is_in_standard_deviations_and_of_four_images_or_more():
-    scores = np.array([[0.0, 2, 0, 2], [0, 4, 4, 0]])  # both standardise to -1 and 1
-    assert _score_shift(scores) == 2
-    assert _score_shift(scores[:, :3]) is None
-
-
-def test_a_map_without_deviation_is_the_worst(float32, parts, monkeypatch):
-    """Its correlation is NaN, which min() finds only if it comes first."""
-    paths = list_images(parts / "train" / "good")
-    correlations = iter([0.99, float("nan"), 0.98])
-    monkeypatch.setattr("numpy.corrcoef", lambda *_: np.full((2, 2), next(correlations)))
-    cost = measure_cost(float32, float32, gallery=paths[:2], held_out=paths[2:5], framing="whole", labelled=None)
-    assert np.isnan(cost.map_correlation)
-    assert cost.worst_image == paths[3]
-
-
-@pytest.mark.parametrize(("precision", "given"), [("int8", None), ("float32", "folder"), ("float16", "folder")])
-def test_calibration_images_belong_to_int8(tmp_path, precision, given):
-    text = (
-        f"calibration_images: expected a folder .* for precision 'int8' and none for others, got .* for '{precision}'"
-    )
-    with pytest.raises(InputError, match=text):
-        export_extractor(tmp_path / "e.onnx", **RESNET, precision=precision, calibration_images=given)
-
-
-def test_too_few_images(float32, parts, tmp_path):
-    few = tmp_path / "few"
-    few.mkdir()
-    for path in list_images(parts / "train" / "good")[:7]:
-        shutil.copy(path, few)
-    with pytest.raises(InputError, match=r"calibration_images: expected 8 or more normal images in .*few, got 7"):
-        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=few)
-
-
-@pytest.mark.parametrize("folder", ["abnormal", "test", "ground_truth"])
-def test_defects_and_masks_do_not_calibrate(float32, parts, tmp_path, folder):
-    shutil.copytree(parts / "train" / "good", tmp_path / "set")
-    shutil.copytree(parts / "test" / "scratch", tmp_path / "set" / folder)
-    with pytest.raises(InputError, match=f"set: expected normal images only, got a folder with {folder}"):
-        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=tmp_path / "set")
-    assert not (tmp_path / "e.onnx").exists()
-
-
-def test_calibrating_images_are_refused_as_test_images(float32, parts, tmp_path):
-    shutil.copytree(parts / "train" / "good", tmp_path / "set" / "normal")
-    shutil.copytree(parts / "test" / "scratch", tmp_path / "set" / "abnormal")
-    text = r"evaluation_images: expected test images that don't calibrate, or .*, got .*000\.png and 8 more"
-    options = {"calibration_images": tmp_path / "set" / "normal", "evaluation_images": tmp_path / "set"}
-    with pytest.raises(InputError, match=text):
-        quantize_extractor(tmp_path / "e.onnx", float32, **options)
-    assert not (tmp_path / "e.onnx").exists()
-
-
-def test_the_source_is_not_replaced(float32, parts):
-    before = float32.read_bytes()
-    other = float32.parent / ".." / float32.parent.name / float32.name
-    with pytest.raises(InputError, match=r"path: expected another file than the float32 one, got .* for both"):
-        quantize_extractor(other, float32, calibration_images=parts)
-    assert float32.read_bytes() == before
-
-
-def test_a_source_whose_weights_lie_beside_it(float32, parts, tmp_path):
-    onnx.save(onnx.load(float32), tmp_path / "source.onnx", save_as_external_data=True, location="source.data")
-    with pytest.raises(ExtractorError, match=r"source\.onnx: expected one file, got one with external data; merge it"):
-        quantize_extractor(tmp_path / "e.onnx", tmp_path / "source.onnx", calibration_images=parts)
-    assert not (tmp_path / "e.onnx").exists()
-
-
-def test_an_image_that_can_not_be_read_is_named_once(float32, parts, tmp_path):
-    shutil.copytree(parts / "train" / "good", tmp_path / "set")
-    (tmp_path / "set" / "000.png").write_bytes(b"no image")
-    with pytest.raises(InputError) as caught:
-        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=tmp_path / "set")
-    assert str(caught.value).count("000.png") == 1
-
-
-@pytest.mark.parametrize(
-    "given",
-    [{"framing": "paper"}, {"evaluation_images": "x"}, {"least_correlation": 0.5}, {"most_rocauc_loss": 0.5}],
-)
-def test_options_of_int8_are_refused_at_other_precisions(tmp_path, given):
-    ((name, value),) = given.items()
-    with pytest.raises(
-        InputError, match=f"{name}: expected it with precision 'int8' alone, got {value!r} for 'float16'"
-    ):
-        export_extractor(tmp_path / "e.onnx", **RESNET, precision="float16", **given)
-
-
-def test_a_data_set_without_test_images(float32, parts, tmp_path):
-    shutil.copytree(parts / "train", tmp_path / "set" / "train")
-    with pytest.raises(InputError, match=r"evaluation_images: expected test images in .*set, got none"):
-        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=parts, evaluation_images=tmp_path / "set")
-
-
-def test_sources_that_are_no_float32_extractor(int8, parts, tmp_path):
-    target, half = tmp_path / "e.onnx", tmp_path / "half.onnx"
-    with pytest.raises(ExportError, match="expected a float32 extractor to quantize, got a graph that is quantized"):
-        quantize_extractor(target, int8[0], calibration_images=parts)
-    export_extractor(half, **RESNET, input_size=SMALL, precision="float16")
-    with pytest.raises(ExportError, match="expected a float32 extractor to quantize, got one with float16 weights"):
-        quantize_extractor(target, half, calibration_images=parts)
-    with pytest.raises(ExtractorError, match=r"absent\.onnx: expected an ONNX file, got no such file"):
-        quantize_extractor(target, tmp_path / "absent.onnx", calibration_images=parts)
-    assert [path.name for path in tmp_path.iterdir()] == ["half.onnx"]
-
-
-def test_a_cost_that_can_not_be_measured(float32, parts, tmp_path, monkeypatch):
-    def fails(*_, **__):
-        raise InputError("frame: broken")
-
-    monkeypatch.setattr("spadeline.export.quantized.measure_cost", fails)
-    with pytest.raises(ExportError, match="int8: its cost can't be measured: frame: broken"):
-        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=parts)
-    assert not list(tmp_path.iterdir())
-
-
-def test_images_of_another_size_are_no_calibration(float32):
-    with pytest.raises(ExportError, match="ONNX Runtime can't quantize it: "):
-        quantize(float32, [frames(1, (32, 32))[0]], properties={})
-
-
-def test_a_file_that_is_no_graph(tmp_path):
-    (tmp_path / "e.onnx").write_bytes(b"no graph")
-    with pytest.raises(ExportError, match="ONNX Runtime can't optimise it: "):
-        fold_constants(tmp_path / "e.onnx", tmp_path)
-
-
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_missing_package(tmp_path, monkeypatch, float32, parts, package):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(DependencyError, match=f"{package} is not installed: pip install"):
-        quantize_extractor(tmp_path / "e.onnx", float32, calibration_images=parts)
-    assert not list(tmp_path.iterdir())
 
 
 # --- the command line ---

@@ -1,5 +1,6 @@
 """Suspect images by their scores; and, on real images if they are there, that defects among normal ones are found."""
 
+import shlex
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,8 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from spadeline.engine import Settings, fit
+from spadeline.engine import Recipe, Settings, fit
 from spadeline.engine.calibration import threshold
+from spadeline.engine.fitting.fitting import remove
 from spadeline.engine.fitting.suspects import (
     far_above,
     far_below,
@@ -18,9 +20,11 @@ from spadeline.engine.fitting.suspects import (
     removal_command,
     sentences,
 )
+from spadeline.engine.images.reading import read_image
 from spadeline.engine.recipe.records import Calibration, ImageRecord
 
 from ..conftest import SHARED
+from .conftest import SETTINGS
 
 
 def recipe_of(map_scores, image_scores=None, *, method="leave-one-out", gallery=None, features=None, **settings):
@@ -136,6 +140,41 @@ def test_a_command_can_be_typed_in():
     recipe = recipe_of(USUAL)
     assert removal_command(recipe, ["it's.png"]) == """spadeline remove --calibrate 'line 1' 'it'"'"'s.png'"""
     assert removal_command(recipe, ["-x.png", "a b"]) == "spadeline remove --calibrate 'line 1' -- -x.png 'a b'"
+
+
+def test_a_contaminated_set_is_reported_and_corrected_by_one_command(recipe, parts, extractor_path, tmp_path):
+    shutil.copytree(parts / "train" / "good", tmp_path / "images")
+    for name in ("200.png", "201.png"):
+        shutil.copy(parts / "test" / "scratch" / name, tmp_path / "images")
+    with pytest.warns(
+        UserWarning, match=r"^2 of 14 images score far above the others .*: 20\d.png, 20\d.png; "
+    ) as caught:
+        bad = fit(tmp_path / "images", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1)
+    assert len(caught) == 1
+    names = sorted(find_suspects(bad).above)
+    assert names == ["200.png", "201.png"]
+    assert bad.calibration.theta.value == max(bad.calibration.map_scores)  # the user decides what is left out
+    command = shlex.split(str(caught[0].message).rpartition(": ")[2])
+    assert command[:4] == ["spadeline", "remove", "--calibrate", str(bad.folder)]
+    mended = remove(bad.folder, command[4:], threads=1)
+    assert mended.generation == bad.generation + 1
+    assert mended.calibration.map_scores == pytest.approx(recipe.calibration.map_scores, rel=1e-6)
+    assert mended.calibration.theta.value < 0.5 * bad.calibration.theta.value
+    assert Recipe.load(bad.folder).calibration == mended.calibration
+
+
+@pytest.mark.filterwarnings("ignore:.* far above the others")
+def test_near_copies_are_reported(parts, extractor_path, tmp_path):
+    """If every part was shot twice, thresholds are far too low, and no score stands out."""
+    shutil.copytree(parts / "train" / "good", tmp_path / "images")
+    (tmp_path / "images" / "again").mkdir()
+    for path in sorted((tmp_path / "images").glob("*.png")):
+        picture = read_image(path)
+        picture[:8, :8] += 1
+        Image.fromarray(picture).save(path.parent / "again" / path.name)
+    text = r"^\d+ of 24 normal images nearly equal another, .*: again/(0\d\d).png and \1.png, .*, …; .*r NAME …$"
+    with pytest.warns(UserWarning, match=text):
+        fit(tmp_path / "images", tmp_path / "r", extractor=extractor_path, settings=SETTINGS, threads=1)
 
 
 @pytest.mark.parametrize("kind", ["crack", "hole", "print"])

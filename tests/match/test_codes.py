@@ -1,4 +1,4 @@
-"""Codes as engine/codes.py makes them; their bounds are tests/cpp/test_codes.cpp's, what matches by them test_pruned.py's."""
+"""Codes as engine/match/codes.py makes them; their bounds are tests/cpp/test_codes.cpp's, what matches by them test_pruned.py's."""
 
 import numpy as np
 import pytest

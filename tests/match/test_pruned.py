@@ -1,4 +1,4 @@
-"""The pruned path's own options and duties, at the typed door; that it is exact, test_matching.py and tests/cpp ask."""
+"""The pruned path's own options and duties, at the typed door; that it is exact, test_matcher.py and tests/cpp ask."""
 
 import numpy as np
 import pytest

@@ -1,8 +1,13 @@
-"""A small recipe of random features, and a file that stands for its extractor."""
+"""A small recipe of random features, its thresholds, and a file that stands for its extractor."""
 
 import pytest
+from spadeline.engine.calibration import threshold
+from spadeline.engine.recipe.records import Calibration
 
 from ..recipes import create_small
+
+TAU = threshold([1.0, 2.0, 3.0], false_alarm_rate=0.3)
+CALIBRATION = Calibration(TAU, TAU, "leave-one-out", (1.0, 2.0, 3.0), (3.0, 2.0, 1.0))
 
 
 @pytest.fixture
