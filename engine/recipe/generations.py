@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from ..errors import OutputError, RecipeError
 from ..files import FileWriter, reading, sync_folder, writing
 from .manifest import LAST_GENERATION, NUMBERED, Manifest
-from .manifest_json import LARGEST_MANIFEST, from_json, to_json
+from .manifest_json import LARGEST_MANIFEST, manifest_from_json, manifest_to_json
 
 MANIFEST_NAME = "recipe.json"
 LOCK_NAME = ".lock"
@@ -71,7 +71,7 @@ def only_writer(folder: Path) -> Iterator[Path]:
 
 def switch(folder: Path, manifest: Manifest) -> None:
     """Make a manifest the live one, wholly or not at all. Its new files lie in the writer's folder and are durable."""
-    own, encoded = folder / WRITING_NAME, to_json(manifest)
+    own, encoded = folder / WRITING_NAME, manifest_to_json(manifest)
     with FileWriter(own / MANIFEST_NAME) as file:
         file.write(encoded)
         file.finish()
@@ -128,7 +128,7 @@ def _numbers(names: Iterable[str]) -> set[int]:
 def _live_files(folder: Path) -> dict[str, int] | None:
     """Return the sizes of the files that recipe.json names; None if there is no recipe.json that can be read."""
     try:
-        manifest = from_json(read_manifest(folder), folder / MANIFEST_NAME)
+        manifest = manifest_from_json(read_manifest(folder), folder / MANIFEST_NAME)
     except RecipeError:
         return None
     return {file.name: file.size for file in manifest.files.values()}

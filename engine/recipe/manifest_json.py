@@ -49,7 +49,7 @@ MARKS = b"[{,:"
 T = TypeVar("T")
 
 
-def to_json(manifest: Manifest) -> bytes:
+def manifest_to_json(manifest: Manifest) -> bytes:
     """Return the content of recipe.json. InputError if it would be longer than a reader takes."""
     encoded = seal({"format": FORMAT, "version": VERSION} | asdict(manifest) | {"version": VERSION})
     if len(encoded) > LARGEST_MANIFEST or _marks(encoded) > MOST_MARKS:
@@ -75,7 +75,7 @@ def _seal_of(body: bytes) -> bytes:
     return SEAL % hashlib.sha256(body).hexdigest().encode("ascii")
 
 
-def from_json(encoded: bytes, path: Path) -> Manifest:
+def manifest_from_json(encoded: bytes, path: Path) -> Manifest:
     """Read the content of the recipe.json at ``path``. RecipeError names the path and the field."""
     if (marks := _marks(encoded)) > MOST_MARKS:
         raise RecipeError(f"{path}: expected at most {MOST_MARKS} brackets, commas and colons, got {marks}")

@@ -26,7 +26,7 @@ from .generations import MANIFEST_NAME, read_manifest
 from .held import StoredGallery
 from .ignore import IGNORE, open_ignore
 from .manifest import EXTRACTOR, Manifest
-from .manifest_json import from_json
+from .manifest_json import manifest_from_json
 from .stored_codes import StoredCodes, open_codes
 
 BUILT_IN = tuple(setting.name for setting in all_settings() if setting.built_in)
@@ -80,7 +80,7 @@ class Recipe(Manifest):
         encoded = read_manifest(folder)
         while True:
             try:
-                return open_recipe(folder, from_json(encoded, folder / MANIFEST_NAME), verify=verify)
+                return open_recipe(folder, manifest_from_json(encoded, folder / MANIFEST_NAME), verify=verify)
             except RecipeError:
                 # A writer may have switched since recipe.json was read, and removed the files that it named.
                 current = read_manifest(folder)

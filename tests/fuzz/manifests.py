@@ -15,7 +15,7 @@ from spadeline.engine import SpadelineError
 from spadeline.engine.fitting.fitting import calibrate
 from spadeline.engine.recipe.changes import add_images, remove_images
 from spadeline.engine.recipe.generations import LOCK_NAME, MANIFEST_NAME
-from spadeline.engine.recipe.manifest_json import from_json, seal
+from spadeline.engine.recipe.manifest_json import manifest_from_json, seal
 from spadeline.engine.recipe.recipe import Recipe
 
 from ..recipes import GEOMETRY, as_version_1, as_version_2, create_small, images, mask
@@ -151,10 +151,10 @@ def attempt(case):
 
 def rename(folder, raw):
     try:
-        manifest = from_json(raw, folder / MANIFEST_NAME)
+        manifest = manifest_from_json(raw, folder / MANIFEST_NAME)
     except SpadelineError:
         return  # use() will fail on it, too
-    own = from_json((base() / MANIFEST_NAME).read_bytes(), folder)
+    own = manifest_from_json((base() / MANIFEST_NAME).read_bytes(), folder)
     for role, file in manifest.files.items():
         if role in own.files and file.name != own.files[role].name:
             (folder / own.files[role].name).rename(folder / file.name)

@@ -11,7 +11,7 @@ from spadeline.engine.images.frame_facts import FrameFacts
 from spadeline.engine.match.codes import CODES_VERSION
 from spadeline.engine.recipe.gallery import Geometry
 from spadeline.engine.recipe.manifest import Manifest
-from spadeline.engine.recipe.manifest_json import from_json, to_json
+from spadeline.engine.recipe.manifest_json import manifest_from_json, manifest_to_json
 from spadeline.engine.recipe.records import Calibration, ImageRecord
 from spadeline.engine.settings import Settings
 
@@ -75,7 +75,7 @@ FULL = EXAMPLE.changed(
 
 
 def content(manifest=EXAMPLE):
-    return json.loads(to_json(manifest))
+    return json.loads(manifest_to_json(manifest))
 
 
 def version_2():
@@ -97,6 +97,6 @@ def refuse(changed, keys, value, text):
         part = part[key]
     part[last] = value
     with pytest.raises(RecipeError) as error:
-        from_json(encoded(changed), PATH)
+        manifest_from_json(encoded(changed), PATH)
     assert str(error.value).startswith(f"{PATH}: ")
     assert text in str(error.value)

@@ -11,7 +11,7 @@ from spadeline.engine.calibration import threshold
 from spadeline.engine.errors import RecipeError
 from spadeline.engine.files import StoredFile
 from spadeline.engine.match.codes import CODES_VERSION
-from spadeline.engine.recipe.manifest_json import from_json, to_json
+from spadeline.engine.recipe.manifest_json import manifest_from_json, manifest_to_json
 from spadeline.engine.recipe.records import Calibration, ImageRecord
 from spadeline.engine.settings import Settings
 
@@ -23,29 +23,29 @@ from .manifests import CODES, DIGEST, EXAMPLE, FULL, KNOWN, NAMES, PATH, content
     "manifest", [EXAMPLE, KNOWN, FULL, EXAMPLE.changed(calibration=None), FULL.changed(codes_version=CODES_VERSION + 1)]
 )
 def test_round_trip(manifest):
-    assert from_json(to_json(manifest), PATH) == manifest
+    assert manifest_from_json(manifest_to_json(manifest), PATH) == manifest
 
 
 def test_is_readable_without_us():
-    assert to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 3,\n')
+    assert manifest_to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 3,\n')
     assert content()["settings"]["window"] == 3
     assert content()["files"]["layer1"] == {"name": "layer1-2.npy", "size": 1000, "sha256": DIGEST}
 
 
 @pytest.mark.parametrize("old", [version_1(), version_2()])
 def test_older_versions_are_read_and_written_as_version_3(old):
-    manifest = from_json(encoded(old), PATH)
+    manifest = manifest_from_json(encoded(old), PATH)
     assert manifest == EXAMPLE
     assert (manifest.version, manifest.is_sealed) == (old["version"], False)
     assert manifest.codes_version is None
     assert manifest.settings.level_weights is None
-    again = from_json(to_json(manifest), PATH)
+    again = manifest_from_json(manifest_to_json(manifest), PATH)
     assert (again, again.version, again.is_sealed) == (EXAMPLE, 3, True)
 
 
 def test_version_2_is_read_with_what_it_knew():
     as_version_2(old := content(FULL))
-    manifest = from_json(encoded(old), PATH)
+    manifest = manifest_from_json(encoded(old), PATH)
     assert manifest.calibration == replace(FULL.calibration, image_names=None)
     assert manifest.images == EXAMPLE.images
     assert manifest.changed(calibration=FULL.calibration, images=FULL.images) == FULL
@@ -56,12 +56,12 @@ def test_version_2_is_read_with_what_it_knew():
 
 
 def test_every_flipped_bit_is_found():
-    original = to_json(FULL)
+    original = manifest_to_json(FULL)
     for position in range(8 * len(original)):
         flipped = bytearray(original)
         flipped[position // 8] ^= 1 << position % 8
         with pytest.raises(RecipeError):
-            from_json(bytes(flipped), PATH)
+            manifest_from_json(bytes(flipped), PATH)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_every_flipped_bit_is_found():
 )
 def test_an_edited_recipe_json_says_what_to_do(edit):
     with pytest.raises(RecipeError) as error:
-        from_json(edit(to_json(EXAMPLE)), PATH)
+        manifest_from_json(edit(manifest_to_json(EXAMPLE)), PATH)
     assert str(error.value) == (
         f"{PATH}: expected to end with the SHA-256 of what precedes it, got another end: it was damaged, or edited by "
         "hand; restore it from a copy, and change settings with: spadeline calibrate"
@@ -84,7 +84,7 @@ def test_an_edited_recipe_json_says_what_to_do(edit):
 
 
 def test_the_hash_can_be_checked_without_us(tmp_path):
-    (tmp_path / "recipe.json").write_bytes(to_json(EXAMPLE))
+    (tmp_path / "recipe.json").write_bytes(manifest_to_json(EXAMPLE))
     command = ["sh", "-c", "head -n -2 recipe.json | sha256sum"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split()[0] == content()["sha256"]
@@ -116,14 +116,14 @@ def test_later_versions_have_all_their_fields(version, keys):
     part = lacking[parents[0]] if parents else lacking
     del part[last]
     with pytest.raises(RecipeError, match=f"{last} is missing"):
-        from_json(encoded(lacking), PATH)
+        manifest_from_json(encoded(lacking), PATH)
 
 
 @pytest.mark.parametrize("kept", [{}, CODES, {"rotated-layer2": "rotated-layer2-9.npy"}])
 def test_codes_of_another_version_may_have_other_files(kept):
     manifest = EXAMPLE.changed(files=files_of(NAMES | kept), codes_version=CODES_VERSION + 1)
     assert not manifest.has_codes
-    assert from_json(to_json(manifest), PATH) == manifest
+    assert manifest_from_json(manifest_to_json(manifest), PATH) == manifest
 
 
 POSIX_NAMES = st.binary(min_size=1, max_size=30).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
@@ -149,4 +149,4 @@ def test_round_trip_of_any_value(names, scores, sigma, generation):
         generation=generation,
         files=files,
     )
-    assert from_json(to_json(manifest), PATH) == manifest
+    assert manifest_from_json(manifest_to_json(manifest), PATH) == manifest

@@ -3,7 +3,7 @@
 import pytest
 from spadeline.engine.errors import InputError, RecipeError
 from spadeline.engine.recipe import manifest_json
-from spadeline.engine.recipe.manifest_json import from_json, to_json
+from spadeline.engine.recipe.manifest_json import manifest_from_json, manifest_to_json
 from spadeline.engine.settings import Settings
 
 from ..recipes import encoded, peak_memory
@@ -15,7 +15,7 @@ from .manifests import DIGEST, EXAMPLE, FACTS, FULL, PATH, content, image, refus
     [
         (b"", "expected strict JSON: Expecting value"),
         (b"{", "expected strict JSON: Expecting property name"),
-        (to_json(EXAMPLE)[:-20], "expected strict JSON: "),
+        (manifest_to_json(EXAMPLE)[:-20], "expected strict JSON: "),
         (b"\xff\xfe{\0}\0", "expected strict JSON: 'utf-8' codec can't decode"),
         (b"\xef\xbb\xbf{}", "expected strict JSON: Unexpected UTF-8 BOM"),
         (b"[" * 100_000, "expected strict JSON: maximum recursion depth exceeded"),
@@ -33,7 +33,7 @@ from .manifests import DIGEST, EXAMPLE, FACTS, FULL, PATH, content, image, refus
 )
 def test_refuses_what_is_not_a_recipe(raw, text):
     with pytest.raises(RecipeError) as error:
-        from_json(raw, PATH)
+        manifest_from_json(raw, PATH)
     assert str(error.value).startswith(f"{PATH}: ")
     assert text in str(error.value)
 
@@ -179,7 +179,7 @@ def test_refuses_a_field_of_codes_and_mask(keys, value, text):
 def test_overflowing_numbers_are_refused():
     raw = encoded(version_2()).replace(b'"sigma": 4.0', b'"sigma": 4e999')
     with pytest.raises(RecipeError, match="settings: sigma: expected a finite number from 0 to 1000, got inf"):
-        from_json(raw, PATH)
+        manifest_from_json(raw, PATH)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_refuses_values_that_could_not_be_read_back(changes, text):
 def test_refuses_to_write_more_than_a_reader_takes(monkeypatch):
     monkeypatch.setattr(manifest_json, "LARGEST_MANIFEST", 1000)
     with pytest.raises(InputError, match=r"recipe\.json of 1000 bytes, got 2, which take"):
-        to_json(EXAMPLE)
+        manifest_to_json(EXAMPLE)
 
 
 @pytest.mark.parametrize("filler", [b"[],", b"{},", b'{"a":0},', b'"a":[],'])
@@ -214,7 +214,7 @@ def test_a_file_full_of_empty_values_is_refused_in_little_memory(filler):
 
     def refused():
         with pytest.raises(RecipeError, match=r"expected at most 4194304 brackets, commas and colons, got \d+"):
-            from_json(raw, PATH)
+            manifest_from_json(raw, PATH)
 
     assert peak_memory(refused) < 1 << 20
 
@@ -232,5 +232,5 @@ def test_errors_quote_no_megabytes():
         changed = content()
         change(changed)
         with pytest.raises(RecipeError) as error:
-            from_json(encoded(changed), PATH)
+            manifest_from_json(encoded(changed), PATH)
         assert len(str(error.value)) < 2000
