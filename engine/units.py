@@ -63,6 +63,11 @@ def three_digits(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
+def four_digits(value: float) -> str:
+    """Return a score with four digits; a whole number as it is."""
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
 def duration(seconds: float) -> str:
     """Return a time in seconds or milliseconds, with three digits."""
     if seconds >= 0.9995:  # three digits round it to 1.00 s

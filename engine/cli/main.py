@@ -25,9 +25,7 @@ from .terminal import RESULTS, say, say_lines
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, TextIOWrapper
-        ):  # the name of a file may have characters that the terminal's encoding lacks
+        if isinstance(stream, TextIOWrapper):  # a file's name may have characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     options = parse(arguments, version=metadata.version("spadeline"))
     options.typed = shlex.join(["spadeline", *(sys.argv[1:] if arguments is None else arguments)])

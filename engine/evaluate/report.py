@@ -22,6 +22,7 @@ from ..pages.page import render
 from ..pages.pictures import Case, data_url, heat_picture, normal_picture, thumbnail
 from ..pages.score_charts import histogram
 from ..pages.sections import environment_table, plain
+from ..units import four_digits
 from .charts import pro_chart, roc_chart
 from .evaluation import PRO_LIMITS, Evaluation, Missing, Outcome, Score
 from .truth import defect_mask
@@ -66,7 +67,7 @@ def write_report(
     folder = None if normal_images is None else Path(normal_images)
     page = render(
         "report.html",
-        filters={"number": _number, "rate": _rate, "milliseconds": _milliseconds, "plain": plain},
+        filters={"number": four_digits, "rate": _rate, "milliseconds": _milliseconds, "plain": plain},
         title=title,
         notices=notices,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -171,10 +172,6 @@ def _file_below(folder: Path | None, name: str) -> Path | None:
         return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
     except (OSError, ValueError):  # a name that no file can have
         return None
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def _rate(value: float | None) -> str:

@@ -30,6 +30,7 @@ from ..pages.score_charts import sorted_scores
 from ..pages.sections import plain
 from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration
+from ..units import four_digits
 from .suspects import Suspects, deciding_scores, far_above, far_below, find_suspects, removal_command, usual_score
 
 MOST_CASES = 12  # images that are shown of each kind; the page names the others
@@ -78,7 +79,7 @@ def write_normals_page(
     names = {image.name for image in recipe.images}
     page = render(
         "normals.html",
-        filters={"number": _number, "plain": plain, "settings": asdict},
+        filters={"number": four_digits, "plain": plain, "settings": asdict},
         title=f"Normal images of {recipe.folder.resolve().name}",
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         recipe=recipe,
@@ -209,7 +210,3 @@ class _Shown:
     @cached_property
     def _extractor(self) -> Extractor:
         return Extractor(self._recipe.extractor_file, device="cpu", threads=self._threads)
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
