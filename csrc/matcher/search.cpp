@@ -1,7 +1,6 @@
 #include "matcher/search.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -9,6 +8,7 @@
 #include <stdexcept>
 
 #include "matcher/half.hpp"
+#include "matcher/share_out.hpp"
 #include "matcher/sizes.hpp"
 
 namespace spadeline {
@@ -17,7 +17,6 @@ namespace {
 // Cells that a worker encodes or collects at a time. The 14 x 14 cells of a 224 x 224 image make 25 pieces of work, and
 // the features of 8 cells, 128 KB at a level of 16 positions of 256 channels, stay in the second-level cache.
 constexpr int64_t kCellsAtOnce = 8;
-constexpr int64_t kTurns = 4;  // a worker takes at most a fourth of its part of what is left: the last pieces are small
 // Positions whose features are copied at a time: a cell's at the finest of three levels.
 constexpr int64_t kGathered = 16;
 // Features are fetched so many channels ahead. Channels lie a whole plane apart, which the processor doesn't foresee.
@@ -27,33 +26,6 @@ constexpr int64_t kBoundsBytes = 16 << 20;
 constexpr double kMostCost = 0x1p40;  // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
 // A cell isn't resumed for less than this part of its first budget: resuming reads all its bounds again.
 constexpr int64_t kLeastGrant = 16;
-
-// Hands out 0 … count - 1 as work(worker, first, number): at most `most` at a time and fewer towards the end, so that
-// no worker is idle while another one has a long piece of work.
-template <class Work>
-void share_out(ThreadPool* pool, int64_t count, int64_t most, const Work& work) {
-    const int64_t workers = pool ? pool->size() : 1;
-    std::atomic<int64_t> next = 0;
-    const auto take = [&](int worker) {
-        for (int64_t first = next; first < count;) {
-            const int64_t number = std::clamp<int64_t>((count - first) / (kTurns * workers), 1, most);
-            if (!next.compare_exchange_weak(first, first + number)) continue;
-            work(worker, first, number);
-            first = next;
-        }
-    };
-    if (pool) {
-        pool->run(std::ref(take));
-    } else {
-        take(0);
-    }
-}
-
-// One at a time, as work(worker, i).
-template <class Work>
-void share_out(ThreadPool* pool, int64_t count, const Work& work) {
-    share_out(pool, count, 1, [&](int worker, int64_t i, int64_t) { work(worker, i); });
-}
 
 }  // namespace
 
