@@ -105,21 +105,26 @@ void check_case(const HeatmapCase& c, ThreadPool& pool) {
     }
 }
 
-// Several callers share a heatmap, some with teams of threads of their own.
+// Several callers share a heatmap, some with teams of threads of their own. The map is so large that a team shares it.
 void check_callers() {
-    HeatmapCase c{0, {13, 17}, {90, 140}, 3, true, {}, {}, {}, 0};
     Random random(1);
-    for (int64_t i = 0; i < 13 * 17; ++i) c.distances.push_back(random.uniform());
-    const Heatmap heatmap = heatmap_of(*available_kernels().front(), c);
-    const std::vector<float> expected = map_of(heatmap, c, c.distances);
-    std::vector<std::thread> callers;
-    for (int i = 0; i < 4; ++i)
-        callers.emplace_back([&, i] {
-            ThreadPool pool(1 + i % 2);
-            for (int call = 0; call < 10; ++call)
-                expect(map_of(heatmap, c, c.distances, i < 2 ? nullptr : &pool) == expected, "a caller beside others");
-        });
-    for (std::thread& caller : callers) caller.join();
+    HeatmapCase c{0, {41, 57}, {233, 310}, 12, true, {}, {}, {}, 0};
+    for (int64_t i = 0; i < c.size.height * c.size.width; ++i) c.distances.push_back(random.uniform());
+    c.ignore = random_mask(random, c.map);
+    c.ignored_distances = ignored_below(c);
+    for (const Kernels* kernels : available_kernels()) {
+        const Heatmap heatmap = heatmap_of(*kernels, c);
+        const std::vector<float> expected = map_of(heatmap, c, c.distances);
+        check_formula(c, expected, c.name());
+        std::vector<std::thread> callers;
+        for (int i = 0; i < 4; ++i)
+            callers.emplace_back([&, i] {
+                ThreadPool pool(i + 1);
+                for (int call = 0; call < 3; ++call)
+                    expect(map_of(heatmap, c, c.distances, i ? &pool : nullptr) == expected, "a caller beside others");
+            });
+        for (std::thread& caller : callers) caller.join();
+    }
 }
 
 void check_values() {
