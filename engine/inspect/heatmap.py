@@ -58,7 +58,8 @@ class Heatmap:
     ignore
         (H, W) bool: pixels of the input that aren't scored; None: all are.
     threads
-        That make one map.
+        Of the team that makes a map. A small map is made by the caller's thread alone, and so is one while the team makes
+        another.
 
     Attributes
     ----------
