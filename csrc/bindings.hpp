@@ -275,6 +275,9 @@ class PyMatcher {
     M matcher_;
 };
 
+// Adds the class of the CPU's anomaly map: bindings_heatmap.cpp.
+void define_heatmap(py::module_& module);
+
 // Adds the classes of a GPU. It is defined in bindings_cuda.cpp, which only builds with CUDA have.
 void define_cuda(py::module_& module);
 

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "matcher/map_task.hpp"
+
 namespace spadeline {
 
 inline constexpr int kMaxLevels = 4;  // a ResNet has four stages
@@ -151,6 +153,11 @@ struct Kernels {
                         float* bounds, int64_t stride);
     int64_t (*refine_floats)(const MatchTask&);
     void (*refine)(const MatchTask&, const Refinement&, Counts&);
+    // The anomaly map's steps: see cpu/smooth.hpp. map_floats: the floats of workspace that `smooth_rows` needs.
+    int64_t (*map_floats)(const MapTask&);
+    void (*smooth_rows)(const MapTask&, const float* values, int64_t first, int64_t last, float* rows,
+                        float* workspace);
+    void (*smooth_columns)(const MapTask&, const float* rows, int64_t first, int64_t last, float* map);
 };
 
 }  // namespace spadeline

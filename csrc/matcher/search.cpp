@@ -1,7 +1,6 @@
 #include "matcher/search.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "matcher/half.hpp"
+#include "matcher/share_out.hpp"
 #include "matcher/sizes.hpp"
 
 namespace spadeline {
@@ -18,7 +18,6 @@ namespace {
 // Cells that a worker encodes or collects at a time. The 14 x 14 cells of a 224 x 224 image make 25 pieces of work, and
 // the features of 8 cells, 128 KB at a level of 16 positions of 256 channels, stay in the second-level cache.
 constexpr int64_t kCellsAtOnce = 8;
-constexpr int64_t kTurns = 4;  // a worker takes at most a fourth of its part of what is left: the last pieces are small
 // Positions whose features are copied at a time: a cell's at the finest of three levels.
 constexpr int64_t kGathered = 16;
 // Features are fetched so many channels ahead. Channels lie a whole plane apart, which the processor doesn't foresee.
