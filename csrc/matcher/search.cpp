@@ -47,35 +47,10 @@ Search::Search(const Model& model, int workers)
     guarded_.reserve(model.shape.cells());
 }
 
-// Hands out 0 … count - 1 as work(worker, first, number): at most `most` at a time and fewer towards the end, so that
-// no worker is idle while another one has a long piece of work. Nothing more is handed out once time is up.
-template <class Work>
-void Search::share_out(ThreadPool* pool, int64_t count, int64_t most, const Work& work) {
-    const int64_t workers = pool ? pool->size() : 1;
-    std::atomic<int64_t> next = 0;
-    const auto take = [&](int worker) {
-        for (int64_t first = next; first < count;) {
-            const int64_t number = std::clamp<int64_t>((count - first) / (kTurns * workers), 1, most);
-            if (!next.compare_exchange_weak(first, first + number)) continue;
-            if (expired_ || task_.expiry.passed()) {
-                expired_ = true;
-                return;
-            }
-            work(worker, first, number);
-            first = next;
-        }
-    };
-    if (pool) {
-        pool->run(std::ref(take));
-    } else {
-        take(0);
-    }
-}
-
-// One at a time, as work(worker, i).
-template <class Work>
-void Search::share_out(ThreadPool* pool, int64_t count, const Work& work) {
-    share_out(pool, count, 1, [&](int worker, int64_t i, int64_t) { work(worker, i); });
+// Whether time is up. All threads that work on the query see it soon after one of them has.
+bool Search::late() {
+    if (!expired_ && task_.expiry.passed()) expired_ = true;
+    return expired_;
 }
 
 Statistics Search::run(const Request& request, ThreadPool* pool) {
@@ -101,9 +76,12 @@ bool Search::begin(const Request& request, ThreadPool* pool, Expiry expiry) {
     std::fill(counts_.begin(), counts_.end(), Counts{});
     guarded_cells_ = 0;
     const int64_t cells = task_.cells;
-    share_out(pool, ceil_div(cells, kCellsAtOnce), [&](int worker, int64_t i) {
-        encode(worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
-    });
+    share_out(
+        pool, ceil_div(cells, kCellsAtOnce), 1,
+        [&](int worker, int64_t i, int64_t) {
+            encode(worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
+        },
+        [&] { return late(); });
     return !expired_;
 }
 
@@ -122,18 +100,13 @@ bool Search::pass(const Pass& pass, ThreadPool* pool) {
     } else {
         match_dense(task_, task_.cells, pool);
     }
-    expired_ = expired_ || task_.expiry.passed();
-    return !expired_;
+    return !late();
 }
 
 void Search::finish(bool partly, ThreadPool* pool) {
-    const Expiry expiry = std::exchange(task_.expiry, {});  // what was found is written, however late it is
-    const bool expired = expired_.exchange(false);
     const int64_t cells = task_.cells;
     share_out(pool, ceil_div(cells, kCellsAtOnce),
               [&](int, int64_t i) { collect(partly, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells)); });
-    task_.expiry = expiry;
-    expired_ = expired;
 }
 
 Statistics Search::statistics() const {
@@ -280,10 +253,13 @@ void Search::bound_and_refine(ThreadPool* pool) {
         const int64_t count = std::min(band, cells - first);
         const CodeRows& all = coarsest_rows_;
         const CodeRows rows{all.codes + first * dims, all.terms + first * kTerms, all.sums + first};
-        share_out(pool, task_.image_count * panels, [&](int, int64_t i) {
-            model_.kernels.bound_panel(task_, rows, count, task_.image_ids[i / panels], i % panels,
-                                       bounds_.data() + i * kPanel, stride);
-        });
+        share_out(
+            pool, task_.image_count * panels, 1,
+            [&](int, int64_t i, int64_t) {
+                model_.kernels.bound_panel(task_, rows, count, task_.image_ids[i / panels], i % panels,
+                                           bounds_.data() + i * kPanel, stride);
+            },
+            [&] { return late(); });
         refine(first, count, budget, pool);
     }
 }
@@ -299,14 +275,15 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, ThreadPool* po
     int64_t granted = budget / 2, reserve = (budget - granted) * count;
     for (bool resume = false; !expired_; resume = true) {
         for (const int64_t slot : unfinished_) budgets_[slot] = granted;
-        share_out(pool, static_cast<int64_t>(unfinished_.size()), Refinement::kMost,
-                  [&](int worker, int64_t i, int64_t number) {
-                      model_.kernels.refine(task_,
-                                            {unfinished_.data() + i, number, cells, bounds_.data(),
-                                             stride_of(task_.image_count), resume, budgets_.data(),
-                                             scratch_[worker].data()},
-                                            counts_[worker]);
-                  });
+        share_out(
+            pool, static_cast<int64_t>(unfinished_.size()), Refinement::kMost,
+            [&](int worker, int64_t i, int64_t number) {
+                model_.kernels.refine(task_,
+                                      {unfinished_.data() + i, number, cells, bounds_.data(),
+                                       stride_of(task_.image_count), resume, budgets_.data(), scratch_[worker].data()},
+                                      counts_[worker]);
+            },
+            [&] { return late(); });
         if (expired_) return;
         for (const int64_t slot : unfinished_) {
             if (budgets_[slot] > 0) reserve += budgets_[slot];

@@ -120,10 +120,7 @@ class Search {
     void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
     const CodeTask& coarsest_codes() const;
     void collect(bool partly, int64_t first_cell, int64_t last_cell) const;
-    template <class Work>
-    void share_out(ThreadPool* pool, int64_t count, int64_t most, const Work& work);
-    template <class Work>
-    void share_out(ThreadPool* pool, int64_t count, const Work& work);
+    bool late();
     int64_t panels() const;
     int64_t stride_of(int64_t images) const;
     int64_t band_of(int64_t images) const;
