@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <stdexcept>
 
 namespace spadeline {
@@ -83,32 +85,76 @@ Answer Rounds::run(const Request& request, const Question& question, ThreadPool*
 bool Rounds::search_all(ThreadPool* pool) { return pass({images_, search_.scored()}, pool); }
 
 bool Rounds::search_first(const RoundPlan& plan, ThreadPool* pool) {
-    return pass({std::min(images_, plan.first_images), search_.scored(), nullptr, enough(plan)}, pool);
+    const double cap = std::min(distance_of(plan.first_cap * question_->normal), kLargestDistance);
+    std::fill(caps_.begin(), caps_.end(), static_cast<float>(cap));
+    return pass({std::min(images_, plan.first_images), search_.scored(), caps_.data(), enough(plan)}, pool);
 }
 
-// Looks for a proof that the map is above theta at its upper bound's peak. The positions that weigh most there are
-// searched in all images, but only as far as the proof needs: with all distances at their caps, the map would be
-// `margin` times theta at the peak. Where that saves little, their distances are found.
+// What a position enters the map's upper bound with.
+double Rounds::upper_value(int64_t position) const {
+    const double distance = mean_distance(search_.best(position), kappa_);
+    return std::min(question_->root ? std::sqrt(distance) : distance, kLargestDistance);
+}
+
+// Looks for a proof that the map is above theta at its upper bound's peak: all images are searched from the cells that
+// add most to the peak, and only as far as the proof needs. As many cells are taken as it takes for caps that are well
+// below the distances found so far. Where there are not enough of them, the peak's own value is found.
 bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
-    const MapSize size = question_->heatmap->map();
+    const Heatmap& heatmap = *question_->heatmap;
+    const MapSize size = heatmap.map();
     const float* highest = std::max_element(question_->upper, question_->upper + size.height * size.width);
     const int64_t y = (highest - question_->upper) / size.width, x = (highest - question_->upper) % size.width;
-    const double part = plan.margin * question_->normal / *highest;
-    const bool capped = part < plan.least_saving;
-    const auto rows = question_->heatmap->rows_of(y), columns = question_->heatmap->columns_of(x);
-    std::fill(positions_.begin(), positions_.end(), uint8_t{0});
-    const int64_t width = shape_.levels()[0].width;
+    const auto rows = heatmap.rows_of(y), columns = heatmap.columns_of(x);
+    const LevelShape& finest = shape_.levels()[0];
+    // The weights of rows and columns in the peak, but for the factor that makes their sum 1, and roughly: they choose.
+    const auto weigh = [&](int64_t i, int64_t count, int64_t map_count, int64_t at) {
+        const double scale = static_cast<double>(map_count) / static_cast<double>(count);
+        const double spread = static_cast<double>(heatmap.radius()) / 4 + scale / 2;
+        const double away = ((static_cast<double>(i) + 0.5) * scale - 0.5 - static_cast<double>(at)) / spread;
+        return std::exp(-away * away / 2);
+    };
+    shares_.clear();
+    double total = 0, known = 0;
     for (int64_t row = rows.first; row < rows.second; ++row) {
         for (int64_t column = columns.first; column < columns.second; ++column) {
-            const int64_t i = position_of_[row * width + column];
-            if (ignored_[row * width + column] || complete_[i]) continue;
-            const double upper = mean_distance(search_.best(i), kappa_);
-            if (capped && upper <= enough(plan)) continue;  // it adds little
-            positions_[i] = 1;
-            caps_[i] = static_cast<float>(std::min(distance_of(part) * upper, kLargestDistance));
+            const int64_t i = position_of_[row * finest.width + column];
+            if (ignored_[row * finest.width + column]) continue;
+            const double part = weigh(row, finest.height, size.height, y) * weigh(column, finest.width, size.width, x) *
+                                upper_value(i);
+            total += part;
+            if (complete_[i]) {
+                known += part;
+                continue;
+            }
+            const int64_t cell = i / shape_.block(0);
+            auto share = std::find_if(shares_.begin(), shares_.end(), [&](const Share& s) { return s.cell == cell; });
+            if (share == shares_.end()) share = shares_.insert(shares_.end(), {cell, 0});
+            share->part += part;
         }
     }
-    return pass({images_, positions_.data(), capped ? caps_.data() : nullptr}, pool);
+    std::sort(shares_.begin(), shares_.end(), [](const Share& a, const Share& b) { return a.part > b.part; });
+    const double needed = plan.margin * question_->normal / *highest * total - known;
+    double taken = 0, part = 1;
+    size_t cells = 0;
+    for (const double saving : {plan.saving, plan.least_saving}) {
+        taken = 0;
+        for (cells = 0; cells < shares_.size() && !(needed <= saving * taken); ++cells) taken += shares_[cells].part;
+        part = needed / taken;
+        if (part <= saving) break;
+    }
+    const bool capped = part <= plan.least_saving;
+    std::fill(positions_.begin(), positions_.end(), uint8_t{0});
+    for (int64_t row = rows.first; row < rows.second; ++row) {
+        for (int64_t column = columns.first; column < columns.second; ++column) {
+            const int64_t i = position_of_[row * finest.width + column], cell = i / shape_.block(0);
+            if (ignored_[row * finest.width + column] || complete_[i]) continue;
+            const auto last = shares_.begin() + static_cast<int64_t>(cells);
+            if (std::none_of(shares_.begin(), last, [&](const Share& s) { return s.cell == cell; })) continue;
+            positions_[i] = 1;
+            caps_[i] = static_cast<float>(std::min(distance_of(part * upper_value(i)), kLargestDistance));
+        }
+    }
+    return pass({images_, positions_.data(), capped ? caps_.data() : nullptr, -1, plan.guard_share}, pool);
 }
 
 // Finds all distances of the positions that undecided pixels depend on.
@@ -145,7 +191,13 @@ bool Rounds::search_undecided(ThreadPool* pool) {
 // One pass, and what it proved.
 bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
     ++answer_.passes;
-    if (!search_.pass(pass, pool)) return false;
+    const double t0 = seconds();
+    int64_t n = 0, c=0; for (size_t i = 0; i < complete_.size(); ++i) n += pass.positions[i], c+=complete_[i];
+    const auto before = search_.statistics();
+    const bool okay = search_.pass(pass, pool);
+    const auto after = search_.statistics();
+    if (getenv("ROUNDS")) fprintf(stderr, "    pass %ld images %ld positions (%ld complete) caps %d enough %g: %.2f ms, guarded %ld exact %ld\n", pass.images, n, c, pass.caps != nullptr, pass.enough, 1e3*(seconds()-t0), after.guarded_cells-before.guarded_cells, after.counts.exact-before.counts.exact);
+    if (!okay) return false;
     if (pass.images < images_) return true;  // other images may hold something nearer
     for (size_t i = 0; i < complete_.size(); ++i) {
         if (!pass.positions[i]) continue;

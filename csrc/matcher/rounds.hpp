@@ -48,8 +48,11 @@ struct RoundPlan {
     int64_t first_images = 3;   // of the first round
     double enough = 0.5;        // times theta: where a position stops in the first round
     int64_t proofs = 3;         // peaks at which a defect is looked for, one after the other
-    double least_saving = 0.8;  // caps above this part of the distances found so far aren't worth their while
-    double margin = 1.3;        // times theta: what a proof's caps would give at the peak
+    double least_saving = 0.9;  // caps above this part of them aren't worth their while
+    double first_cap = 2;       // times theta: what the first round looks for at most
+    double guard_share = 1;     // of a proof: see Pass
+    double margin = 1.05;       // times theta: what a proof's caps would give at the peak
+    double saving = 0.7;        // caps at this part of the distances found so far are worth taking more cells for
 };
 
 class Rounds {
@@ -72,7 +75,13 @@ class Rounds {
     bool undecided(int64_t pixel) const;
     bool decided() const;
     double enough(const RoundPlan& plan) const;
+    double upper_value(int64_t position) const;
     double distance_of(double value) const;
+
+    struct Share {  // of a cell in the peak
+        int64_t cell;
+        double part;
+    };
 
     Search& search_;
     const PyramidShape& shape_;
@@ -88,6 +97,7 @@ class Rounds {
     std::vector<float> values_;         // (h, w)
     std::vector<uint8_t> ignored_;      // (h, w)
     std::vector<int32_t> undecided_;    // (H + 1, W + 1): undecided pixels above and to the left of a corner
+    std::vector<Share> shares_;
     AlignedBuffer<float> workspace_;
 };
 

@@ -55,7 +55,7 @@ bool Search::late() {
 
 Statistics Search::run(const Request& request, ThreadPool* pool) {
     begin(request, pool);
-    pass({task_.image_count, scored_.data()}, pool);
+    pass({task_.image_count, scored_.data(), nullptr, -1, request.guard_share}, pool);
     finish(false, pool);
     return statistics();
 }
@@ -92,10 +92,10 @@ bool Search::pass(const Pass& pass, ThreadPool* pool) {
     task_.enough = pass.enough;
     // With an infinite share no cell is given up, whatever it costs.
     const double dense_cost =
-        std::isinf(request_.guard_share) ? kMostCost : model_.shape.dense_cost(request_.window, pass.images);
+        std::isinf(pass.guard_share) ? kMostCost : model_.shape.dense_cost(request_.window, pass.images);
     task_.dense_cost = static_cast<int64_t>(std::min(dense_cost, kMostCost));
     if (model_.pruned) {
-        bound_and_refine(pool);
+        bound_and_refine(pass.guard_share, pool);
         match_guarded(pool);
     } else {
         match_dense(task_, task_.cells, pool);
@@ -242,13 +242,13 @@ void Search::take_cells() {
 }
 
 // The pass's cells are taken in bands whose bounds fit kBoundsBytes. Each band is bounded, then refined.
-void Search::bound_and_refine(ThreadPool* pool) {
+void Search::bound_and_refine(double guard_share, ThreadPool* pool) {
     guarded_.clear();
     take_cells();
     const int64_t panels = this->panels(), stride = stride_of(task_.image_count), band = band_of(task_.image_count);
     const int64_t dims = coarsest_codes().dims, cells = static_cast<int64_t>(cells_.size());
     const auto budget =
-        static_cast<int64_t>(std::min(request_.guard_share * static_cast<double>(task_.dense_cost), kMostCost));
+        static_cast<int64_t>(std::min(guard_share * static_cast<double>(task_.dense_cost), kMostCost));
     for (int64_t first = 0; first < cells && !expired_; first += band) {
         const int64_t count = std::min(band, cells - first);
         const CodeRows& all = coarsest_rows_;

@@ -48,6 +48,8 @@ struct Pass {
     const uint8_t* positions;    // (finest positions): 0 where it isn't searched
     const float* caps = nullptr; // (finest positions): larger distances aren't looked for; null: all are
     double enough = -1;          // a position whose mean distance is at most this is searched no further
+    // Like Request's. A pass over a few cells may grant more: the dense path reads the whole gallery for each of them.
+    double guard_share = kGuardShare;
 };
 
 struct Statistics {
@@ -114,7 +116,7 @@ class Search {
     void encode(int worker, int64_t first_cell, int64_t last_cell);
     void gather(const QueryLevel& query, int64_t level, int64_t first, int64_t last);
     void take_cells();
-    void bound_and_refine(ThreadPool* pool);
+    void bound_and_refine(double guard_share, ThreadPool* pool);
     void refine(int64_t first, int64_t count, int64_t budget, ThreadPool* pool);
     void match_guarded(ThreadPool* pool);
     void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
