@@ -75,7 +75,6 @@ void define_rounds(py::module_& module, py::class_<PyMatcher<Matcher>>& matcher)
         .def_readwrite("proofs", &RoundPlan::proofs)
         .def_readwrite("guard_share", &RoundPlan::guard_share)
         .def_readwrite("margin", &RoundPlan::margin)
-        .def_readwrite("first_cap", &RoundPlan::first_cap)
         .def_readwrite("saving", &RoundPlan::saving)
         .def_readwrite("least_saving", &RoundPlan::least_saving);
     matcher.def("inspect", inspect, py::arg("query"), py::arg("heatmap"), py::arg("upper"), py::arg("lower"),

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <stdexcept>
 
 namespace spadeline {
@@ -85,9 +83,7 @@ Answer Rounds::run(const Request& request, const Question& question, ThreadPool*
 bool Rounds::search_all(ThreadPool* pool) { return pass({images_, search_.scored()}, pool); }
 
 bool Rounds::search_first(const RoundPlan& plan, ThreadPool* pool) {
-    const double cap = std::min(distance_of(plan.first_cap * question_->normal), kLargestDistance);
-    std::fill(caps_.begin(), caps_.end(), static_cast<float>(cap));
-    return pass({std::min(images_, plan.first_images), search_.scored(), caps_.data(), enough(plan)}, pool);
+    return pass({std::min(images_, plan.first_images), search_.scored(), nullptr, enough(plan)}, pool);
 }
 
 // What a position enters the map's upper bound with.
@@ -132,13 +128,15 @@ bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
             share->part += part;
         }
     }
+    if (shares_.empty()) return true;
     std::sort(shares_.begin(), shares_.end(), [](const Share& a, const Share& b) { return a.part > b.part; });
-    const double needed = plan.margin * question_->normal / *highest * total - known;
+    const double needed = std::max(plan.margin * question_->normal / *highest * total - known, 0.0);
     double taken = 0, part = 1;
     size_t cells = 0;
     for (const double saving : {plan.saving, plan.least_saving}) {
         taken = 0;
-        for (cells = 0; cells < shares_.size() && !(needed <= saving * taken); ++cells) taken += shares_[cells].part;
+        for (cells = 0; cells < shares_.size() && (cells == 0 || needed > saving * taken); ++cells)
+            taken += shares_[cells].part;
         part = needed / taken;
         if (part <= saving) break;
     }
@@ -191,13 +189,7 @@ bool Rounds::search_undecided(ThreadPool* pool) {
 // One pass, and what it proved.
 bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
     ++answer_.passes;
-    const double t0 = seconds();
-    int64_t n = 0, c=0; for (size_t i = 0; i < complete_.size(); ++i) n += pass.positions[i], c+=complete_[i];
-    const auto before = search_.statistics();
-    const bool okay = search_.pass(pass, pool);
-    const auto after = search_.statistics();
-    if (getenv("ROUNDS")) fprintf(stderr, "    pass %ld images %ld positions (%ld complete) caps %d enough %g: %.2f ms, guarded %ld exact %ld\n", pass.images, n, c, pass.caps != nullptr, pass.enough, 1e3*(seconds()-t0), after.guarded_cells-before.guarded_cells, after.counts.exact-before.counts.exact);
-    if (!okay) return false;
+    if (!search_.pass(pass, pool)) return false;
     if (pass.images < images_) return true;  // other images may hold something nearer
     for (size_t i = 0; i < complete_.size(); ++i) {
         if (!pass.positions[i]) continue;

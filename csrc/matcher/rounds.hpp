@@ -46,10 +46,9 @@ struct Answer {
 // How far the rounds go. Others than these are for tests and measurements.
 struct RoundPlan {
     int64_t first_images = 3;   // of the first round
-    double enough = 0.5;        // times theta: where a position stops in the first round
+    double enough = 0.9;        // times theta: where a position stops in the first round
     int64_t proofs = 3;         // peaks at which a defect is looked for, one after the other
     double least_saving = 0.9;  // caps above this part of them aren't worth their while
-    double first_cap = 2;       // times theta: what the first round looks for at most
     double guard_share = 1;     // of a proof: see Pass
     double margin = 1.05;       // times theta: what a proof's caps would give at the peak
     double saving = 0.7;        // caps at this part of the distances found so far are worth taking more cells for
