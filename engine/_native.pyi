@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import typing
 import typing_extensions
-__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
+__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'Heatmap', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
 class DeviceError(RuntimeError):
     pass
 class Matcher:
@@ -15,6 +15,17 @@ class Matcher:
     def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex | None, ignore: numpy.ndarray | None) -> list[dict]:
         ...
     def reachable(self, window: typing.SupportsInt | typing.SupportsIndex | None) -> int:
+        ...
+    @property
+    def instruction_set(self) -> str:
+        ...
+    @property
+    def threads(self) -> int:
+        ...
+class Heatmap:
+    def __init__(self, distances: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], *, sigma: typing.SupportsFloat | typing.SupportsIndex, ignore: numpy.ndarray | None, ignored_distances: numpy.ndarray | None, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str) -> None:
+        ...
+    def map(self, distances: numpy.ndarray, *, root: bool, out: numpy.ndarray) -> float:
         ...
     @property
     def instruction_set(self) -> str:

@@ -47,7 +47,8 @@ class Heatmap {
     // Floats of workspace that `make` needs, aligned as an AlignedBuffer is.
     int64_t floats() const;
     // From (h, w) values, none of them negative or above kLargestDistance, to the (H, W) map, 0 where ignored. Values
-    // where distances are ignored must be 0. `pool` may be null; its size doesn't change the map.
+    // where distances are ignored must be 0. `pool` may be null, and small maps don't use it; it doesn't change the
+    // map. The caller sees to the environment (arithmetic.hpp).
     void make(const float* values, float* map, float* workspace, ThreadPool* pool) const;
 
     // The first and one past the last row (column) of the distances that row y (column x) of the map depends on.

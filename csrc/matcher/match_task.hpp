@@ -158,6 +158,7 @@ struct Kernels {
     void (*smooth_rows)(const MapTask&, const float* values, int64_t first, int64_t last, float* rows,
                         float* workspace);
     void (*smooth_columns)(const MapTask&, const float* rows, int64_t first, int64_t last, float* map);
+    int64_t lanes;  // floats of a register
 };
 
 }  // namespace spadeline

@@ -25,7 +25,8 @@ constexpr Kernels kernels_of(const char* name, bool (*supported)()) {
             Refine<Op>::match,
             Smooth<Op>::floats,
             Smooth<Op>::rows,
-            Smooth<Op>::columns};
+            Smooth<Op>::columns,
+            Op::lanes};
 }
 
 }  // namespace spadeline
