@@ -103,7 +103,7 @@ PYBIND11_MODULE(_native, module) {
         .def_property_readonly("instruction_set",
                                [](const PyMatcher<Matcher>& m) { return m.matcher().instruction_set(); })
         .def_property_readonly("threads", [](const PyMatcher<Matcher>& m) { return m.matcher().threads(); });
-    define_rounds(module, matcher);
+    define_rounds(matcher);
 #ifdef SPADELINE_CUDA
     define_cuda(module);
     module.attr("CUDA") = true;

@@ -29,7 +29,7 @@ float* map_of(py::array& array, const char* name, MapSize size) {
 py::dict inspect(PyMatcher<Matcher>& self, PyRequest query, const PyHeatmap& map, py::array upper, py::array lower,
                  const std::string& need, bool root, std::pair<float, float> thresholds,
                  std::optional<double> remaining_s, int64_t kappa, std::optional<int64_t> window,
-                 const std::optional<py::array>& ignore, const RoundPlan& plan) {
+                 const std::optional<py::array>& ignore) {
     const Clock::time_point start = Clock::now();
     const LevelShape& finest = self.matcher().shape().levels()[0];
     const Heatmap& heatmap = map.heatmap();
@@ -56,7 +56,7 @@ py::dict inspect(PyMatcher<Matcher>& self, PyRequest query, const PyHeatmap& map
     std::vector<PyRequest> queries{std::move(query)};
     const auto requests = self.checked(queries, kappa, window, ignore);
     Answer answer;
-    self.run(1, [&] { answer = self.matcher().inspect(requests.requests[0], question, plan); });
+    self.run(1, [&] { answer = self.matcher().inspect(requests.requests[0], question); });
     py::dict result = as_dict(answer.statistics, self.matcher().shape().level_count());
     result["passes"] = answer.passes;
     result["decided"] = answer.decided;
@@ -67,19 +67,10 @@ py::dict inspect(PyMatcher<Matcher>& self, PyRequest query, const PyHeatmap& map
 
 }  // namespace
 
-void define_rounds(py::module_& module, py::class_<PyMatcher<Matcher>>& matcher) {
-    py::class_<RoundPlan>(module, "RoundPlan")
-        .def(py::init<>())
-        .def_readwrite("first_images", &RoundPlan::first_images)
-        .def_readwrite("enough", &RoundPlan::enough)
-        .def_readwrite("proofs", &RoundPlan::proofs)
-        .def_readwrite("guard_share", &RoundPlan::guard_share)
-        .def_readwrite("margin", &RoundPlan::margin)
-        .def_readwrite("saving", &RoundPlan::saving)
-        .def_readwrite("least_saving", &RoundPlan::least_saving);
+void define_rounds(py::class_<PyMatcher<Matcher>>& matcher) {
     matcher.def("inspect", inspect, py::arg("query"), py::arg("heatmap"), py::arg("upper"), py::arg("lower"),
                 py::kw_only(), py::arg("need"), py::arg("root"), py::arg("thresholds"), py::arg("remaining_s"),
-                py::arg("kappa"), py::arg("window"), py::arg("ignore"), py::arg("plan") = RoundPlan{});
+                py::arg("kappa"), py::arg("window"), py::arg("ignore"));
 }
 
 }  // namespace spadeline

@@ -6,6 +6,6 @@
 
 namespace spadeline {
 
-void define_rounds(py::module_& module, py::class_<PyMatcher<Matcher>>& matcher);
+void define_rounds(py::class_<PyMatcher<Matcher>>& matcher);
 
 }  // namespace spadeline

@@ -125,11 +125,11 @@ inline constexpr int64_t kHopeless = INT64_MIN;
 // after the first one has read them.
 struct Refinement {
     static constexpr int64_t kMost = 8;  // cells: their own codes, some 30 KB each, must stay in the cache as well
-    const int64_t* slots;  // which of the cells that were bounded together, by their number
-    int64_t count;         // kMost at most
-    const int64_t* cells;  // (slots): the query's cells
-    float* bounds;         // (slots, image_count, panels, kPanel), a slot's `stride` after the last one's; the bound of
-                           // a gallery cell that was visited becomes infinite
+    const int64_t* slots;                // which of the cells that were bounded together, by their number
+    int64_t count;                       // kMost at most
+    const int64_t* cells;                // (slots): the query's cells
+    float* bounds;  // (slots, image_count, panels, kPanel), a slot's `stride` after the last one's; the bound of
+                    // a gallery cell that was visited becomes infinite
     int64_t stride;
     bool resume;       // the cells have been refined before, and ran out of their budgets
     int64_t* budgets;  // (slots): what each may cost; its cost is deducted. A cell with nothing left can be resumed

@@ -11,9 +11,7 @@ namespace {
 // A distance that a bound or a cap rules out may be smaller by its own roundings in float64.
 constexpr double kRoundings = 1 - 0x1p-20;
 
-double seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // For each row of the distances the rows of the map that depend on it.
 template <class Support>
@@ -115,8 +113,8 @@ bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
         for (int64_t column = columns.first; column < columns.second; ++column) {
             const int64_t i = position_of_[row * finest.width + column];
             if (ignored_[row * finest.width + column]) continue;
-            const double part = weigh(row, finest.height, size.height, y) * weigh(column, finest.width, size.width, x) *
-                                upper_value(i);
+            const double part =
+                weigh(row, finest.height, size.height, y) * weigh(column, finest.width, size.width, x) * upper_value(i);
             total += part;
             if (complete_[i]) {
                 known += part;

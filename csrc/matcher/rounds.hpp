@@ -27,8 +27,8 @@ struct Question {
     const Heatmap* heatmap = nullptr;  // over the finest level's positions
     Need need = Need::map;
     bool root = false;  // the map is made of the distances' roots
-    // A pixel is normal up to `normal` and anomalous above `anomalous`, which is no smaller; in between it needs its own
-    // value.
+    // A pixel is normal up to `normal` and anomalous above `anomalous`, which is no smaller; in between it needs its
+    // own value.
     float normal = 0, anomalous = 0;
     Expiry expiry;
     float* upper = nullptr;  // (H, W): the map's upper bound
@@ -37,10 +37,10 @@ struct Question {
 
 struct Answer {
     Statistics statistics;
-    int64_t passes = 0;       // over positions and images
-    bool decided = false;     // upper and lower bound say all that is needed: see Need
-    double largest = 0;       // the largest distance, or root, that is known exactly
-    double map_seconds = 0;   // of the time that it took
+    int64_t passes = 0;      // over positions and images
+    bool decided = false;    // upper and lower bound say all that is needed: see Need
+    double largest = 0;      // the largest distance, or root, that is known exactly
+    double map_seconds = 0;  // of the time that it took
 };
 
 // How far the rounds go. Others than these are for tests and measurements.

@@ -151,9 +151,7 @@ void Search::reserve(const Request& request) {
 }
 
 // How many bounds a query cell has.
-int64_t Search::stride_of(int64_t images) const {
-    return images * panels() * kPanel;
-}
+int64_t Search::stride_of(int64_t images) const { return images * panels() * kPanel; }
 
 // How many of the query's cells are bounded at once.
 int64_t Search::band_of(int64_t images) const {
@@ -247,8 +245,7 @@ void Search::bound_and_refine(double guard_share, ThreadPool* pool) {
     take_cells();
     const int64_t panels = this->panels(), stride = stride_of(task_.image_count), band = band_of(task_.image_count);
     const int64_t dims = coarsest_codes().dims, cells = static_cast<int64_t>(cells_.size());
-    const auto budget =
-        static_cast<int64_t>(std::min(guard_share * static_cast<double>(task_.dense_cost), kMostCost));
+    const auto budget = static_cast<int64_t>(std::min(guard_share * static_cast<double>(task_.dense_cost), kMostCost));
     for (int64_t first = 0; first < cells && !expired_; first += band) {
         const int64_t count = std::min(band, cells - first);
         const CodeRows& all = coarsest_rows_;
@@ -344,7 +341,8 @@ void Search::collect(bool partly, int64_t first_cell, int64_t last_cell) const {
         }
         const Neighbour* best = this->best(i);
         const double distance = mean_distance(best, kappa);
-        if (!partly && !std::isfinite(distance)) throw std::runtime_error("gallery: expected finite features, got NaN or infinity");
+        if (!partly && !std::isfinite(distance))
+            throw std::runtime_error("gallery: expected finite features, got NaN or infinity");
         for (int64_t k = 0; k < kappa; ++k, out += 3) {
             if (!std::isfinite(best[k].distance)) {
                 std::fill_n(out, 3, -1);

@@ -44,10 +44,10 @@ struct Request {
 
 // A part of a search: which positions, in which images, and how far.
 struct Pass {
-    int64_t images;              // so many of the request's, in their order
-    const uint8_t* positions;    // (finest positions): 0 where it isn't searched
-    const float* caps = nullptr; // (finest positions): larger distances aren't looked for; null: all are
-    double enough = -1;          // a position whose mean distance is at most this is searched no further
+    int64_t images;               // so many of the request's, in their order
+    const uint8_t* positions;     // (finest positions): 0 where it isn't searched
+    const float* caps = nullptr;  // (finest positions): larger distances aren't looked for; null: all are
+    double enough = -1;           // a position whose mean distance is at most this is searched no further
     // Like Request's. A pass over a few cells may grant more: the dense path reads the whole gallery for each of them.
     double guard_share = kGuardShare;
 };
@@ -136,15 +136,15 @@ class Search {
     std::vector<AlignedBuffer<float>> scratch_;                      // one a worker
     std::vector<Counts> counts_;                                     // one a worker
     AlignedBuffer<float> bounds_;
-    Codes coarsest_;        // of the cells that are bounded together
+    Codes coarsest_;  // of the cells that are bounded together
     CodeRows coarsest_rows_{};
     AlignedBuffer<Neighbour> best_;
-    std::vector<uint8_t> scored_;                // one a finest position
-    std::vector<int64_t> budgets_;      // one a slot: what it may still cost
-    std::vector<int64_t> cells_;        // one a slot: the cells of a pass
-    std::vector<int64_t> unfinished_;   // slots
-    std::vector<int64_t> guarded_;      // cells
-    int64_t guarded_cells_ = 0;         // of all passes
+    std::vector<uint8_t> scored_;      // one a finest position
+    std::vector<int64_t> budgets_;     // one a slot: what it may still cost
+    std::vector<int64_t> cells_;       // one a slot: the cells of a pass
+    std::vector<int64_t> unfinished_;  // slots
+    std::vector<int64_t> guarded_;     // cells
+    int64_t guarded_cells_ = 0;        // of all passes
 };
 
 }  // namespace spadeline

@@ -35,8 +35,7 @@ void share_out(ThreadPool* pool, int64_t count, int64_t most, const Work& work, 
 // One at a time, as work(worker, i).
 template <class Work>
 void share_out(ThreadPool* pool, int64_t count, const Work& work) {
-    share_out(
-        pool, count, 1, [&](int worker, int64_t i, int64_t) { work(worker, i); }, [] { return false; });
+    share_out(pool, count, 1, [&](int worker, int64_t i, int64_t) { work(worker, i); }, [] { return false; });
 }
 
 }  // namespace spadeline

@@ -93,8 +93,8 @@ inline float threshold_of(double distance) {
     return result < __FLT_MAX__ ? result : __FLT_MAX__;
 }
 
-// Keeps the kappa smallest by (distance, image, raster), nearest first: ties go to the smaller image, y, x. A pixel that
-// is in the list already doesn't enter it again: a position may be searched more than once.
+// Keeps the kappa smallest by (distance, image, raster), nearest first: ties go to the smaller image, y, x. A pixel
+// that is in the list already doesn't enter it again: a position may be searched more than once.
 template <class Op>
 inline void insert(Neighbour* best, int64_t kappa, const Neighbour& candidate) {
     const auto before = [](const Neighbour& a, const Neighbour& b) {

@@ -74,7 +74,7 @@ bool Refine<Op>::each_run(int64_t k, const Visit& visit_run) const {
 template <class Op>
 bool Refine<Op>::sweep(int64_t k) {
     if (!(cell_threshold() >= 0)) return false;  // nothing is asked for any more
-    Place found[kAhead];  // cells that may be visited; their codes are being fetched
+    Place found[kAhead];                         // cells that may be visited; their codes are being fetched
     int count = 0;
     const auto visit_found = [&] {
         int kept = 0;
