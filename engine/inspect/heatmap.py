@@ -65,6 +65,8 @@ class Heatmap:
     ----------
     ignored_distances
         (h, w) bool, as :func:`ignored_distances` returns it; None: all are scored.
+    native
+        What makes the maps.
 
     Raises
     ------
@@ -88,7 +90,7 @@ class Heatmap:
             ignore = np.ascontiguousarray(ignore)
             self.ignored_distances = np.ascontiguousarray(ignored_distances(ignore, distances_size))
         try:
-            self._native = _native.Heatmap(
+            self.native = _native.Heatmap(
                 distances_size,
                 size,
                 sigma=sigma,
@@ -110,7 +112,7 @@ class Heatmap:
         """
         anomaly_map = np.empty(self._size, np.float32)
         try:
-            largest = self._native.map(np.ascontiguousarray(distances, np.float64), root=root, out=anomaly_map)
+            largest = self.native.map(np.ascontiguousarray(distances, np.float64), root=root, out=anomaly_map)
         except (ValueError, RuntimeError) as error:
             raise InputError(str(error)) from None
         if not largest <= LARGEST_DISTANCE:  # NaN, too, fails this
