@@ -58,8 +58,8 @@ class Heatmap:
     ignore
         (H, W) bool: pixels of the input that aren't scored; None: all are.
     threads
-        Of the team that makes a map. A small map is made by the caller's thread alone, and so is one while the team makes
-        another.
+        Of the team that makes a map. The caller's thread alone makes a small map, and any map while the team makes
+        another one.
 
     Attributes
     ----------
