@@ -90,12 +90,20 @@ struct MatchTask {
     int64_t dense_cost;          // multiply-adds that the dense path takes for one cell of the query
     Neighbour* best;             // (finest positions, kappa), nearest first
     const int64_t* query_cells;  // the cells that the dense path matches, ascending; null for all
+    // The dense path alone. (finest positions): it needn't find pairs whose distance exceeds this; null: it finds all.
+    const float* caps;
+    // The dense path asks `expired(expiry)` after each piece of work, and returns once it is true; null: never.
+    bool (*expired)(const void*);
+    const void* expiry;
 };
 
-// The share of the dense path's query cells that one thread owns, and the thread's workspace (see share_floats).
+// What one thread does of the dense path: some of the query's cells, with the chunks of the gallery that it takes.
+// Threads that share cells share `next`, too. Each of them has lists of its own.
 struct Share {
     int64_t first_cell, cell_count;  // indices of query_cells
-    float* workspace;
+    float* workspace;                // share_floats
+    Neighbour* lists;                // (finest positions of the cells, kappa): may hold neighbours already
+    int64_t* next;                   // the chunk that is taken next, counted over all images
 };
 
 // What `refine` sets a cell's budget to when refining it further isn't worth its cost.
@@ -120,9 +128,10 @@ struct Refinement {
 struct Kernels {
     const char* name;
     bool (*supported)();
-    // The dense path. share_floats: the floats of workspace that a share needs. match: all pairs of a share.
+    // The dense path. share_floats: the floats of workspace that a share needs. match: takes chunks until there are no
+    // more; returns false if it was told that time has expired.
     int64_t (*share_floats)(const MatchTask&, int64_t first_cell, int64_t cell_count);
-    void (*match)(const MatchTask&, const Share&);
+    bool (*match)(const MatchTask&, const Share&);
     // The pruned path's steps.
     int64_t (*projection_floats)(const Codebook&);
     void (*pack_projection)(const Codebook&, const float* directions, float* panels);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <stdexcept>
+#include <tuple>
 
 #include "matcher/half.hpp"
 #include "matcher/sizes.hpp"
@@ -27,6 +28,23 @@ constexpr int64_t kBoundsBytes = 16 << 20;
 constexpr double kMostCost = 0x1p40;  // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
 // A cell isn't resumed for less than this part of its first budget: resuming reads all its bounds again.
 constexpr int64_t kLeastGrant = 16;
+
+// Query cells of a group that the dense path matches together, at least, if there are as many: with fewer of them the
+// coarsest level's products, which fill registers with cells, would cost as much as all others.
+constexpr int64_t kLeastCells = 16;
+
+// Puts the kappa nearest of two lists into the second one, each position once.
+void merge(const Neighbour* list, int64_t kappa, Neighbour* best) {
+    const auto before = [](const Neighbour& a, const Neighbour& b) {
+        return std::tie(a.distance, a.image, a.raster) < std::tie(b.distance, b.image, b.raster);
+    };
+    for (int64_t i = 0; i < kappa && before(list[i], best[kappa - 1]); ++i) {
+        Neighbour* const at = std::lower_bound(best, best + kappa, list[i], before);
+        if (at->image == list[i].image && at->raster == list[i].raster) continue;
+        std::move_backward(at, best + kappa - 1, best + kappa);
+        *at = list[i];
+    }
+}
 
 // Hands out 0 … count - 1 as work(worker, first, number): at most `most` at a time and fewer towards the end, so that
 // no worker is idle while another one has a long piece of work.
@@ -65,6 +83,8 @@ Search::Search(const Model& model, int workers)
       projected_(model.shape.level_count()),
       rotated_(model.shape.level_count()),
       scratch_(workers),
+      lists_(workers),
+      next_chunk_(workers),
       counts_(workers),
       scored_(model.shape.positions(0)),
       budgets_(model.shape.cells()) {
@@ -113,10 +133,15 @@ void Search::reserve(const Request& request) {
         reserve_codes(model_.rotated[l].get(), rotated_[l], level.rotated);
     }
     const auto workers = static_cast<int64_t>(scratch_.size());
+    for (int64_t i = 0; i < workers; ++i) {  // with taps a share's floats depend on where it lies
+        const int64_t first = task_.cells * i / workers, last = task_.cells * (i + 1) / workers;
+        scratch = std::max(scratch, model_.kernels.share_floats(task_, first, last - first));
+    }
     for (int64_t i = 0; i < workers; ++i) {  // the first worker may be given all of the dense path's cells
-        const int64_t most = i ? ceil_div(task_.cells, workers) : task_.cells;
-        const int64_t first = std::min(task_.cells * i / workers, task_.cells - most);
-        scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, first, most)));
+        const int64_t most = std::min(task_.cells, i ? std::max(ceil_div(task_.cells, workers), 2 * kLeastCells)
+                                                     : task_.cells);
+        scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, 0, most)));
+        lists_[i].reserve(most * model_.shape.block(0) * request.kappa);
     }
     task_.best = best_.reserve(model_.shape.positions(0) * request.kappa);
     if (model_.pruned) bounds_.reserve(band_of(request) * stride_of(request));
@@ -270,17 +295,45 @@ void Search::match_guarded(ThreadPool* pool) {
     match_dense(task, cells, pool);
 }
 
-void Search::match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool) {
-    const int64_t shares = pool ? pool->size() : 1;
-    const auto match_share = [&](int i) {
-        const int64_t first = cells * i / shares, count = cells * (i + 1) / shares - first;
-        if (count) model_.kernels.match(task, {first, count, scratch_[i].data()});
+// The cells are shared out in groups, and each group's chunks of the gallery among the workers: first a worker takes
+// those of its own group, then what others have left. So a few cells keep all workers busy, too. Each worker lists what
+// it finds by itself; the lists are merged at the end.
+bool Search::match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool) {
+    const int64_t workers = pool ? pool->size() : 1;
+    const auto groups = std::clamp<int64_t>(cells / kLeastCells, 1, workers);
+    std::fill_n(next_chunk_.begin(), groups, 0);
+    std::atomic<bool> finished = true;
+    const auto match_groups = [&](int worker) {
+        for (int64_t i = 0; i < groups; ++i) {
+            const int64_t group = (worker * groups / workers + i) % groups;
+            const int64_t first = cells * group / groups, count = cells * (group + 1) / groups - first;
+            if (!match_cells(task, {first, count, scratch_[worker].data(), lists_[worker].data(), &next_chunk_[group]}))
+                finished = false;
+        }
     };
     if (pool) {
-        pool->run(std::ref(match_share));
+        pool->run(std::ref(match_groups));
     } else {
-        match_share(0);
+        match_groups(0);
     }
+    return finished;
+}
+
+bool Search::match_cells(const MatchTask& task, const Share& share) {
+    const int64_t floats = task.level[0].block * task.kappa;
+    const auto each_cell = [&](const auto& work) {
+        const std::lock_guard turn(merging_);
+        for (int64_t i = 0; i < share.cell_count; ++i) {
+            const int64_t cell = share.first_cell + i;
+            work(task.best + (task.query_cells ? task.query_cells[cell] : cell) * floats, share.lists + i * floats);
+        }
+    };
+    each_cell([&](const Neighbour* best, Neighbour* list) { std::copy_n(best, floats, list); });
+    const bool finished = model_.kernels.match(task, share);
+    each_cell([&](Neighbour* best, const Neighbour* list) {
+        for (int64_t i = 0; i < floats; i += task.kappa) merge(list + i, task.kappa, best + i);
+    });
+    return finished;
 }
 
 void Search::collect(const Request& request, int64_t first_cell, int64_t last_cell) const {

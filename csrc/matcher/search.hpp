@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <utility>
@@ -90,7 +91,8 @@ class Search {
     void bound_and_refine(const Request& request, ThreadPool* pool);
     void refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool);
     void match_guarded(ThreadPool* pool);
-    void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
+    bool match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
+    bool match_cells(const MatchTask& task, const Share& share);
     void collect(const Request& request, int64_t first_cell, int64_t last_cell) const;
     int64_t panels() const;
     int64_t stride_of(const Request& request) const;
@@ -101,6 +103,9 @@ class Search {
     std::vector<AlignedBuffer<float>> features_, guarded_features_;  // one a level
     std::vector<Codes> projected_, rotated_;                         // one a level
     std::vector<AlignedBuffer<float>> scratch_;                      // one a worker
+    std::vector<AlignedBuffer<Neighbour>> lists_;                    // one a worker: what the dense path finds
+    std::vector<int64_t> next_chunk_;                                // one a group of cells on the dense path
+    std::mutex merging_;                                             // of lists
     std::vector<Counts> counts_;                                     // one a worker
     AlignedBuffer<float> bounds_;
     AlignedBuffer<Neighbour> best_;

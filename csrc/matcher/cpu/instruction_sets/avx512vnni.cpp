@@ -19,6 +19,7 @@ struct Avx512Vnni : Avx512 {
 
     static Sum zero_sum() { return _mm512_setzero_si512(); }
     static Codes gallery_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    static Codes broadcast_codes(const uint8_t* p) { return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p)); }
     static void dot(Sum& sum, Codes gallery, const int8_t* query) {
         sum = _mm512_dpbusd_epi32(sum, gallery, _mm512_loadu_si512(query));
     }
