@@ -63,14 +63,18 @@ class Dense {
     // KB of the first-level cache.
     static constexpr int64_t kBaseRows = 64;
 
-    // Level's codes of the query and the chunk, and what is made of them: see dense_codes.hpp.
+    // Four gallery positions' codes; weight norm - error^2, -2 weight scale, and the largest error, times sqrt(weight).
+    struct Quad {
+        const uint8_t* codes;
+        float factor[kGroup], norm[kGroup], error;
+    };
+    // A level's codes of the query and the chunk, and what is made of them: see dense_codes.hpp.
     struct Coded {
         int8_t* panels;          // (columns / lanes, dims / 4, lanes, 4)
         float *scale, *norm, *error, *slack, *reach, *raised;  // (columns)
         int32_t* offset;         // (columns): what their sums are too large by
-        float *factors, *norms;  // (chunk rows)
-        float* errors;           // (chunk rows / kGroup)
-        int32_t* quads;          // those that are open
+        Quad* quads;             // (chunk rows / kGroup)
+        int32_t* open;           // those that aren't ruled out
         const float** bases;     // for each of them the row of the next coarser level's bounds
         float* bounds;           // (open rows, lanes), coarser levels only
         int32_t* rows;           // the open rows; likewise
@@ -427,7 +431,6 @@ class Dense {
     void lay_out_codes(int l, Workspace<Op>& workspace);
     void pack_codes(int l);
     void load_codes(int l);
-    const uint8_t* record_of(int l, int64_t quad) const;
     void set_terms(float threshold, float norm, float error, float* raised, float* slack, float* reach);
     void set_coded_threshold(int64_t q);
     void match_coded();

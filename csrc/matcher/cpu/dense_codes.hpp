@@ -36,10 +36,8 @@ void Dense<Op>::lay_out_codes(int l, Workspace<Op>& workspace) {
     coded.reach = take(level.columns);
     coded.raised = take(level.columns);
     coded.offset = reinterpret_cast<int32_t*>(take(level.columns));
-    coded.factors = take(quads * kGroup);
-    coded.norms = take(quads * kGroup);
-    coded.errors = take(quads);
-    coded.quads = reinterpret_cast<int32_t*>(take(most));
+    coded.quads = reinterpret_cast<Quad*>(take(quads * static_cast<int64_t>(sizeof(Quad) / sizeof(float))));
+    coded.open = reinterpret_cast<int32_t*>(take(most));
     coded.bases = reinterpret_cast<const float**>(take(2 * most));
     coded.bounds = l > 0 ? take(most * kGroup * Op::lanes + Op::lanes) : nullptr;
     coded.rows = l > 0 ? reinterpret_cast<int32_t*>(take(most * kGroup)) : nullptr;
@@ -66,32 +64,26 @@ void Dense<Op>::pack_codes(int l) {
     }
 }
 
-// The record of codes that the chunk's i-th quad lies in.
-template <class Op>
-const uint8_t* Dense<Op>::record_of(int l, int64_t quad) const {
-    const CodeTask& code = task_.level[l].rotated;
-    const int64_t position = chunk_first_ * level_[l].block + quad * kGroup;
-    return code.gallery + (image_ * code.groups + position / group_size(task_.level_count == 1)) * code.record;
-}
-
-// Makes the terms of the chunk's gallery positions: bounds are made of 2 weight scale, and of weight norm - e^2, where e
-// is the largest error of the quad.
+// Finds the chunk's codes, and makes their terms.
 template <class Op>
 void Dense<Op>::load_codes(int l) {
     const Level& level = level_[l];
-    const Coded& coded = level.coded;
-    const int64_t dims = task_.level[l].rotated.dims, group = group_size(task_.level_count == 1);
+    const CodeTask& code = task_.level[l].rotated;
     const float weight = static_cast<float>(task_.level[l].weight), root = __builtin_sqrtf(weight);
+    const int64_t group = group_size(task_.level_count == 1), first = chunk_first_ * level.block;
     for (int64_t i = 0; i < ceil_div(level.row_count, kGroup); ++i) {
-        const auto* terms = reinterpret_cast<const float*>(record_of(l, i) + dims * group) + i * kGroup % group;
-        float error = 0;
+        const int64_t position = first + i * kGroup;
+        const uint8_t* record = code.gallery + (image_ * code.groups + position / group) * code.record;
+        const auto* terms = reinterpret_cast<const float*>(record + code.dims * group) + position % group;
+        Quad& quad = level.coded.quads[i];
+        quad.codes = record + position % group * 4;
+        quad.error = 0;
         for (int64_t g = 0; g < kGroup; ++g)
-            error = terms[2 * group + g] > error ? terms[2 * group + g] : error;
-        error *= root * kRaised;
-        coded.errors[i] = error;
+            quad.error = terms[2 * group + g] > quad.error ? terms[2 * group + g] : quad.error;
+        quad.error *= root * kRaised;
         for (int64_t g = 0; g < kGroup; ++g) {
-            coded.factors[i * kGroup + g] = -2 * weight * terms[g];
-            coded.norms[i * kGroup + g] = weight * terms[group + g] - error * error;
+            quad.factor[g] = -2 * weight * terms[g];
+            quad.norm[g] = weight * terms[group + g] - quad.error * quad.error;
         }
     }
 }
@@ -158,7 +150,7 @@ int64_t Dense<Op>::find_open(int l, int64_t column, const OpenRows& above) {
     int64_t count = 0;
     if (l + 1 == task_.level_count) {  // the only level
         for (; count < ceil_div(level_[l].row_count, kGroup); ++count)
-            coded.quads[count] = static_cast<int32_t>(count), coded.bases[count] = zeros_;
+            coded.open[count] = static_cast<int32_t>(count), coded.bases[count] = zeros_;
     } else {
         const int halvings = 2 * (task_.level[l + 1].shift - task_.level[l].shift);
         const int64_t first = column >> halvings, quads = (int64_t{1} << halvings) / kGroup;
@@ -174,14 +166,14 @@ int64_t Dense<Op>::find_open(int l, int64_t column, const OpenRows& above) {
             const bool open = Op::at_most(Op::load(row + (first - above.first_column)), thresholds);
             const int64_t quad = (above.rows ? above.rows[i] : i) * quads;
             for (int64_t k = 0; k < quads; ++k) {
-                coded.quads[count] = static_cast<int32_t>(quad + k);
+                coded.open[count] = static_cast<int32_t>(quad + k);
                 coded.bases[count] = row;
                 count += open;
             }
         }
     }
     for (int k = 0; k < kQuads<Op> && count > 0; ++k)
-        coded.quads[count + k] = coded.quads[count - 1], coded.bases[count + k] = coded.bases[count - 1];
+        coded.open[count + k] = coded.open[count - 1], coded.bases[count + k] = coded.bases[count - 1];
     return count;
 }
 
@@ -190,19 +182,26 @@ template <class Op>
 template <int Quads>
 void Dense<Op>::match_quads(int l, int64_t column, int64_t first) {
     const Coded& coded = level_[l].coded;
-    const int64_t dims = task_.level[l].rotated.dims, step = kGroup * group_size(task_.level_count == 1);
-    const int32_t* quads = coded.quads + first;
+    const int64_t dims = task_.level[l].rotated.dims, step = 4 * group_size(task_.level_count == 1);
+    const int32_t* open = coded.open + first;
     const uint8_t* codes[Quads];
-    for (int k = 0; k < Quads; ++k) codes[k] = record_of(l, quads[k]) + quads[k] * kGroup % (step / kGroup) * kGroup;
+    for (int k = 0; k < Quads; ++k) codes[k] = coded.quads[open[k]].codes;
     constexpr int kRows = Quads * kGroup;
     typename Op::Sum sum[kRows];
 #pragma GCC unroll 32
     for (int g = 0; g < kRows; ++g) sum[g] = Op::zero_sum();
     const int8_t* panel = coded.panels + column * dims;
-    for (int64_t d = 0, at = 0; d < dims; d += 4, at += step, panel += 4 * Op::lanes)
+    const int8_t* const end = panel + Op::lanes * dims;
+    for (; panel < end; panel += 4 * Op::lanes)
+#pragma GCC unroll 8
+        for (int k = 0; k < Quads; ++k) {
+#pragma GCC unroll 4
+            for (int g = 0; g < kGroup; ++g) Op::dot(sum[k * kGroup + g], Op::broadcast_codes(codes[k] + g * 4), panel);
+            codes[k] += step;
+        }
+    typename Op::Int totals[kRows];  // apart from the sums, whose registers must not be indexed by a variable
 #pragma GCC unroll 32
-        for (int g = 0; g < kRows; ++g)
-            Op::dot(sum[g], Op::broadcast_codes(codes[g / kGroup] + at + g % kGroup * 4), panel);
+    for (int g = 0; g < kRows; ++g) totals[g] = Op::totals(sum[g]);
     const int halvings = l + 1 < task_.level_count ? task_.level[l + 1].shift - task_.level[l].shift : 1;
     const int64_t parent = l + 1 < task_.level_count ? column - (above_first_[l] << (2 * halvings)) : 0;
     const Reg scale = Op::load(coded.scale + column), slack = Op::load(coded.slack + column);
@@ -213,17 +212,17 @@ void Dense<Op>::match_quads(int l, int64_t column, int64_t first) {
 #pragma GCC unroll 8
     for (int k = 0; k < Quads; ++k) {
         const Reg base = Op::expand(coded.bases[first + k], parent, halvings);
-        const Reg rest = Op::fma(reach, Op::broadcast(coded.errors + quads[k]), Op::add(base, slack));
+        const Quad& quad = coded.quads[open[k]];
+        const Reg rest = Op::fma(reach, Op::broadcast(&quad.error), Op::add(base, slack));
 #pragma GCC unroll 4
         for (int g = 0; g < kGroup; ++g) {
-            const int64_t row = quads[k] * kGroup + g;
-            const Reg dot = Op::to_float(Op::sub_int(Op::totals(sum[k * kGroup + g]), offset));
-            const Reg bound = Op::fma(Op::mul(scale, Op::broadcast(coded.factors + row)), dot,
-                                      Op::add(rest, Op::broadcast(coded.norms + row)));
+            const Reg dot = Op::to_float(Op::sub_int(totals[k * kGroup + g], offset));
+            const Reg bound = Op::fma(Op::mul(scale, Op::broadcast(quad.factor + g)), dot,
+                                      Op::add(rest, Op::broadcast(quad.norm + g)));
             if (l > 0) {
                 const int64_t at = (first + k) * kGroup + g;
                 Op::store(coded.bounds + at * Op::lanes, Op::max(bound, base));
-                coded.rows[at] = static_cast<int32_t>(row);
+                coded.rows[at] = open[k] * static_cast<int32_t>(kGroup) + g;
             } else {
                 bounds[k * kGroup + g] = bound;
                 passing |= Op::at_most(bound, raised);
@@ -231,7 +230,7 @@ void Dense<Op>::match_quads(int l, int64_t column, int64_t first) {
         }
     }
     if (passing) [[unlikely]]
-        decide_quads(column, quads, kRows, bounds);
+        decide_quads(column, open, kRows, bounds);
 }
 
 // Computes the pairs whose bound doesn't exceed their query's threshold, the lowest bound first.
