@@ -438,7 +438,7 @@ class Dense {
     void lower_thresholds(int l, int64_t column);
     int64_t find_open(int l, int64_t column, const OpenRows& above);
     template <int Quads>
-    void match_quads(int l, int64_t column, int64_t first);
+    int64_t match_quads(int l, int64_t column, int64_t first, int64_t count, int64_t kept);
     [[gnu::noinline]] void decide_quads(int64_t column, const int32_t* quads, int count, const Reg* bounds);
 
     // bilinear.hpp

@@ -121,9 +121,10 @@ void Dense<Op>::match_positions(int l, int64_t column, const OpenRows& above) {
     if (l > 0) lower_thresholds(l, column);
     above_first_[l] = above.first_column;
     const int64_t count = find_open(l, column, above);
-    for (int64_t i = 0; i < count; i += kQuads<Op>) match_quads<kQuads<Op>>(l, column, i);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; i += kQuads<Op>) kept = match_quads<kQuads<Op>>(l, column, i, count, kept);
     if (l == 0) return;
-    const OpenRows rows{coded.bounds, Op::lanes, column, coded.rows, count * kGroup};
+    const OpenRows rows{coded.bounds, Op::lanes, column, coded.rows, kept};
     const int halvings = 2 * (task_.level[l].shift - task_.level[l - 1].shift);
     const int64_t end = (column + Op::lanes) << halvings, most = level_[l - 1].query_count;
     for (int64_t q = column << halvings; q < end && q < most; q += Op::lanes) match_positions(l - 1, q, rows);
@@ -177,10 +178,11 @@ int64_t Dense<Op>::find_open(int l, int64_t column, const OpenRows& above) {
     return count;
 }
 
-// Bounds the listed quads from the i-th on with a register of queries.
+// Bounds the listed quads from `first` on with a register of queries. Above the finest level it keeps the rows that
+// aren't ruled out, behind the `kept` ones, and returns how many there are then.
 template <class Op>
 template <int Quads>
-void Dense<Op>::match_quads(int l, int64_t column, int64_t first) {
+int64_t Dense<Op>::match_quads(int l, int64_t column, int64_t first, int64_t count, int64_t kept) {
     const Coded& coded = level_[l].coded;
     const int64_t dims = task_.level[l].rotated.dims, step = 4 * group_size(task_.level_count == 1);
     const int32_t* open = coded.open + first;
@@ -220,9 +222,10 @@ void Dense<Op>::match_quads(int l, int64_t column, int64_t first) {
             const Reg bound = Op::fma(Op::mul(scale, Op::broadcast(quad.factor + g)), dot,
                                       Op::add(rest, Op::broadcast(quad.norm + g)));
             if (l > 0) {
-                const int64_t at = (first + k) * kGroup + g;
-                Op::store(coded.bounds + at * Op::lanes, Op::max(bound, base));
-                coded.rows[at] = open[k] * static_cast<int32_t>(kGroup) + g;
+                const Reg most = Op::max(bound, base);
+                Op::store(coded.bounds + kept * Op::lanes, most);
+                coded.rows[kept] = open[k] * static_cast<int32_t>(kGroup) + g;
+                kept += first + k < count && Op::at_most(most, raised);
             } else {
                 bounds[k * kGroup + g] = bound;
                 passing |= Op::at_most(bound, raised);
@@ -231,6 +234,7 @@ void Dense<Op>::match_quads(int l, int64_t column, int64_t first) {
     }
     if (passing) [[unlikely]]
         decide_quads(column, open, kRows, bounds);
+    return kept;
 }
 
 // Computes the pairs whose bound doesn't exceed their query's threshold, the lowest bound first.
