@@ -24,6 +24,7 @@ Distance = Literal["squared", "root"]
 Storage = Literal["float32", "float16"]
 LabelRule = Literal["map", "image", "either"]
 FrameCheck = Literal["on", "off"]
+Need = Literal["map", "mask", "label"]
 
 MOST_IMAGES = 2**31 - 1  # image ids are int32 in the matcher
 MOST_NEIGHBOURS = 1000  # the matcher's results are (h, w, kappa): a recipe must not ask for unbounded memory

@@ -190,14 +190,14 @@ class Scorer(RecipeScorer):
     def __init__(self, recipe: Recipe, *, threads: int | None = None, gallery: GalleryPlace = "auto") -> None:
         _check_room(recipe)
         super().__init__(recipe, threads=threads, device="cpu", memory_limit=None, gallery=gallery)
-        finest = recipe.level_shapes[0][1:]
-        self._heatmap = Heatmap(finest, recipe.input_size, sigma=recipe.settings.sigma, ignore=recipe.ignore)
+        self._heatmap = _open_heatmap(recipe, threads=self.matcher.threads)
 
     def on_one_thread(self) -> Self:
         """Return a scorer for another caller that uses the caller's thread alone; index and gallery are shared."""
         other = copy.copy(self)
         other.retrieval = self.retrieval.on_one_thread()
         other.matcher = open_matcher(self._recipe, threads=1)
+        other._heatmap = _open_heatmap(self._recipe, threads=1)  # noqa: SLF001 - our own
         return other
 
     def score(
@@ -231,11 +231,8 @@ class Scorer(RecipeScorer):
         match = self.matcher.match(
             levels, gallery, kappa=settings.kappa, window=settings.window, ignore=self._heatmap.ignored_distances
         )
-        distances = match.distances
         matched = time.perf_counter()
-        if settings.distance == "root":
-            distances = np.sqrt(distances)
-        smooth = self._heatmap.anomaly_map(distances)
+        smooth = self._heatmap.anomaly_map(match.distances, root=settings.distance == "root")
         return Scores(
             image_score=image_score,
             map_score=_highest(smooth),
@@ -325,6 +322,11 @@ class DeviceScorer(RecipeScorer):
             match_statistics=inspection.statistics,
             timings_s={"retrieve": retrieved - start, "match": time.perf_counter() - retrieved, "map": 0.0},
         )
+
+
+def _open_heatmap(recipe: Recipe, *, threads: int) -> Heatmap:
+    finest, settings = recipe.level_shapes[0][1:], recipe.settings
+    return Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore, threads=threads)
 
 
 def _highest(anomaly_map: NDArray[np.float32]) -> float:

@@ -40,6 +40,7 @@ class Asked {
         task.image_ids = q.ids.data();
         task.image_count = static_cast<int64_t>(q.ids.size());
         task.kappa = q.kappa;
+        task.enough = -1;
         task.window = q.window.value_or(kEverywhere);
         for (int64_t i = 0; i < c.shape.positions(0); ++i)
             scored_.push_back(task.raster[i] >= 0 && (q.ignore.empty() || !q.ignore[task.raster[i]]));
@@ -49,8 +50,16 @@ class Asked {
             const LevelShape& shape = c.shape.levels()[l];
             query_.push_back(to_cells(c.shape, at, q.query[l], 1));
             LevelTask& level = task.level[l];
-            level = {shape.channels, c.shape.block(at), c.shape.positions(at), shape.shift, c.weights[l],
-                     c.cells[l].data(), query_[l].values.data(), nullptr, {}, {}};
+            level = {shape.channels,
+                     c.shape.block(at),
+                     c.shape.positions(at),
+                     shape.shift,
+                     c.weights[l],
+                     c.cells[l].data(),
+                     query_[l].values.data(),
+                     nullptr,
+                     {},
+                     {}};
             if (codes && !codes->rotated[l].empty()) encode(c, *codes, at, level);
         }
     }
@@ -131,9 +140,8 @@ void check_expiry(Asked& asked, const Lists& expected, Random& random, const std
     struct Clock {
         mutable int64_t left;
     };
-    asked.task.expired = [](const void* clock) { return static_cast<const Clock*>(clock)->left-- <= 0; };
     Clock clock{int64_t{1} << 40};
-    asked.task.expiry = &clock;
+    asked.task.expiry = {[](const void* given) { return static_cast<const Clock*>(given)->left-- <= 0; }, &clock};
     Lists lists = asked.nothing();
     expect(asked.match(lists) && equal(lists, expected), name + "a search that doesn't expire differs");
     const int64_t questions = (int64_t{1} << 40) - clock.left;
@@ -145,7 +153,7 @@ void check_expiry(Asked& asked, const Lists& expected, Random& random, const std
         expect(lists[i].distance >= expected[i].distance, name + "an expired search found something too near");
     for (int64_t i = 0; i < static_cast<int64_t>(lists.size()) / kappa; ++i)
         expect(asked.scored(i) || same(lists[i * kappa], kNothing), name + "an unscored position is searched");
-    asked.task.expired = nullptr;
+    asked.task.expiry = {};
     asked.match(lists);
     expect(equal(lists, expected), name + "a search that is taken up again differs");
 }
@@ -184,7 +192,8 @@ void check(const Case& c) {
             Lists lists = asked.nothing();
             expect(asked.match(lists), name + "a search without a deadline expired");
             if (!given) expected = lists;
-            expect(equal(lists, expected), name + "the filter from codes finds other neighbours than that from features");
+            expect(equal(lists, expected),
+                   name + "the filter from codes finds other neighbours than that from features");
             check_again(asked, expected, random, name);
             check_caps(asked, expected, random, name);
             check_split(asked, expected, name);

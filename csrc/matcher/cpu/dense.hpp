@@ -70,14 +70,14 @@ class Dense {
     };
     // A level's codes of the query and the chunk, and what is made of them: see dense_codes.hpp.
     struct Coded {
-        int8_t* panels;          // (columns / lanes, dims / 4, lanes, 4)
+        int8_t* panels;                                        // (columns / lanes, dims / 4, lanes, 4)
         float *scale, *norm, *error, *slack, *reach, *raised;  // (columns)
-        int32_t* offset;         // (columns): what their sums are too large by
-        Quad* quads;             // (chunk rows / kGroup)
-        int32_t* open;           // those that aren't ruled out
-        const float** bases;     // for each of them the row of the next coarser level's bounds
-        float* bounds;           // (open rows, lanes), coarser levels only
-        int32_t* rows;           // the open rows; likewise
+        int32_t* offset;                                       // (columns): what their sums are too large by
+        Quad* quads;                                           // (chunk rows / kGroup)
+        int32_t* open;                                         // those that aren't ruled out
+        const float** bases;  // for each of them the row of the next coarser level's bounds
+        float* bounds;        // (open rows, lanes), coarser levels only
+        int32_t* rows;        // the open rows; likewise
     };
     // Rows of a level's bounds: of all the chunk's positions, or of those in `rows`.
     struct OpenRows {
@@ -139,8 +139,8 @@ class Dense {
             level.panels = level.multiplied ? take(level.columns * level.channels) : nullptr;
             // A register is read from any column of a row, so a register more is allocated.
             level.products = level.multiplied && l > 0 ? take(rows * level.columns + Op::lanes) : nullptr;
-            level.widened = task_.storage == Storage::float16 ? take((level.multiplied ? rows : 1) * level.channels)
-                                                              : nullptr;
+            level.widened =
+                task_.storage == Storage::float16 ? take((level.multiplied ? rows : 1) * level.channels) : nullptr;
             if (!level.multiplied) lay_out_codes(l, workspace);
         }
         const int normed = first_normed();
@@ -200,7 +200,7 @@ class Dense {
 
     // Whether time has expired: asked after each panel of queries or register of coded ones, with a chunk.
     bool late() {
-        late_ = late_ || (task_.expired && task_.expired(task_.expiry));
+        late_ = late_ || task_.expiry.passed();
         return late_;
     }
 
@@ -326,7 +326,10 @@ class Dense {
     int64_t place(int64_t q) const { return cell_of(q / level_[0].block) * level_[0].block + q % level_[0].block; }
     Neighbour* best_of(int64_t q) const { return share_.lists + q * task_.kappa; }
 
+    // Pairs beyond it aren't among the kappa nearest, or aren't asked for. Minus infinity for a position that is
+    // searched no further.
     float found_threshold(int64_t q) const {
+        if (task_.enough >= 0 && mean_distance(best_of(q), task_.kappa) <= task_.enough) return -__builtin_inff();
         const float found = threshold_of<Op>(best_of(q)[task_.kappa - 1].distance);
         return task_.caps && task_.caps[place(q)] < found ? task_.caps[place(q)] : found;
     }
@@ -356,9 +359,7 @@ class Dense {
         const Level& finest = level_[0];
         panel_tiles<Op>(
             finest.panels + q * finest.channels, columns, q, finest.rows, finest.channels, first, last,
-            [&](int64_t row, int64_t column) {
-                return Op::add(base(row, column), norms_of(row, column));
-            },
+            [&](int64_t row, int64_t column) { return Op::add(base(row, column), norms_of(row, column)); },
             [&](int64_t row, int64_t column, const Reg* bounds, int rows) {
                 const Reg threshold = Op::load(thresholds_ + column);
                 uint32_t passing = 0;
@@ -408,11 +409,11 @@ class Dense {
         for (int l = 0; l < task_.level_count; ++l) {
             const int halvings = 2 * task_.level[l].shift;
             const int64_t channels = level_[l].channels;
-            sum += task_.level[l].weight *
-                   (task_.bilinear && l > 0
-                        ? interpolated_distance(l, query, row)
-                        : squared_distance<Op>(task_.level[l].query + (query >> halvings) * channels,
-                                               features(l, row >> halvings), channels));
+            sum +=
+                task_.level[l].weight *
+                (task_.bilinear && l > 0 ? interpolated_distance(l, query, row)
+                                         : squared_distance<Op>(task_.level[l].query + (query >> halvings) * channels,
+                                                                features(l, row >> halvings), channels));
         }
         return sum;
     }

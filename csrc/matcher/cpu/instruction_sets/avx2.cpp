@@ -26,8 +26,8 @@ struct Avx2Words : Avx2 {
         return {_mm256_abs_epi8(g), g};
     }
     static Codes broadcast_codes(const uint8_t* p) {
-        const __m256i g = _mm256_xor_si256(_mm256_set1_epi32(*reinterpret_cast<const int32_t*>(p)),
-                                           _mm256_set1_epi8(-128));
+        const __m256i g =
+            _mm256_xor_si256(_mm256_set1_epi32(*reinterpret_cast<const int32_t*>(p)), _mm256_set1_epi8(-128));
         return {_mm256_abs_epi8(g), g};
     }
     static void dot(Sum& sum, const Codes& gallery, const int8_t* query) {

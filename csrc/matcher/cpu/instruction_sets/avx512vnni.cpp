@@ -29,7 +29,9 @@ struct Avx512Vnni : Avx512 {
         sum = (Sum)_mm512_dpbusd_epi32((Int)sum, gallery, _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(query)));
     }
     static Int totals(Sum sum) { return (Int)sum; }
-    static void block_totals(const Sum* sums, Int* out) { *out = fold((Int)sums[0], (Int)sums[1], (Int)sums[2], (Int)sums[3]); }
+    static void block_totals(const Sum* sums, Int* out) {
+        *out = fold((Int)sums[0], (Int)sums[1], (Int)sums[2], (Int)sums[3]);
+    }
 };
 
 static_assert(InstructionSet<Avx512Vnni>);
