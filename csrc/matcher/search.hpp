@@ -108,6 +108,10 @@ class Search {
     const Neighbour* best(int64_t position) const { return task_.best + position * task_.kappa; }
 
  private:
+    // Query cells of a group that the dense path matches together, at least, if there are as many: with fewer of them
+    // the coarsest level's products, which fill registers with cells, would cost as much as all others.
+    static constexpr int64_t kLeastCells = 16;
+
     struct Codes {
         AlignedBuffer<int8_t> bytes;
         AlignedBuffer<float> terms;

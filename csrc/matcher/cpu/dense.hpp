@@ -207,48 +207,6 @@ class Dense {
     // The finest level whose filter adds norms, which are those of all coarser levels, too.
     int first_normed() const { return coded_ ? task_.level_count - 1 : 0; }
 
-    const float* load_rows(int l, int64_t cell_count) {
-        Level& level = level_[l];
-        const int64_t first = (image_ * task_.cells + chunk_first_) * level.block * level.channels;
-        level.row_count = cell_count * level.block;
-        if (!level.multiplied) {
-            load_codes(l);
-            return nullptr;
-        }
-        if (task_.storage == Storage::float16) {
-            Op::widen(static_cast<const uint16_t*>(task_.level[l].gallery) + first, level.widened,
-                      level.row_count * level.channels);
-            return level.rows = level.widened;
-        }
-        return level.rows = static_cast<const float*>(task_.level[l].gallery) + first;
-    }
-
-    // Filter norms of positions [first, first + count) of the level first_normed(), this and coarser levels together.
-    void norms(const float* const* rows, int64_t first, int64_t count, float* out) {
-        const int finest = first_normed();
-        int64_t channels = 0;
-        for (int l = finest; l < task_.level_count; ++l) channels += level_[l].channels;
-        Norms level[kMaxLevels];
-        for (int l = 1; l < task_.level_count && task_.bilinear; ++l) measure_taps(l, rows[l], tap_norms_[l]);
-        for (int64_t i = first; i < first + count; ++i) {
-            Norms sum{0, 0, 0};
-            for (int l = finest; l < task_.level_count; ++l) {
-                const int halvings = 2 * (task_.level[l].shift - task_.level[finest].shift);
-                if (task_.bilinear && l > 0) {
-                    level[l] = interpolated_norms(l, i, rows[l], tap_norms_[l]);
-                } else if (i == first || (i & ((int64_t{1} << halvings) - 1)) == 0) {
-                    const double norm = squared_distance<Op>(rows[l] + (i >> halvings) * level_[l].channels, nullptr,
-                                                             level_[l].channels);
-                    level[l] = {norm, norm, norm};
-                }
-                sum.norm += task_.level[l].weight * level[l].norm;
-                sum.magnitude += task_.level[l].weight * level[l].magnitude;
-                sum.largest += task_.level[l].weight * level[l].largest;
-            }
-            out[i - first] = filter_norm<Op>(sum, channels);
-        }
-    }
-
     // Step 1 at a coarser level: adds this level's products to the next coarser level's. Returns false if it is late.
     bool multiply(int l) {
         Level& level = level_[l];
@@ -326,18 +284,6 @@ class Dense {
     int64_t place(int64_t q) const { return cell_of(q / level_[0].block) * level_[0].block + q % level_[0].block; }
     Neighbour* best_of(int64_t q) const { return share_.lists + q * task_.kappa; }
 
-    // Pairs beyond it aren't among the kappa nearest, or aren't asked for. Minus infinity for a position that is
-    // searched no further.
-    float found_threshold(int64_t q) const {
-        if (task_.enough >= 0 && mean_distance(best_of(q), task_.kappa) <= task_.enough) return -__builtin_inff();
-        const float found = threshold_of<Op>(best_of(q)[task_.kappa - 1].distance);
-        return task_.caps && task_.caps[place(q)] < found ? task_.caps[place(q)] : found;
-    }
-    void set_threshold(int64_t q, float threshold) {
-        thresholds_[q] = threshold;
-        if (coded_) set_coded_threshold(q);
-    }
-
     // Steps 1 to 3 at the finest level for the panel of queries from q on.
     void match_finest(int64_t q) {
         const Level& finest = level_[0];
@@ -369,64 +315,20 @@ class Dense {
             });
     }
 
-    // Step 4: the pairs whose bound beats their query's threshold. The lowest bound comes first: neighbouring rows are
-    // alike, and the threshold that one of them leaves often rules the others out.
-    [[gnu::noinline]] void decide(int64_t row, int64_t column, const Reg* bounds, int rows) {
-        float bound[Op::rows][Op::lanes];
-        for (int g = 0; g < rows; ++g) Op::store(bound[g], bounds[g]);
-        for (int lane = 0; lane < Op::lanes; ++lane) {
-            const int64_t q = column + lane;
-            uint32_t open = 0;
-            for (int g = 0; g < rows; ++g) open |= static_cast<uint32_t>(!(bound[g][lane] > thresholds_[q])) << g;
-            if (open == 0 || !wanted(q)) continue;
-            while (open) {
-                int lowest = __builtin_ctz(open);
-                for (int g = lowest + 1; g < rows; ++g)
-                    if (open >> g & 1 && !(bound[g][lane] >= bound[lowest][lane])) lowest = g;
-                open &= ~(1u << lowest);
-                if (!(bound[lowest][lane] > thresholds_[q])) consider(q, row + lowest);
-            }
-        }
-    }
-
-    void consider(int64_t q, int64_t row) {
-        if (row >= level_[0].row_count) return;  // a place that fills up a record of codes
-        const int64_t gallery = chunk_first_ * level_[0].block + row;
-        if (task_.raster[gallery] < 0) return;
-        if (!within_window(cell_of(q / level_[0].block), gallery / level_[0].block)) return;
-        Neighbour* best = best_of(q);
-        insert<Op>(best, task_.kappa,
-                   {distance(level_[0].query_first + q, row), static_cast<int32_t>(image_),
-                    static_cast<int32_t>(task_.raster[gallery])});
-        const float threshold = found_threshold(q);
-        if (threshold < thresholds_[q]) set_threshold(q, threshold);
-    }
-
     bool wanted(int64_t q) const { return q < level_[0].query_count && task_.scored[place(q)]; }
 
-    double distance(int64_t query, int64_t row) const {
-        double sum = 0;
-        for (int l = 0; l < task_.level_count; ++l) {
-            const int halvings = 2 * task_.level[l].shift;
-            const int64_t channels = level_[l].channels;
-            sum +=
-                task_.level[l].weight *
-                (task_.bilinear && l > 0 ? interpolated_distance(l, query, row)
-                                         : squared_distance<Op>(task_.level[l].query + (query >> halvings) * channels,
-                                                                features(l, row >> halvings), channels));
-        }
-        return sum;
-    }
+    // dense_rows.hpp
+    const float* load_rows(int l, int64_t cell_count);
+    void norms(const float* const* rows, int64_t first, int64_t count, float* out);
+    const float* features(int l, int64_t row) const;
 
-    // A row of the chunk, in float32.
-    const float* features(int l, int64_t row) const {
-        const Level& level = level_[l];
-        if (level.multiplied) return level.rows + row * level.channels;
-        const int64_t at = ((image_ * task_.cells + chunk_first_) * level.block + row) * level.channels;
-        if (task_.storage == Storage::float32) return static_cast<const float*>(task_.level[l].gallery) + at;
-        Op::widen(static_cast<const uint16_t*>(task_.level[l].gallery) + at, level.widened, level.channels);
-        return level.widened;
-    }
+    // dense_decide.hpp
+    [[gnu::noinline]] void decide(int64_t row, int64_t column, const Reg* bounds, int rows);
+    void consider(int64_t q, int64_t row);
+    float found_threshold(int64_t q) const;
+    void set_threshold(int64_t q, float threshold);
+    double distance(int64_t query, int64_t row) const;
+    [[gnu::noinline]] void decide_quads(int64_t column, const int32_t* quads, int count, const Reg* bounds);
 
     // dense_codes.hpp
     void lay_out_codes(int l, Workspace<Op>& workspace);
@@ -440,7 +342,6 @@ class Dense {
     int64_t find_open(int l, int64_t column, const OpenRows& above);
     template <int Quads>
     int64_t match_quads(int l, int64_t column, int64_t first, int64_t count, int64_t kept);
-    [[gnu::noinline]] void decide_quads(int64_t column, const int32_t* quads, int count, const Reg* bounds);
 
     // bilinear.hpp
     void match_finest_bilinear();
@@ -468,3 +369,5 @@ class Dense {
 
 #include "matcher/cpu/bilinear.hpp"
 #include "matcher/cpu/dense_codes.hpp"
+#include "matcher/cpu/dense_decide.hpp"
+#include "matcher/cpu/dense_rows.hpp"

@@ -237,31 +237,4 @@ int64_t Dense<Op>::match_quads(int l, int64_t column, int64_t first, int64_t cou
     return kept;
 }
 
-// Computes the pairs whose bound doesn't exceed their query's threshold, the lowest bound first.
-template <class Op>
-void Dense<Op>::decide_quads(int64_t column, const int32_t* quads, int count, const Reg* bounds) {
-    const float* raised = level_[0].coded.raised + column;
-    const Reg thresholds = Op::load(raised);
-    float bound[kQuads<Op> * kGroup][Op::lanes];
-    uint32_t open[Op::lanes] = {}, lanes = 0;
-    for (int g = 0; g < count; ++g) {
-        Op::store(bound[g], bounds[g]);
-        const uint32_t passing = Op::at_most(bounds[g], thresholds);
-        lanes |= passing;
-        for (uint32_t rest = passing; rest; rest &= rest - 1) open[__builtin_ctz(rest)] |= uint32_t{1} << g;
-    }
-    for (; lanes; lanes &= lanes - 1) {
-        const int lane = __builtin_ctz(lanes);
-        if (!wanted(column + lane)) continue;
-        for (uint32_t rest = open[lane]; rest;) {
-            int lowest = __builtin_ctz(rest);
-            for (uint32_t others = rest & (rest - 1); others; others &= others - 1)
-                if (bound[__builtin_ctz(others)][lane] < bound[lowest][lane]) lowest = __builtin_ctz(others);
-            rest &= ~(uint32_t{1} << lowest);
-            if (bound[lowest][lane] <= raised[lane])
-                consider(column + lane, int64_t{quads[lowest / kGroup]} * kGroup + lowest % kGroup);
-        }
-    }
-}
-
 }  // namespace spadeline
