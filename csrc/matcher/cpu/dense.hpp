@@ -1,4 +1,5 @@
-// The dense path: every pair of query and gallery positions, each level's products at that level's own resolution.
+// The dense path: pairs of query and gallery positions as they lie, each level's products at that level's own
+// resolution.
 //
 // Gallery cells are taken in chunks that stay in the second-level cache. For a chunk, from the coarsest level to the
 // finest:
@@ -8,7 +9,8 @@
 //   3. bounds that don't beat their query's kappa-th distance so far are dropped in registers;
 //   4. the distances of the few others are computed in float64, which decides.
 // This holds for nearest upsampling, where levels are nested. For bilinear upsampling bilinear.hpp replaces the sums of
-// step 1. The coarse levels rule nothing out on this path.
+// step 1. Where the gallery has codes, dense_codes.hpp replaces all levels' products but the coarsest one's, and coarse
+// levels rule pairs of finer ones out; without codes they rule nothing out.
 #pragma once
 
 #include <cstdint>
@@ -55,8 +57,9 @@ class Dense {
  private:
     using Reg = typename Op::Reg;
     static constexpr int64_t kPanel = kWidth<Op>;
-    // By what thresholds, their roots and errors are raised, for the roundings of bounds from codes; more than what
-    // such a bound loses to underflow; what makes a root positive; and what no encoded pair's distance exceeds.
+    // Of bounds from codes (csrc/README.md has the proof): by what thresholds, their roots and errors are raised, for
+    // roundings; more than what such a bound loses to underflow; what makes a root positive, so that a product with an
+    // infinite error isn't NaN; and what no distance of vectors with codes exceeds.
     static constexpr float kRaised = 1 + 0x1p-16f, kUnderflow = 0x1p-116f, kSmallestRoot = 0x1p-60f;
     static constexpr float kLargestSquare = 0x1p126f;
     // Gallery rows whose interpolated sums are made at once (bilinear). A panel is up to 48 floats wide: they take 12

@@ -15,7 +15,6 @@
 // needs no square root for a pair, which took as long as a pair's products.
 #pragma once
 
-#include <concepts>
 #include <cstdint>
 
 #include "matcher/cpu/dense.hpp"
