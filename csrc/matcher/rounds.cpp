@@ -8,9 +8,21 @@
 namespace spadeline {
 namespace {
 
-// Bounds of all pairs of cells grow with the square of the cells, and are most of what a round over several images
-// takes from so many on: an input of 352 x 352 with cells of 16 x 16.
-constexpr int64_t kManyCells = 484;
+// The images of the first round. From so many cells on, an input of 352 x 352 with cells of 16 x 16, it has one: bounds
+// of all pairs of cells grow with the cells' square.
+constexpr int64_t kFirstImages = 3, kFirstImagesOfMany = 1, kManyCells = 484;
+// A position stops in the first round once its distance is at most this part of theta. Less leaves more for later
+// rounds, more leaves maps that are too close to theta.
+constexpr double kEnough = 0.9;
+constexpr int64_t kProofs = 3;  // peaks at which a defect is looked for, one after the other
+// What a proof's caps would give at the peak, in parts of theta.
+constexpr double kMargin = 1.05;
+// More cells are taken until the caps are this part of the distances found so far. Caps above the second part of them
+// save nothing: then all distances are found.
+constexpr double kSaving = 0.7, kLeastSaving = 0.9;
+// What pruning may cost in a proof: see Pass. A proof has a few cells, and each of them would be matched with the whole
+// gallery.
+constexpr double kProofShare = 1;
 // A distance that a bound or a cap rules out may be smaller by its own roundings in float64.
 constexpr double kRoundings = 1 - 0x1p-20;
 
@@ -50,7 +62,7 @@ Rounds::Rounds(Search& search)
         if (raster[i] >= 0) position_of_[raster[i]] = static_cast<int64_t>(i);
 }
 
-Outcome Rounds::run(const Request& request, const Goal& goal, ThreadPool* pool, const RoundPlan& plan) {
+Outcome Rounds::run(const Request& request, const Goal& goal, ThreadPool* pool) {
     goal_ = &goal;
     outcome_ = {};
     images_ = static_cast<int64_t>(request.image_ids.size());
@@ -63,11 +75,11 @@ Outcome Rounds::run(const Request& request, const Goal& goal, ThreadPool* pool, 
 
     bool in_time = search_.begin(request, pool, goal.expiry);
     const bool all = goal.need == Need::map || !search_.pruned();
-    if (in_time) in_time = all ? search_all(pool) : search_first(plan, pool);
+    if (in_time) in_time = all ? search_all(pool) : search_first(pool);
     make_upper(pool);
     if (goal.need == Need::label && !all) {
-        for (int64_t proof = 0; in_time && !decided() && proof < plan.proofs; ++proof) {
-            in_time = prove(plan, pool);
+        for (int64_t proof = 0; in_time && !decided() && proof < kProofs; ++proof) {
+            in_time = prove(pool);
             make_upper(pool);
             make_lower(pool);
         }
@@ -85,9 +97,9 @@ Outcome Rounds::run(const Request& request, const Goal& goal, ThreadPool* pool, 
 
 bool Rounds::search_all(ThreadPool* pool) { return pass({images_, search_.scored()}, pool); }
 
-bool Rounds::search_first(const RoundPlan& plan, ThreadPool* pool) {
-    const int64_t images = shape_.cells() < kManyCells ? plan.first_images : plan.first_images_of_many_cells;
-    return pass({std::min(images_, images), search_.scored(), nullptr, enough(plan)}, pool);
+bool Rounds::search_first(ThreadPool* pool) {
+    const int64_t images = shape_.cells() < kManyCells ? kFirstImages : kFirstImagesOfMany;
+    return pass({std::min(images_, images), search_.scored(), nullptr, enough()}, pool);
 }
 
 // What a position enters the map's upper bound with.
@@ -99,7 +111,7 @@ double Rounds::upper_value(int64_t position) const {
 // Looks for a proof that the map is above theta at its upper bound's peak: all images are searched from the cells that
 // add most to the peak, and only as far as the proof needs. As many cells are taken as it takes for caps that are well
 // below the distances found so far. Where there are not enough of them, the peak's own value is found.
-bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
+bool Rounds::prove(ThreadPool* pool) {
     const Heatmap& heatmap = *goal_->heatmap;
     const MapSize size = heatmap.map();
     const float* highest = std::max_element(goal_->upper, goal_->upper + size.height * size.width);
@@ -134,17 +146,17 @@ bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
     }
     if (parts_.empty()) return true;
     std::sort(parts_.begin(), parts_.end(), [](const Part& a, const Part& b) { return a.part > b.part; });
-    const double needed = std::max(plan.margin * goal_->normal / *highest * total - known, 0.0);
+    const double needed = std::max(kMargin * goal_->normal / *highest * total - known, 0.0);
     double taken = 0, part = 1;
     size_t cells = 0;
-    for (const double saving : {plan.saving, plan.least_saving}) {
+    for (const double saving : {kSaving, kLeastSaving}) {
         taken = 0;
         for (cells = 0; cells < parts_.size() && (cells == 0 || needed > saving * taken); ++cells)
             taken += parts_[cells].part;
         part = needed / taken;
         if (part <= saving) break;
     }
-    const bool capped = part <= plan.least_saving;
+    const bool capped = part <= kLeastSaving;
     std::fill(positions_.begin(), positions_.end(), uint8_t{0});
     for (int64_t row = rows.first; row < rows.second; ++row) {
         for (int64_t column = columns.first; column < columns.second; ++column) {
@@ -156,7 +168,7 @@ bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
             caps_[i] = static_cast<float>(std::min(distance_of(part * upper_value(i)), kLargestDistance));
         }
     }
-    return pass({images_, positions_.data(), capped ? caps_.data() : nullptr, -1, plan.guard_share}, pool);
+    return pass({images_, positions_.data(), capped ? caps_.data() : nullptr, -1, kProofShare}, pool);
 }
 
 // Finds all distances of the positions that undecided pixels depend on.
@@ -254,7 +266,7 @@ bool Rounds::decided() const {
     return undecided == 0 || (goal_->need == Need::label && proven > 0);
 }
 
-double Rounds::enough(const RoundPlan& plan) const { return distance_of(plan.enough * goal_->normal); }
+double Rounds::enough() const { return distance_of(kEnough * goal_->normal); }
 
 double Rounds::distance_of(double value) const { return goal_->root ? value * value : value; }
 

@@ -43,30 +43,18 @@ struct Outcome {
     double map_seconds = 0;  // of the time that it took
 };
 
-// How far the rounds go. Others than these are for tests and measurements.
-struct RoundPlan {
-    int64_t first_images = 3;  // of the first round
-    int64_t first_images_of_many_cells = 1;
-    double enough = 0.9;        // times theta: where a position stops in the first round
-    int64_t proofs = 3;         // peaks at which a defect is looked for, one after the other
-    double least_saving = 0.9;  // caps above this part of them aren't worth their while
-    double guard_share = 1;     // of a proof: see Pass
-    double margin = 1.05;       // times theta: what a proof's caps would give at the peak
-    double saving = 0.7;        // caps at this part of the distances found so far are worth taking more cells for
-};
-
 class Rounds {
  public:
     explicit Rounds(Search& search);
 
     // Reaches one goal about one query. `request.distances` gets upper bounds, infinite where fewer than kappa
     // neighbours were found. Throws what Search::run throws.
-    Outcome run(const Request& request, const Goal& goal, ThreadPool* pool, const RoundPlan& plan = {});
+    Outcome run(const Request& request, const Goal& goal, ThreadPool* pool);
 
  private:
     bool search_all(ThreadPool* pool);
-    bool search_first(const RoundPlan& plan, ThreadPool* pool);
-    bool prove(const RoundPlan& plan, ThreadPool* pool);
+    bool search_first(ThreadPool* pool);
+    bool prove(ThreadPool* pool);
     bool search_undecided(ThreadPool* pool);
     bool pass(const Pass& pass, ThreadPool* pool);
     void make_upper(ThreadPool* pool);
@@ -74,7 +62,7 @@ class Rounds {
     void make(float* map, ThreadPool* pool);
     bool undecided(int64_t pixel) const;
     bool decided() const;
-    double enough(const RoundPlan& plan) const;
+    double enough() const;
     double upper_value(int64_t position) const;
     double distance_of(double value) const;
 
