@@ -88,9 +88,9 @@ struct Counts {
 struct Expiry {
     bool (*expired)(const void* clock) = nullptr;  // null: never
     const void* clock = nullptr;
-
-    bool passed() const { return expired && expired(clock); }
 };
+
+static inline bool passed(const Expiry& expiry) { return expiry.expired && expiry.expired(expiry.clock); }
 
 struct MatchTask {
     int level_count;

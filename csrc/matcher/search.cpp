@@ -54,7 +54,7 @@ Search::Search(const Model& model, int workers)
 
 // Whether time is up. All threads that work on the query see it soon after one of them has.
 bool Search::late() {
-    if (!expired_ && task_.expiry.passed()) expired_ = true;
+    if (!expired_ && passed(task_.expiry)) expired_ = true;
     return expired_;
 }
 

@@ -203,7 +203,7 @@ class Dense {
 
     // Whether time has expired: asked after each panel of queries or register of coded ones, with a chunk.
     bool late() {
-        late_ = late_ || task_.expiry.passed();
+        late_ = late_ || passed(task_.expiry);
         return late_;
     }
 
