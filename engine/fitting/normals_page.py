@@ -23,7 +23,8 @@ from ..files import replace_file
 from ..folders.normal_images import NormalImages
 from ..images.reading import read_image, read_placed
 from ..images.resizing import as_rgb
-from ..inspect.scoring import Scorer, Scores
+from ..inspect.scores import Scores
+from ..inspect.scoring import Scorer
 from ..pages.page import render
 from ..pages.pictures import Case, data_url, heat_picture, normal_picture, thumbnail
 from ..pages.score_charts import sorted_scores

@@ -9,7 +9,7 @@ from spadeline.engine.settings import all_settings
 FRAMING_AND_STORAGE = "--framing --storage"
 OTHER_SETTINGS = (
     "--k-score --k-gallery --kappa --window --level-weights --upsampling --distance --sigma --index-factory "
-    "--label-rule --frame-check --frame-shape"
+    "--label-rule --frame-check --frame-shape --need"
 )
 LOADING = "--gallery --memory-limit --tensorrt-cache"
 OPTIONS = {
