@@ -7,16 +7,15 @@ shared out among workers in ``stream.py`` and ``workers.py``. Thresholds are mad
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, Self, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_choice, check_number
+from ..checks import check_choice
 from ..errors import InputError
 from ..extract.providers import Device
 from ..images.resizing import Color, as_rgb, place
@@ -28,9 +27,9 @@ from ..settings import Need
 from .chains import Chain
 from .opening import open_chain
 from .overlay import overlay
-from .scores import Asked
+from .scores import Asked, deadline_in
 from .scoring import warn_of_clamping
-from .stream import FrameError, check_not_single, run_stream
+from .stream import Arrived, FrameError, check_not_single, run_stream
 from .verdict import Judge
 from .workers import Predict, Split
 
@@ -210,7 +209,7 @@ class Detector:
             the recipe's ``frame_shape`` allows it; one whose scores aren't finite. An unknown need, or a deadline that
             isn't a finite number of 0 or more.
         """
-        deadline = _deadline(deadline_s)
+        deadline = deadline_in(deadline_s)
         return self._predict(frame, color=color, need=self._checked(need), deadline=deadline)
 
     def predict_batch(
@@ -238,7 +237,7 @@ class Detector:
         InputError
             ``frames`` isn't a sequence, or :meth:`predict` refuses one of them.
         """
-        deadline = _deadline(deadline_s)
+        deadline = deadline_in(deadline_s)
         return self._inspect(_as_list(frames), color=color, need=self._checked(need), deadline=deadline)
 
     def stream(
@@ -293,14 +292,14 @@ class Detector:
         """
         check_choice("color", color, get_args(Color))
         need = self._checked(need)
-        _check_deadline(deadline_s)
+        deadline_in(deadline_s)  # a wrong one is refused here, and not in each frame's place
         workers, predict = self._split.workers(self._predict)
 
-        def receive(frame: Any) -> _Arrived:
-            deadline = _deadline(deadline_s)
-            return _Arrived(self._chain.receive(frame), deadline)
+        def receive(frame: Any) -> Arrived:
+            deadline = deadline_in(deadline_s)
+            return Arrived(self._chain.receive(frame), deadline)
 
-        def inspect(arrived: _Arrived) -> Result:
+        def inspect(arrived: Arrived) -> Result:
             return predict(arrived.frame, color=color, need=need, deadline=arrived.deadline)
 
         return run_stream(inspect, frames, workers=workers, depth=depth, receive=receive)
@@ -367,25 +366,6 @@ class Detector:
     def _inspect(self, frames: Sequence[Any], *, color: Color, need: Need, deadline: float | None) -> list[Result]:
         asked = Asked(need, deadline, self._judge.label_known)
         return [self._judge.result(scored, need) for scored in self._chain.score(frames, color, asked)]
-
-
-class _Arrived(NamedTuple):
-    """A stream's frame, and when its search must end, by ``time.perf_counter()``; None: when it is done."""
-
-    frame: Any
-    deadline: float | None
-
-
-def _check_deadline(deadline_s: float | None) -> None:
-    if deadline_s is not None:
-        check_number("deadline_s", deadline_s, low=0)
-
-
-def _deadline(deadline_s: float | None) -> float | None:
-    """Return the time so many seconds from now."""
-    now = time.perf_counter()
-    _check_deadline(deadline_s)
-    return None if deadline_s is None else now + deadline_s
 
 
 def _as_list(frames: Any) -> list[Frame]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..checks import check_number
 
 if TYPE_CHECKING:
     from ..images.frame_facts import FrameFacts
@@ -92,3 +95,18 @@ class Asked(NamedTuple):
     need: Need
     deadline: float | None
     label_known: Callable[[Retrieved, FrameFacts | None], bool]
+
+
+def deadline_in(deadline_s: float | None) -> float | None:
+    """Return the time so many seconds from now, by ``time.perf_counter()``; None for None.
+
+    Raises
+    ------
+    InputError
+        Not a finite number of 0 or more.
+    """
+    now = time.perf_counter()
+    if deadline_s is None:
+        return None
+    check_number("deadline_s", deadline_s, low=0)
+    return now + deadline_s

@@ -92,7 +92,7 @@ def test_predict_ends_where_the_detector_fails(run, recipe_folder, parts, monkey
     def fail(*_, **__):
         raise ExtractorError("the graph: out of memory")
 
-    monkeypatch.setattr(Detector, "predict", fail)
+    monkeypatch.setattr(Detector, "_predict", fail)
     code, out, err = run("predict", recipe_folder, parts / "test" / "good")
     assert (code, out, err) == (2, "", "spadeline: the graph: out of memory\n")
 
