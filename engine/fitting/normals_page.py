@@ -152,8 +152,8 @@ class _Shown:
         nearest = None
         if like:
             nearest = self._recipe.images[self._held[like[0]]]
-        elif scored is not None and len(scored.nearest_images):
-            nearest = self._recipe.images[scored.nearest_images[0]]
+        elif scored is not None and len(scored.retrieved.nearest_images):
+            nearest = self._recipe.images[scored.retrieved.nearest_images[0]]
         if nearest is not None and (normal := normal_picture(nearest, self._files.get(nearest.name))) is not None:
             pictures["nearest normal image"] = normal
         return Case(

@@ -30,7 +30,7 @@ class Retrieved(NamedTuple):
     nearest_distance
         Squared distance of the embedding to the nearest normal image's.
     seconds
-        What retrieval took.
+        Of the stage.
     """
 
     image_score: float
@@ -45,8 +45,8 @@ class Scores:
 
     Attributes
     ----------
-    image_score, nearest_images, nearest_distance
-        As in :class:`Retrieved`.
+    retrieved
+        What was known before its pixels were matched.
     map_score
         Maximum of the anomaly map. The map is never negative and 0 where ignored, so ignored pixels don't count.
     anomaly_map
@@ -61,22 +61,25 @@ class Scores:
     match_statistics
         What the matcher had to compute.
     timings_s
-        Seconds by stage: retrieve, match, map.
+        Seconds by stage: match, map.
     mask
         (H, W) bool, the map above the recipe's theta; None on the CPU, where the verdict makes it.
     """
 
-    image_score: float
+    retrieved: Retrieved
     map_score: float
     anomaly_map: NDArray[np.float32]
     lower_map: NDArray[np.float32]
     neighbours: NDArray[np.int32]
-    nearest_images: NDArray[np.int64]
-    nearest_distance: float
     match_statistics: Statistics
     timings_s: dict[str, float]
     decided: bool = True
     mask: NDArray[np.bool_] | None = None
+
+    @property
+    def image_score(self) -> float:
+        """The retrieved images' score."""
+        return self.retrieved.image_score
 
 
 class Asked(NamedTuple):

@@ -174,8 +174,8 @@ class Scorer(RecipeScorer):
     def __init__(self, recipe: Recipe, *, threads: int | None = None, gallery: GalleryPlace = "auto") -> None:
         _check_room(recipe)
         super().__init__(recipe, threads=threads, device="cpu", memory_limit=None, gallery=gallery)
-        self._finest = recipe.level_shapes[0][1:]
-        self._heatmap = Heatmap(self._finest, recipe.input_size, sigma=recipe.settings.sigma, ignore=recipe.ignore)
+        finest = recipe.level_shapes[0][1:]
+        self._heatmap = Heatmap(finest, recipe.input_size, sigma=recipe.settings.sigma, ignore=recipe.ignore)
         self._theta = math.inf if recipe.calibration is None else recipe.calibration.theta.value
         self.rounds = self.matcher.path == "pruned"
 
@@ -252,16 +252,14 @@ class Scorer(RecipeScorer):
             ignore=self._heatmap.ignored_distances,
         )
         return Scores(
-            image_score=retrieved.image_score,
+            retrieved=retrieved,
             map_score=_highest(found.anomaly_map),
             anomaly_map=found.anomaly_map,
             lower_map=found.lower_map,
             decided=found.decided,
             neighbours=found.neighbours,
-            nearest_images=retrieved.nearest_images,
-            nearest_distance=retrieved.nearest_distance,
             match_statistics=found.statistics,
-            timings_s={"retrieve": retrieved.seconds, "match": found.match_s, "map": found.map_s},
+            timings_s={"match": found.match_s, "map": found.map_s},
         )
 
     def _by_all_distances(self, levels: Sequence[NDArray[np.floating]], retrieved: Retrieved) -> Scores:
@@ -278,19 +276,13 @@ class Scorer(RecipeScorer):
         distances = np.sqrt(match.distances) if settings.distance == "root" else match.distances
         smooth = self._heatmap.anomaly_map(distances)
         return Scores(
-            image_score=retrieved.image_score,
+            retrieved=retrieved,
             map_score=_highest(smooth),
             anomaly_map=smooth,
             lower_map=smooth,
             neighbours=match.neighbours,
-            nearest_images=retrieved.nearest_images,
-            nearest_distance=retrieved.nearest_distance,
             match_statistics=match.statistics,
-            timings_s={
-                "retrieve": retrieved.seconds,
-                "match": matched - start,
-                "map": time.perf_counter() - matched,
-            },
+            timings_s={"match": matched - start, "map": time.perf_counter() - matched},
         )
 
     def unsearched(self, retrieved: Retrieved, *, decided: bool) -> Scores:
@@ -301,23 +293,21 @@ class Scorer(RecipeScorer):
         decided
             Whether no more was asked for.
         """
-        upper = np.full(self._recipe.input_size, LARGEST_DISTANCE, np.float32)
-        if self._recipe.ignore is not None:
-            upper[self._recipe.ignore] = 0
-        levels = len(self._recipe.level_shapes)
+        recipe, kappa = self._recipe, self._settings.kappa
+        upper = np.full(recipe.input_size, LARGEST_DISTANCE, np.float32)
+        if recipe.ignore is not None:
+            upper[recipe.ignore] = 0
         return Scores(
-            image_score=retrieved.image_score,
+            retrieved=retrieved,
             map_score=float(upper.max()),
             anomaly_map=upper,
             lower_map=np.zeros_like(upper),
             decided=decided,
-            neighbours=np.full((*self._finest, self._settings.kappa, 3), -1, np.int32),
-            nearest_images=retrieved.nearest_images,
-            nearest_distance=retrieved.nearest_distance,
+            neighbours=np.full((*recipe.level_shapes[0][1:], kappa, 3), -1, np.int32),
             match_statistics=Statistics(
-                path=self.matcher.path, pairs=0, passed=(0,) * levels, exact=0, guarded_cells=0
+                path=self.matcher.path, pairs=0, passed=(0,) * len(recipe.level_shapes), exact=0, guarded_cells=0
             ),
-            timings_s={"retrieve": retrieved.seconds, "match": 0.0, "map": 0.0},
+            timings_s={"match": 0.0, "map": 0.0},
         )
 
 
@@ -383,16 +373,14 @@ class DeviceScorer(RecipeScorer):
         start = time.perf_counter()
         inspection = self.inspector.inspect(features.levels, retrieved.nearest_images, half=features.half)
         return Scores(
-            image_score=retrieved.image_score,
+            retrieved=retrieved,
             map_score=_highest(inspection.anomaly_map),
             anomaly_map=inspection.anomaly_map,
             lower_map=inspection.anomaly_map,
             mask=inspection.mask,
             neighbours=inspection.neighbours,
-            nearest_images=retrieved.nearest_images,
-            nearest_distance=retrieved.nearest_distance,
             match_statistics=inspection.statistics,
-            timings_s={"retrieve": retrieved.seconds, "match": time.perf_counter() - start, "map": 0.0},
+            timings_s={"match": time.perf_counter() - start, "map": 0.0},
         )
 
 

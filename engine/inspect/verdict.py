@@ -83,7 +83,7 @@ class Judge:
         """
         start = time.perf_counter()
         scores = scored.scores
-        label_alone = need == "label" and self.label_known(scores, scored.facts)
+        label_alone = need == "label" and self.label_known(scores.retrieved, scored.facts)
         mask, regions = find_regions(
             scores.lower_map if label_alone else scores.anomaly_map,
             self.theta,
@@ -92,7 +92,7 @@ class Judge:
             mask=scores.mask,
         )
         verdict = self.verdict(scores, scored.facts)
-        timings_s = scored.timings_s | scores.timings_s
+        timings_s = scored.timings_s | {"retrieve": scores.retrieved.seconds} | scores.timings_s
         timings_s["map"] += time.perf_counter() - start
         return Result(
             pred_score=verdict.pred_score,
@@ -103,7 +103,7 @@ class Judge:
             pred_mask=mask,
             regions=regions,
             neighbours=scores.neighbours,
-            nearest_images=scores.nearest_images,
+            nearest_images=scores.retrieved.nearest_images,
             match_statistics=scores.match_statistics,
             timings_s=timings_s,
             reasons=verdict.reasons,
@@ -112,18 +112,18 @@ class Judge:
             lower_map=scores.lower_map,
         )
 
-    def label_known(self, retrieved: Retrieved | Scores, facts: FrameFacts | None) -> bool:
+    def label_known(self, retrieved: Retrieved, facts: FrameFacts | None) -> bool:
         """Return whether a frame's label is known without its map: it doesn't count, or there is another reason."""
         return self._rule == "image" or bool(self._verdict(retrieved, 0.0, facts).reasons)
 
     def verdict(self, scores: Scores, facts: FrameFacts | None) -> Verdict:
         """Judge a frame by its scores and its facts; facts of None: without the frame check."""
         exact = scores.lower_map is scores.anomaly_map
-        if exact or not self.label_known(scores, facts):
-            return self._verdict(scores, scores.map_score, facts)
-        return self._verdict(scores, float(scores.lower_map.max()), facts)
+        if exact or not self.label_known(scores.retrieved, facts):
+            return self._verdict(scores.retrieved, scores.map_score, facts)
+        return self._verdict(scores.retrieved, float(scores.lower_map.max()), facts)
 
-    def _verdict(self, retrieved: Retrieved | Scores, map_score: float, facts: FrameFacts | None) -> Verdict:
+    def _verdict(self, retrieved: Retrieved, map_score: float, facts: FrameFacts | None) -> Verdict:
         image_score = retrieved.image_score
         reasons: list[Reason] = []
         if self._rule != "image" and map_score > self.theta:

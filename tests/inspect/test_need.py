@@ -164,8 +164,9 @@ def test_what_is_ignored_is_no_part_of_an_unknown_mask(parts, extractor_path, tm
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("need", NEEDS)
-def test_a_stream_without_time_loses_no_frame(recipe_folder, need, workers):
-    detector = Detector.load(recipe_folder, device="cpu", threads=2, workers=workers)
+def test_a_stream_without_time_loses_no_frame(opened, need, workers):
+    folder = opened(frame_check="off").recipe.folder
+    detector = Detector.load(folder, device="cpu", threads=2, workers=workers)
     frames = [*FRAMES * 2, BAD, *FRAMES]
     results = list(detector.stream(iter(frames), need=need, deadline_s=0))
     assert len(results) == len(frames)
