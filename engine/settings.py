@@ -164,7 +164,7 @@ class Settings:
             "what results are exact in, where a call asks for nothing else: the anomaly map, its mask, or the label",
             details='``"mask"``: also the label, and box and area of the regions. ``"label"``: the label alone. These '
             'are as with ``"map"``. The search ends as soon as they are proven, and the rest is an upper bound: see '
-            ":class:`.result.Result`. Thresholds don't depend on it.",
+            ":class:`.Result`. Thresholds don't depend on it.",
         ),
     )
 
