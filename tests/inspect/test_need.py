@@ -4,6 +4,7 @@ That a search in rounds comes to the verdict of the whole map is tested in ``tes
 """
 
 import shutil
+import threading
 import time
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from spadeline.engine.recipe.recipe import Recipe
 
 from ..conftest import part
 from ..recipes import as_version_1, as_version_2, as_version_3, edit_manifest
-from .streams import BAD, FRAMES
+from .streams import BAD, FRAMES, SOON_S
 
 NEEDS = ("map", "mask", "label")
 BLACK = np.zeros((96, 96, 3), np.uint8)
@@ -178,29 +179,33 @@ def test_a_stream_without_time_loses_no_frame(opened, need, workers):
 
 
 def test_a_streams_deadline_counts_from_the_frames_arrival(recipe_folder, monkeypatch):
-    """A frame that was read ahead has waited for the one before it; a frame that comes late has not."""
+    """The second frame is read ahead: it arrives while the first one is inspected, which is over only afterwards."""
     detector = Detector.load(recipe_folder, device="cpu", threads=1)
     inspect = Detector._inspect
-    left = []
+    asked, delivered, deadlines, begun = [], [], [], []
+    second_has_come = threading.Event()
 
-    def slow(self, frames, *, deadline, **how):
-        left.append(deadline - time.perf_counter())
-        time.sleep(0.2)
+    def waiting(self, frames, *, deadline, **how):
+        begun.append(time.perf_counter())
+        assert second_has_come.wait(SOON_S)
+        deadlines.append(deadline)
         return inspect(self, frames, deadline=deadline, **how)
 
-    monkeypatch.setattr(Detector, "_inspect", slow)
+    monkeypatch.setattr(Detector, "_inspect", waiting)
 
     def camera():
-        yield FRAMES[0]
-        yield FRAMES[1]  # read ahead
-        time.sleep(0.5)
-        yield FRAMES[0]
+        for frame in FRAMES[:3]:
+            asked.append(time.perf_counter())
+            yield frame
+            delivered.append(time.perf_counter())  # it is asked for the next one
+            if len(delivered) == 2:
+                second_has_come.set()
 
-    results = list(detector.stream(camera(), depth=2, deadline_s=100))
+    results = list(detector.stream(camera(), depth=3, deadline_s=100))
     assert [result.decided for result in results] == [True] * 3
-    assert left[0] == pytest.approx(100, abs=0.1)
-    assert left[1] == pytest.approx(99.8, abs=0.1)
-    assert left[2] == pytest.approx(100, abs=0.1)
+    for earliest, deadline, latest in zip(asked, deadlines, delivered, strict=True):
+        assert earliest <= deadline - 100 <= latest
+    assert deadlines[1] - 100 < begun[1]
 
 
 def test_predict_gives_the_chain_the_time_that_its_call_leaves(recipe_folder, monkeypatch):
