@@ -2,6 +2,7 @@
 // Features and results stay in Python's arrays. The one exception is `encode`, which widens each float16 image to
 // float32.
 #include "bindings.hpp"
+#include "bindings_rounds.hpp"
 
 #include "dlpack.hpp"
 #include "matcher/cpu/kernels.hpp"
@@ -90,7 +91,9 @@ PYBIND11_MODULE(_native, module) {
                py::arg("capsule"));
     module.def("encode", encode, "Records of the codes of a level's cells.", py::arg("cells"), py::arg("basis"),
                py::kw_only(), py::arg("coarsest"));
-    py::class_<PyMatcher<Matcher>>(module, "Matcher")
+    define_heatmap(module);
+    py::class_<PyMatcher<Matcher>> matcher(module, "Matcher");
+    matcher
         .def(py::init(&open_matcher), py::arg("levels"), py::arg("size"), py::arg("shifts"), py::kw_only(),
              py::arg("threads"), py::arg("instruction_set"), py::arg("upsampling"), py::arg("weights"),
              py::arg("codes"))
@@ -100,6 +103,7 @@ PYBIND11_MODULE(_native, module) {
         .def_property_readonly("instruction_set",
                                [](const PyMatcher<Matcher>& m) { return m.matcher().instruction_set(); })
         .def_property_readonly("threads", [](const PyMatcher<Matcher>& m) { return m.matcher().threads(); });
+    define_rounds(matcher);
 #ifdef SPADELINE_CUDA
     define_cuda(module);
     module.attr("CUDA") = true;

@@ -220,9 +220,14 @@ class PyMatcher {
               return M(source_.shape(), source_.gallery(), std::forward<Options>(options)...);
           }()) {}
 
-    // Returns each request's statistics.
-    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, std::optional<int64_t> window,
-                                const std::optional<py::array>& ignore) {
+    // Requests with the levels that they point to.
+    struct Requests {
+        std::vector<std::vector<QueryLevel>> levels;
+        std::vector<Request> requests;
+    };
+
+    Requests checked(std::vector<PyRequest>& queries, int64_t kappa, std::optional<int64_t> window,
+                     const std::optional<py::array>& ignore) const {
         const PyramidShape& shape = source_.shape();
         const LevelShape& finest = shape.levels()[0];
         if (ignore)
@@ -250,19 +255,35 @@ class PyMatcher {
                                 static_cast<int32_t*>(neighbours.mutable_data())});
         }
         for (size_t i = 0; i < requests.size(); ++i) requests[i].levels = levels[i];
-        std::vector<Statistics> statistics(requests.size());
+        return {std::move(levels), std::move(requests)};
+    }
+
+    // Calls work() without the GIL. `queries`: how many it is about.
+    template <class Work>
+    void run(size_t queries, const Work& work) {
         try {
             const py::gil_scoped_release released;
+            work();
+        } catch (const NotFinite& bad) {
+            throw not_finite(bad, query_name(queries, static_cast<size_t>(bad.query)));
+        }
+    }
+
+    // Returns each request's statistics.
+    std::vector<py::dict> match(std::vector<PyRequest> queries, int64_t kappa, std::optional<int64_t> window,
+                                const std::optional<py::array>& ignore) {
+        const Requests checked = this->checked(queries, kappa, window, ignore);
+        const std::vector<Request>& requests = checked.requests;
+        std::vector<Statistics> statistics(requests.size());
+        run(requests.size(), [&] {
             if (requests.size() == 1) {
                 statistics[0] = matcher_.match(requests[0]);
             } else {
                 matcher_.match_batch(requests, statistics);
             }
-        } catch (const NotFinite& bad) {
-            throw not_finite(bad, query_name(queries.size(), static_cast<size_t>(bad.query)));
-        }
+        });
         std::vector<py::dict> result;
-        for (const Statistics& s : statistics) result.push_back(as_dict(s, shape.level_count()));
+        for (const Statistics& s : statistics) result.push_back(as_dict(s, source_.shape().level_count()));
         return result;
     }
 
@@ -274,6 +295,9 @@ class PyMatcher {
     PyGallery source_;
     M matcher_;
 };
+
+// Adds the class of the CPU's anomaly map: bindings_heatmap.cpp.
+void define_heatmap(py::module_& module);
 
 // Adds the classes of a GPU. It is defined in bindings_cuda.cpp, which only builds with CUDA have.
 void define_cuda(py::module_& module);

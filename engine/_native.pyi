@@ -6,11 +6,24 @@ import collections.abc
 import numpy
 import typing
 import typing_extensions
-__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
+__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'Heatmap', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
 class DeviceError(RuntimeError):
     pass
+class Heatmap:
+    def __init__(self, distances: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], *, sigma: typing.SupportsFloat | typing.SupportsIndex, ignore: numpy.ndarray | None, ignored_distances: numpy.ndarray | None, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str) -> None:
+        ...
+    def map(self, distances: numpy.ndarray, *, root: bool, out: numpy.ndarray) -> float:
+        ...
+    @property
+    def instruction_set(self) -> str:
+        ...
+    @property
+    def threads(self) -> int:
+        ...
 class Matcher:
     def __init__(self, levels: collections.abc.Sequence[numpy.ndarray], size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], shifts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], *, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str, upsampling: str, weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], codes: collections.abc.Sequence[tuple[numpy.ndarray, numpy.ndarray | None, numpy.ndarray | None]] | None) -> None:
+        ...
+    def inspect(self, query: tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray], heatmap: Heatmap, upper: numpy.ndarray, lower: numpy.ndarray, *, need: str, root: bool, thresholds: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], remaining_s: typing.SupportsFloat | typing.SupportsIndex | None, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex | None, ignore: numpy.ndarray | None) -> dict:
         ...
     def match(self, requests: collections.abc.Sequence[tuple[collections.abc.Sequence[numpy.ndarray], numpy.ndarray, numpy.ndarray, numpy.ndarray]], *, kappa: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex | None, ignore: numpy.ndarray | None) -> list[dict]:
         ...
@@ -65,4 +78,4 @@ def read_dlpack(capsule: typing_extensions.CapsuleType) -> tuple:
     """
     (address, type, shape, strides in bytes or None) of a DLPack capsule.
     """
-CUDA: bool = ...
+CUDA: bool = False

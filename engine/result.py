@@ -52,6 +52,9 @@ class Statistics:
         Pairs of the finest level's pixels whose distance was computed in float64 while pruning.
     guarded_cells
         The coarsest level's pixels in the query that were too costly to prune; the dense path finished them.
+    passes
+        How often some of the query's pixels were searched: 1 if all distances were asked for, more if the first few
+        images didn't decide, 0 if no distance was asked for.
     """
 
     path: Literal["pruned", "dense", "reference"]
@@ -59,6 +62,7 @@ class Statistics:
     passed: tuple[int, ...]
     exact: int
     guarded_cells: int
+    passes: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,7 +125,7 @@ def test_such_a_frame_is_an_error_at_every_door(recipe, tmp_path, capsys):
 def test_a_map_that_is_not_finite_gives_no_verdict(recipe, monkeypatch, poisoned):
     detector = Detector.load(recipe, device="cpu", threads=1)
 
-    def anomaly_map(_self, _distances):
+    def anomaly_map(_self, _distances, *, root):
         values = np.zeros((SIDE, SIDE), np.float32)
         values[7, 9] = poisoned
         return values

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "matcher/map_task.hpp"
+
 namespace spadeline {
 
 inline constexpr int kMaxLevels = 4;  // a ResNet has four stages
@@ -23,6 +25,13 @@ struct Neighbour {
     int32_t image;
     int32_t raster;  // y * width + x
 };
+
+// The mean of the kappa distances that were found; infinite if there are fewer.
+static inline double mean_distance(const Neighbour* best, int64_t kappa) {
+    double sum = 0;
+    for (int64_t k = 0; k < kappa; ++k) sum += best[k].distance;
+    return sum / static_cast<double>(kappa);
+}
 
 // Where bilinear upsampling takes a finest position's feature from: four positions of a coarser level.
 struct Taps {
@@ -75,6 +84,14 @@ struct Counts {
     int64_t exact;               // finest pairs computed in float64
 };
 
+// Whether time is up. A plain pointer, since the kernels' translation units share no function with the rest.
+struct Expiry {
+    bool (*expired)(const void* clock) = nullptr;  // null: never
+    const void* clock = nullptr;
+
+    bool passed() const { return expired && expired(clock); }
+};
+
 struct MatchTask {
     int level_count;
     LevelTask level[kMaxLevels];
@@ -82,7 +99,9 @@ struct MatchTask {
     bool bilinear;
     int64_t cells, cell_columns;
     const int64_t* raster;  // (finest positions), negative where padded
-    const uint8_t* scored;  // (finest positions), 0 where padded or ignored
+    const uint8_t* scored;  // (finest positions), 0 where padded, ignored, or not asked for
+    const float* caps;      // (finest positions): larger distances aren't asked for; null: all are
+    double enough;          // a position whose mean distance is at most this is searched no further; -1: all are
     const int64_t* image_ids;
     int64_t image_count;
     int64_t kappa;
@@ -90,6 +109,7 @@ struct MatchTask {
     int64_t dense_cost;          // multiply-adds that the dense path takes for one cell of the query
     Neighbour* best;             // (finest positions, kappa), nearest first
     const int64_t* query_cells;  // the cells that the dense path matches, ascending; null for all
+    Expiry expiry;               // asked between pieces of work
 };
 
 // The share of the dense path's query cells that one thread owns, and the thread's workspace (see share_floats).
@@ -105,13 +125,14 @@ inline constexpr int64_t kHopeless = INT64_MIN;
 // after the first one has read them.
 struct Refinement {
     static constexpr int64_t kMost = 8;  // cells: their own codes, some 30 KB each, must stay in the cache as well
-    const int64_t* cells;
-    int64_t count;  // kMost at most
-    float* bounds;  // (cells from first_cell on, image_count, panels, kPanel), a cell's `stride` after the last one's;
-                    // the bound of a gallery cell that was visited becomes infinite
-    int64_t first_cell, stride;
+    const int64_t* slots;                // which of the cells that were bounded together, by their number
+    int64_t count;                       // kMost at most
+    const int64_t* cells;                // (slots): the query's cells
+    float* bounds;  // (slots, image_count, panels, kPanel), a slot's `stride` after the last one's; the bound of
+                    // a gallery cell that was visited becomes infinite
+    int64_t stride;
     bool resume;       // the cells have been refined before, and ran out of their budgets
-    int64_t* budgets;  // (cells): what each may cost; its cost is deducted. A cell with nothing left can be resumed
+    int64_t* budgets;  // (slots): what each may cost; its cost is deducted. A cell with nothing left can be resumed
                        // from `best` and `bounds`, unless its budget is kHopeless
     float* workspace;  // refine_floats for each cell
 };
@@ -128,10 +149,16 @@ struct Kernels {
     void (*pack_projection)(const Codebook&, const float* directions, float* panels);
     int64_t (*encode_floats)(const Codebook&);
     void (*encode)(const Codebook&, const float* rows, int64_t count, const CodeRows& codes, float* workspace);
-    void (*bound_panel)(const MatchTask&, int64_t image, int64_t panel, int64_t first_cell, int64_t cell_count,
+    void (*bound_panel)(const MatchTask&, const CodeRows& queries, int64_t count, int64_t image, int64_t panel,
                         float* bounds, int64_t stride);
     int64_t (*refine_floats)(const MatchTask&);
     void (*refine)(const MatchTask&, const Refinement&, Counts&);
+    // The anomaly map's steps: see cpu/smooth.hpp. map_floats: the floats of workspace that `smooth_rows` needs.
+    int64_t (*map_floats)(const MapTask&);
+    void (*smooth_rows)(const MapTask&, const float* values, int64_t first, int64_t last, float* rows,
+                        float* workspace);
+    void (*smooth_columns)(const MapTask&, const float* rows, int64_t first, int64_t last, float* map);
+    int64_t lanes;  // floats of a register
 };
 
 }  // namespace spadeline

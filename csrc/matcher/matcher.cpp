@@ -55,15 +55,21 @@ Model model_of(PyramidShape shape, const Gallery& gallery, const std::string& in
     return model;
 }
 
+std::vector<std::unique_ptr<Search>> open_searches(const Model& model, int threads) {
+    std::vector<std::unique_ptr<Search>> searches;
+    for (int i = 0; i < threads; ++i) searches.push_back(std::make_unique<Search>(model, i == 0 ? threads : 1));
+    return searches;
+}
+
 }  // namespace
 
 Matcher::Matcher(PyramidShape shape, Gallery gallery, int threads, const std::string& instruction_set,
                  Upsampling upsampling)
     : images_(gallery.images),
       model_(model_of(std::move(shape), gallery, instruction_set, upsampling)),
-      pool_(threads) {
-    for (int i = 0; i < threads; ++i) searches_.push_back(std::make_unique<Search>(model_, i == 0 ? threads : 1));
-}
+      pool_(threads),
+      searches_(open_searches(model_, threads)),
+      rounds_(*searches_[0]) {}
 
 const char* Matcher::instruction_set() const { return model_.kernels.name; }
 
@@ -72,6 +78,13 @@ Statistics Matcher::match(const Request& request) {
     const std::lock_guard turn(turn_);
     const StandardArithmetic arithmetic;
     return searches_[0]->run(request, &pool_);
+}
+
+Answer Matcher::inspect(const Request& request, const Question& question, const RoundPlan& plan) {
+    pool_.check_process();
+    const std::lock_guard turn(turn_);
+    const StandardArithmetic arithmetic;
+    return rounds_.run(request, question, &pool_, plan);
 }
 
 void Matcher::match_batch(std::span<const Request> requests, std::span<Statistics> statistics) {

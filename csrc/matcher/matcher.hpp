@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "matcher/pyramid.hpp"
+#include "matcher/rounds.hpp"
 #include "matcher/search.hpp"
 #include "matcher/thread_pool.hpp"
 
@@ -50,6 +51,8 @@ class Matcher {
 
     // Both throw what Search::run throws.
     Statistics match(const Request& request);
+    // A verdict on one query, from as few distances as it takes.
+    Answer inspect(const Request& request, const Question& question, const RoundPlan& plan = {});
     // Several queries side by side: each thread takes whole queries, so that no thread waits for another between steps.
     void match_batch(std::span<const Request> requests, std::span<Statistics> statistics);
 
@@ -59,6 +62,7 @@ class Matcher {
     std::mutex turn_;
     ThreadPool pool_;
     std::vector<std::unique_ptr<Search>> searches_;  // one a thread; the first one can use all threads
+    Rounds rounds_;                                  // of the first one
 };
 
 }  // namespace spadeline

@@ -1,14 +1,15 @@
 #include "matcher/search.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 
 #include "matcher/half.hpp"
+#include "matcher/share_out.hpp"
 #include "matcher/sizes.hpp"
 
 namespace spadeline {
@@ -17,7 +18,6 @@ namespace {
 // Cells that a worker encodes or collects at a time. The 14 x 14 cells of a 224 x 224 image make 25 pieces of work, and
 // the features of 8 cells, 128 KB at a level of 16 positions of 256 channels, stay in the second-level cache.
 constexpr int64_t kCellsAtOnce = 8;
-constexpr int64_t kTurns = 4;  // a worker takes at most a fourth of its part of what is left: the last pieces are small
 // Positions whose features are copied at a time: a cell's at the finest of three levels.
 constexpr int64_t kGathered = 16;
 // Features are fetched so many channels ahead. Channels lie a whole plane apart, which the processor doesn't foresee.
@@ -27,33 +27,6 @@ constexpr int64_t kBoundsBytes = 16 << 20;
 constexpr double kMostCost = 0x1p40;  // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
 // A cell isn't resumed for less than this part of its first budget: resuming reads all its bounds again.
 constexpr int64_t kLeastGrant = 16;
-
-// Hands out 0 … count - 1 as work(worker, first, number): at most `most` at a time and fewer towards the end, so that
-// no worker is idle while another one has a long piece of work.
-template <class Work>
-void share_out(ThreadPool* pool, int64_t count, int64_t most, const Work& work) {
-    const int64_t workers = pool ? pool->size() : 1;
-    std::atomic<int64_t> next = 0;
-    const auto take = [&](int worker) {
-        for (int64_t first = next; first < count;) {
-            const int64_t number = std::clamp<int64_t>((count - first) / (kTurns * workers), 1, most);
-            if (!next.compare_exchange_weak(first, first + number)) continue;
-            work(worker, first, number);
-            first = next;
-        }
-    };
-    if (pool) {
-        pool->run(std::ref(take));
-    } else {
-        take(0);
-    }
-}
-
-// One at a time, as work(worker, i).
-template <class Work>
-void share_out(ThreadPool* pool, int64_t count, const Work& work) {
-    share_out(pool, count, 1, [&](int worker, int64_t i, int64_t) { work(worker, i); });
-}
 
 }  // namespace
 
@@ -74,21 +47,70 @@ Search::Search(const Model& model, int workers)
     guarded_.reserve(model.shape.cells());
 }
 
+// Whether time is up. All threads that work on the query see it soon after one of them has.
+bool Search::late() {
+    if (!expired_ && task_.expiry.passed()) expired_ = true;
+    return expired_;
+}
+
 Statistics Search::run(const Request& request, ThreadPool* pool) {
-    const int64_t cells = model_.shape.cells();
-    begin(request);
-    share_out(pool, ceil_div(cells, kCellsAtOnce), [&](int worker, int64_t i) {
-        encode(request, worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
-    });
+    begin(request, pool);
+    pass({task_.image_count, scored_.data(), nullptr, -1, request.guard_share}, pool);
+    finish(false, pool);
+    return statistics();
+}
+
+bool Search::begin(const Request& request, ThreadPool* pool, Expiry expiry) {
+    reserve(request);
+    request_ = request;
+    expired_ = false;
+    task_.expiry = expiry;
+    task_.image_ids = request.image_ids.data();
+    task_.image_count = static_cast<int64_t>(request.image_ids.size());
+    task_.kappa = request.kappa;
+    task_.window = request.window.value_or(kEverywhere);
+    for (size_t i = 0; i < scored_.size(); ++i)
+        scored_[i] = task_.raster[i] >= 0 && !(request.ignore && request.ignore[task_.raster[i]]);
+    std::fill_n(task_.best, model_.shape.positions(0) * request.kappa,
+                Neighbour{std::numeric_limits<double>::infinity(), INT32_MAX, INT32_MAX});
+    std::fill(counts_.begin(), counts_.end(), Counts{});
+    guarded_cells_ = 0;
+    const int64_t cells = task_.cells;
+    share_out(
+        pool, ceil_div(cells, kCellsAtOnce), 1,
+        [&](int worker, int64_t i, int64_t) {
+            encode(worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
+        },
+        [&] { return late(); });
+    return !expired_;
+}
+
+bool Search::pass(const Pass& pass, ThreadPool* pool) {
+    task_.image_count = pass.images;
+    task_.scored = pass.positions;
+    task_.caps = pass.caps;
+    task_.enough = pass.enough;
+    // With an infinite share no cell is given up, whatever it costs.
+    const double dense_cost =
+        std::isinf(pass.guard_share) ? kMostCost : model_.shape.dense_cost(request_.window, pass.images);
+    task_.dense_cost = static_cast<int64_t>(std::min(dense_cost, kMostCost));
     if (model_.pruned) {
-        bound_and_refine(request, pool);
+        bound_and_refine(pass.guard_share, pool);
         match_guarded(pool);
     } else {
-        match_dense(task_, cells, pool);
+        match_dense(task_, task_.cells, pool);
     }
+    return !late();
+}
+
+void Search::finish(bool partly, ThreadPool* pool) {
+    const int64_t cells = task_.cells;
     share_out(pool, ceil_div(cells, kCellsAtOnce),
-              [&](int, int64_t i) { collect(request, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells)); });
-    Statistics statistics{{}, static_cast<int64_t>(guarded_.size())};
+              [&](int, int64_t i) { collect(partly, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells)); });
+}
+
+Statistics Search::statistics() const {
+    Statistics statistics{{}, guarded_cells_};
     for (const Counts& counts : counts_) {
         statistics.counts.pairs += counts.pairs;
         statistics.counts.exact += counts.exact;
@@ -119,47 +141,32 @@ void Search::reserve(const Request& request) {
         scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, first, most)));
     }
     task_.best = best_.reserve(model_.shape.positions(0) * request.kappa);
-    if (model_.pruned) bounds_.reserve(band_of(request) * stride_of(request));
+    if (!model_.pruned) return;
+    const auto images = static_cast<int64_t>(request.image_ids.size());
+    // A pass over fewer images may have more cells in a band.
+    bounds_.reserve(std::min(task_.cells * stride_of(images), std::max(stride_of(images), kBoundsBytes / 4)));
+    const CodeTask& code = coarsest_codes();
+    coarsest_rows_ = {coarsest_.bytes.reserve(task_.cells * code.dims), coarsest_.terms.reserve(task_.cells * kTerms),
+                      coarsest_.sums.reserve(task_.cells)};
 }
 
 // How many bounds a query cell has.
-int64_t Search::stride_of(const Request& request) const {
-    return static_cast<int64_t>(request.image_ids.size()) * panels() * kPanel;
-}
+int64_t Search::stride_of(int64_t images) const { return images * panels() * kPanel; }
 
 // How many of the query's cells are bounded at once.
-int64_t Search::band_of(const Request& request) const {
-    return std::clamp<int64_t>(kBoundsBytes / (stride_of(request) * 4), 1, task_.cells);
+int64_t Search::band_of(int64_t images) const {
+    return std::clamp<int64_t>(kBoundsBytes / (stride_of(images) * 4), 1, task_.cells);
 }
 
 int64_t Search::panels() const { return ceil_div(task_.cells, kPanel); }
 
-void Search::begin(const Request& request) {
-    reserve(request);
-    task_.image_ids = request.image_ids.data();
-    task_.image_count = static_cast<int64_t>(request.image_ids.size());
-    task_.kappa = request.kappa;
-    task_.window = request.window.value_or(kEverywhere);
-    // With an infinite share no cell is given up, whatever it costs.
-    const double dense_cost =
-        std::isinf(request.guard_share) ? kMostCost : model_.shape.dense_cost(request.window, task_.image_count);
-    task_.dense_cost = static_cast<int64_t>(std::min(dense_cost, kMostCost));
-    for (size_t i = 0; i < scored_.size(); ++i)
-        scored_[i] = task_.raster[i] >= 0 && !(request.ignore && request.ignore[task_.raster[i]]);
-    task_.scored = scored_.data();
-    std::fill_n(task_.best, model_.shape.positions(0) * request.kappa,
-                Neighbour{std::numeric_limits<double>::infinity(), INT32_MAX, INT32_MAX});
-    std::fill(counts_.begin(), counts_.end(), Counts{});
-    guarded_.clear();
-}
-
 // Turns the query's features into rows of channels and into codes, in cells [first_cell, last_cell).
-void Search::encode(const Request& request, int worker, int64_t first_cell, int64_t last_cell) {
+void Search::encode(int worker, int64_t first_cell, int64_t last_cell) {
     for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
         const LevelTask& level = task_.level[l];
         const int64_t first = first_cell * level.block, last = last_cell * level.block;
         for (int64_t i = first; i < last; i += kGathered)
-            gather(request.levels[l], l, i, std::min(i + kGathered, last));
+            gather(request_.levels[l], l, i, std::min(i + kGathered, last));
         const auto encode_as = [&](const LevelEncoder* encoder, const CodeRows& rows) {
             if (!encoder) return;
             const Codebook& book = encoder->book();
@@ -208,53 +215,90 @@ void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t l
     throw NotFinite{l, (bad - rows) % level.channels, raster[i] / level.width, raster[i] % level.width};
 }
 
-// The query's cells are taken in bands whose bounds fit kBoundsBytes. Each band is bounded, then refined.
-void Search::bound_and_refine(const Request& request, ThreadPool* pool) {
-    const int64_t panels = this->panels(), stride = stride_of(request), band = band_of(request);
-    float* bounds = bounds_.data();
-    const auto budget =
-        static_cast<int64_t>(std::min(request.guard_share * static_cast<double>(task_.dense_cost), kMostCost));
-    for (int64_t first = 0; first < task_.cells; first += band) {
-        const int64_t count = std::min(band, task_.cells - first);
-        share_out(pool, task_.image_count * panels, [&](int, int64_t i) {
-            model_.kernels.bound_panel(task_, task_.image_ids[i / panels], i % panels, first, count,
-                                       bounds + i * kPanel, stride);
-        });
-        refine(first, count, budget, bounds, stride, pool);
+// The codes that the coarsest level's bounds are made of.
+const CodeTask& Search::coarsest_codes() const {
+    const LevelTask& level = task_.level[task_.level_count - 1];
+    return task_.level_count > 1 ? level.projected : level.rotated;
+}
+
+// Gives each cell with a position to search a slot. The codes of their coarsest level are copied, so that they lie
+// together.
+void Search::take_cells() {
+    cells_.clear();
+    const int64_t block = model_.shape.block(0);
+    for (int64_t cell = 0; cell < task_.cells; ++cell) {
+        const uint8_t* positions = task_.scored + cell * block;
+        if (std::any_of(positions, positions + block, [](uint8_t asked) { return asked != 0; })) cells_.push_back(cell);
+    }
+    const CodeTask& code = coarsest_codes();
+    for (size_t slot = 0; slot < cells_.size(); ++slot) {
+        const auto to = static_cast<int64_t>(slot), from = cells_[slot];
+        std::copy_n(code.query.codes + from * code.dims, code.dims, coarsest_rows_.codes + to * code.dims);
+        std::copy_n(code.query.terms + from * kTerms, kTerms, coarsest_rows_.terms + to * kTerms);
+        coarsest_rows_.sums[to] = code.query.sums[from];
     }
 }
 
+// The pass's cells are taken in bands whose bounds fit kBoundsBytes. Each band is bounded, then refined.
+void Search::bound_and_refine(double guard_share, ThreadPool* pool) {
+    guarded_.clear();
+    take_cells();
+    const int64_t panels = this->panels(), stride = stride_of(task_.image_count), band = band_of(task_.image_count);
+    const int64_t dims = coarsest_codes().dims, cells = static_cast<int64_t>(cells_.size());
+    const auto budget = static_cast<int64_t>(std::min(guard_share * static_cast<double>(task_.dense_cost), kMostCost));
+    for (int64_t first = 0; first < cells && !expired_; first += band) {
+        const int64_t count = std::min(band, cells - first);
+        const CodeRows& all = coarsest_rows_;
+        const CodeRows rows{all.codes + first * dims, all.terms + first * kTerms, all.sums + first};
+        share_out(
+            pool, task_.image_count * panels, 1,
+            [&](int, int64_t i, int64_t) {
+                model_.kernels.bound_panel(task_, rows, count, task_.image_ids[i / panels], i % panels,
+                                           bounds_.data() + i * kPanel, stride);
+            },
+            [&] { return late(); });
+        refine(first, count, budget, pool);
+    }
+}
+
+// Refines the band of `count` cells whose first has the slot `first`.
+//
 // First each cell may spend half of its budget. Cells that need more and aren't hopeless then share what the whole band
 // has left over, equally. This is repeated until all cells are done or too little is left to share.
-void Search::refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool) {
+void Search::refine(int64_t first, int64_t count, int64_t budget, ThreadPool* pool) {
     unfinished_.clear();
-    for (int64_t cell = first; cell < first + count; ++cell) unfinished_.push_back(cell);
+    for (int64_t slot = 0; slot < count; ++slot) unfinished_.push_back(slot);
+    const int64_t* cells = cells_.data() + first;
     int64_t granted = budget / 2, reserve = (budget - granted) * count;
-    for (bool resume = false;; resume = true) {
-        for (const int64_t cell : unfinished_) budgets_[cell] = granted;
-        share_out(pool, static_cast<int64_t>(unfinished_.size()), Refinement::kMost,
-                  [&](int worker, int64_t i, int64_t number) {
-                      model_.kernels.refine(task_,
-                                            {unfinished_.data() + i, number, bounds, first, stride, resume,
-                                             budgets_.data(), scratch_[worker].data()},
-                                            counts_[worker]);
-                  });
-        for (const int64_t cell : unfinished_) {
-            if (budgets_[cell] > 0) reserve += budgets_[cell];
-            if (budgets_[cell] == kHopeless) guarded_.push_back(cell);
+    for (bool resume = false; !expired_; resume = true) {
+        for (const int64_t slot : unfinished_) budgets_[slot] = granted;
+        share_out(
+            pool, static_cast<int64_t>(unfinished_.size()), Refinement::kMost,
+            [&](int worker, int64_t i, int64_t number) {
+                model_.kernels.refine(task_,
+                                      {unfinished_.data() + i, number, cells, bounds_.data(),
+                                       stride_of(task_.image_count), resume, budgets_.data(), scratch_[worker].data()},
+                                      counts_[worker]);
+            },
+            [&] { return late(); });
+        if (expired_) return;
+        for (const int64_t slot : unfinished_) {
+            if (budgets_[slot] > 0) reserve += budgets_[slot];
+            if (budgets_[slot] == kHopeless) guarded_.push_back(cells[slot]);
         }
-        std::erase_if(unfinished_, [&](int64_t cell) { return budgets_[cell] > 0 || budgets_[cell] == kHopeless; });
+        std::erase_if(unfinished_, [&](int64_t slot) { return budgets_[slot] > 0 || budgets_[slot] == kHopeless; });
         if (unfinished_.empty()) return;
         granted = reserve / static_cast<int64_t>(unfinished_.size());
         reserve = 0;
         if (granted <= budget / kLeastGrant) break;
     }
-    guarded_.insert(guarded_.end(), unfinished_.begin(), unfinished_.end());
+    for (const int64_t slot : unfinished_) guarded_.push_back(cells[slot]);
 }
 
 // The dense path matches the cells that pruning gave up. They are gathered first, so that their features lie together.
 void Search::match_guarded(ThreadPool* pool) {
-    if (guarded_.empty()) return;
+    if (guarded_.empty() || expired_) return;
+    guarded_cells_ += static_cast<int64_t>(guarded_.size());
     std::sort(guarded_.begin(), guarded_.end());
     const auto cells = static_cast<int64_t>(guarded_.size());
     MatchTask task = task_;
@@ -283,7 +327,8 @@ void Search::match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool)
     }
 }
 
-void Search::collect(const Request& request, int64_t first_cell, int64_t last_cell) const {
+void Search::collect(bool partly, int64_t first_cell, int64_t last_cell) const {
+    const Request& request = request_;
     const int64_t width = model_.shape.levels()[0].width, kappa = request.kappa;
     for (int64_t i = first_cell * model_.shape.block(0); i < last_cell * model_.shape.block(0); ++i) {
         const int64_t raster = model_.shape.raster(0)[i];
@@ -294,17 +339,20 @@ void Search::collect(const Request& request, int64_t first_cell, int64_t last_ce
             std::fill_n(out, kappa * 3, -1);
             continue;
         }
-        const Neighbour* best = task_.best + i * kappa;
-        if (!std::isfinite(best[kappa - 1].distance))
+        const Neighbour* best = this->best(i);
+        const double distance = mean_distance(best, kappa);
+        if (!partly && !std::isfinite(distance))
             throw std::runtime_error("gallery: expected finite features, got NaN or infinity");
-        double sum = 0;
         for (int64_t k = 0; k < kappa; ++k, out += 3) {
-            sum += best[k].distance;
+            if (!std::isfinite(best[k].distance)) {
+                std::fill_n(out, 3, -1);
+                continue;
+            }
             out[0] = best[k].image;
             out[1] = static_cast<int32_t>(best[k].raster / width);
             out[2] = static_cast<int32_t>(best[k].raster % width);
         }
-        request.distances[raster] = sum / static_cast<double>(kappa);
+        request.distances[raster] = distance;
     }
 }
 

@@ -2,6 +2,7 @@
 // later calls allocate nothing.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -41,6 +42,16 @@ struct Request {
     double guard_share = kGuardShare;
 };
 
+// A part of a search: which positions, in which images, and how far.
+struct Pass {
+    int64_t images;               // so many of the request's, in their order
+    const uint8_t* positions;     // (finest positions): 0 where it isn't searched
+    const float* caps = nullptr;  // (finest positions): larger distances aren't looked for; null: all are
+    double enough = -1;           // a position whose mean distance is at most this is searched no further
+    // Like Request's. A pass over a few cells may grant more: the dense path reads the whole gallery for each of them.
+    double guard_share = kGuardShare;
+};
+
 struct Statistics {
     Counts counts{};
     int64_t guarded_cells = 0;  // query cells that the dense path finished
@@ -77,6 +88,24 @@ class Search {
     // query that is NaN or infinite, std::runtime_error for one of the gallery.
     Statistics run(const Request& request, ThreadPool* pool);
 
+    // The same in steps, which rounds.hpp takes: begin, any number of passes, finish. `begin` and `pass` return false
+    // if the expiry passed before they were done. Then some positions have found less than they were asked for, and
+    // nothing else is wrong.
+    bool begin(const Request& request, ThreadPool* pool, Expiry expiry = {});
+    bool pass(const Pass& pass, ThreadPool* pool);
+    // Writes distances and neighbours, however late it is. A position with fewer than kappa neighbours is an error
+    // (std::runtime_error: the gallery's features aren't finite); if the search went only `partly`, its distance is
+    // infinite and the others' places hold -1.
+    void finish(bool partly, ThreadPool* pool);
+    Statistics statistics() const;
+
+    const PyramidShape& shape() const { return model_.shape; }
+    bool pruned() const { return model_.pruned; }
+    const Kernels& kernels() const { return model_.kernels; }
+    const uint8_t* scored() const { return scored_.data(); }  // (finest positions)
+    // The kappa nearest of a finest position so far; infinitely far where there are fewer.
+    const Neighbour* best(int64_t position) const { return task_.best + position * task_.kappa; }
+
  private:
     struct Codes {
         AlignedBuffer<int8_t> bytes;
@@ -84,29 +113,38 @@ class Search {
         AlignedBuffer<int32_t> sums;
     };
 
-    void begin(const Request& request);
-    void encode(const Request& request, int worker, int64_t first_cell, int64_t last_cell);
+    void encode(int worker, int64_t first_cell, int64_t last_cell);
     void gather(const QueryLevel& query, int64_t level, int64_t first, int64_t last);
-    void bound_and_refine(const Request& request, ThreadPool* pool);
-    void refine(int64_t first, int64_t count, int64_t budget, float* bounds, int64_t stride, ThreadPool* pool);
+    void take_cells();
+    void bound_and_refine(double guard_share, ThreadPool* pool);
+    void refine(int64_t first, int64_t count, int64_t budget, ThreadPool* pool);
     void match_guarded(ThreadPool* pool);
     void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
-    void collect(const Request& request, int64_t first_cell, int64_t last_cell) const;
+    const CodeTask& coarsest_codes() const;
+    void collect(bool partly, int64_t first_cell, int64_t last_cell) const;
+    bool late();
     int64_t panels() const;
-    int64_t stride_of(const Request& request) const;
-    int64_t band_of(const Request& request) const;
+    int64_t stride_of(int64_t images) const;
+    int64_t band_of(int64_t images) const;
 
     const Model& model_;
+    Request request_;
     MatchTask task_;
+    std::atomic<bool> expired_ = false;
     std::vector<AlignedBuffer<float>> features_, guarded_features_;  // one a level
     std::vector<Codes> projected_, rotated_;                         // one a level
     std::vector<AlignedBuffer<float>> scratch_;                      // one a worker
     std::vector<Counts> counts_;                                     // one a worker
     AlignedBuffer<float> bounds_;
+    Codes coarsest_;  // of the cells that are bounded together
+    CodeRows coarsest_rows_{};
     AlignedBuffer<Neighbour> best_;
-    std::vector<uint8_t> scored_;                // one a finest position
-    std::vector<int64_t> budgets_;               // one a cell: what it may still cost
-    std::vector<int64_t> unfinished_, guarded_;  // cells
+    std::vector<uint8_t> scored_;      // one a finest position
+    std::vector<int64_t> budgets_;     // one a slot: what it may still cost
+    std::vector<int64_t> cells_;       // one a slot: the cells of a pass
+    std::vector<int64_t> unfinished_;  // slots
+    std::vector<int64_t> guarded_;     // cells
+    int64_t guarded_cells_ = 0;        // of all passes
 };
 
 }  // namespace spadeline

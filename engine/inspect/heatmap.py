@@ -1,20 +1,24 @@
 """From the matcher's distance map to the anomaly map, its mask and its regions.
 
 ``anomaly_map = Gaussian(sigma) of the bilinearly enlarged distances``, over the pixels that aren't ignored. Nothing is
-rescaled by an image's own range: two frames' maps can be compared. Pictures are drawn in ``overlay.py``.
+rescaled by an image's own range: two frames' maps can be compared. ``csrc/matcher/heatmap.hpp`` makes the map; pictures
+are drawn in ``overlay.py``.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _native
 from ..errors import InputError
 from ..images.resizing import EDGE_ROUNDING, Placement, any_under
+from ..match.matcher import INSTRUCTION_SET_VARIABLE
 from ..result import Region
 
 # Half of float32's range: weighted means of smaller numbers can't round to infinity.
@@ -39,6 +43,10 @@ class Heatmap:
     is scored (see :func:`ignored_distances`) and weighs at least 1/4 in bilinear(s). Both divisors are the same for all
     frames.
 
+    Larger distances never give a smaller map: if no distance of one frame is above the same distance of another, then
+    no pixel of its map is, roundings included (``csrc/README.md``, "The anomaly map"). Calls from several threads don't
+    wait for each other.
+
     Parameters
     ----------
     distances_size
@@ -49,11 +57,21 @@ class Heatmap:
         Standard deviation in pixels of the input; 0 leaves the enlarged map as it is.
     ignore
         (H, W) bool: pixels of the input that aren't scored; None: all are.
+    threads
+        That make one map.
 
     Attributes
     ----------
     ignored_distances
         (h, w) bool, as :func:`ignored_distances` returns it; None: all are scored.
+    native
+        What makes the maps.
+
+    Raises
+    ------
+    InputError
+        Sizes that don't fit each other, a sigma outside of 0 to 1000, or an instruction set, named by
+        ``SPADELINE_INSTRUCTION_SET``, that this machine lacks.
     """
 
     def __init__(
@@ -63,34 +81,50 @@ class Heatmap:
         *,
         sigma: float,
         ignore: NDArray[np.bool_] | None = None,
+        threads: int = 1,
     ) -> None:
-        self._size, self._sigma = size, sigma
-        self.ignored_distances: NDArray[np.bool_] | None = None
+        self._size = size
+        self.ignored_distances = None
         if ignore is not None:
-            self.ignored_distances = ignored_distances(ignore, distances_size)
-            self._inside = ~ignore
-            self._enlarged_weights = _enlarge((~self.ignored_distances).astype(np.float32), size)
-            self._smooth_weights = _smooth(self._inside.astype(np.float32), sigma)
+            ignore = np.ascontiguousarray(ignore)
+            self.ignored_distances = np.ascontiguousarray(ignored_distances(ignore, distances_size))
+        try:
+            self.native = _native.Heatmap(
+                distances_size,
+                size,
+                sigma=sigma,
+                ignore=ignore,
+                ignored_distances=self.ignored_distances,
+                threads=threads,
+                instruction_set=os.environ.get(INSTRUCTION_SET_VARIABLE, "auto"),
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
-    def anomaly_map(self, distances: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return the (H, W) float32 map of (h, w) float32 or float64 distances; 0 where ignored.
+    def anomaly_map(self, distances: NDArray[np.floating], *, root: bool = False) -> NDArray[np.float32]:
+        """Return the (H, W) float32 map of (h, w) float32 or float64 distances, or of their roots; 0 where ignored.
 
         Raises
         ------
         InputError
-            A distance that isn't a number or that float32 can't hold: the map would hold NaN or infinity.
+            A distance, or root, that isn't a number or that float32 can't hold: the map would hold NaN or infinity.
         """
-        if not (largest := float(distances.max())) <= LARGEST_DISTANCE:  # NaN, too, fails this
-            raise InputError(
-                f"distances: expected numbers up to {LARGEST_DISTANCE:.3g}, which a map of float32 holds, "
-                f"got {largest:.3g}: the frame's features are beyond comparison with the normal images'"
-            )
-        values = distances.astype(np.float32)
-        if self.ignored_distances is None:
-            return _smooth(_enlarge(values, self._size), self._sigma)
-        values[self.ignored_distances] = 0
-        enlarged = _ratio(_enlarge(values, self._size), self._enlarged_weights, self._inside)
-        return _ratio(_smooth(enlarged, self._sigma), self._smooth_weights, self._inside)
+        anomaly_map = np.empty(self._size, np.float32)
+        try:
+            largest = self.native.map(np.ascontiguousarray(distances, np.float64), root=root, out=anomaly_map)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(str(error)) from None
+        check_largest(largest)
+        return anomaly_map
+
+
+def check_largest(distance: float) -> None:
+    """Raise InputError unless a map of float32 can hold a frame's largest distance, or root."""
+    if not distance <= LARGEST_DISTANCE:  # NaN, too, fails this
+        raise InputError(
+            f"distances: expected numbers up to {LARGEST_DISTANCE:.3g}, which a map of float32 holds, "
+            f"got {distance:.3g}: the frame's features are beyond comparison with the normal images'"
+        )
 
 
 def ignored_distances(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -164,22 +198,6 @@ def find_regions(
         for i in order
     )
     return mask, regions
-
-
-def _enlarge(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _smooth(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    if sigma == 0:
-        return values
-    side = 2 * int(4 * sigma + 0.5) + 1
-    return np.asarray(cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
-
-
-def _ratio(values: NDArray[np.float32], weights: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return ``values / weights`` inside, and 0 elsewhere."""
-    return np.divide(values, weights, out=np.zeros_like(values), where=inside)
 
 
 def frame_box(

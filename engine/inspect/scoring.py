@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,13 @@ from ..errors import InputError, RecipeError
 from ..match.gpu import Inspector
 from ..match.matcher import Matcher
 from ..match.options import MatcherDevice
+from ..match.rounds import bound_map, has_rounds
 from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from ..resources import available_memory, processors
 from ..result import Statistics
 from .gpu_index import MOST_FOUND
-from .heatmap import LARGEST_DISTANCE, Heatmap, ignored_distances
+from .heatmap import LARGEST_DISTANCE, Heatmap, check_largest, ignored_distances
 from .retrieval import Retrieval
 from .scores import Retrieved, Scores
 
@@ -174,16 +175,21 @@ class Scorer(RecipeScorer):
     def __init__(self, recipe: Recipe, *, threads: int | None = None, gallery: GalleryPlace = "auto") -> None:
         _check_room(recipe)
         super().__init__(recipe, threads=threads, device="cpu", memory_limit=None, gallery=gallery)
-        finest = recipe.level_shapes[0][1:]
-        self._heatmap = Heatmap(finest, recipe.input_size, sigma=recipe.settings.sigma, ignore=recipe.ignore)
+        self._heatmap = _open_heatmap(recipe, threads=self.matcher.threads)
         self._theta = math.inf if recipe.calibration is None else recipe.calibration.theta.value
-        self.rounds = self.matcher.path == "pruned"
+        self._search: dict[str, Any] = {  # keywords of the matcher
+            "kappa": self._settings.kappa,
+            "window": self._settings.window,
+            "ignore": self._heatmap.ignored_distances,
+        }
+        self.rounds = has_rounds(self.matcher)
 
     def on_one_thread(self) -> Self:
         """Return a scorer for another caller that uses the caller's thread alone; index and gallery are shared."""
         other = copy.copy(self)
         other.retrieval = self.retrieval.on_one_thread()
         other.matcher = open_matcher(self._recipe, threads=1)
+        other._heatmap = _open_heatmap(self._recipe, threads=1)  # noqa: SLF001 - our own
         return other
 
     def score(
@@ -238,19 +244,21 @@ class Scorer(RecipeScorer):
             return self.unsearched(retrieved, decided=False)
         if need == "map" and deadline is None:
             return self._by_all_distances(levels, retrieved)
-        settings = self._settings
-        found = self.matcher.inspect(
+        start = time.perf_counter()
+        found = bound_map(
+            self.matcher,
             levels,
             retrieved.nearest_images,
             self._heatmap.native,
+            size=self._recipe.input_size,
             theta=self._theta,
-            root=settings.distance == "root",
+            root=self._settings.distance == "root",
             need=need,
             deadline=deadline,
-            kappa=settings.kappa,
-            window=settings.window,
-            ignore=self._heatmap.ignored_distances,
+            **self._search,
         )
+        taken_s = time.perf_counter() - start
+        check_largest(found.largest)
         return Scores(
             retrieved=retrieved,
             map_score=_highest(found.anomaly_map),
@@ -259,22 +267,14 @@ class Scorer(RecipeScorer):
             decided=found.decided,
             neighbours=found.neighbours,
             match_statistics=found.statistics,
-            timings_s={"match": found.match_s, "map": found.map_s},
+            timings_s={"match": taken_s - found.map_s, "map": found.map_s},
         )
 
     def _by_all_distances(self, levels: Sequence[NDArray[np.floating]], retrieved: Retrieved) -> Scores:
-        settings = self._settings
         start = time.perf_counter()
-        match = self.matcher.match(
-            levels,
-            retrieved.nearest_images,
-            kappa=settings.kappa,
-            window=settings.window,
-            ignore=self._heatmap.ignored_distances,
-        )
+        match = self.matcher.match(levels, retrieved.nearest_images, **self._search)
         matched = time.perf_counter()
-        distances = np.sqrt(match.distances) if settings.distance == "root" else match.distances
-        smooth = self._heatmap.anomaly_map(distances)
+        smooth = self._heatmap.anomaly_map(match.distances, root=self._settings.distance == "root")
         return Scores(
             retrieved=retrieved,
             map_score=_highest(smooth),
@@ -294,6 +294,7 @@ class Scorer(RecipeScorer):
             Whether no more was asked for.
         """
         recipe, kappa = self._recipe, self._settings.kappa
+        nothing = (0,) * len(recipe.level_shapes)
         upper = np.full(recipe.input_size, LARGEST_DISTANCE, np.float32)
         if recipe.ignore is not None:
             upper[recipe.ignore] = 0
@@ -305,7 +306,7 @@ class Scorer(RecipeScorer):
             decided=decided,
             neighbours=np.full((*recipe.level_shapes[0][1:], kappa, 3), -1, np.int32),
             match_statistics=Statistics(
-                path=self.matcher.path, pairs=0, passed=(0,) * len(recipe.level_shapes), exact=0, guarded_cells=0
+                path=self.matcher.path, pairs=0, passed=nothing, exact=0, guarded_cells=0, passes=0
             ),
             timings_s={"match": 0.0, "map": 0.0},
         )
@@ -382,6 +383,11 @@ class DeviceScorer(RecipeScorer):
             match_statistics=inspection.statistics,
             timings_s={"match": time.perf_counter() - start, "map": 0.0},
         )
+
+
+def _open_heatmap(recipe: Recipe, *, threads: int) -> Heatmap:
+    finest, settings = recipe.level_shapes[0][1:], recipe.settings
+    return Heatmap(finest, recipe.input_size, sigma=settings.sigma, ignore=recipe.ignore, threads=threads)
 
 
 def _highest(anomaly_map: NDArray[np.float32]) -> float:

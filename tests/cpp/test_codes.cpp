@@ -159,7 +159,7 @@ class Check {
         (directions ? level.projected : level.rotated) = {dims, panels, encoder.record(kPanel), records.data(), rows};
         std::vector<float> bounds(panels * kPanel * kAsked);
         for (int64_t p = 0; p < panels; ++p)
-            asking.bound_panel(task, 0, p, 0, kAsked, bounds.data() + p * kPanel, panels * kPanel);
+            asking.bound_panel(task, rows, kAsked, 0, p, bounds.data() + p * kPanel, panels * kPanel);
 
         std::vector<double> tightness;
         for (int64_t i = 0; i < kAsked; ++i)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from spadeline.engine import Detector, FrameError, InputError, Settings, calibrate
 from spadeline.engine.bench.bench import bench
+from spadeline.engine.inspect import scoring
 from spadeline.engine.inspect.heatmap import LARGEST_DISTANCE
 from spadeline.engine.match.matcher import Matcher
 from spadeline.engine.recipe.changes import set_calibration
@@ -46,12 +47,12 @@ def opened(recipe_folder, tmp_path):
 
 @pytest.fixture
 def searches(monkeypatch):
-    """The matcher's calls, by name."""
+    """The searches, by the names of the functions that make them."""
     calls = []
-    for name in ("match", "inspect"):
-        called = getattr(Matcher, name)
+    for owner, name in ((Matcher, "match"), (scoring, "bound_map")):
+        called = getattr(owner, name)
         monkeypatch.setattr(
-            Matcher, name, lambda *a, name=name, called=called, **b: calls.append(name) or called(*a, **b)
+            owner, name, lambda *a, name=name, called=called, **b: calls.append(name) or called(*a, **b)
         )
     return calls
 
@@ -119,7 +120,7 @@ def test_the_frame_check_settles_the_label(opened, searches, rule):
 
 def test_without_the_frame_check_a_black_frame_is_searched(opened, searches):
     opened("map", frame_check="off").predict(BLACK, need="label")
-    assert searches == ["inspect"]
+    assert searches == ["bound_map"]
 
 
 # --- deadlines -------------------------------------------------------------------------------------------------------
@@ -295,8 +296,8 @@ def test_an_overlay_draws_no_map_that_the_label_did_not_need(opened):
 
 def test_a_bench_counts_what_was_not_decided(recipe_folder, parts):
     how = {"threads": 1, "runs": 8, "warm_up": 0, "seconds": 0}
-    document = bench(recipe_folder, parts / "test", **how, need="label", deadline_s=0)
-    assert (document.need, document.deadline_s) == ("label", 0)
+    document = bench(recipe_folder, parts / "test", **how, need="mask", deadline_s=0)
+    assert (document.need, document.deadline_s) == ("mask", 0)
     assert [times.undecided for times in document.latency] == [times.runs for times in document.latency]
     assert [way.undecided_share for way in document.throughput] == [1.0] * 3
     document = bench(recipe_folder, parts / "test", **how)

@@ -17,9 +17,10 @@ void Refine<Op>::decide(int64_t query, int64_t gallery) {
         const double part = l == 0 ? distance(0, query, gallery) : exact(l, query >> (2 * task_.level[l].shift));
         sum += task_.level[l].weight * part;
     }
-    Neighbour* best = task_.best + (cell_ * finest.block + query) * task_.kappa;
-    insert<Op>(best, task_.kappa, {sum, static_cast<int32_t>(image_), static_cast<int32_t>(task_.raster[gallery])});
-    const float lowered = threshold(best);
+    const int64_t position = cell_ * finest.block + query;
+    insert<Op>(task_.best + position * task_.kappa, task_.kappa,
+               {sum, static_cast<int32_t>(image_), static_cast<int32_t>(task_.raster[gallery])});
+    const float lowered = threshold(position);
     if (!(lowered < level_[0].thresholds[query])) return;
     level_[0].thresholds[query] = lowered;
     for (int l = 1; l < task_.level_count; ++l) lower_threshold(l, query >> (2 * task_.level[l].shift));

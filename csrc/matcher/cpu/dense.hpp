@@ -38,8 +38,10 @@ class Dense {
         dense.lay_out(share.workspace);
         dense.prepare_query();
         for (int64_t i = 0; i < task.image_count; ++i)
-            for (int64_t cell = 0; cell < task.cells; cell += dense.chunk_cells_)
+            for (int64_t cell = 0; cell < task.cells; cell += dense.chunk_cells_) {
+                if (task.expiry.passed()) return;
                 dense.match_chunk(task.image_ids[i], cell);
+            }
     }
 
  private:
@@ -119,12 +121,7 @@ class Dense {
         for (int l = 0; l < task_.level_count; ++l) queries[l] = task_.level[l].query;
         norms(queries, level_[0].query_first, level_[0].query_count, query_norms_);
         for (int64_t q = 0; q < level_[0].columns; ++q) {  // a position that isn't scored lets no pair pass
-            thresholds_[q] = -__builtin_inff();
-            if (!wanted(q)) continue;
-            // The neighbours that pruning found are found again, but pairs beyond its kappa-th distance are ruled out.
-            Neighbour* best = best_of(q);
-            thresholds_[q] = threshold_of<Op>(best[task_.kappa - 1].distance);
-            for (int64_t i = 0; i < task_.kappa; ++i) best[i] = {__builtin_inf(), INT32_MAX, INT32_MAX};
+            thresholds_[q] = wanted(q) ? threshold(q) : -__builtin_inff();
         }
         for (int64_t q = level_[0].query_count; q < level_[0].columns; ++q) query_norms_[q] = 0;
     }
@@ -310,8 +307,13 @@ class Dense {
         insert<Op>(best, task_.kappa,
                    {distance(level_[0].query_first + q, row), static_cast<int32_t>(image_),
                     static_cast<int32_t>(task_.raster[gallery])});
-        const float threshold = threshold_of<Op>(best[task_.kappa - 1].distance);
-        if (threshold < thresholds_[q]) thresholds_[q] = threshold;
+        thresholds_[q] = threshold(q);
+    }
+
+    // Pairs beyond it aren't among the kappa nearest, or aren't asked for.
+    float threshold(int64_t q) const {
+        const float found = threshold_of<Op>(best_of(q)[task_.kappa - 1].distance);
+        return task_.caps && task_.caps[place(q)] < found ? task_.caps[place(q)] : found;
     }
 
     bool wanted(int64_t q) const { return q < level_[0].query_count && task_.scored[place(q)]; }

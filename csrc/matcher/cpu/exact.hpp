@@ -93,7 +93,8 @@ inline float threshold_of(double distance) {
     return result < __FLT_MAX__ ? result : __FLT_MAX__;
 }
 
-// Keeps the kappa smallest by (distance, image, raster), nearest first: ties go to the smaller image, y, x.
+// Keeps the kappa smallest by (distance, image, raster), nearest first: ties go to the smaller image, y, x. A pixel
+// that is in the list already doesn't enter it again: a position may be searched more than once.
 template <class Op>
 inline void insert(Neighbour* best, int64_t kappa, const Neighbour& candidate) {
     const auto before = [](const Neighbour& a, const Neighbour& b) {
@@ -101,6 +102,8 @@ inline void insert(Neighbour* best, int64_t kappa, const Neighbour& candidate) {
         return a.image != b.image ? a.image < b.image : a.raster < b.raster;
     };
     if (!before(candidate, best[kappa - 1])) return;
+    for (int64_t k = 0; k < kappa; ++k)
+        if (best[k].image == candidate.image && best[k].raster == candidate.raster) return;
     int64_t i = kappa - 1;
     for (; i > 0 && before(candidate, best[i - 1]); --i) best[i] = best[i - 1];
     best[i] = candidate;

@@ -33,9 +33,9 @@ class Refine {
         std::optional<Refine> cells[Refinement::kMost];
         bool going[Refinement::kMost];
         for (int64_t i = 0; i < group.count; ++i) {
-            const int64_t cell = group.cells[i];
-            float* bounds = group.bounds + (cell - group.first_cell) * group.stride;
-            Refine& refine = cells[i].emplace(task, cell, bounds, group.budgets[cell]);
+            const int64_t slot = group.slots[i];
+            float* bounds = group.bounds + slot * group.stride;
+            Refine& refine = cells[i].emplace(task, group.cells[slot], bounds, group.budgets[slot]);
             refine.lay_out(group.workspace + i * floats);
             going[i] = refine.prepare();
             if (going[i] && !group.resume) refine.count_pairs();
@@ -45,7 +45,7 @@ class Refine {
             for (int64_t i = 0; i < group.count; ++i) going[i] = going[i] && cells[i]->sweep(k);
         for (int64_t i = 0; i < group.count; ++i) {
             const Refine& refine = *cells[i];
-            group.budgets[group.cells[i]] = refine.budget_;
+            group.budgets[group.slots[i]] = refine.budget_;
             counts.pairs += refine.counts_.pairs;
             counts.exact += refine.counts_.exact;
             for (int l = 0; l < task.level_count; ++l) counts.passed[l] += refine.counts_.passed[l];
@@ -58,7 +58,8 @@ class Refine {
           bounds_(bounds),
           panels_(ceil_div(task.cells, kPanel)),
           granted_(budget),
-          budget_(budget) {}
+          budget_(budget),
+          next_look_(budget) {}
 
  private:
     using Reg = typename Op::Reg;
@@ -108,14 +109,14 @@ class Refine {
         return workspace.floats();
     }
 
-    // Returns false if nothing of this cell is scored.
+    // Returns false if nothing of this cell is asked for, or nothing any more.
     bool prepare() {
         bool any = false;
         const int64_t first = cell_ * task_.level[0].block;
         for (int64_t i = 0; i < task_.level[0].block; ++i) {
-            const bool scored = task_.scored[first + i];
-            level_[0].thresholds[i] = scored ? threshold(task_.best + (first + i) * task_.kappa) : -__builtin_inff();
-            any |= scored;
+            float& position = level_[0].thresholds[i];
+            position = task_.scored[first + i] ? threshold(first + i) : -__builtin_inff();
+            any |= position >= 0;
         }
         if (!any) return false;
         for (int l = 1; l < task_.level_count; ++l)
@@ -135,9 +136,14 @@ class Refine {
         });
     }
 
-    // A pair whose bound exceeds this isn't among the kappa nearest, whatever was rounded.
-    float threshold(const Neighbour* best) const {
-        return threshold_of<Op>(best[task_.kappa - 1].distance * (1 + 0x1p-18));
+    // A pair whose bound exceeds this isn't among the kappa nearest, or isn't asked for, whatever was rounded. Minus
+    // infinity for a position that is searched no further.
+    float threshold(int64_t position) const {
+        const Neighbour* best = task_.best + position * task_.kappa;
+        if (task_.enough >= 0 && mean_distance(best, task_.kappa) <= task_.enough) return -__builtin_inff();
+        double largest = best[task_.kappa - 1].distance;
+        if (task_.caps && task_.caps[position] < largest) largest = task_.caps[position];
+        return threshold_of<Op>(largest * (1 + 0x1p-18));
     }
 
     float cell_threshold() const { return level_[task_.level_count - 1].thresholds[0]; }
@@ -185,6 +191,8 @@ class Refine {
     void lower_threshold(int l, int64_t i);
 
     static constexpr int kSeeds = 2;  // further seeds hardly lowered thresholds, and each of them reads all bounds
+    static constexpr int kSeedsOfRound = 8;  // a round has few bounds, and a cell is done once its positions stop
+    static constexpr int64_t kBetweenLooks = 1 << 21;  // multiply-adds between looks at the clock, some 0.05 ms
     // Gallery cells whose codes are fetched together. With kPrefetchBytes each they take 144 KB of the second-level
     // cache.
     static constexpr int kAhead = 64;
@@ -206,7 +214,7 @@ class Refine {
     float* const bounds_;
     const int64_t panels_;
     const int64_t granted_;
-    int64_t image_ = 0, budget_;
+    int64_t image_ = 0, budget_, next_look_;
     Counts counts_{};
     Level level_[kMaxLevels];
 };

@@ -14,7 +14,9 @@ namespace spadeline {
 
 template <class Op>
 bool Refine<Op>::seed() {
-    for (int s = 0; s < kSeeds; ++s) {
+    const int seeds = task_.enough >= 0 ? kSeedsOfRound : kSeeds;
+    for (int s = 0; s < seeds; ++s) {
+        if (!(cell_threshold() >= 0)) return false;  // nothing is asked for any more
         Place best{-1, 0};
         float lowest = __builtin_inff();
         each_run([&](int64_t k, int64_t first, int64_t last) {
@@ -71,7 +73,8 @@ bool Refine<Op>::each_run(int64_t k, const Visit& visit_run) const {
 // Visits the k-th image's gallery cells. Returns false if the budget is spent.
 template <class Op>
 bool Refine<Op>::sweep(int64_t k) {
-    Place found[kAhead];  // cells that may be visited; their codes are being fetched
+    if (!(cell_threshold() >= 0)) return false;  // nothing is asked for any more
+    Place found[kAhead];                         // cells that may be visited; their codes are being fetched
     int count = 0;
     const auto visit_found = [&] {
         int kept = 0;
@@ -131,6 +134,10 @@ template <class Op>
 bool Refine<Op>::spent(int64_t at) {
     const auto dense = static_cast<double>(task_.dense_cost), cost = static_cast<double>(granted_ - budget_);
     const double seen = static_cast<double>(at) / static_cast<double>(task_.image_count * panels_ * kPanel);
+    if (budget_ < next_look_) {
+        next_look_ = budget_ - kBetweenLooks;
+        if (task_.expiry.passed()) budget_ = 0;
+    }
     if (cost > kPatience * dense && cost > kHopelessCost * seen * dense) budget_ = kHopeless;
     return budget_ <= 0;
 }

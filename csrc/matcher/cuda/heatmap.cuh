@@ -31,7 +31,10 @@ __global__ void __launch_bounds__(kHeatmapThreads)
     task.values[i] = !scored ? 0.0f : static_cast<float>(root ? sqrt(distances[i]) : distances[i]);
 }
 
-__device__ __forceinline__ float mix(float first, float next, float part) { return first * (1 - part) + next * part; }
+// The CPU's map has the same roundings, so the multiply-add isn't left to the compiler.
+__device__ __forceinline__ float mix(float first, float next, float part) {
+    return fmaf(next, part, first * (1 - part));
+}
 
 __device__ __forceinline__ float bilinear(const float* values, int width, Place y, Place x) {
     const float* upper = values + int64_t{y.first} * width + x.first;

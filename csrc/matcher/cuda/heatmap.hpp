@@ -4,22 +4,16 @@
 //     map = Gaussian(S * bilinear(s * distances) / bilinear(s)) / Gaussian(S)
 //
 // s is 1 at the distances that are scored and S at the map's pixels that are, elsewhere 0; without a mask the divisors
-// are 1. This is what Python's anomaly_map computes, except for the order of float32's roundings. Regions and pictures
-// are not made here.
+// are 1. The CPU's map is equal to the last bit (matcher/heatmap.hpp): both take the same steps, each rounded once, in
+// the same order. Regions and pictures are not made here.
 #pragma once
 
 #include <cstdint>
 
 #include "matcher/cuda/memory.hpp"
+#include "matcher/map_geometry.hpp"
 
 namespace spadeline::cuda {
-
-// Where a pixel lies between two others: its value is (1 - part) * first + part * next. At the border `part` is 0, and
-// there may be no next pixel.
-struct Place {
-    int32_t first;
-    float part;
-};
 
 // What the kernels are given, by value: device pointers and sizes.
 struct HeatmapTask {
@@ -34,10 +28,6 @@ struct HeatmapTask {
     const float* divisor;           // (map_height, map_width): Gaussian(S), positive wherever a pixel isn't ignored
     float* values;                  // (height, width)
     float* rows;                    // (map_height, map_width), smoothed along x
-};
-
-struct MapSize {
-    int64_t height, width;
 };
 
 class CudaHeatmap {

@@ -60,6 +60,7 @@ struct Avx2 {
     static Int broadcast_int(int32_t value) { return _mm256_set1_epi32(value); }
     static Int sub_int(Int a, Int b) { return _mm256_sub_epi32(a, b); }
     static Reg to_float(Int a) { return _mm256_cvtepi32_ps(a); }
+    static Reg pick(const float* p, Int index) { return _mm256_permutevar8x32_ps(load(p), index); }
     // Adds the two halves of each query's sums: two queries a register, as `block_totals` wants them.
     static Int fold(Int a, Int b) {
         return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));

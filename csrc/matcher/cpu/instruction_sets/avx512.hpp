@@ -55,6 +55,7 @@ struct Avx512 {
     static Int broadcast_int(int32_t value) { return _mm512_set1_epi32(value); }
     static Int sub_int(Int a, Int b) { return _mm512_sub_epi32(a, b); }
     static Reg to_float(Int a) { return _mm512_cvtepi32_ps(a); }
+    static Reg pick(const float* p, Int index) { return _mm512_permutexvar_ps(index, load(p)); }
     // Adds the four quarters of each query's sums: four queries a register, as `block_totals` wants them.
     static Int fold(Int a, Int b, Int c, Int d) {
         const auto halved = [](Int x, Int y) {  // 128-bit parts: x0 + x2, x1 + x3, y0 + y2, y1 + y3

@@ -33,47 +33,50 @@ concept RegisterSizes =
 
 // Float32: the dense path's products, the encoder, and bounds.
 template <class Op>
-concept FloatOps = requires(typename Op::Reg a, typename Op::Reg b, typename Op::Reg c, const float* p, float* out,
-                            float value, int64_t n, int halvings, const uint16_t* half, int8_t* bytes) {
-    // p[0 … lanes).
-    { Op::load(p) } -> std::same_as<typename Op::Reg>;
-    // out[0 … lanes) = a.
-    { Op::store(out, a) } -> std::same_as<void>;
-    // *p in every lane.
-    { Op::broadcast(p) } -> std::same_as<typename Op::Reg>;
-    // `value` in every lane.
-    { Op::broadcast_value(value) } -> std::same_as<typename Op::Reg>;
-    // a + b.
-    { Op::add(a, b) } -> std::same_as<typename Op::Reg>;
-    // a - b.
-    { Op::sub(a, b) } -> std::same_as<typename Op::Reg>;
-    // a * b.
-    { Op::mul(a, b) } -> std::same_as<typename Op::Reg>;
-    // a * b + c, rounded once or twice.
-    { Op::fma(a, b, c) } -> std::same_as<typename Op::Reg>;
-    // The larger of a and b; neither is NaN.
-    { Op::max(a, b) } -> std::same_as<typename Op::Reg>;
-    // The square root; a is not negative.
-    { Op::sqrt(a) } -> std::same_as<typename Op::Reg>;
-    // The larger of a and 0; 0 where a is NaN.
-    { Op::positive(a) } -> std::same_as<typename Op::Reg>;
-    // The nearest whole number, ties to the even one.
-    { Op::round(a) } -> std::same_as<typename Op::Reg>;
-    // Bit i is set where lane i has a <= b, which NaN never has; no other bit is.
-    { Op::at_most(a, b) } -> std::same_as<uint32_t>;
-    // Not zero if any lane lacks a > b, which NaN never has: what can't be ruled out passes.
-    { Op::not_above(a, b) } -> std::same_as<uint32_t>;
-    // Lane i gets p[(n + i) >> 2 * halvings]; n is a multiple of lanes, halvings is not negative.
-    { Op::expand(p, n, halvings) } -> std::same_as<typename Op::Reg>;
-    // Lane i gets p[i % 4].
-    { Op::tile4(p) } -> std::same_as<typename Op::Reg>;
-    // Lane i gets p[i / 4].
-    { Op::repeat4(p) } -> std::same_as<typename Op::Reg>;
-    // out[0 … n) = the n float16 numbers from `half` on, exactly.
-    { Op::widen(half, out, n) } -> std::same_as<void>;
-    // bytes[0 … lanes) = a, whose lanes are whole numbers from -127 to 127.
-    { Op::store_bytes(bytes, a) } -> std::same_as<void>;
-};
+concept FloatOps =
+    requires(typename Op::Reg a, typename Op::Reg b, typename Op::Reg c, const float* p, float* out, float value,
+             int64_t n, int halvings, const uint16_t* half, int8_t* bytes, typename Op::Int index) {
+        // p[0 … lanes).
+        { Op::load(p) } -> std::same_as<typename Op::Reg>;
+        // out[0 … lanes) = a.
+        { Op::store(out, a) } -> std::same_as<void>;
+        // *p in every lane.
+        { Op::broadcast(p) } -> std::same_as<typename Op::Reg>;
+        // `value` in every lane.
+        { Op::broadcast_value(value) } -> std::same_as<typename Op::Reg>;
+        // a + b.
+        { Op::add(a, b) } -> std::same_as<typename Op::Reg>;
+        // a - b.
+        { Op::sub(a, b) } -> std::same_as<typename Op::Reg>;
+        // a * b.
+        { Op::mul(a, b) } -> std::same_as<typename Op::Reg>;
+        // a * b + c, rounded once or twice.
+        { Op::fma(a, b, c) } -> std::same_as<typename Op::Reg>;
+        // The larger of a and b; neither is NaN.
+        { Op::max(a, b) } -> std::same_as<typename Op::Reg>;
+        // The square root; a is not negative.
+        { Op::sqrt(a) } -> std::same_as<typename Op::Reg>;
+        // The larger of a and 0; 0 where a is NaN.
+        { Op::positive(a) } -> std::same_as<typename Op::Reg>;
+        // The nearest whole number, ties to the even one.
+        { Op::round(a) } -> std::same_as<typename Op::Reg>;
+        // Bit i is set where lane i has a <= b, which NaN never has; no other bit is.
+        { Op::at_most(a, b) } -> std::same_as<uint32_t>;
+        // Not zero if any lane lacks a > b, which NaN never has: what can't be ruled out passes.
+        { Op::not_above(a, b) } -> std::same_as<uint32_t>;
+        // Lane i gets p[(n + i) >> 2 * halvings]; n is a multiple of lanes, halvings is not negative.
+        { Op::expand(p, n, halvings) } -> std::same_as<typename Op::Reg>;
+        // Lane i gets p[i % 4].
+        { Op::tile4(p) } -> std::same_as<typename Op::Reg>;
+        // Lane i gets p[i / 4].
+        { Op::repeat4(p) } -> std::same_as<typename Op::Reg>;
+        // out[0 … n) = the n float16 numbers from `half` on, exactly.
+        { Op::widen(half, out, n) } -> std::same_as<void>;
+        // Lane i gets p[index_i]; indices lie from 0 to lanes - 1, and all of p[0 … lanes) may be read.
+        { Op::pick(p, index) } -> std::same_as<typename Op::Reg>;
+        // bytes[0 … lanes) = a, whose lanes are whole numbers from -127 to 127.
+        { Op::store_bytes(bytes, a) } -> std::same_as<void>;
+    };
 
 // Products of codes' bytes, exact. `Codes` holds 4 * lanes bytes of the gallery, four dims of each of `lanes` vectors;
 // `Sum` holds sums of products in whatever form the processor makes them. The query's bytes lie between -127 and 127,

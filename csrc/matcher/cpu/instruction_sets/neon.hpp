@@ -58,6 +58,10 @@ struct Neon {
     static Int broadcast_int(int32_t value) { return vdupq_n_s32(value); }
     static Int sub_int(Int a, Int b) { return vsubq_s32(a, b); }
     static Reg to_float(Int a) { return vcvtq_f32_s32(a); }
+    static Reg pick(const float* p, Int index) {  // a lane's four bytes are numbers 4 index to 4 index + 3
+        const int32x4_t bytes = vaddq_s32(vmulq_n_s32(index, 0x04040404), vdupq_n_s32(0x03020100));
+        return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(load(p)), vreinterpretq_u8_s32(bytes)));
+    }
     static Codes gallery_codes(const uint8_t* p) {
         return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(p), vdupq_n_u8(kByteOffset)));
     }

@@ -101,6 +101,9 @@ struct Scalar {
     static Reg to_float(const Int& a) {
         return each<Reg>([&](int i) { return static_cast<float>(a.at[i]); });
     }
+    static Reg pick(const float* p, const Int& index) {
+        return each<Reg>([&](int i) { return p[index.at[i]]; });
+    }
     static Sum zero_sum() { return broadcast_int(0); }
     static Codes gallery_codes(const uint8_t* p) { return {p}; }
     static void dot(Sum& sum, Codes gallery, const int8_t* query) {

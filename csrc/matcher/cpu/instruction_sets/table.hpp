@@ -6,6 +6,7 @@
 #include "matcher/cpu/encode.hpp"
 #include "matcher/cpu/instruction_sets/instruction_set.hpp"
 #include "matcher/cpu/refine.hpp"
+#include "matcher/cpu/smooth.hpp"
 
 namespace spadeline {
 
@@ -21,7 +22,11 @@ constexpr Kernels kernels_of(const char* name, bool (*supported)()) {
             Encoder<Op>::encode,
             Coarse<Op>::bound_panel,
             Refine<Op>::workspace_floats,
-            Refine<Op>::match};
+            Refine<Op>::match,
+            Smooth<Op>::floats,
+            Smooth<Op>::rows,
+            Smooth<Op>::columns,
+            Op::lanes};
 }
 
 }  // namespace spadeline

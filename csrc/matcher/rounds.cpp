@@ -1,0 +1,252 @@
+#include "matcher/rounds.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+
+namespace spadeline {
+namespace {
+
+// A distance that a bound or a cap rules out may be smaller by its own roundings in float64.
+constexpr double kRoundings = 1 - 0x1p-20;
+
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// For each row of the distances the rows of the map that depend on it.
+template <class Support>
+std::vector<std::pair<int64_t, int64_t>> inverse(int64_t rows, int64_t map_rows, const Support& support) {
+    std::vector<std::pair<int64_t, int64_t>> result(rows, {map_rows, 0});
+    for (int64_t y = 0; y < map_rows; ++y) {
+        const auto [first, last] = support(y);
+        for (int64_t row = first; row < last; ++row) {
+            result[row].first = std::min(result[row].first, y);
+            result[row].second = std::max(result[row].second, y + 1);
+        }
+    }
+    return result;
+}
+
+}  // namespace
+
+Rounds::Rounds(Search& search)
+    : search_(search),
+      shape_(search.shape()),
+      complete_(shape_.positions(0)),
+      positions_(shape_.positions(0)),
+      caps_(shape_.positions(0)),
+      proven_(shape_.positions(0)),
+      position_of_(shape_.levels()[0].pixels()),
+      bounds_(position_of_.size()),
+      values_(position_of_.size()),
+      ignored_(position_of_.size()) {
+    const std::vector<int64_t>& raster = shape_.raster(0);
+    for (size_t i = 0; i < raster.size(); ++i)
+        if (raster[i] >= 0) position_of_[raster[i]] = static_cast<int64_t>(i);
+}
+
+Answer Rounds::run(const Request& request, const Question& question, ThreadPool* pool, const RoundPlan& plan) {
+    question_ = &question;
+    answer_ = {};
+    images_ = static_cast<int64_t>(request.image_ids.size());
+    kappa_ = request.kappa;
+    for (size_t i = 0; i < ignored_.size(); ++i) ignored_[i] = request.ignore && request.ignore[i];
+    std::fill(complete_.begin(), complete_.end(), uint8_t{0});
+    std::fill(proven_.begin(), proven_.end(), 0.0);
+    const MapSize size = question.heatmap->map();
+    std::fill_n(question.lower, size.height * size.width, 0.0f);
+
+    bool in_time = search_.begin(request, pool, question.expiry);
+    const bool all = question.need == Need::map || !search_.pruned();
+    if (in_time) in_time = all ? search_all(pool) : search_first(plan, pool);
+    make_upper(pool);
+    if (question.need == Need::label && !all) {
+        for (int64_t proof = 0; in_time && !decided() && proof < plan.proofs; ++proof) {
+            in_time = prove(plan, pool);
+            make_upper(pool);
+            make_lower(pool);
+        }
+    }
+    if (in_time && !all && !decided()) {
+        in_time = search_undecided(pool);
+        make_upper(pool);
+    }
+    make_lower(pool);
+    answer_.decided = in_time || (question.need != Need::map && decided());
+    search_.finish(true, pool);
+    answer_.statistics = search_.statistics();
+    return answer_;
+}
+
+bool Rounds::search_all(ThreadPool* pool) { return pass({images_, search_.scored()}, pool); }
+
+bool Rounds::search_first(const RoundPlan& plan, ThreadPool* pool) {
+    return pass({std::min(images_, plan.first_images), search_.scored(), nullptr, enough(plan)}, pool);
+}
+
+// What a position enters the map's upper bound with.
+double Rounds::upper_value(int64_t position) const {
+    const double distance = mean_distance(search_.best(position), kappa_);
+    return std::min(question_->root ? std::sqrt(distance) : distance, kLargestDistance);
+}
+
+// Looks for a proof that the map is above theta at its upper bound's peak: all images are searched from the cells that
+// add most to the peak, and only as far as the proof needs. As many cells are taken as it takes for caps that are well
+// below the distances found so far. Where there are not enough of them, the peak's own value is found.
+bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
+    const Heatmap& heatmap = *question_->heatmap;
+    const MapSize size = heatmap.map();
+    const float* highest = std::max_element(question_->upper, question_->upper + size.height * size.width);
+    const int64_t y = (highest - question_->upper) / size.width, x = (highest - question_->upper) % size.width;
+    const auto rows = heatmap.rows_of(y), columns = heatmap.columns_of(x);
+    const LevelShape& finest = shape_.levels()[0];
+    // The weights of rows and columns in the peak, but for the factor that makes their sum 1, and roughly: they choose.
+    const auto weigh = [&](int64_t i, int64_t count, int64_t map_count, int64_t at) {
+        const double scale = static_cast<double>(map_count) / static_cast<double>(count);
+        const double spread = static_cast<double>(heatmap.radius()) / 4 + scale / 2;
+        const double away = ((static_cast<double>(i) + 0.5) * scale - 0.5 - static_cast<double>(at)) / spread;
+        return std::exp(-away * away / 2);
+    };
+    shares_.clear();
+    double total = 0, known = 0;
+    for (int64_t row = rows.first; row < rows.second; ++row) {
+        for (int64_t column = columns.first; column < columns.second; ++column) {
+            const int64_t i = position_of_[row * finest.width + column];
+            if (ignored_[row * finest.width + column]) continue;
+            const double part =
+                weigh(row, finest.height, size.height, y) * weigh(column, finest.width, size.width, x) * upper_value(i);
+            total += part;
+            if (complete_[i]) {
+                known += part;
+                continue;
+            }
+            const int64_t cell = i / shape_.block(0);
+            auto share = std::find_if(shares_.begin(), shares_.end(), [&](const Share& s) { return s.cell == cell; });
+            if (share == shares_.end()) share = shares_.insert(shares_.end(), {cell, 0});
+            share->part += part;
+        }
+    }
+    if (shares_.empty()) return true;
+    std::sort(shares_.begin(), shares_.end(), [](const Share& a, const Share& b) { return a.part > b.part; });
+    const double needed = std::max(plan.margin * question_->normal / *highest * total - known, 0.0);
+    double taken = 0, part = 1;
+    size_t cells = 0;
+    for (const double saving : {plan.saving, plan.least_saving}) {
+        taken = 0;
+        for (cells = 0; cells < shares_.size() && (cells == 0 || needed > saving * taken); ++cells)
+            taken += shares_[cells].part;
+        part = needed / taken;
+        if (part <= saving) break;
+    }
+    const bool capped = part <= plan.least_saving;
+    std::fill(positions_.begin(), positions_.end(), uint8_t{0});
+    for (int64_t row = rows.first; row < rows.second; ++row) {
+        for (int64_t column = columns.first; column < columns.second; ++column) {
+            const int64_t i = position_of_[row * finest.width + column], cell = i / shape_.block(0);
+            if (ignored_[row * finest.width + column] || complete_[i]) continue;
+            const auto last = shares_.begin() + static_cast<int64_t>(cells);
+            if (std::none_of(shares_.begin(), last, [&](const Share& s) { return s.cell == cell; })) continue;
+            positions_[i] = 1;
+            caps_[i] = static_cast<float>(std::min(distance_of(part * upper_value(i)), kLargestDistance));
+        }
+    }
+    return pass({images_, positions_.data(), capped ? caps_.data() : nullptr, -1, plan.guard_share}, pool);
+}
+
+// Finds all distances of the positions that undecided pixels depend on.
+bool Rounds::search_undecided(ThreadPool* pool) {
+    const Heatmap& heatmap = *question_->heatmap;
+    const MapSize size = heatmap.map();
+    const int64_t stride = size.width + 1;
+    undecided_.assign((size.height + 1) * stride, 0);
+    for (int64_t y = 0; y < size.height; ++y) {
+        int32_t in_row = 0;
+        for (int64_t x = 0; x < size.width; ++x) {
+            in_row += undecided(y * size.width + x);
+            undecided_[(y + 1) * stride + x + 1] = undecided_[y * stride + x + 1] + in_row;
+        }
+    }
+    const LevelShape& finest = shape_.levels()[0];
+    const auto rows = inverse(finest.height, size.height, [&](int64_t y) { return heatmap.rows_of(y); });
+    const auto columns = inverse(finest.width, size.width, [&](int64_t x) { return heatmap.columns_of(x); });
+    std::fill(positions_.begin(), positions_.end(), uint8_t{0});
+    for (int64_t row = 0; row < finest.height; ++row) {
+        const auto [top, bottom] = rows[row];
+        for (int64_t column = 0; column < finest.width; ++column) {
+            const auto [left, right] = columns[column];
+            const int64_t i = position_of_[row * finest.width + column];
+            if (ignored_[row * finest.width + column] || complete_[i] || top >= bottom || left >= right) continue;
+            positions_[i] = undecided_[bottom * stride + right] - undecided_[top * stride + right] -
+                                undecided_[bottom * stride + left] + undecided_[top * stride + left] >
+                            0;
+        }
+    }
+    return pass({images_, positions_.data()}, pool);
+}
+
+// One pass, and what it proved.
+bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
+    ++answer_.passes;
+    if (!search_.pass(pass, pool)) return false;
+    if (pass.images < images_) return true;  // other images may hold something nearer
+    for (size_t i = 0; i < complete_.size(); ++i) {
+        if (!pass.positions[i]) continue;
+        const Neighbour* best = search_.best(static_cast<int64_t>(i));
+        const double mean = mean_distance(best, kappa_);
+        if (pass.enough >= 0 && mean <= pass.enough) continue;
+        if (!pass.caps || best[kappa_ - 1].distance <= pass.caps[i]) {
+            if (!std::isfinite(mean))
+                throw std::runtime_error("gallery: expected finite features, got NaN or infinity");
+            complete_[i] = 1;
+            answer_.largest = std::max(answer_.largest, question_->root ? std::sqrt(mean) : mean);
+            continue;
+        }
+        double sum = 0;
+        for (int64_t k = 0; k < kappa_; ++k) sum += std::min(best[k].distance, static_cast<double>(pass.caps[i]));
+        proven_[i] = std::max(proven_[i], sum / static_cast<double>(kappa_) * kRoundings);
+    }
+    return true;
+}
+
+void Rounds::make_upper(ThreadPool* pool) {
+    for (size_t at = 0; at < bounds_.size(); ++at)
+        bounds_[at] = ignored_[at] ? 0 : mean_distance(search_.best(position_of_[at]), kappa_);
+    make(question_->upper, pool);
+}
+
+void Rounds::make_lower(ThreadPool* pool) {
+    for (size_t at = 0; at < bounds_.size(); ++at) {
+        const int64_t i = position_of_[at];
+        bounds_[at] = ignored_[at] ? 0 : complete_[i] ? mean_distance(search_.best(i), kappa_) : proven_[i];
+    }
+    make(question_->lower, pool);
+}
+
+void Rounds::make(float* map, ThreadPool* pool) {
+    const double start = seconds();
+    const Heatmap& heatmap = *question_->heatmap;
+    map_values(bounds_.data(), static_cast<int64_t>(bounds_.size()), question_->root, ignored_.data(), values_.data());
+    heatmap.make(values_.data(), map, workspace_.reserve(heatmap.floats()), pool);
+    answer_.map_seconds += seconds() - start;
+}
+
+bool Rounds::undecided(int64_t pixel) const {
+    return !(question_->upper[pixel] <= question_->normal) && !(question_->lower[pixel] > question_->anomalous);
+}
+
+bool Rounds::decided() const {
+    const MapSize size = question_->heatmap->map();
+    const int64_t pixels = size.height * size.width;
+    bool any = false, proven = false;
+    for (int64_t i = 0; i < pixels; ++i) {
+        any |= undecided(i);
+        proven |= question_->lower[i] > question_->anomalous;
+    }
+    return !any || (question_->need == Need::label && proven);
+}
+
+double Rounds::enough(const RoundPlan& plan) const { return distance_of(plan.enough * question_->normal); }
+
+double Rounds::distance_of(double value) const { return question_->root ? value * value : value; }
+
+}  // namespace spadeline

@@ -1,0 +1,103 @@
+// A verdict before all distances are known.
+//
+// The map is monotone in the distances, to the last bit (heatmap.hpp). So upper bounds of the distances give an upper
+// bound of the map, and lower bounds a lower one. A pixel whose upper bound is at most theta is normal, one whose lower
+// bound is above theta is anomalous, and only what lies between needs more of the search:
+//
+//     1. the nearest few images, for every position, until its distance is well below theta;
+//     2. for a label: the positions about the upper map's peak, in all images, as far as it takes to prove a defect;
+//     3. all distances of the positions that an undecided pixel depends on. Then upper and lower bound are the map.
+//
+// A position's upper bound is the mean of its nearest so far. Its lower bound comes from a pass over all images that
+// looked for no distance above a cap: what it didn't find is larger.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "matcher/heatmap.hpp"
+#include "matcher/search.hpp"
+
+namespace spadeline {
+
+// What a result must be exact in.
+enum class Need { map, mask, label };
+
+struct Question {
+    const Heatmap* heatmap = nullptr;  // over the finest level's positions
+    Need need = Need::map;
+    bool root = false;  // the map is made of the distances' roots
+    // A pixel is normal up to `normal` and anomalous above `anomalous`, which is no smaller; in between it needs its
+    // own value.
+    float normal = 0, anomalous = 0;
+    Expiry expiry;
+    float* upper = nullptr;  // (H, W): the map's upper bound
+    float* lower = nullptr;  // (H, W): its lower bound
+};
+
+struct Answer {
+    Statistics statistics;
+    int64_t passes = 0;      // over positions and images
+    bool decided = false;    // upper and lower bound say all that is needed: see Need
+    double largest = 0;      // the largest distance, or root, that is known exactly
+    double map_seconds = 0;  // of the time that it took
+};
+
+// How far the rounds go. Others than these are for tests and measurements.
+struct RoundPlan {
+    int64_t first_images = 3;   // of the first round
+    double enough = 0.9;        // times theta: where a position stops in the first round
+    int64_t proofs = 3;         // peaks at which a defect is looked for, one after the other
+    double least_saving = 0.9;  // caps above this part of them aren't worth their while
+    double guard_share = 1;     // of a proof: see Pass
+    double margin = 1.05;       // times theta: what a proof's caps would give at the peak
+    double saving = 0.7;        // caps at this part of the distances found so far are worth taking more cells for
+};
+
+class Rounds {
+ public:
+    explicit Rounds(Search& search);
+
+    // Answers one question about one query. `request.distances` gets upper bounds, infinite where fewer than kappa
+    // neighbours were found. Throws what Search::run throws.
+    Answer run(const Request& request, const Question& question, ThreadPool* pool, const RoundPlan& plan = {});
+
+ private:
+    bool search_all(ThreadPool* pool);
+    bool search_first(const RoundPlan& plan, ThreadPool* pool);
+    bool prove(const RoundPlan& plan, ThreadPool* pool);
+    bool search_undecided(ThreadPool* pool);
+    bool pass(const Pass& pass, ThreadPool* pool);
+    void make_upper(ThreadPool* pool);
+    void make_lower(ThreadPool* pool);
+    void make(float* map, ThreadPool* pool);
+    bool undecided(int64_t pixel) const;
+    bool decided() const;
+    double enough(const RoundPlan& plan) const;
+    double upper_value(int64_t position) const;
+    double distance_of(double value) const;
+
+    struct Share {  // of a cell in the peak
+        int64_t cell;
+        double part;
+    };
+
+    Search& search_;
+    const PyramidShape& shape_;
+    const Question* question_ = nullptr;
+    Answer answer_;
+    int64_t images_ = 0, kappa_ = 1;
+    std::vector<uint8_t> complete_;     // (finest positions): its distance is known
+    std::vector<uint8_t> positions_;    // (finest positions): those of a pass
+    std::vector<float> caps_;           // (finest positions): of a pass
+    std::vector<double> proven_;        // (finest positions): a lower bound of its distance
+    std::vector<int64_t> position_of_;  // (h, w): the finest position of each pixel
+    std::vector<double> bounds_;        // (h, w): distances' bounds, on their way to the map
+    std::vector<float> values_;         // (h, w)
+    std::vector<uint8_t> ignored_;      // (h, w)
+    std::vector<int32_t> undecided_;    // (H + 1, W + 1): undecided pixels above and to the left of a corner
+    std::vector<Share> shares_;
+    AlignedBuffer<float> workspace_;
+};
+
+}  // namespace spadeline
