@@ -48,6 +48,7 @@ Search::Search(const Model& model, int workers)
       budgets_(model.shape.cells()) {
     task_.raster = model.shape.raster(0).data();
     for (int l = 0; l < task_.level_count; ++l) task_.level[l].taps = model.taps[l].data();
+    cells_.reserve(model.shape.cells());
     unfinished_.reserve(model.shape.cells());
     guarded_.reserve(model.shape.cells());
 }
