@@ -1,4 +1,4 @@
-"""Chapters of map, mask and label side by side: in the matcher (matcher.py --data) and the chain (pipeline.py --data)."""
+"""Chapters of map, mask and label side by side: in the matcher and in the chain (matcher.py and pipeline.py, --data)."""
 
 from __future__ import annotations
 
