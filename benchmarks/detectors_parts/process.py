@@ -88,11 +88,15 @@ class Answer:
         The image's, by the detector's own rule.
     embedding_score
         The mean squared distance of the image's embedding to the nearest ones; None: the detector has no embedding.
+    label, mask
+        The verdict, and (H, W) bool, where; None: its thresholds aren't made of normal images.
     """
 
     anomaly_map: NDArray[np.floating]
     score: float
     embedding_score: float | None = None
+    label: bool | None = None
+    mask: NDArray[np.bool_] | None = None
 
 
 # No library in a peer's environment may send or store usage data.

@@ -1,4 +1,4 @@
-"""Chapters of map, mask and label side by side: in the matcher and in the chain (matcher.py and pipeline.py, --data)."""
+"""Chapters of map, mask and label side by side: in the matcher and in the chain (the option --data of both)."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ from spadeline.engine.errors import InputError
 
 from page_parts.accuracy import accuracy
 from page_parts.chapter import Chapter
+from page_parts.detectors import detectors
 from page_parts.extractor import extractor
 from page_parts.frame_check import frame_check
-from page_parts.frames import bench, detectors, pipeline
+from page_parts.frames import bench, pipeline
 from page_parts.gpu import gpu
 from page_parts.matcher import matcher
 from page_parts.needs import matcher_needs, pipeline_needs

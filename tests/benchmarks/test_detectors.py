@@ -10,7 +10,7 @@ from spadeline.engine.json_data import to_json
 from spadeline.engine.units import latency
 
 from page_parts import sections
-from page_parts.frames import detectors
+from page_parts.detectors import detectors
 
 from .scripts import BENCHMARKS, needs_torch
 
@@ -43,7 +43,17 @@ def test_the_whole_command(parts, extractor_path, peers, tmp_path):
     (result,) = document["results"]
     assert (result["images"], result["frames"], result["gallery_images"], result["weights"]) == (12, 8, 4, "random")
     rows = {row["name"]: row for row in result["rows"]}
-    assert list(rows) == ["spadeline", "spadeline, averages", "SPADE, torch"], result["left_out"]
+    ours = ["spadeline", "spadeline, mask", "spadeline, label"]
+    ours += [name.replace("spadeline", "spadeline, averages") for name in ours]
+    assert list(rows) == [*ours, "SPADE, torch"], result["left_out"]
+    for name in ours:
+        whole = not name.endswith(("mask", "label"))
+        assert (rows[name]["pixel_rocauc"] is not None) == whole
+        assert rows[name]["verdict_of"] == ("" if whole else name.rpartition(", ")[0])
+        assert 0 < rows[name]["median_s"]["good"] < 1
+    assert (
+        "The same verdict for every frame: spadeline, mask as spadeline, spadeline, label as spadeline, " in done.stdout
+    )
     assert rows["SPADE, torch"]["difference_to_spadeline"] < 1e-3
     assert rows["SPADE, torch"]["pixel_rocauc"] == pytest.approx(rows["spadeline"]["pixel_rocauc"], abs=1e-3)
     assert result["left_out"] == {"PaDiM, anomalib torch": f"anomalib is not installed in {sys.prefix}"}
@@ -61,6 +71,7 @@ def test_without_an_extractor_a_backbone_of_random_weights_is_taken(parts, tmp_p
         "--images",
         parts,
         "--peer-detectors",
+        "--needs",
         "--threads",
         1,
         "--seconds",
