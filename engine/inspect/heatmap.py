@@ -58,7 +58,8 @@ class Heatmap:
     ignore
         (H, W) bool: pixels of the input that aren't scored; None: all are.
     threads
-        That make one map.
+        Of the team that makes a map. The caller's thread alone makes a small map, and any map while the team makes
+        another one.
 
     Attributes
     ----------
