@@ -122,7 +122,7 @@ def _ours(name: str, extractor: Path, python: Path, provider: str, needs: Sequen
     whole = Contestant(name, OURS, "spadeline", f"map{provider}", python, extractor)
     return [
         whole,
-        *(replace(whole, name=f"{name}, {need}", runtime=need + provider, verdict_of=name) for need in needs),
+        *(replace(whole, name=f"{name} ({need})", runtime=need + provider, verdict_of=name) for need in needs),
     ]
 
 

@@ -115,7 +115,7 @@ def _measure(
         contest = Contest(case, ours, ready, kappa=kappa, repeats=options.repeats, peer_runs=options.peer_runs)
         table = contest.hold()
         result = {
-            "features": case.kind, "size": case.size, "images": images, "real_images": min(images, case.real_images),
+            "features": case.kind, "source": _source(case, options), "size": case.size, "images": images, "real_images": min(images, case.real_images),
             "kappa": kappa, "queries": len(case.queries), **table, "left_out": left_out | table["left_out"],
             "bytes": {stored.storage: stored.bytes_held() for stored in galleries},
         }  # fmt: skip
@@ -126,6 +126,11 @@ def _measure(
         print(f"\n{table_text(runs_table([result]))}", flush=True)
         results.append(result)
     return results
+
+
+def _source(case: Case, options: argparse.Namespace) -> str:
+    """Say which images and which network the features are of, for headlines; empty: they are drawn."""
+    return f"{options.source.images}, {options.source.extractor.stem}" if case.real_images else ""
 
 
 def _memory(matcher: Ours, case: Case, options: argparse.Namespace, folder: Path) -> dict[int, dict[str, Any]]:

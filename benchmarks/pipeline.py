@@ -109,6 +109,7 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path, ways: 
     result = {
         "setting": {
             "extractor": setting.extractor.stem,
+            "images": str(options.images),
             "precision": detector.extractor.precision,
             "input_size": recipe.input_size,
             "frame_sizes": sorted({frame.shape[:2] for frame in frames}),

@@ -88,7 +88,7 @@ def _against(result: Mapping[str, Any]) -> str:
         pixel = "" if row["pixel_rocauc"] is None else f" at a pixel ROCAUC of {row['pixel_rocauc']:.3f}"
         return f"{duration(row['latency']['p50_s'])} a frame{pixel}"
 
-    label = next((row for row in rows if row["name"] == "spadeline, label"), None)
+    label = next((row for row in rows if row["name"] == "spadeline (label)"), None)
     alone = "" if label is None else f", {duration(label['latency']['p50_s'])} for the label alone"
     where = f"With {result['backbone']}" + (f" on {result['data']}" if "data" in result else "")
     return f"{where} spadeline takes {said(own)}{alone}; {best['name']}, the fastest other, {said(best)}."
@@ -134,6 +134,8 @@ def _brief(result: Mapping[str, Any]) -> Table:
 def _notes(result: Mapping[str, Any]) -> str:
     """Say which detectors compute in another number type than float32, and which ones' maps are bounds."""
     other = [row for row in result["rows"] if row.get("precision", "float32") != "float32"]
-    bounds = [row["name"] for row in result["rows"] if row.get("verdict_of")]
-    text = f"No accuracy of its own: {', '.join(bounds)}; each verdict is the whole map's. " if bounds else ""
+    bounds = any(row.get("verdict_of") for row in result["rows"])
+    text = (
+        "A row of a mask or a label has the verdicts of the map's row, and no accuracy of its own. " if bounds else ""
+    )
     return text + "".join(f"{row['name']} computes in {row['precision']}. " for row in other)

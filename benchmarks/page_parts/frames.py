@@ -52,9 +52,9 @@ def pipeline(document: Mapping[str, Any]) -> Chapter:
     charts += [part for part in throughput_parts(ways[names[0]]) if isinstance(part, Chart)]
     base = from_camera[names[0]]
     who, tail = ("the slowest", base.max_s) if base.p99_s is None else ("99 of 100", base.p99_s)
+    what = ", ".join(filter(None, [names[0], results[0]["setting"].get("images"), "whole maps"]))
     finding = (
-        f"A frame takes {duration(base.p50_s)} from the camera to the result, {who} at most {duration(tail)} "
-        f"({names[0]})."
+        f"A frame takes {duration(base.p50_s)} from the camera to the result, {who} at most {duration(tail)} ({what})."
     )
     text = (
         f"The first setting is {_described(results[0]['setting'])}; each other setting is named by what "
