@@ -115,7 +115,8 @@ def _measure(
         contest = Contest(case, ours, ready, kappa=kappa, repeats=options.repeats, peer_runs=options.peer_runs)
         table = contest.hold()
         result = {
-            "features": case.kind, "source": _source(case, options), "size": case.size, "images": images, "real_images": min(images, case.real_images),
+            "features": case.kind, "source": _source(case, options),
+            "size": case.size, "images": images, "real_images": min(images, case.real_images),
             "kappa": kappa, "queries": len(case.queries), **table, "left_out": left_out | table["left_out"],
             "bytes": {stored.storage: stored.bytes_held() for stored in galleries},
         }  # fmt: skip

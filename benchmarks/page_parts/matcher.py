@@ -48,8 +48,8 @@ def _finding(results: Sequence[Mapping[str, Any]]) -> str:
     source = f" ({result['source']})" if result.get("source") else ""  # an older document doesn't name it
     return (
         f"The matcher finds the nearest of all pixels of {result['images']} images{source} in "
-        f"{duration(best['median_s'])}, {times(best['against_yardstick'])} the speed of {result['yardstick']}, with the "
-        "same distances."
+        f"{duration(best['median_s'])}, {times(best['against_yardstick'])} the speed of {result['yardstick']}, "
+        "with the same distances."
     )
 
 

@@ -35,7 +35,7 @@ def pipeline_needs(document: Mapping[str, Any]) -> Chapter:
 
 def _chapter(document: Mapping[str, Any], title: str, text: str) -> Chapter:
     results = document["results"]
-    tables = {"needs": _needs(results), "tails": _tails(results)}
+    tables = {"needs": _needs(results), "tails": _tails(results), "brief": _brief(results)}
     if any("stages_s" in row.get("good", {}) and "extract" in row["good"]["stages_s"] for _, row in _rows(results)):
         tables["stages"] = _stages(results)
     if (growth := _growth(results)).rows:
@@ -44,7 +44,8 @@ def _chapter(document: Mapping[str, Any], title: str, text: str) -> Chapter:
         " Mask and label were first checked to be those of the map, for every frame. Recipes have default settings, "
         "thresholds are made by leaving one out, and the test images are apart: good ones and defective ones."
     )
-    section = Section(title, text, document["command"], [*tables.values(), _contestants(results)])
+    shown = [table for name, table in tables.items() if name != "brief"]
+    section = Section(title, text, document["command"], [*shown, _contestants(results)])
     return Chapter(_finding(results), section, tables)
 
 
@@ -88,6 +89,16 @@ def _needs(results: Sequence[Mapping[str, Any]]) -> Table:
         "of random ones."
     )
     return Table("Map, mask and label", head, rows, note).without_empty_columns()
+
+
+def _brief(results: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the few columns that README shows."""
+    rows = []
+    for result in results:
+        by_name = {row["name"]: row for row in result["rows"]}
+        rows.append((*_subject(result), *(_pair(by_name.get(need), "median_s", _milliseconds) for need in NEEDS)))
+    head = (*SUBJECT, *(f"{need}, ms" for need in NEEDS))
+    return Table("Map, mask and label", head, rows, "Good / defective frames, medians.")
 
 
 def _tails(results: Sequence[Mapping[str, Any]]) -> Table:

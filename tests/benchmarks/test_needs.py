@@ -69,7 +69,7 @@ def test_the_matcher_over_sets_networks_and_sizes(tmp_path, sets, extractors):
             assert rows["map"]["defective"]["anomalous"] == 2
             assert 0 < result["nearest_per_random"]["good"] < result["nearest_per_random"]["defective"]
     tables = sections.chapter(document, "needs").tables
-    assert list(tables) == ["needs", "tails", "growth"]
+    assert list(tables) == ["needs", "tails", "brief", "growth"]
     head, row = tables["needs"].head, tables["needs"].rows[0]
     assert head[:8] == ["images", "network", "input", "K", "map, ms", "mask, ms", "label, ms", "dense path, ms"]
     assert row[:4] == ["bars", "averages", "64 × 64", 12]
@@ -90,7 +90,7 @@ def test_the_chain_beside_its_backbone(tmp_path, sets, extractors):
     assert "anomalous" not in rows["backbone alone"]["good"]
     assert result["detector"]["rounds"] is True
     tables = sections.chapter(document, "needs").tables
-    assert list(tables) == ["needs", "tails", "stages"]
+    assert list(tables) == ["needs", "tails", "brief", "stages"]
     row = dict(zip(tables["needs"].head, tables["needs"].rows[0], strict=True))
     ratio = rows["label"]["good"]["median_s"] / rows["backbone alone"]["good"]["median_s"]
     assert row["label, of the backbone's"].startswith(f"{ratio:.2f} / ")
