@@ -4,14 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from spadeline.engine.json_data import to_json
 from spadeline.engine.units import latency
 
+from detectors_parts import by_spadeline
+from detectors_parts.process import Job
 from page_parts import sections
 from page_parts.detectors import detectors
 
+from ..conftest import part
 from .scripts import BENCHMARKS, needs_torch
 
 
@@ -89,6 +93,18 @@ def test_without_an_extractor_a_backbone_of_random_weights_is_taken(parts, tmp_p
     assert (tmp_path / "models" / "resnet18-random.onnx").exists()
 
 
+def test_spadeline_by_openvino_is_left_out_where_it_has_none(recipe_folder, extractor_path, monkeypatch):
+    monkeypatch.setattr(by_spadeline, "RECIPE", recipe_folder.name)
+    job = Job("spadeline", extractor_path, Path(), Path(), Path(), (64, 64), 8, 3, 1)
+    for need in ("map", "mask", "label"):
+        detect, precision = by_spadeline.open_detector(job, recipe_folder.parent, need)
+        assert precision == "float32"
+        answer = detect(part(301, scratched=True)[0])
+        assert (answer.label, answer.anomaly_map.shape) == (True, (64, 64))
+    with pytest.raises(ValueError, match=r"^its start chose CPUExecutionProvider"):
+        by_spadeline.open_detector(job, recipe_folder.parent, "label-openvino")
+
+
 def test_images_of_one_label_tell_nothing(parts, extractor_path, tmp_path):
     shutil.copytree(parts, tmp_path / "parts", ignore=shutil.ignore_patterns("scratch"))
     done = run("--images", tmp_path / "parts", "--extractor", extractor_path)
@@ -102,6 +118,7 @@ def test_images_of_one_label_tell_nothing(parts, extractor_path, tmp_path):
         (("--images", "x", "--models", __file__), f"--models: expected a folder, got the file {__file__}"),
         ((), "the following arguments are required: --images"),
         (("--images", "x", "-K", "0"), "expected numbers above 0, got 0, "),
+        (("--images", "x", "--openvino", "no"), "--openvino: expected an environment with a Python, got no "),
         (("--images", "x", "--models", "/nowhere/at/all"), "expected a folder that exists, got /nowhere/at/all"),
         (("--images", "/nowhere"), "detectors.py: /nowhere: expected a data set's folder, got no such path"),
     ],
