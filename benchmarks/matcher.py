@@ -37,7 +37,7 @@ from page_parts.matcher import matcher as chapter
 from page_parts.matcher_details import runs_table
 from page_parts.needs import matcher_needs as needs_chapter
 from shared_parts import command, needs
-from shared_parts.subjects import add_input, add_subjects, check_subjects
+from shared_parts.subjects import add_input, add_subjects, check_subjects, check_without
 
 COUNTED_IMAGES = 5  # under callgrind the matcher takes 50 times as long
 COUNTED_SETS = ("avx2", "scalar")  # callgrind knows no AVX-512
@@ -204,6 +204,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     if options.data:
         check_subjects(parser, options, numbers=numbers)
         return
+    check_without(parser, options, "recipes", "rounds", "input_size", "dense", "seconds")
     check(parser, options, numbers=numbers, files=[options.plot])
     options.paths = sorted(set(options.paths))  # dense comes first: the others are compared with it
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:

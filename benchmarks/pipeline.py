@@ -43,7 +43,7 @@ from pipeline_parts.needs import measure
 from shared_parts import command, needs
 from shared_parts.again import as_if_taken_again
 from shared_parts.resized import resized_extractor
-from shared_parts.subjects import add_input, add_subjects, check_input, check_subjects
+from shared_parts.subjects import add_input, add_subjects, check_input, check_subjects, check_without
 
 FALSE_ALARMS = 0.1  # so high that a few images suffice for thresholds
 MOST_ENERGY_S = 60.0  # a processor's counter restarts after some minutes; one restart can be detected, two can't
@@ -208,6 +208,7 @@ def _options() -> argparse.Namespace:
     if options.data:
         check_subjects(parser, options, numbers=options.threads)
         return options
+    check_without(parser, options, "recipes", "rounds", "most_queries")
     if options.images is None or options.queries is None:
         parser.error("expected --images and --queries, or --data, got neither")
     for name in ("input_size", "frame_size", "gallery_images"):

@@ -66,7 +66,7 @@ def _needs(results: Sequence[Mapping[str, Any]]) -> Table:
     """Return a row for each set and network: what each contestant takes, and how much bounds can rule out."""
     others = [name for name in (DENSE, BACKBONE) if any(row["name"] == name for _, row in _rows(results))]
     head = (
-        *SUBJECT, "K", *(f"{name}, ms" for name in (*NEEDS, *others)), "label, of the backbone's",
+        *SUBJECT, "K", *(f"{name}, ms" for name in (*NEEDS, *others)), "label's p99", "label, of the backbone's",
         "defects found", "false alarms", "guarded cells", "nearest / random",
     )  # fmt: skip
     rows = []
@@ -77,6 +77,7 @@ def _needs(results: Sequence[Mapping[str, Any]]) -> Table:
                 *_subject(result),
                 result["images"],
                 *(_pair(by_name.get(name), "median_s", _milliseconds) for name in (*NEEDS, *others)),
+                _number(by_name["label"]["latency"]["p99_s"]),
                 _of_backbone(by_name),
                 *_verdicts(by_name["map"]),
                 _guarded(by_name["map"], result["cells"]),
@@ -84,9 +85,9 @@ def _needs(results: Sequence[Mapping[str, Any]]) -> Table:
             )
         )
     note = (
-        "Good / defective frames: medians over frames of the medians over runs. Guarded cells: those that the map's "
-        "search gave up bounding. Nearest / random: the mean squared distance of the nearest pixels, as a part of that "
-        "of random ones."
+        "Good / defective frames: medians over frames of the medians over runs; p99 over all runs of all frames. "
+        "Guarded cells: those that the map's search gave up bounding. Nearest / random: the mean squared distance of the "
+        "nearest pixels, as a part of that of random ones."
     )
     return Table("Map, mask and label", head, rows, note).without_empty_columns()
 

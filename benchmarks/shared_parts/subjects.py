@@ -128,6 +128,13 @@ def check_subjects(parser: argparse.ArgumentParser, options: argparse.Namespace,
     check_files(parser, options.json, options.recipes)
 
 
+def check_without(parser: argparse.ArgumentParser, options: argparse.Namespace, *names: str) -> None:
+    """End the run for options, by their names in the parsed ones, that only --data has a use for."""
+    for name in names:
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"{name}: expected --data with it, got none")
+
+
 def subjects(options: argparse.Namespace) -> Iterator[Subject]:
     """Fit and yield each data set with each extractor at each input size.
 

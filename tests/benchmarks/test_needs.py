@@ -136,6 +136,13 @@ def test_data_sets_need_a_network():
     assert "--data: expected --extractor with it, got none" in done.stderr
 
 
+def test_options_of_data_sets_need_some():
+    for script, options in (("matcher.py", ("--dense",)), ("pipeline.py", ("--extractor", "x", "--rounds", "3"))):
+        done = run(*options, script=script)
+        assert done.returncode == 2
+        assert f"{options[-2:][0].strip('-')}: expected --data with it, got none" in done.stderr
+
+
 def test_several_networks_take_data_sets():
     done = run("--extractor", "a", "b", "--images", "x", "--queries", "y")
     assert done.returncode == 2
