@@ -86,8 +86,8 @@ def _needs(results: Sequence[Mapping[str, Any]]) -> Table:
         )
     note = (
         "Good / defective frames: medians over frames of the medians over runs; p99 over all runs of all frames. "
-        "Guarded cells: those that the map's search gave up bounding. Nearest / random: the mean squared distance of the "
-        "nearest pixels, as a part of that of random ones."
+        "Guarded cells: those that the map's search gave up bounding. Nearest / random: the mean squared distance "
+        "of the nearest pixels, as a part of that of random ones."
     )
     return Table("Map, mask and label", head, rows, note).without_empty_columns()
 
