@@ -34,6 +34,10 @@ SAME_MAP = 1e-3
 BACKBONE = "detectors_parts.torch_backbone"  # of all peers
 FITTED = "fitted"  # an empty file, written last
 NOTHING = Memory(0, 0, 0)
+# PatchCore's coreset makes a temporary array and keeps a small one, thousands of times. By default glibc takes blocks of
+# up to 32 MB from the heap once one of them was freed; the small arrays then part the heap, and the temporary ones find
+# no room in it again. With 31 images that took more than 24 GB. Mapped blocks go back to the system: it takes 1 GB.
+FITTING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 TURNS = 4  # of each detector, where some are started anew for each
 CODE = Path(__file__).parents[1]
 OWN_CODE = Path(spadeline.engine.__file__).parent
@@ -142,7 +146,7 @@ class DetectorContest:
         self._progress(f"fitting {contestant.name}")
         shutil.rmtree(folder, ignore_errors=True)  # a killed run may have left it
         folder.mkdir(parents=True)
-        process = DetectorProcess(python, contestant.module, self._job.threads)
+        process = DetectorProcess(python, contestant.module, self._job.threads, environment=FITTING)
         try:
             process.ask("fit", self._job_of(contestant), folder)
         finally:

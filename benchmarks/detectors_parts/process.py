@@ -15,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -117,9 +118,13 @@ class DetectorProcess:
     module
         It has ``fit(job, folder)``; ``open_detector(job, folder, runtime)``, which returns the function from a frame to
         its answer, and the number type that it computes in; and ``files(job, folder, runtime)``, all that a line needs.
+    environment
+        Further variables of its environment.
     """
 
-    def __init__(self, python: Path, module: str, threads: int) -> None:
+    def __init__(
+        self, python: Path, module: str, threads: int, *, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._pipe, child_pipe = Pipe()
         # Some libraries write caches into the folder where they run.
         self._scratch = tempfile.TemporaryDirectory(prefix="spadeline-detector-")
@@ -132,6 +137,7 @@ class DetectorProcess:
             "OMP_NUM_THREADS": str(threads),
             "TRUST_REMOTE_CODE": "1",
             **QUIET,
+            **environment,
         }
         command = [str(python), "-m", "detectors_parts.process", str(child_pipe.fileno()), module]
         with self._said.open("wb") as said:

@@ -228,8 +228,8 @@ def test_processes_that_do_not_fit_take_turns_one_at_a_time(fakes, tmp_path, mon
     alive, most = set(), []
 
     class Watched(DetectorProcess):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **environment):
+            super().__init__(*arguments, **environment)
             alive.add(self)
             most.append(len(alive))
 
