@@ -1,4 +1,4 @@
-"""Every setting that changes a score or a verdict. This is the only place where a setting is declared.
+"""Every setting: what changes a score or a verdict, and what results are exact in. All of them are declared here.
 
 A field of :class:`Settings` holds a setting's default, limits, text and command-line form. The check of its value, its
 option of ``spadeline fit`` and ``spadeline calibrate``, and its entry in the documentation are made from the field, by
@@ -39,7 +39,7 @@ SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1e6  # a level outside this range is bet
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting that changes a score or a verdict."""
+    """Every setting that changes a score or a verdict, and what results are exact in."""
 
     framing: Framing = field(
         default="whole",
@@ -156,6 +156,15 @@ class Settings:
         metadata=about(
             "what happens to a frame whose proportions, height to width, differ from those of all normal images",
             details='``"error"``: it is refused. ``"warn"``: it is accepted with a warning. ``"any"``: it is accepted.',
+        ),
+    )
+    need: Need = field(
+        default="map",
+        metadata=about(
+            "what results are exact in, where a call asks for nothing else: the anomaly map, its mask, or the label",
+            details='``"mask"``: also the label, and box and area of the regions. ``"label"``: the label alone. These '
+            'are as with ``"map"``. The search ends as soon as they are proven, and the rest is an upper bound: see '
+            ":class:`.Result`. Thresholds don't depend on it.",
         ),
     )
 

@@ -82,7 +82,7 @@ def test_the_chain_on_the_device_agrees_with_the_host(detectors):
         image, _ = place(frame, on_cpu.recipe.input_size, framing="whole")
         features = on_device.extractor.extract(image[None])
         b = scorer.score([level[0] for level in features.levels], features.embedding[0])
-        np.testing.assert_array_equal(a.nearest_images, b.nearest_images)
+        np.testing.assert_array_equal(a.nearest_images, b.retrieved.nearest_images)
         np.testing.assert_array_equal(a.neighbours, b.neighbours)
         np.testing.assert_allclose(a.anomaly_map, b.anomaly_map, rtol=2e-5, atol=1e-6 * b.map_score)
         assert a.image_score == pytest.approx(b.image_score, rel=1e-6)
@@ -93,6 +93,20 @@ def test_the_chain_on_the_device_agrees_with_the_host(detectors):
         if EMULATED:  # the same features
             assert a.pred_label == c.pred_label
             assert [region.box for region in a.regions] == [region.box for region in c.regions]
+
+
+@needs_chain
+@pytest.mark.parametrize("need", ["map", "mask", "label"])
+def test_the_device_computes_all_distances_whatever_is_needed(detectors, need):
+    _, on_device = detectors
+    assert on_device.info["rounds"] is False
+    frame = part(301, scratched=True)[0]
+    whole, result = on_device.predict(frame), on_device.predict(frame, need=need, deadline_s=0)
+    assert (result.need, result.decided) == (need, True)
+    np.testing.assert_array_equal(result.anomaly_map, whole.anomaly_map)
+    np.testing.assert_array_equal(result.lower_map, whole.anomaly_map)
+    np.testing.assert_array_equal(result.pred_mask, whole.pred_mask)
+    assert (result.pred_score, result.reasons, result.regions) == (whole.pred_score, whole.reasons, whole.regions)
 
 
 @needs_chain

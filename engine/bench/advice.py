@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..images.resizing import as_rgb, place
 from ..inspect.detector import Detector, Frame
 from ..inspect.scoring import Scorer
-from ..settings import Settings
+from ..settings import Need, Settings
 from .documents import Advice, FrameLatency, Knob, Measured, RecipeFacts
 
 TRIED_FRAMES, TRIED_TURNS = 4, 3  # of each setting
@@ -28,18 +28,23 @@ SIDE_STEP = 32  # spadeline export takes sides that are multiples of it
 BY_FRAMES = 0.8  # of p99: a frame with such a median makes the tail
 
 
-def measure_knobs(detector: Detector, frames: Sequence[Frame]) -> list[Knob]:
+def measure_knobs(detector: Detector, frames: Sequence[Frame], *, need: Need = "map") -> list[Knob]:
     """Match some frames with half of the gallery, within a window, and to the nearest pixel alone.
 
     The settings and the recipe's own take turns. A setting that the recipe's others rule out is left out, such as half
     of a gallery that kappa needs. On a GPU none is tried, since a second gallery may not fit.
+
+    Parameters
+    ----------
+    need
+        What the search must be exact in.
     """
     recipe = detector.recipe
     if detector.info["matcher_device"] != "cpu":
         return []
     now, threads = recipe.settings, detector.info["threads"]
     others = _worth_trying(now, len(recipe.images))
-    now_s, *others_s = _match_times(detector, frames, [now, *(changed for _, _, changed in others)], threads)
+    now_s, *others_s = _match_times(detector, frames, [now, *(changed for _, _, changed in others)], threads, need)
     return [
         Knob(
             setting=setting,
@@ -65,7 +70,7 @@ def _worth_trying(settings: Settings, images: int) -> list[tuple[str, int, Setti
 
 
 def _match_times(
-    detector: Detector, frames: Sequence[Frame], tried: Sequence[Settings], threads: int
+    detector: Detector, frames: Sequence[Frame], tried: Sequence[Settings], threads: int, need: Need
 ) -> list[list[float]]:
     """Return the matcher's seconds by setting, the recipe's own first; an empty list for one that is ruled out."""
     recipe = detector.recipe
@@ -80,7 +85,8 @@ def _match_times(
         for turn in range(1 + TRIED_TURNS):
             for index in sorted(possible):
                 try:
-                    scores = scorers[index].score(levels, features.embedding[0])
+                    retrieved = scorers[index].retrieve(features.embedding[0])
+                    scores = scorers[index].search(levels, retrieved, need=need)
                 except InputError:
                     if index == 0:
                         raise

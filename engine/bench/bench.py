@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 
-from ..checks import check_integer, check_number
+from ..checks import check_choice, check_integer, check_number
 from ..environment import environment
 from ..extract.providers import Device
 from ..folders.listing import named_images
@@ -24,6 +24,7 @@ from ..inspect.detector import Detector, Frame
 from ..json_data import from_json
 from ..recipe.held import GalleryPlace
 from ..recipe.stored_codes import can_have_codes
+from ..settings import Need
 from .advice import advise, measure_knobs
 from .documents import BenchDocument, DetectorFacts, Frames, Measured, RecipeFacts
 from .latency import measure_latency, measure_throughput
@@ -51,6 +52,8 @@ def bench(
     warm_up: int = 1000,
     seconds: float = 60.0,
     takt_s: float | None = None,
+    need: Need | None = None,
+    deadline_s: float | None = None,
     command: str = "",
     on_progress: Progress | None = None,
 ) -> BenchDocument:
@@ -72,6 +75,9 @@ def bench(
         The most that each of the two latencies may take. Warming up takes a tenth of it, throughput half of it.
     takt_s
         Seconds between two parts: the verdict then says whether the frames are inspected in time.
+    need, deadline_s
+        As for :meth:`.Detector.predict`, or :meth:`.Detector.stream` where a stream is measured. The document counts
+        the frames that a deadline left undecided.
     command
         The command that was typed, for the document.
     on_progress
@@ -89,9 +95,15 @@ def bench(
     check_number("seconds", seconds, low=0)
     if takt_s is not None:
         check_number("takt_s", takt_s, low=SHORTEST_TAKT_S)
+    if need is not None:
+        check_choice("need", need, get_args(Need))
+    if deadline_s is not None:
+        check_number("deadline_s", deadline_s, low=0)
     how: dict[str, Any] = {"device": device, "threads": threads, "gallery": gallery}
     how |= {"memory_limit": memory_limit, "tensorrt_cache": None if tensorrt_cache is None else str(tensorrt_cache)}
     detector = Detector.load(folder, **how)
+    need = need or detector.recipe.settings.need
+    asked: dict[str, Any] = {"need": need, "deadline_s": deadline_s}
     names, frames = _load_frames(images) if images is not None else _drawn_frames(detector)
     inputs = {"camera frame": frames}
     if detector.recipe.settings.framing == "whole":  # another framing would frame a prepared frame once more
@@ -103,12 +115,13 @@ def bench(
             runs=runs,
             warm_up=warm_up,
             seconds=seconds,
+            **asked,
             on_progress=on_progress and partial(on_progress, f"latency from the {begins_at}"),
         )
         for begins_at, taken in inputs.items()
     }
-    throughput = measure_throughput(detector, frames, times["camera frame"], seconds=seconds / 2)
-    knobs = measure_knobs(detector, frames)
+    throughput = measure_throughput(detector, frames, times["camera frame"], seconds=seconds / 2, **asked)
+    knobs = measure_knobs(detector, frames, need=need)
     recipe, recipe_facts = detector.recipe, describe(detector)
     detector_facts = from_json(DetectorFacts, detector.info)  # only now: with the split that throughput measured
     del detector  # on a GPU it holds memory that the processes to be started need
@@ -125,10 +138,11 @@ def bench(
             sizes=tuple(sorted({frame.shape[:2] for frame in frames})),
         ),
         takt_s=takt_s,
+        **asked,
         latency=tuple(runs_.figures(begins_at) for begins_at, runs_ in times.items()),
         throughput=tuple(throughput),
         knobs=tuple(knobs),
-        start=measure_start(recipe, frames[0], how),
+        start=measure_start(recipe, frames[0], how, need=need),
     )
     return BenchDocument(**vars(measured), verdict=judge_takt(measured), advice=tuple(advise(measured)))
 

@@ -14,7 +14,7 @@ from ..pages.page import write_page
 from ..pages.sections import Cell, Chart, Section, Table, plain
 from ..pages.speed_charts import STAGES, bar_chart, latency_chart, stage_chart
 from ..pages.terminal_text import terminal_text
-from ..units import Latency
+from ..units import Latency, duration
 from .documents import Advice, BenchDocument, FrameLatency, Start, StreamSplit, Throughput
 from .takt import takt_sentence
 
@@ -84,12 +84,24 @@ def _measured(document: BenchDocument) -> str:
     sizes = ", ".join(_size(size) for size in frames.sizes)
     place = "the GPU" if detector.matcher_device == "cuda" else "the processor"
     return (
-        f"{frames.count} frames ({frames.source}) of {sizes}, one after the other, each timed to its result.\n\n"
+        f"{frames.count} frames ({frames.source}) of {sizes}, one after the other, each timed to its result. "
+        f"{_asked(document)}\n\n"
         f"{recipe.name}: {recipe.images} normal images, {recipe.backbone} in {recipe.precision}, "
         f"{_size(recipe.input_size)}, k_gallery {recipe.settings.k_gallery}, kappa {recipe.settings.kappa}.\n\n"
         f"{machine.processor}, {machine.cores} cores, {machine.threads} threads; {detector.extractor}; "
         f"matcher {detector.matcher} on {place} ({detector.instruction_set})."
     )
+
+
+def _asked(document: BenchDocument) -> str:
+    """Say what the results had to be exact in, and how many were not decided at the deadline."""
+    exact_in = {"map": "everything", "mask": "label and mask", "label": "the label"}
+    asked = f"They are exact in {exact_in.get(document.need, document.need)} (need {document.need})"
+    if document.deadline_s is None:
+        return f"{asked}."
+    times = document.latency[0]
+    share = f"{times.undecided:,} of {times.runs:,} runs were undecided"
+    return f"{asked}, unless the deadline of {duration(document.deadline_s)} ended the search: {share}."
 
 
 def latency_parts(latencies: Mapping[str, Latency], *, takt_s: float | None = None) -> list[Table | Chart]:
@@ -129,8 +141,11 @@ def stage_parts(latencies: Mapping[str, FrameLatency]) -> list[Table | Chart]:
 def throughput_parts(ways: Sequence[Throughput]) -> list[Table | Chart]:
     """Return a chart and a table of frames a second by each way to feed frames."""
     by_way = {way.name: way.frames_per_s for way in ways}
-    rows = [(way.mode, way.batch, _split(way.split), way.depth, way.threads, way.frames_per_s) for way in ways]
-    head = ("mode", "batch", "workers x threads", "depth", "threads", "frames/s")
+    rows = [
+        (way.mode, way.batch, _split(way.split), way.depth, way.threads, way.frames_per_s, _undecided(way))
+        for way in ways
+    ]
+    head = ("mode", "batch", "workers x threads", "depth", "threads", "frames/s", "undecided")
     chart = partial(bar_chart, by_way, label="Frames a second", unit="frames a second")
     return [Chart("Frames a second", chart), Table("Throughput", head, rows).without_empty_columns()]
 
@@ -161,6 +176,10 @@ def milliseconds(seconds: float | None) -> Cell:
 def _advice(advice: Iterable[Advice]) -> Table:
     rows = [(tip.stage, None if tip.share is None else f"{100 * tip.share:.0f} %", tip.text) for tip in advice]
     return Table("What to do next", ("stage", "share", "what would make it faster"), rows)
+
+
+def _undecided(way: Throughput) -> str | None:
+    return f"{100 * way.undecided_share:.1f} %" if way.undecided_share else None
 
 
 def _split(split: StreamSplit | None) -> str | None:

@@ -80,6 +80,8 @@ class DetectorFacts:
     levels: Mapping[str, tuple[int, ...]]
     ignored_share: float | None
     frame_check: Mapping[str, Any] | None
+    need: str = "map"
+    rounds: bool = False
     chain: str
     retrieval: str
     matcher: str
@@ -138,11 +140,14 @@ class FrameLatency(Latency):
         What the time is counted from: "camera frame", or "prepared frame" (one of the extractor's size).
     stages_s
         Each stage's share of the time, by name.
+    undecided
+        How many of the runs a deadline left undecided.
     """
 
     begins_at: str = keyed("from")
     stages_s: Mapping[str, StageTimes]
     slowest_frame: SlowestFrame
+    undecided: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +162,8 @@ class Throughput:
         Frames that a stream may read ahead; None: its own choice, or another mode.
     split
         A stream's; None for other modes.
+    undecided_share
+        The share of the frames that a deadline left undecided.
     """
 
     mode: Literal["predict", "predict_batch", "stream"]
@@ -165,6 +172,7 @@ class Throughput:
     split: StreamSplit | None
     frames_per_s: float
     threads: int
+    undecided_share: float = 0.0
 
     @property
     def name(self) -> str:
@@ -253,6 +261,8 @@ class Measured:
         The command that was typed; empty: there was none.
     takt_s
         Seconds between two parts, if they were given.
+    need, deadline_s
+        What the results had to be exact in, and the seconds after which a frame's search ended; None: no deadline.
     latency
         First from the camera's frame, then from a prepared one, unless the recipe's framing rules that out.
     """
@@ -264,6 +274,8 @@ class Measured:
     detector: DetectorFacts
     frames: Frames
     takt_s: float | None
+    need: str = "map"
+    deadline_s: float | None = None
     latency: tuple[FrameLatency, ...]
     throughput: tuple[Throughput, ...]
     knobs: tuple[Knob, ...]

@@ -9,14 +9,16 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..inspect.detector import Detector, Frame
+from ..inspect.stream import FrameError
 from ..json_data import from_json
 from ..result import Result
+from ..settings import Need
 from ..units import latency
 from .documents import FrameLatency, SlowestFrame, StageTimes, StreamSplit, Throughput
 
@@ -37,12 +39,15 @@ class Runs(NamedTuple):
         Seconds by stage, each list as long as ``seconds``.
     results
         The last result of each frame.
+    decided
+        Of each run: whether its result was decided.
     """
 
     seconds: list[float]
     frames: list[int]
     stages_s: dict[str, list[float]]
     results: list[Result]
+    decided: list[bool]
 
     def figures(self, begins_at: str) -> FrameLatency:
         """Return the latency, each stage's part of it, and the slowest frame by its median."""
@@ -60,6 +65,7 @@ class Runs(NamedTuple):
                 p50_s=medians[slowest],
                 match_statistics=self.results[slowest].match_statistics,
             ),
+            undecided=self.decided.count(False),
         )
 
     def medians_s(self) -> list[float]:
@@ -77,6 +83,8 @@ def measure_latency(
     runs: int,
     warm_up: int,
     seconds: float,
+    need: Need | None = None,
+    deadline_s: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Runs:
     """Inspect the frames in turns and time each call.
@@ -88,6 +96,8 @@ def measure_latency(
     seconds
         No run begins after this time, except that each frame has ``FEWEST_TURNS`` if ``runs`` allow them. Warming up
         ends after a tenth of this time.
+    need, deadline_s
+        As for :meth:`.Detector.predict`.
     on_progress
         Called with the number of runs done, and with ``runs``.
 
@@ -97,15 +107,16 @@ def measure_latency(
         A frame that can't be used.
     """
     for done in _until(warm_up, 0, seconds / 10):
-        detector.predict(frames[done % len(frames)])
-    measured = Runs([], [], {}, [])
+        detector.predict(frames[done % len(frames)], need=need, deadline_s=deadline_s)
+    measured = Runs([], [], {}, [], [])
     for done in _until(max(runs, len(frames)), FEWEST_TURNS * len(frames), seconds):
         index = done % len(frames)
         start = time.perf_counter()
-        result = detector.predict(frames[index])
+        result = detector.predict(frames[index], need=need, deadline_s=deadline_s)
         measured.seconds.append(time.perf_counter() - start)
         measured.frames.append(index)
         measured.results[index : index + 1] = [result]
+        measured.decided.append(result.decided)
         for stage, taken in result.timings_s.items():
             measured.stages_s.setdefault(stage, []).append(taken)
         if on_progress is not None:
@@ -121,6 +132,8 @@ def measure_throughput(
     seconds: float,
     batches: Sequence[int] = (BATCH,),
     depths: Sequence[int | None] = (None,),
+    need: Need | None = None,
+    deadline_s: float | None = None,
 ) -> list[Throughput]:
     """Measure frames a second of ``predict`` in a loop, ``predict_batch`` and ``stream``.
 
@@ -137,34 +150,64 @@ def measure_throughput(
         Sizes of a batch.
     depths
         Of the stream: see :meth:`.Detector.stream`.
+    need, deadline_s
+        As for :meth:`.Detector.predict`. A batch's frames and those that a stream reads ahead wait for each other, so
+        more of them are undecided.
     """
-    detector.warm_up(frames)
+    how: dict[str, Any] = {"need": need, "deadline_s": deadline_s}
+    detector.warm_up(frames, need=need)
     threads = detector.info["threads"]
-    rate = len(alone.seconds) / sum(alone.seconds)
-    ways = [Throughput(mode="predict", batch=None, split=None, frames_per_s=rate, threads=threads)]
+    rate, share = len(alone.seconds) / sum(alone.seconds), alone.decided.count(False) / len(alone.decided)
+    ways = [
+        Throughput(mode="predict", batch=None, split=None, frames_per_s=rate, threads=threads, undecided_share=share)
+    ]
     for batch in batches:
-        detector.predict_batch([frames[index % len(frames)] for index in range(batch)])
-        rate = _batched_per_s(detector, frames, batch, seconds / 2)
-        ways.append(Throughput(mode="predict_batch", batch=batch, split=None, frames_per_s=rate, threads=threads))
+        detector.predict_batch([frames[index % len(frames)] for index in range(batch)], **how)
+        rate, share = _rate(_batched(detector, frames, batch, seconds / 2, how))
+        ways.append(
+            Throughput(
+                mode="predict_batch",
+                batch=batch,
+                split=None,
+                frames_per_s=rate,
+                threads=threads,
+                undecided_share=share,
+            )
+        )
     for depth in depths:
-        start = time.perf_counter()
         turns = (frames[done % len(frames)] for done in _until(10**9, len(frames), seconds / 2))
-        rate = sum(1 for _ in detector.stream(turns, depth=depth)) / (time.perf_counter() - start)
-        split = from_json(StreamSplit, detector.info["split"])
-        way = Throughput(mode="stream", batch=None, depth=depth, split=split, frames_per_s=rate, threads=threads)
-        ways.append(way)
+        rate, share = _rate(detector.stream(turns, depth=depth, **how))
+        ways.append(
+            Throughput(
+                mode="stream",
+                batch=None,
+                depth=depth,
+                split=from_json(StreamSplit, detector.info["split"]),
+                frames_per_s=rate,
+                threads=threads,
+                undecided_share=share,
+            )
+        )
     return ways
 
 
-def _batched_per_s(detector: Detector, frames: Sequence[Frame], batch: int, seconds: float) -> float:
+def _rate(results: Iterable[Result | FrameError]) -> tuple[float, float]:
+    """Return frames a second, and the share of those that weren't decided."""
+    inspected = undecided = 0
+    start = time.perf_counter()
+    for result in results:
+        inspected += 1
+        undecided += isinstance(result, Result) and not result.decided
+    return inspected / (time.perf_counter() - start), undecided / inspected
+
+
+def _batched(
+    detector: Detector, frames: Sequence[Frame], batch: int, seconds: float, how: Mapping[str, Any]
+) -> Iterator[Result]:
     """Inspect batches that go round through all frames, at least once."""
     turns = itertools.cycle(frames)
-    start = time.perf_counter()
-    inspected = sum(
-        len(detector.predict_batch(list(itertools.islice(turns, batch))))
-        for _ in _until(10**9, math.ceil(len(frames) / batch), seconds)
-    )
-    return inspected / (time.perf_counter() - start)
+    for _ in _until(10**9, math.ceil(len(frames) / batch), seconds):
+        yield from detector.predict_batch(list(itertools.islice(turns, batch)), **how)
 
 
 def _until(most: int, least: int, seconds: float) -> Iterator[int]:

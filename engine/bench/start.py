@@ -24,18 +24,21 @@ from ..errors import SpadelineError
 from ..inspect.detector import Detector, Frame
 from ..recipe.recipe import Recipe
 from ..resources import process_memory
+from ..settings import Need
 from .documents import Start
 
 STARTS = 3
 
 
-def measure_start(recipe: Recipe, frame: Frame, load_options: Mapping[str, Any]) -> Start:
+def measure_start(recipe: Recipe, frame: Frame, load_options: Mapping[str, Any], *, need: Need | None = None) -> Start:
     """Start ``STARTS`` processes that load a recipe and inspect one frame, and return the median of each figure.
 
     Parameters
     ----------
     load_options
         For :meth:`.Detector.load`: device, threads, … in JSON's types.
+    need
+        What the frame's result must be exact in; None: what the recipe says.
 
     Raises
     ------
@@ -46,7 +49,8 @@ def measure_start(recipe: Recipe, frame: Frame, load_options: Mapping[str, Any])
         path = Path(folder, "frame.npy")
         np.save(path, frame)
         # -P: a file in the working folder can't take the place of a module of the same name.
-        command = [sys.executable, "-P", "-m", __name__, str(recipe.folder), str(path), json.dumps(load_options)]
+        options = json.dumps([load_options, need])
+        command = [sys.executable, "-P", "-m", __name__, str(recipe.folder), str(path), options]
         starts = [vars(_start(command)) for _ in range(STARTS)]
     names = [part.name for part in fields(Start)]
     return Start(**{name: statistics.median_low([start[name] for start in starts]) for name in names})
@@ -69,11 +73,12 @@ def _start(command: list[str]) -> Start:
     )
 
 
-def _main(folder: str, frame_path: str, load_options: str) -> None:
+def _main(folder: str, frame_path: str, options: str) -> None:
     stamps: dict[str, float | int] = {"imported": time.monotonic()}
-    detector = Detector.load(folder, **json.loads(load_options))
+    load_options, need = json.loads(options)
+    detector = Detector.load(folder, **load_options)
     stamps["loaded"] = time.monotonic()
-    detector.predict(np.load(frame_path))
+    detector.predict(np.load(frame_path), need=need)
     stamps["inspected"] = time.monotonic()
     memory = process_memory()
     stamps |= {"resident_bytes": memory.resident_bytes, "peak_bytes": memory.peak_bytes}

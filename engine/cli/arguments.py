@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from ..extract.providers import Device
 from ..fitting.thresholds import DEFAULT_RATE
 from ..recipe.held import GalleryPlace
-from ..settings import Framing, all_settings
+from ..settings import Framing, Need, all_settings
 from .terminal import escaped, shortened
 
 if TYPE_CHECKING:  # argparse has no public name for this class, which takes a parameter only while types are checked
@@ -164,6 +164,7 @@ def _add_uses(commands: Commands) -> None:
     predict.add_argument("recipe", type=Path, help="the recipe's folder")
     predict.add_argument("images", type=Path, nargs="+", help="images, or folders of images")
     predict.add_argument("--overlays", type=Path, metavar="FOLDER", help="write a picture of every image's anomaly map")
+    _need_options(predict, "after it was read")
     _run_options(predict, device="where the extractor and the matcher run")
     _load_options(predict)
 
@@ -192,6 +193,7 @@ def _add_uses(commands: Commands) -> None:
     bench.add_argument("--warm-up", type=int, default=1000, help="number of frames before the timed ones (1000)")
     bench.add_argument("--seconds", type=float, default=60.0, help="longest time for measuring each latency (60)")
     bench.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    _need_options(bench, "after the call")
     _run_options(bench, device="where the extractor and the matcher run")
     _load_options(bench)
 
@@ -229,6 +231,20 @@ def _run_options(parser: argparse.ArgumentParser, *, device: str | None = None) 
     if device is not None:
         parser.add_argument("--device", choices=get_args(Device), default="auto", help=device)
     _json_option(parser)
+
+
+def _need_options(parser: argparse.ArgumentParser, since: str) -> None:
+    parser.add_argument(
+        "--need",
+        choices=get_args(Need),
+        help="what results must be exact in: the anomaly map, its mask, or the label (as the recipe says)",
+    )
+    parser.add_argument(
+        "--deadline-s",
+        type=float,
+        metavar="SECONDS",
+        help=f"when an image's search ends, in seconds {since}; what isn't known then is anomalous (no deadline)",
+    )
 
 
 def _load_options(parser: argparse.ArgumentParser) -> None:

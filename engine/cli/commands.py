@@ -115,8 +115,11 @@ def _predict(options: argparse.Namespace) -> int:
     sources = [(source, named_images(source)) for source in options.images]
     paths = [path for _, named in sources for _, path in named]
     overlays = overlay_paths(sources, options.overlays) if options.overlays else {}
+    how = {"need": options.need or detector.recipe.settings.need, "deadline_s": options.deadline_s}
+    if overlays and how != {"need": "map", "deadline_s": None}:
+        say("overlays: maps that aren't exact are drawn as their upper bounds; --need map without a deadline is exact")
     codes = {NORMAL}
-    with Progress() as progress, closing(inspect_files(detector, paths, overlays)) as records:
+    with Progress() as progress, closing(inspect_files(detector, paths, overlays, **how)) as records:
         for done, record in enumerate(records, start=1):
             codes.add(_show_record(record, as_json=options.json))
             progress.show("predict", done, len(paths))
@@ -164,6 +167,8 @@ def _bench(options: argparse.Namespace) -> int:
             warm_up=options.warm_up,
             seconds=options.seconds,
             takt_s=options.takt,
+            need=options.need,
+            deadline_s=options.deadline_s,
             command=options.typed,
             on_progress=progress.show,
         )

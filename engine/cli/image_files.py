@@ -21,24 +21,35 @@ from ..inspect.detector import Detector, Frame
 from ..inspect.stream import FrameError
 from ..recipe.records import ImageRecord
 from ..result import Result
+from ..settings import Need
 
 
 def inspect_files(
-    detector: Detector, paths: Sequence[Path], overlays: Mapping[Path, Path]
+    detector: Detector,
+    paths: Sequence[Path],
+    overlays: Mapping[Path, Path],
+    *,
+    need: Need | None = None,
+    deadline_s: float | None = None,
 ) -> Generator[dict[str, Any], None, None]:
     """Inspect images while the next one is read, and write the overlays of the images in ``overlays``.
+
+    Parameters
+    ----------
+    need, deadline_s
+        As for :meth:`.Detector.stream`; an image arrives when it has been read.
 
     Yields
     ------
     dict
         A record of an image. It has image. If the image can't be used, it has error; the other images are still
-        inspected. Else it has pred_label, reasons, pred_score, image_score, map_score, regions, nearest_images (five
-        names), match_statistics and timings_s, and overlay_error if the overlay can't be written.
+        inspected. Else it has need, decided, pred_label, reasons, pred_score, image_score, map_score, regions,
+        nearest_images (five names), match_statistics and timings_s, and overlay_error if the overlay can't be written.
 
     Raises
     ------
     SpadelineError
-        As :meth:`.Detector.predict`, except for errors of a single image.
+        As :meth:`.Detector.stream` and :meth:`.Detector.predict`, except for errors of a single image.
     """
     read: deque[Frame | InputError] = deque()
 
@@ -50,7 +61,8 @@ def inspect_files(
                 read.append(error)  # it is no frame, so the detector refuses it
             yield read[-1]
 
-    for path, result in zip(paths, detector.stream(frames()), strict=True):
+    results = detector.stream(frames(), need=need, deadline_s=deadline_s)
+    for path, result in zip(paths, results, strict=True):
         frame = read.popleft()
         if isinstance(frame, InputError):
             yield {"image": str(path), "error": str(frame)}
@@ -99,6 +111,8 @@ def overlay_paths(sources: Sequence[tuple[Path, Sequence[tuple[str, Path]]]], fo
 
 def _record(result: Result, images: Sequence[ImageRecord]) -> dict[str, Any]:
     return {
+        "need": result.need,
+        "decided": result.decided,
         "pred_label": result.pred_label,
         "reasons": list(result.reasons),
         "pred_score": result.pred_score,

@@ -71,13 +71,14 @@ def _some(parts: Sequence[str]) -> str:
 
 
 def record_line(record: Mapping[str, Any]) -> str:
-    """Return an image's record as one line: verdict, score, regions, name and reasons, or the image's error."""
+    """Return an image's record as one line: the verdict and what it is about, or the image's error."""
     if "error" in record:
         return escaped(str(record["error"]))
     label = "ANOMALOUS" if record["pred_label"] else "normal"
     reasons = f"  ({', '.join(record['reasons'])})" if record["reasons"] else ""
+    undecided = "" if record["decided"] else "  undecided"
     name = escaped(record["image"])
-    return f"{label:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {name}{reasons}"
+    return f"{label:9} {record['pred_score']:10.4g} {len(record['regions']):3} regions  {name}{reasons}{undecided}"
 
 
 def recipe_table(recipe: Recipe) -> str:

@@ -25,6 +25,7 @@ from ..json_data import to_json
 from ..recipe.recipe import Recipe
 from ..recipe.records import Calibration, ImageRecord
 from ..result import Reason, Result
+from ..settings import Need
 from ..units import latency
 from .metrics import Curve, confusion, f1_max_tuned_on_test_labels, pixel_curves, roc
 from .truth import true_regions
@@ -48,7 +49,7 @@ class EvaluatedDetector(Protocol):
     def info(self) -> Mapping[str, Any]:
         """What runs where, fit for JSON."""
 
-    def predict(self, frame: NDArray[np.uint8]) -> Result:
+    def predict(self, frame: NDArray[np.uint8], *, need: Need) -> Result:
         """Inspect one frame."""
 
 
@@ -300,7 +301,7 @@ def _inspect(detector: EvaluatedDetector, image: LabelledImage) -> Outcome:
     frame = read_image(image.path)
     start = time.perf_counter()
     try:
-        result = detector.predict(frame)
+        result = detector.predict(frame, need="map")  # figures are of exact scores, whatever the recipe needs
     except InputError as error:
         raise InputError(f"{image.path}: {error}") from error
     total_s = time.perf_counter() - start

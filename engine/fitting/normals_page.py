@@ -23,7 +23,8 @@ from ..files import replace_file
 from ..folders.normal_images import NormalImages
 from ..images.reading import read_image, read_placed
 from ..images.resizing import as_rgb
-from ..inspect.scoring import Scorer, Scores
+from ..inspect.scores import Scores
+from ..inspect.scoring import Scorer
 from ..pages.page import render
 from ..pages.pictures import Case, data_url, heat_picture, normal_picture, thumbnail
 from ..pages.score_charts import sorted_scores
@@ -151,8 +152,8 @@ class _Shown:
         nearest = None
         if like:
             nearest = self._recipe.images[self._held[like[0]]]
-        elif scored is not None and len(scored.nearest_images):
-            nearest = self._recipe.images[scored.nearest_images[0]]
+        elif scored is not None and len(scored.retrieved.nearest_images):
+            nearest = self._recipe.images[scored.retrieved.nearest_images[0]]
         if nearest is not None and (normal := normal_picture(nearest, self._files.get(nearest.name))) is not None:
             pictures["nearest normal image"] = normal
         return Case(

@@ -21,7 +21,8 @@ from ..images.frame_facts import FrameFacts
 from ..images.resizing import Color, Placement
 from ..recipe.recipe import Recipe
 from .preparation import Preparation
-from .scoring import DeviceScorer, RecipeScorer, Scorer, Scores
+from .scores import Asked, Scores
+from .scoring import DeviceScorer, RecipeScorer, Scorer
 
 # So many frames of a batch are extracted together. More of them are no faster on a CPU, and would take more memory.
 EXTRACTED_TOGETHER = 8
@@ -78,8 +79,8 @@ class Chain(Protocol):
     def worker_threads(self) -> int:
         """Threads of each of several workers."""
 
-    def score(self, frames: Sequence[Any], color: Color) -> Iterator[Scored]:
-        """Score frames, each by itself, in their order.
+    def score(self, frames: Sequence[Any], color: Color, asked: Asked) -> Iterator[Scored]:
+        """Score frames, each by itself, in their order, as far as it is asked.
 
         Raises
         ------
@@ -100,7 +101,10 @@ class Chain(Protocol):
 
 
 class HostChain:
-    """Features go through the host's memory; several frames of a batch are extracted together. See :class:`Chain`."""
+    """Features go through the host's memory; several frames of a batch are extracted together. See :class:`Chain`.
+
+    A frame isn't searched if its label is known without its map, and no more than the label was asked for.
+    """
 
     place: Final = "host"
     worker_threads: Final = 1
@@ -110,7 +114,7 @@ class HostChain:
         self.most_workers = scorer.matcher.threads
         self._preparation = Preparation(recipe)
 
-    def score(self, frames: Sequence[Any], color: Color) -> Iterator[Scored]:
+    def score(self, frames: Sequence[Any], color: Color, asked: Asked) -> Iterator[Scored]:
         """Score frames; see :class:`Chain`."""
         for first in range(0, len(frames), EXTRACTED_TOGETHER):
             start = time.perf_counter()
@@ -122,7 +126,12 @@ class HostChain:
                 "extract": (time.perf_counter() - ready) / len(prepared),
             }
             for index, frame in enumerate(prepared):
-                scores = self.scorer.score([level[index] for level in features.levels], features.embedding[index])
+                retrieved = self.scorer.retrieve(features.embedding[index])
+                if asked.need == "label" and asked.label_known(retrieved, frame.facts):
+                    scores = self.scorer.unsearched(retrieved, decided=True)
+                else:
+                    levels = [level[index] for level in features.levels]
+                    scores = self.scorer.search(levels, retrieved, need=asked.need, deadline=asked.deadline)
                 yield Scored(scores, frame.frame_size, frame.placement, frame.facts, timings_s)
 
     def receive(self, frame: Any) -> Any:
@@ -143,6 +152,8 @@ class HostChain:
 class DeviceChain:
     """Features never leave the GPU, and frames on it are read where they lie; one frame at a time. See :class:`Chain`.
 
+    All distances are computed, whatever is asked: the results are exact in everything, and may come after the deadline.
+
     Raises
     ------
     ExtractorError
@@ -160,7 +171,7 @@ class DeviceChain:
         self._turn = threading.Lock()  # one frame at a time: the next one overwrites the extraction's buffers
         self._preparation = Preparation(recipe)
 
-    def score(self, frames: Sequence[Any], color: Color) -> Iterator[Scored]:
+    def score(self, frames: Sequence[Any], color: Color, asked: Asked) -> Iterator[Scored]:  # noqa: ARG002 - see above
         """Score frames; see :class:`Chain`."""
         for frame in frames:
             yield self._score_frame(frame, color)

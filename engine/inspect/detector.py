@@ -23,11 +23,13 @@ from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from ..resources import processors
 from ..result import Result
+from ..settings import Need
 from .chains import Chain
 from .opening import open_chain
 from .overlay import overlay
+from .scores import Asked, deadline_in
 from .scoring import warn_of_clamping
-from .stream import FrameError, check_not_single, run_stream
+from .stream import Arrived, FrameError, check_not_single, run_stream
 from .verdict import Judge
 from .workers import Predict, Split
 
@@ -140,7 +142,12 @@ class Detector:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What runs where, fit for JSON."""
+        """What runs where, fit for JSON.
+
+        ``need`` is what results are exact in where a call doesn't say; ``rounds``, whether the needs "mask" and "label"
+        end the search earlier. They don't on a GPU, nor with bilinear upsampling or without the matcher's codes: there
+        all distances are computed, whatever the need.
+        """
         scorer = self._chain.scorer
         return {
             "recipe": str(self.recipe.folder),
@@ -158,6 +165,8 @@ class Detector:
             },
             "ignored_share": None if self.recipe.ignore is None else float(self.recipe.ignore.mean()),
             "frame_check": self._judge.info,
+            "need": self.recipe.settings.need,
+            "rounds": scorer.rounds,
             "chain": self._chain.place,
             "retrieval": scorer.retrieval.device,
             "matcher": scorer.matcher.path,
@@ -168,7 +177,9 @@ class Detector:
             "split": self._split.info,
         }
 
-    def predict(self, frame: Frame, *, color: Color = "auto") -> Result:
+    def predict(
+        self, frame: Frame, *, color: Color = "auto", need: Need | None = None, deadline_s: float | None = None
+    ) -> Result:
         """Inspect one frame.
 
         Parameters
@@ -181,34 +192,62 @@ class Detector:
         color
             What the channels are. ``"auto"`` takes one, three or four channels as gray, RGB or RGBA. BGR must be
             declared.
+        need
+            What the result must be exact in: ``"map"``: everything; ``"mask"``: label, mask, and the regions' boxes and
+            areas; ``"label"``: the label. None: as the recipe's settings say. The less is needed, the sooner the search
+            ends; what is needed is the same as with ``"map"``, always. See :class:`Result` for the rest of it.
+        deadline_s
+            Seconds from this call, 0 or more, after which the search ends; None: it ends when it is done. What isn't
+            known by then counts as anomalous, so a deadline can cause a false alarm, but never a miss. The result then
+            says that it isn't ``decided``. Nothing but the search is cut short. A GPU keeps no deadline, and of the
+            paths that have no rounds (see :attr:`info`) only the dense one does.
 
         Raises
         ------
         InputError
             A frame of another dtype or shape, or too small; one of other proportions than the normal images', unless
-            the recipe's ``frame_shape`` allows it; one whose scores aren't finite.
+            the recipe's ``frame_shape`` allows it; one whose scores aren't finite. An unknown need, or a deadline that
+            isn't a finite number of 0 or more.
         """
-        return self.predict_batch([frame], color=color)[0]
+        deadline = deadline_in(deadline_s)
+        return self._predict(frame, color=color, need=self._checked(need), deadline=deadline)
 
-    def predict_batch(self, frames: Sequence[Frame], *, color: Color = "auto") -> list[Result]:
+    def predict_batch(
+        self,
+        frames: Sequence[Frame],
+        *,
+        color: Color = "auto",
+        need: Need | None = None,
+        deadline_s: float | None = None,
+    ) -> list[Result]:
         """Inspect several frames; the results equal :meth:`predict`'s, and so do the errors.
 
         Parameters
         ----------
         frames
             Each as for :meth:`predict`, of any size; or one array of them, (n, h, w, channels).
-        color
+        color, need
             As for :meth:`predict`.
+        deadline_s
+            As for :meth:`predict`. It counts from this call for each of the frames, which are inspected one after the
+            other.
 
         Raises
         ------
         InputError
             ``frames`` isn't a sequence, or :meth:`predict` refuses one of them.
         """
-        return [self._judge.result(scored) for scored in self._chain.score(_as_list(frames), color)]
+        deadline = deadline_in(deadline_s)
+        return self._inspect(_as_list(frames), color=color, need=self._checked(need), deadline=deadline)
 
     def stream(
-        self, frames: Iterable[Frame], *, depth: int | None = None, color: Color = "auto"
+        self,
+        frames: Iterable[Frame],
+        *,
+        depth: int | None = None,
+        color: Color = "auto",
+        need: Need | None = None,
+        deadline_s: float | None = None,
     ) -> Iterator[Result | FrameError]:
         """Inspect frames as they come, several at once; yield a result for each, in order, equal to :meth:`predict`'s.
 
@@ -224,8 +263,11 @@ class Detector:
             iterable is raised to the caller, after the results of the frames before it.
         depth
             Frames asked for and without a result yet: 1 to ``stream.DEEPEST``; None: two for each worker.
-        color
+        color, need
             As for :meth:`predict`.
+        deadline_s
+            As for :meth:`predict`, but it counts from each frame's arrival: when the iterable delivered it. A frame
+            that was read ahead waits for a worker, and this counts.
 
         Yields
         ------
@@ -237,7 +279,8 @@ class Detector:
         Raises
         ------
         InputError
-            At the call: a depth or color that isn't allowed, frames that can't be iterated over, a single frame.
+            At the call: a depth, color, need or deadline that isn't allowed, frames that can't be iterated over, a
+            single frame.
 
         Examples
         --------
@@ -248,11 +291,20 @@ class Detector:
         ...         reject(result.regions)
         """
         check_choice("color", color, get_args(Color))
-        workers, predict = self._split.workers(self.predict)
-        predict = partial(predict, color=color)
-        return run_stream(predict, frames, workers=workers, depth=depth, receive=self._chain.receive)
+        need = self._checked(need)
+        deadline_in(deadline_s)  # a wrong one is refused here, and not in each frame's place
+        workers, predict = self._split.workers(self._predict)
 
-    def warm_up(self, frames: Sequence[Frame], *, color: Color = "auto") -> None:
+        def receive(frame: Any) -> Arrived:
+            deadline = deadline_in(deadline_s)
+            return Arrived(self._chain.receive(frame), deadline)
+
+        def inspect(arrived: Arrived) -> Result:
+            return predict(arrived.frame, color=color, need=need, deadline=arrived.deadline)
+
+        return run_stream(inspect, frames, workers=workers, depth=depth, receive=receive)
+
+    def warm_up(self, frames: Sequence[Frame], *, color: Color = "auto", need: Need | None = None) -> None:
         """Make all buffers, and find the fastest number of workers for :meth:`stream`; it takes seconds.
 
         :attr:`info` tells the number chosen, and the frames a second of each number tried. If ``workers`` was given,
@@ -262,8 +314,8 @@ class Detector:
         ----------
         frames
             One or more typical frames: time depends on what they show.
-        color
-            As for :meth:`predict`.
+        color, need
+            As for the streams that follow. There is no deadline here, since cutting frames short is no speed.
 
         Raises
         ------
@@ -273,15 +325,16 @@ class Detector:
         frames = _as_list(frames)
         if not frames:
             raise InputError("frames: expected at least one, got none")
+        how: dict[str, Any] = {"color": color, "need": self._checked(need), "deadline": None}
         for frame in frames:
-            self.predict(frame, color=color)
-        self._split.choose(self.predict, frames, color=color)
+            self._predict(frame, **how)
+        self._split.choose(self._predict, frames, how)
 
     def overlay(self, frame: Frame, result: Result, *, color: Color = "auto") -> Frame:
         """Draw a frame's anomaly map, the mask's outline and the regions over it.
 
         Colours are scaled by theta, so that two frames' pictures can be compared. What the recipe ignores is darkened
-        and hatched.
+        and hatched. A map that isn't exact is drawn as its upper bound, and one that the label didn't need isn't drawn.
 
         Returns
         -------
@@ -290,14 +343,29 @@ class Detector:
         """
         rgb = as_rgb(frame, color=color)
         _, placement = place(rgb, self.recipe.input_size, framing=self.recipe.settings.framing)
+        unsearched = result.map_score > self._judge.theta and not result.pred_mask.any()
         return overlay(
             rgb,
-            result.anomaly_map,
+            result.lower_map if unsearched else result.anomaly_map,
             self._judge.theta,
             placement=placement,
             regions=result.regions,
             ignore=self.recipe.ignore,
         )
+
+    def _checked(self, need: Need | None) -> Need:
+        """Return what a call needs: by its argument, or by the recipe."""
+        if need is None:
+            return self.recipe.settings.need
+        check_choice("need", need, get_args(Need))
+        return need
+
+    def _predict(self, frame: Any, *, color: Color, need: Need, deadline: float | None) -> Result:
+        return self._inspect([frame], color=color, need=need, deadline=deadline)[0]
+
+    def _inspect(self, frames: Sequence[Any], *, color: Color, need: Need, deadline: float | None) -> list[Result]:
+        asked = Asked(need, deadline, self._judge.label_known)
+        return [self._judge.result(scored, need) for scored in self._chain.score(frames, color, asked)]
 
 
 def _as_list(frames: Any) -> list[Frame]:
@@ -310,4 +378,4 @@ def _as_list(frames: Any) -> list[Frame]:
 
 def _members(chain: Chain, judge: Judge, count: int) -> list[Predict]:
     """Open a detector of one thread for each of ``count`` workers; none if the chain serves all workers itself."""
-    return [Detector(member, judge=judge).predict for member in chain.one_threaded(count)]
+    return [Detector(member, judge=judge)._predict for member in chain.one_threaded(count)]  # noqa: SLF001 - our own

@@ -115,12 +115,17 @@ class Heatmap:
             largest = self.native.map(np.ascontiguousarray(distances, np.float64), root=root, out=anomaly_map)
         except (ValueError, RuntimeError) as error:
             raise InputError(str(error)) from None
-        if not largest <= LARGEST_DISTANCE:  # NaN, too, fails this
-            raise InputError(
-                f"distances: expected numbers up to {LARGEST_DISTANCE:.3g}, which a map of float32 holds, "
-                f"got {largest:.3g}: the frame's features are beyond comparison with the normal images'"
-            )
+        check_largest(largest)
         return anomaly_map
+
+
+def check_largest(distance: float) -> None:
+    """Raise InputError unless a map of float32 can hold a frame's largest distance, or root."""
+    if not distance <= LARGEST_DISTANCE:  # NaN, too, fails this
+        raise InputError(
+            f"distances: expected numbers up to {LARGEST_DISTANCE:.3g}, which a map of float32 holds, "
+            f"got {distance:.3g}: the frame's features are beyond comparison with the normal images'"
+        )
 
 
 def ignored_distances(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

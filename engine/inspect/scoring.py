@@ -12,8 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,57 +21,23 @@ from ..errors import InputError, RecipeError
 from ..match.gpu import Inspector
 from ..match.matcher import Matcher
 from ..match.options import MatcherDevice
+from ..match.rounds import bound_map, has_rounds
 from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from ..resources import available_memory, processors
+from ..result import Statistics
 from .gpu_index import MOST_FOUND
-from .heatmap import Heatmap, ignored_distances
+from .heatmap import LARGEST_DISTANCE, Heatmap, check_largest, ignored_distances
 from .retrieval import Retrieval
+from .scores import Retrieved, Scores
 
 if TYPE_CHECKING:
     from ..features import DeviceFeatures
-    from ..result import Statistics
+    from ..settings import Need
 
 # Bytes of memory that a frame takes at most, as measured: the matcher's for each position of the finest level, its
 # results' for each position and neighbour, and those of the map and its steps for each pixel.
 MATCHER_BYTES, NEIGHBOUR_BYTES, MAP_BYTES = 24_000, 24, 32
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """One image's scores, all of them finite.
-
-    Attributes
-    ----------
-    image_score
-        Mean squared distance to the k_score nearest normal embeddings, or its root if the recipe says so.
-    map_score
-        Maximum of the anomaly map. The map is never negative and 0 where ignored, so ignored pixels don't count.
-    anomaly_map
-        (H, W) float32 at the extractor's input size, smoothed; 0 where the recipe ignores it.
-    neighbours
-        (h, w, kappa, 3) int32 as (image, y, x); -1 where nothing under the pixel is scored.
-    nearest_images
-        (k_gallery,) int64, nearest first.
-    nearest_distance
-        Squared distance of the embedding to the nearest normal image's.
-    match_statistics
-        What the matcher had to compute.
-    timings_s
-        Seconds by stage: retrieve, match, map.
-    mask
-        (H, W) bool, the map above the recipe's theta; None on the CPU, where the verdict makes it.
-    """
-
-    image_score: float
-    map_score: float
-    anomaly_map: NDArray[np.float32]
-    neighbours: NDArray[np.int32]
-    nearest_images: NDArray[np.int64]
-    nearest_distance: float
-    match_statistics: Statistics
-    timings_s: dict[str, float]
-    mask: NDArray[np.bool_] | None = None
 
 
 def open_matcher(
@@ -130,7 +95,11 @@ class RecipeScorer:
         The index over the normal images' embeddings.
     matcher
         The matcher.
+    rounds
+        Whether a need other than "map" ends the search earlier. Else all distances are computed, whatever the need.
     """
+
+    rounds = False
 
     def __init__(
         self,
@@ -153,15 +122,31 @@ class RecipeScorer:
         self.retrieval = Retrieval(embeddings, factory=settings.index_factory, threads=threads, gpu=gpu)
         self.matcher = open_matcher(recipe, threads=threads, device=device, memory_limit=memory_limit)
 
-    def _retrieve(self, embedding: NDArray[np.float32], exclude: int | None) -> tuple[float, NDArray[np.int64], float]:
-        """Return the image score, the ids of the images to match with, and the squared distance to the nearest."""
+    def retrieve(self, embedding: NDArray[np.float32], *, exclude: int | None = None) -> Retrieved:
+        """Find the normal images to match with, and score the image by their embeddings.
+
+        Parameters
+        ----------
+        embedding
+            (d,).
+        exclude
+            A normal image to leave out: in leave-one-out calibration, the scored image itself.
+
+        Raises
+        ------
+        InputError
+            An embedding that isn't finite, or is beyond comparison with the normal images'.
+        DeviceError
+            The GPU fails.
+        """
+        start = time.perf_counter()
         settings = self._settings
         k = max(settings.k_score, settings.k_gallery)
         nearest, squared = self.retrieval.nearest(embedding, k, exclude=exclude)
         score = float(squared[: settings.k_score].mean(dtype=np.float64))
         if settings.distance == "root":
             score = math.sqrt(score)
-        return score, nearest[: settings.k_gallery], float(squared[0])
+        return Retrieved(score, nearest[: settings.k_gallery], float(squared[0]), time.perf_counter() - start)
 
 
 class Scorer(RecipeScorer):
@@ -191,6 +176,13 @@ class Scorer(RecipeScorer):
         _check_room(recipe)
         super().__init__(recipe, threads=threads, device="cpu", memory_limit=None, gallery=gallery)
         self._heatmap = _open_heatmap(recipe, threads=self.matcher.threads)
+        self._theta = math.inf if recipe.calibration is None else recipe.calibration.theta.value
+        self._search: dict[str, Any] = {  # keywords of the matcher
+            "kappa": self._settings.kappa,
+            "window": self._settings.window,
+            "ignore": self._heatmap.ignored_distances,
+        }
+        self.rounds = has_rounds(self.matcher)
 
     def on_one_thread(self) -> Self:
         """Return a scorer for another caller that uses the caller's thread alone; index and gallery are shared."""
@@ -207,16 +199,14 @@ class Scorer(RecipeScorer):
         *,
         exclude: int | None = None,
     ) -> Scores:
-        """Score one image.
+        """Score one image by all of its distances.
 
         Parameters
         ----------
         levels
             (c, h, w) each, finest first.
-        embedding
-            (d,).
-        exclude
-            A normal image to leave out: in leave-one-out calibration, the scored image itself.
+        embedding, exclude
+            As for :meth:`retrieve`.
 
         Raises
         ------
@@ -224,28 +214,101 @@ class Scorer(RecipeScorer):
             Features of the wrong shape or that aren't finite, features so far from the normal images' that the score
             isn't finite, or kappa above the number of gallery pixels within reach.
         """
-        settings = self._settings
+        return self.search(levels, self.retrieve(embedding, exclude=exclude))
+
+    def search(
+        self,
+        levels: Sequence[NDArray[np.floating]],
+        retrieved: Retrieved,
+        *,
+        need: Need = "map",
+        deadline: float | None = None,
+    ) -> Scores:
+        """Match one image's pixels with those of the images that were retrieved, and make its map.
+
+        Parameters
+        ----------
+        levels
+            (c, h, w) each, finest first.
+        need
+            What the map must be exact in; "label": in whether any of it is above theta.
+        deadline
+            When the search must end, by ``time.perf_counter()``; None: when it is done.
+
+        Raises
+        ------
+        InputError
+            As :meth:`score`.
+        """
+        if deadline is not None and time.perf_counter() >= deadline:
+            return self.unsearched(retrieved, decided=False)
+        if need == "map" and deadline is None:
+            return self._by_all_distances(levels, retrieved)
         start = time.perf_counter()
-        image_score, gallery, nearest_distance = self._retrieve(embedding, exclude)
-        retrieved = time.perf_counter()
-        match = self.matcher.match(
-            levels, gallery, kappa=settings.kappa, window=settings.window, ignore=self._heatmap.ignored_distances
+        found = bound_map(
+            self.matcher,
+            levels,
+            retrieved.nearest_images,
+            self._heatmap.native,
+            size=self._recipe.input_size,
+            theta=self._theta,
+            root=self._settings.distance == "root",
+            need=need,
+            deadline=deadline,
+            **self._search,
         )
-        matched = time.perf_counter()
-        smooth = self._heatmap.anomaly_map(match.distances, root=settings.distance == "root")
+        taken_s = time.perf_counter() - start
+        check_largest(found.largest)
         return Scores(
-            image_score=image_score,
+            retrieved=retrieved,
+            map_score=_highest(found.anomaly_map),
+            anomaly_map=found.anomaly_map,
+            lower_map=found.lower_map,
+            decided=found.decided,
+            neighbours=found.neighbours,
+            match_statistics=found.statistics,
+            timings_s={"match": taken_s - found.map_s, "map": found.map_s},
+        )
+
+    def _by_all_distances(self, levels: Sequence[NDArray[np.floating]], retrieved: Retrieved) -> Scores:
+        start = time.perf_counter()
+        match = self.matcher.match(levels, retrieved.nearest_images, **self._search)
+        matched = time.perf_counter()
+        smooth = self._heatmap.anomaly_map(match.distances, root=self._settings.distance == "root")
+        return Scores(
+            retrieved=retrieved,
             map_score=_highest(smooth),
             anomaly_map=smooth,
+            lower_map=smooth,
             neighbours=match.neighbours,
-            nearest_images=gallery,
-            nearest_distance=nearest_distance,
             match_statistics=match.statistics,
-            timings_s={
-                "retrieve": retrieved - start,
-                "match": matched - retrieved,
-                "map": time.perf_counter() - matched,
-            },
+            timings_s={"match": matched - start, "map": time.perf_counter() - matched},
+        )
+
+    def unsearched(self, retrieved: Retrieved, *, decided: bool) -> Scores:
+        """Return what is known of an image without matching its pixels: the bounds that hold for any map.
+
+        Parameters
+        ----------
+        decided
+            Whether no more was asked for.
+        """
+        recipe, kappa = self._recipe, self._settings.kappa
+        nothing = (0,) * len(recipe.level_shapes)
+        upper = np.full(recipe.input_size, LARGEST_DISTANCE, np.float32)
+        if recipe.ignore is not None:
+            upper[recipe.ignore] = 0
+        return Scores(
+            retrieved=retrieved,
+            map_score=float(upper.max()),
+            anomaly_map=upper,
+            lower_map=np.zeros_like(upper),
+            decided=decided,
+            neighbours=np.full((*recipe.level_shapes[0][1:], kappa, 3), -1, np.int32),
+            match_statistics=Statistics(
+                path=self.matcher.path, pairs=0, passed=nothing, exact=0, guarded_cells=0, passes=0
+            ),
+            timings_s={"match": 0.0, "map": 0.0},
         )
 
 
@@ -307,20 +370,18 @@ class DeviceScorer(RecipeScorer):
         DeviceError
             The GPU fails.
         """
+        retrieved = self.retrieve(features.embedding)
         start = time.perf_counter()
-        image_score, gallery, nearest_distance = self._retrieve(features.embedding, None)
-        retrieved = time.perf_counter()
-        inspection = self.inspector.inspect(features.levels, gallery, half=features.half)
+        inspection = self.inspector.inspect(features.levels, retrieved.nearest_images, half=features.half)
         return Scores(
-            image_score=image_score,
+            retrieved=retrieved,
             map_score=_highest(inspection.anomaly_map),
             anomaly_map=inspection.anomaly_map,
+            lower_map=inspection.anomaly_map,
             mask=inspection.mask,
             neighbours=inspection.neighbours,
-            nearest_images=gallery,
-            nearest_distance=nearest_distance,
             match_statistics=inspection.statistics,
-            timings_s={"retrieve": retrieved - start, "match": time.perf_counter() - retrieved, "map": 0.0},
+            timings_s={"match": time.perf_counter() - start, "map": 0.0},
         )
 
 

@@ -89,6 +89,13 @@ def check_not_single(frames: object) -> None:
         raise InputError(f"frames: expected frames one after the other, got a single array {tuple(shape)}")
 
 
+class Arrived(NamedTuple):
+    """A frame that was received, and when its search must end, by ``time.perf_counter()``; None: when it is done."""
+
+    frame: Any
+    deadline: float | None
+
+
 class _Refused(NamedTuple):
     """Stands for a frame that couldn't be received."""
 

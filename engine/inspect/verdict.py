@@ -1,5 +1,8 @@
 """The label rule: from a frame's scores to its verdict and its Result, by a recipe's thresholds and frame check.
 
+A map that isn't exact counts by its upper bound: what isn't proven to be normal is anomalous. But if the label is known
+without the map, the map counts by its lower bound: what isn't known of it then tells nothing.
+
 Scores come from :mod:`.scoring`; :mod:`.frame_check` says what a frame must be like.
 """
 
@@ -15,10 +18,12 @@ from ..errors import RecipeError
 from ..images.frame_facts import FrameFacts
 from ..recipe.recipe import Recipe
 from ..result import Reason, Result
+from ..settings import Need
 from .chains import Scored
 from .frame_check import FrameLimits, farthest_nearest
 from .heatmap import find_regions
-from .scoring import RecipeScorer, Scores
+from .scores import Retrieved, Scores
+from .scoring import RecipeScorer
 
 
 class Verdict(NamedTuple):
@@ -68,15 +73,26 @@ class Judge:
         """The frame check's limits for JSON; None: there is no check."""
         return None if self.limits is None else asdict(self.limits)
 
-    def result(self, scored: Scored) -> Result:
-        """Judge a frame and return all that is said of it: its scores, its verdict, its mask and regions."""
+    def result(self, scored: Scored, need: Need) -> Result:
+        """Judge a frame and return all that is said of it: its scores, its verdict, its mask and regions.
+
+        Parameters
+        ----------
+        need
+            What was asked for.
+        """
         start = time.perf_counter()
         scores = scored.scores
+        label_alone = need == "label" and self.label_known(scores.retrieved, scored.facts)
         mask, regions = find_regions(
-            scores.anomaly_map, self.theta, placement=scored.placement, frame_size=scored.frame_size, mask=scores.mask
+            scores.lower_map if label_alone else scores.anomaly_map,
+            self.theta,
+            placement=scored.placement,
+            frame_size=scored.frame_size,
+            mask=scores.mask,
         )
         verdict = self.verdict(scores, scored.facts)
-        timings_s = scored.timings_s | scores.timings_s
+        timings_s = scored.timings_s | {"retrieve": scores.retrieved.seconds} | scores.timings_s
         timings_s["map"] += time.perf_counter() - start
         return Result(
             pred_score=verdict.pred_score,
@@ -87,21 +103,37 @@ class Judge:
             pred_mask=mask,
             regions=regions,
             neighbours=scores.neighbours,
-            nearest_images=scores.nearest_images,
+            nearest_images=scores.retrieved.nearest_images,
             match_statistics=scores.match_statistics,
             timings_s=timings_s,
             reasons=verdict.reasons,
+            need=need,
+            decided=scores.decided,
+            lower_map=scores.lower_map,
         )
+
+    def label_known(self, retrieved: Retrieved, facts: FrameFacts | None) -> bool:
+        """Return whether a frame's label is known without its map: it doesn't count, or there is another reason."""
+        return self._rule == "image" or bool(self._verdict(retrieved, 0.0, facts).reasons)
 
     def verdict(self, scores: Scores, facts: FrameFacts | None) -> Verdict:
         """Judge a frame by its scores and its facts; facts of None: without the frame check."""
+        exact = scores.lower_map is scores.anomaly_map
+        if exact or not self.label_known(scores.retrieved, facts):
+            return self._verdict(scores.retrieved, scores.map_score, facts)
+        return self._verdict(scores.retrieved, float(scores.lower_map.max()), facts)
+
+    def _verdict(self, retrieved: Retrieved, map_score: float, facts: FrameFacts | None) -> Verdict:
+        image_score = retrieved.image_score
         reasons: list[Reason] = []
-        if self._rule != "image" and scores.map_score > self.theta:
+        if self._rule != "image" and map_score > self.theta:
             reasons.append("map")
-        if self._rule != "map" and scores.image_score > self.tau:
+        if self._rule != "map" and image_score > self.tau:
             reasons.append("image")
-        score, threshold = self._score(scores)
-        exceeded = {} if self.limits is None or facts is None else self.limits.exceeded(facts, scores.nearest_distance)
+        score, threshold = self._score(image_score, map_score)
+        exceeded: dict[Reason, float] = {}
+        if self.limits is not None and facts is not None:
+            exceeded = self.limits.exceeded(facts, retrieved.nearest_distance)
         if exceeded and not reasons:
             # The score alone must tell the verdict: it becomes the threshold times the factor beyond the frame's limit.
             score = min(threshold * max(exceeded.values()), sys.float_info.max)
@@ -110,14 +142,14 @@ class Judge:
             score = max(score, math.nextafter(threshold, math.inf))  # the threshold may be 0, or the ratio round to 1
         return Verdict(score, tuple(reasons))
 
-    def _score(self, scores: Scores) -> tuple[float, float]:
+    def _score(self, image_score: float, map_score: float) -> tuple[float, float]:
         """Return the score that the label rule looks at, and its threshold."""
         if self._rule == "image":
-            return scores.image_score, self.tau
+            return image_score, self.tau
         if self._rule == "map":
-            return scores.map_score, self.theta
+            return map_score, self.theta
         # Either: both scores in units of their thresholds, so that the larger one decides.
         # A threshold of 0 must not make the ratio infinite, which JSON can't hold.
         least, most = sys.float_info.min, sys.float_info.max
-        ratio = max(scores.image_score / max(self.tau, least), scores.map_score / max(self.theta, least))
+        ratio = max(image_score / max(self.tau, least), map_score / max(self.theta, least))
         return min(ratio, most), 1.0

@@ -17,13 +17,12 @@ from queue import SimpleQueue
 from typing import Any, Literal
 
 from ..checks import check_integer
-from ..images.resizing import Color
 from ..result import Result
 from .stream import FrameError, Inspect, run_stream
 
 ROUNDS, LEAST_ROUND_S = 3, 0.2  # of each candidate, in turns: other programs then disturb all candidates alike
 
-Predict = Callable[..., Result]  # the predict method of a Detector
+Predict = Callable[..., Result]  # it inspects a frame; color, need and deadline are keywords
 
 
 class Team:
@@ -37,11 +36,11 @@ class Team:
         for member in members:
             self._idle.put(member)
 
-    def predict(self, frame: Any, *, color: Color) -> Result:
-        """Let an idle member inspect a frame."""
+    def predict(self, frame: Any, **how: Any) -> Result:
+        """Let an idle member inspect a frame; ``how`` are its keywords."""
         member = self._idle.get()
         try:
-            return member(frame, color=color)
+            return member(frame, **how)
         finally:
             self._idle.put(member)
 
@@ -60,8 +59,8 @@ class Split:
     given
         The user's number of workers; None: ``most``, until :meth:`choose` finds a faster one.
     open_members
-        Called with a number of workers, it returns a detector's predict for each; none if the detector itself serves
-        all workers.
+        Called with a number of workers, it returns a function for each that inspects a frame; none if the detector
+        itself serves all workers.
 
     Raises
     ------
@@ -100,24 +99,32 @@ class Split:
         Parameters
         ----------
         alone
-            The detector's own predict.
+            What the detector itself inspects a frame with.
         """
         with self._changing:
             if self._workers > 1 and self._team is None and (members := self._open_members(self._workers)):
                 self._team = Team(members)
             return self._workers, alone if self._team is None else self._team.predict
 
-    def choose(self, alone: Predict, frames: Sequence[Any], *, color: Color) -> None:
-        """Measure the candidates on these frames and keep the fastest; if the number was given, measure that one."""
+    def choose(self, alone: Predict, frames: Sequence[Any], how: Mapping[str, Any]) -> None:
+        """Measure the candidates on these frames and keep the fastest; if the number was given, measure that one.
+
+        Parameters
+        ----------
+        alone
+            As for :meth:`workers`.
+        how
+            The keywords that each call of it has.
+        """
         if self._chosen == "given":
             workers, predict = self.workers(alone)
-            self._measured = frames_per_s({workers: partial(predict, color=color)}, frames)
+            self._measured = frames_per_s({workers: partial(predict, **how)}, frames)
             return
         # Half of them, because two threads of one core may slow each other down.
         candidates = sorted({1, max(1, self._most // 2), self._most})
         members = self._open_members(self._most) if self._most > 1 else []
         together = Team(members).predict if members else alone
-        ways = {workers: partial(alone if workers == 1 else together, color=color) for workers in candidates}
+        ways = {workers: partial(alone if workers == 1 else together, **how) for workers in candidates}
         rates = frames_per_s(ways, frames)
         fastest = max(rates, key=lambda workers: rates[workers])
         with self._changing:

@@ -23,7 +23,7 @@ from .ignore import IGNORE
 from .records import Calibration, ImageRecord
 from .stored_codes import can_have_codes, code_arrays, code_roles
 
-VERSION = 3  # the version of the format that is written
+VERSION = 4  # the version of the format that is written
 FIRST_SEALED = 3  # the first version of recipe.json that holds its own hash
 EXTRACTOR = "extractor"
 LAST_GENERATION = 10**18 - 1

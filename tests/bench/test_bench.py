@@ -38,10 +38,12 @@ class FakeDetector:
         self.seen = []
         monkeypatch.setattr(timing.time, "perf_counter", lambda: self.clock)
 
-    def predict(self, frame):
+    def predict(self, frame, *, need=None, deadline_s=None):
         self.seen.append(frame)
+        self.asked = need, deadline_s
         self.clock += frame
-        return SimpleNamespace(timings_s={"match": float(frame)}, match_statistics=STATISTICS)
+        decided = deadline_s is None or frame <= deadline_s
+        return SimpleNamespace(timings_s={"match": float(frame)}, match_statistics=STATISTICS, decided=decided)
 
 
 def test_latency_figures():
@@ -81,6 +83,14 @@ def test_frames_take_turns_after_a_warm_up(monkeypatch):
     assert figures.begins_at == "camera frame"
     assert figures.slowest_frame == SlowestFrame(frame=2, p50_s=3, match_statistics=STATISTICS)
     assert to_json(figures.stages_s) == {"match": {"p50_s": 2, "mean_s": pytest.approx(13 / 7)}}
+
+
+def test_undecided_runs_are_counted(monkeypatch):
+    detector = FakeDetector(monkeypatch)
+    runs = measure_latency(detector, [1, 2, 3], runs=7, warm_up=0, seconds=1e9, need="label", deadline_s=1.5)
+    assert detector.asked == ("label", 1.5)
+    assert runs.decided == [True, False, False, True, False, False, True]
+    assert runs.figures("camera frame").undecided == 4
 
 
 def test_time_ends_a_measurement_but_each_frame_has_its_turns(monkeypatch):
@@ -207,17 +217,17 @@ def test_every_way_to_feed_frames_sees_all_of_them(recipe_folder, monkeypatch):
     detector = Detector.load(recipe_folder, device="cpu", threads=1)
     frames = [np.full((64, 64, 3), value, np.uint8) for value in range(11)]
     alone = measure_latency(detector, frames, runs=11, warm_up=0, seconds=0)
-    monkeypatch.setattr(detector, "warm_up", lambda _: None)
+    monkeypatch.setattr(detector, "warm_up", lambda _, need: None)
     batches, depths = [], []
     predict_batch, stream = detector.predict_batch, detector.stream
 
-    def counted(batch):
+    def counted(batch, **how):
         batches.append([int(frame[0, 0, 0]) for frame in batch])
-        return predict_batch(batch)
+        return predict_batch(batch, **how)
 
-    def remembered(turns, *, depth):
+    def remembered(turns, *, depth, **how):
         depths.append(depth)
-        return stream(turns, depth=depth)
+        return stream(turns, depth=depth, **how)
 
     monkeypatch.setattr(detector, "predict_batch", counted)
     monkeypatch.setattr(detector, "predict", lambda frame, **_: predict_batch([frame])[0])

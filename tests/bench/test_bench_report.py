@@ -10,7 +10,7 @@ from spadeline.engine.bench.takt import judge_takt, takt_sentence
 from spadeline.engine.json_data import from_json, to_json
 
 from ..pages.test_page import Page
-from .example import STORED, a_bench, frame_latency
+from .example import STORED, a_bench, frame_latency, way
 
 
 def test_a_document_is_the_json_that_was_stored_in_keys_and_values():
@@ -26,8 +26,28 @@ def test_documents_of_other_versions_are_read():
     del earlier["command"]
     document = from_json(BenchDocument, earlier)
     assert (document.command, document.throughput[0].depth) == ("", None)
+    assert from_json(BenchDocument, without_needs(STORED)) == from_json(BenchDocument, STORED)
     with pytest.raises(KeyError, match="takt_s"):
         from_json(BenchDocument, {key: value for key, value in STORED.items() if key != "takt_s"})
+
+
+def without_needs(document):
+    """Return a document as it was written before there were needs and deadlines."""
+    later = {"need", "deadline_s", "rounds", "undecided", "undecided_share", "passes"}
+    if isinstance(document, dict):
+        return {key: without_needs(value) for key, value in document.items() if key not in later}
+    return [without_needs(part) for part in document] if isinstance(document, list) else document
+
+
+def test_a_need_and_a_deadline_are_told_with_the_undecided_frames():
+    assert "They are exact in everything (need map).\n" in bench_text(a_bench())
+    times = replace(frame_latency(), undecided=7)
+    batched = replace(way("predict_batch", 60.0, batch=8), undecided_share=0.25)
+    text = bench_text(a_bench(need="label", deadline_s=0.02, latency=(times,), throughput=(batched,)))
+    told = "exact in the label (need label), unless the deadline of 20.0 ms ended the search: 7 of 1,000 runs were undecided."
+    assert told in " ".join(text.split())
+    assert "25.0 %" in text
+    assert "undecided" not in bench_text(a_bench(need="mask"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from spadeline.engine.settings import all_settings
 FRAMING_AND_STORAGE = "--framing --storage"
 OTHER_SETTINGS = (
     "--k-score --k-gallery --kappa --window --level-weights --upsampling --distance --sigma --index-factory "
-    "--label-rule --frame-check --frame-shape"
+    "--label-rule --frame-check --frame-shape --need"
 )
 LOADING = "--gallery --memory-limit --tensorrt-cache"
 OPTIONS = {
@@ -22,9 +22,9 @@ OPTIONS = {
     "remove": "--calibrate --threads --json",
     "codes": "--json",
     "info": "--verify --html --normal-images --json",
-    "predict": f"--overlays --threads --device --json {LOADING}",
+    "predict": f"--overlays --need --deadline-s --threads --device --json {LOADING}",
     "eval": f"--html --normal-images --threads --device --json {LOADING}",
-    "bench": f"--takt --runs --warm-up --seconds --html --threads --device --json {LOADING}",
+    "bench": f"--takt --runs --warm-up --seconds --html --need --deadline-s --threads --device --json {LOADING}",
     "demo": "--folder --threads --json",
 }
 
@@ -59,6 +59,16 @@ def test_a_setting_has_one_option_with_its_text_and_default(commands, setting):
             assert " ".join(f"{setting.phrase} ({setting.default_text})".split()) in " ".join(shown.split())
 
 
+@pytest.mark.parametrize("command", [["predict", "recipe", "image"], ["bench", "recipe"]])
+def test_need_and_deadline_are_the_recipe_s_and_none_unless_given(command):
+    options = command_parser(version="").parse_args(command)
+    assert (options.need, options.deadline_s) == (None, None)
+    options = command_parser(version="").parse_args([*command, "--need", "mask", "--deadline-s", "0.02"])
+    assert (options.need, options.deadline_s) == ("mask", 0.02)
+    with pytest.raises(SystemExit):
+        command_parser(version="").parse_args([*command, "--need", "all"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "name", "value"),
     [
@@ -68,6 +78,7 @@ def test_a_setting_has_one_option_with_its_text_and_default(commands, setting):
         (["--level-weights", "1", "0.5"], "level_weights", [1.0, 0.5]),
         (["--index-factory", "SQ8"], "index_factory", "SQ8"),
         (["--distance", "root"], "distance", "root"),
+        (["--need", "label"], "need", "label"),
     ],
 )
 def test_an_option_is_read_as_its_setting_is_typed(arguments, name, value):

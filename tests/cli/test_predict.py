@@ -42,6 +42,39 @@ def test_predict_prints_json_lines_that_equal_the_api(run, recipe_folder, parts)
         assert set(record["timings_s"]) == {"prepare", "extract", "retrieve", "match", "map"}
 
 
+def test_predict_says_what_was_needed_and_what_is_undecided(run, recipe, parts):
+    good = parts / "test" / "good" / "100.png"
+    (record,) = map(json.loads, run("predict", recipe, good, "--json")[1].splitlines())
+    assert (record["need"], record["decided"], record["pred_label"]) == ("map", True, False)
+    code, out, _ = run("predict", recipe, good, "--json", "--need", "label", "--deadline-s", 0)
+    record = json.loads(out)
+    assert (code, record["need"], record["decided"], record["pred_label"]) == (1, "label", False, True)
+    assert np.isfinite(record["pred_score"])
+    code, out, _ = run("predict", recipe, good, "--deadline-s", 0)
+    assert code == 1
+    assert out.startswith("ANOMALOUS")
+    assert out.endswith("100.png  (map)  undecided\n")
+    assert "undecided" not in run("predict", recipe, good, "--deadline-s", 1000)[1]
+    assert run("calibrate", recipe, "--need", "label", "--label-rule", "image")[0] == 0
+    assert json.loads(run("predict", recipe, good, "--json")[1])["need"] == "label"
+    assert json.loads(run("predict", recipe, good, "--json", "--need", "map")[1])["need"] == "map"
+
+
+@pytest.mark.parametrize("deadline_s", ["-1", "nan"])
+def test_predict_refuses_a_deadline_that_is_no_time(run, recipe_folder, parts, deadline_s):
+    code, out, err = run("predict", recipe_folder, parts / "test" / "good", f"--deadline-s={deadline_s}")
+    assert (code, out) == (2, "")
+    assert err.startswith("spadeline: deadline_s: expected a finite number of 0 or more, got ")
+
+
+def test_overlays_of_upper_bounds_are_said_to_be(run, recipe_folder, parts, tmp_path):
+    good, said = parts / "test" / "good" / "100.png", "spadeline: overlays: maps that aren't exact are drawn as their"
+    for options, is_said in (((), False), (("--need", "map"), False), (("--deadline-s", 0), True)):
+        err = run("predict", recipe_folder, good, "--overlays", tmp_path / "pictures", *options)[2]
+        assert err.startswith(said) == is_said, options
+    assert run("predict", recipe_folder, good, "--deadline-s", 0)[2] == ""
+
+
 def test_predict_goes_on_after_a_bad_image(run, recipe_folder, parts, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
@@ -92,7 +125,7 @@ def test_predict_ends_where_the_detector_fails(run, recipe_folder, parts, monkey
     def fail(*_, **__):
         raise ExtractorError("the graph: out of memory")
 
-    monkeypatch.setattr(Detector, "predict", fail)
+    monkeypatch.setattr(Detector, "_predict", fail)
     code, out, err = run("predict", recipe_folder, parts / "test" / "good")
     assert (code, out, err) == (2, "", "spadeline: the graph: out of memory\n")
 

@@ -48,7 +48,8 @@ class FakeDetector:
         )
         self.spoil = spoil
 
-    def predict(self, frame):
+    def predict(self, frame, *, need):
+        assert need == "map"
         if frame.ndim == 2:
             raise InputError("frame: expected three channels, got two dimensions")
         image, _ = place(frame, SIZE, framing=self.recipe.settings.framing)

@@ -18,7 +18,7 @@ from spadeline.engine.recipe.generations import LOCK_NAME, MANIFEST_NAME
 from spadeline.engine.recipe.manifest_json import manifest_from_json, seal
 from spadeline.engine.recipe.recipe import Recipe
 
-from ..recipes import GEOMETRY, as_version_1, as_version_2, create_small, images, mask
+from ..recipes import GEOMETRY, as_version_1, as_version_2, as_version_3, create_small, images, mask
 from .mutations import mutate_bytes
 
 SECONDS = 20.0
@@ -72,6 +72,7 @@ def corpus(folder):
         "good": good,
         "version-1": sealed(content, as_version_1),
         "version-2": sealed(content, as_version_2),
+        "version-3": sealed(content, as_version_3),
         "flipped-theta": good.replace(b'"theta": {\n      "value": ', b'"theta": {\n      "value": 9'),
         "theta-of-no-score": sealed(content, lambda c: c["calibration"]["theta"].update(value=667.0)),
         "sixty-megabytes-of-lists": b"[" + b"[]," * (20 << 20) + b"0]",

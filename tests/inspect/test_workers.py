@@ -45,9 +45,10 @@ def test_a_team_takes_no_more_frames_at_once_than_it_has_members():
 def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
     """This holds for faiss, too, whose setting each thread has for itself; all workers share the gallery's index."""
     seen = []
+    predict = Detector._predict
     monkeypatch.setattr(
-        Detector, "predict", lambda self, frame, color: seen.append((self, faiss.omp_get_max_threads())) or
-        self.predict_batch([frame], color=color)[0]
+        Detector, "_predict", lambda self, frame, **how: seen.append((self, faiss.omp_get_max_threads())) or
+        predict(self, frame, **how)
     )  # fmt: skip
     detector = Detector.load(recipe_folder, device="cpu", threads=2)
     list(detector.stream(FRAMES * 4))

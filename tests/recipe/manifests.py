@@ -15,7 +15,7 @@ from spadeline.engine.recipe.manifest_json import manifest_from_json, manifest_t
 from spadeline.engine.recipe.records import Calibration, ImageRecord
 from spadeline.engine.settings import Settings
 
-from ..recipes import as_version_1, as_version_2, encoded
+from ..recipes import as_version_1, as_version_2, as_version_3, encoded
 
 PATH = Path("line") / "recipe.json"
 DIGEST = "0123456789abcdef" * 4
@@ -76,6 +76,12 @@ FULL = EXAMPLE.changed(
 
 def content(manifest=EXAMPLE):
     return json.loads(manifest_to_json(manifest))
+
+
+def version_3():
+    """Return EXAMPLE as version 3 wrote it."""
+    as_version_3(old := content())
+    return old
 
 
 def version_2():

@@ -64,7 +64,7 @@ def test_create_replaces_a_recipe_only_on_demand(create):
     assert names_in(first.folder) == live_files(second)
 
 
-@pytest.mark.parametrize("damage", [b"{", b'{"format": "spadeline-recipe", "version": 4}'])
+@pytest.mark.parametrize("damage", [b"{", b'{"format": "spadeline-recipe", "version": 5}'])
 def test_overwrite_replaces_a_damaged_recipe(create, damage):
     folder = create("a").folder
     (folder / "recipe.json").write_bytes(damage)

@@ -16,7 +16,21 @@ from spadeline.engine.recipe.records import Calibration, ImageRecord
 from spadeline.engine.settings import Settings
 
 from ..recipes import as_version_2, encoded
-from .manifests import CODES, DIGEST, EXAMPLE, FULL, KNOWN, NAMES, PATH, content, files_of, refuse, version_1, version_2
+from .manifests import (
+    CODES,
+    DIGEST,
+    EXAMPLE,
+    FULL,
+    KNOWN,
+    NAMES,
+    PATH,
+    content,
+    files_of,
+    refuse,
+    version_1,
+    version_2,
+    version_3,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,20 +41,21 @@ def test_round_trip(manifest):
 
 
 def test_is_readable_without_us():
-    assert manifest_to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 3,\n')
+    assert manifest_to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 4,\n')
     assert content()["settings"]["window"] == 3
     assert content()["files"]["layer1"] == {"name": "layer1-2.npy", "size": 1000, "sha256": DIGEST}
 
 
-@pytest.mark.parametrize("old", [version_1(), version_2()])
-def test_older_versions_are_read_and_written_as_version_3(old):
+@pytest.mark.parametrize("old", [version_1(), version_2(), version_3()])
+def test_older_versions_are_read_and_written_as_version_4(old):
     manifest = manifest_from_json(encoded(old), PATH)
     assert manifest == EXAMPLE
-    assert (manifest.version, manifest.is_sealed) == (old["version"], False)
+    assert (manifest.version, manifest.is_sealed) == (old["version"], old["version"] == 3)
     assert manifest.codes_version is None
     assert manifest.settings.level_weights is None
+    assert manifest.settings.need == "map"
     again = manifest_from_json(manifest_to_json(manifest), PATH)
-    assert (again, again.version, again.is_sealed) == (EXAMPLE, 3, True)
+    assert (again, again.version, again.is_sealed) == (EXAMPLE, 4, True)
 
 
 def test_version_2_is_read_with_what_it_knew():
@@ -71,7 +86,7 @@ def test_every_flipped_bit_is_found():
         lambda raw: raw.replace(b"\n", b"\r\n"),
         lambda raw: raw + b"\n",
         lambda raw: json.dumps(json.loads(raw)).encode(),
-        lambda raw: encoded(version_2()).replace(b'"version": 2', b'"version": 3'),
+        lambda raw: encoded(version_2()).replace(b'"version": 2', b'"version": 4'),
     ],
 )
 def test_an_edited_recipe_json_says_what_to_do(edit):
@@ -108,8 +123,16 @@ def test_version_1_has_nothing_of_later_versions(keys, value, text):
     refuse(version_1(), keys, value, text)
 
 
+def test_version_3_has_no_need():
+    refuse(version_3(), "settings.need", "map", "settings: 'need' is unknown")
+    lacking = content()
+    del lacking["settings"]["need"]
+    with pytest.raises(RecipeError, match="settings: need is missing"):
+        manifest_from_json(encoded(lacking), PATH)
+
+
 @pytest.mark.parametrize("keys", ["codes_version", "settings.level_weights"])
-@pytest.mark.parametrize("version", [version_2, content])
+@pytest.mark.parametrize("version", [version_2, version_3, content])
 def test_later_versions_have_all_their_fields(version, keys):
     lacking = version()
     *parents, last = keys.split(".")

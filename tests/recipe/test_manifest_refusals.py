@@ -29,6 +29,7 @@ from .manifests import DIGEST, EXAMPLE, FACTS, FULL, PATH, content, image, refus
         (b'{"format": "spadeline-recipe", "version": 1}', "calibration is missing"),
         (b'{"format": "spadeline-recipe", "version": 2}', "calibration is missing"),
         (b'{"format": "spadeline-recipe", "version": 3}', "expected to end with the SHA-256 of what precedes it"),
+        (b'{"format": "spadeline-recipe", "version": 4}', "expected to end with the SHA-256 of what precedes it"),
     ],
 )
 def test_refuses_what_is_not_a_recipe(raw, text):
@@ -42,7 +43,7 @@ def test_refuses_what_is_not_a_recipe(raw, text):
     ("keys", "value", "text"),
     [
         ("format", "other", "expected an object of format 'spadeline-recipe'"),
-        ("version", 4, "expected version 1 to 3 of the format, got 4"),
+        ("version", 5, "expected version 1 to 4 of the format, got 5"),
         ("version", 0, "got 0"),
         ("version", 2.0, "got 2.0"),
         ("version", True, "got True"),
@@ -135,6 +136,7 @@ def test_refuses_what_is_not_a_recipe(raw, text):
         ("images", [image("a", facts={"brightness": 1.0})], "images: image 0: facts: contrast is missing"),
         ("images", [image("a", facts=FACTS | {"contrast": None})], "facts: contrast: expected a finite number"),
         ("settings.frame_check", True, "settings: frame_check: expected one of on, off, got True"),
+        ("settings.need", "all", "settings: need: expected one of map, mask, label, got 'all'"),
         ("settings.frame_shape", "crop", "settings: frame_shape: expected one of error, warn, any, got 'crop'"),
         ("calibration.image_names", ["a.png", "b.png"], "image_names: expected one for each of 3 scores, got 2"),
         ("calibration.image_names", ["a.png", 1, "b.png"], "image_names[1]: expected str, got int"),
