@@ -40,7 +40,7 @@ py::dict inspect(PyMatcher<Matcher>& self, PyRequest query, const PyHeatmap& map
     // Deadlines beyond a day are as good as none, and a time point could not hold all of them.
     constexpr double kLongest = 86400;
     Clock::time_point deadline{};
-    Question question{&heatmap,
+    Goal goal{&heatmap,
                       need_of(need),
                       root,
                       thresholds.first,
@@ -51,17 +51,17 @@ py::dict inspect(PyMatcher<Matcher>& self, PyRequest query, const PyHeatmap& map
     if (remaining_s && *remaining_s < kLongest) {
         const std::chrono::duration<double> remaining(std::max(*remaining_s, 0.0));
         deadline = start + std::chrono::duration_cast<Clock::duration>(remaining);
-        question.expiry = {passed, &deadline};
+        goal.expiry = {passed, &deadline};
     }
     std::vector<PyRequest> queries{std::move(query)};
     const auto requests = self.checked(queries, kappa, window, ignore);
-    Answer answer;
-    self.run(1, [&] { answer = self.matcher().inspect(requests.requests[0], question); });
-    py::dict result = as_dict(answer.statistics, self.matcher().shape().level_count());
-    result["passes"] = answer.passes;
-    result["decided"] = answer.decided;
-    result["largest"] = answer.largest;
-    result["map_s"] = answer.map_seconds;
+    Outcome outcome;
+    self.run(1, [&] { outcome = self.matcher().inspect(requests.requests[0], goal); });
+    py::dict result = as_dict(outcome.statistics, self.matcher().shape().level_count());
+    result["passes"] = outcome.passes;
+    result["decided"] = outcome.decided;
+    result["largest"] = outcome.largest;
+    result["map_s"] = outcome.map_seconds;
     return result;
 }
 

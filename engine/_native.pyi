@@ -78,4 +78,4 @@ def read_dlpack(capsule: typing_extensions.CapsuleType) -> tuple:
     """
     (address, type, shape, strides in bytes or None) of a DLPack capsule.
     """
-CUDA: bool = False
+CUDA: bool = ...

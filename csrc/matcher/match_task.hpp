@@ -88,9 +88,9 @@ struct Counts {
 struct Expiry {
     bool (*expired)(const void* clock) = nullptr;  // null: never
     const void* clock = nullptr;
-
-    bool passed() const { return expired && expired(clock); }
 };
+
+static inline bool passed(const Expiry& expiry) { return expiry.expired && expiry.expired(expiry.clock); }
 
 struct MatchTask {
     int level_count;
@@ -112,10 +112,13 @@ struct MatchTask {
     Expiry expiry;               // asked between pieces of work
 };
 
-// The share of the dense path's query cells that one thread owns, and the thread's workspace (see share_floats).
+// What one thread does of the dense path: some of the query's cells, with the chunks of the gallery that it takes.
+// Threads that share cells share `next`, too. Each of them has lists of its own.
 struct Share {
     int64_t first_cell, cell_count;  // indices of query_cells
-    float* workspace;
+    float* workspace;                // share_floats
+    Neighbour* lists;                // (finest positions of the cells, kappa): may hold neighbours already
+    int64_t* next;                   // the chunk that is taken next, counted over all images
 };
 
 // What `refine` sets a cell's budget to when refining it further isn't worth its cost.
@@ -141,9 +144,10 @@ struct Refinement {
 struct Kernels {
     const char* name;
     bool (*supported)();
-    // The dense path. share_floats: the floats of workspace that a share needs. match: all pairs of a share.
+    // The dense path. share_floats: the floats of workspace that a share needs. match: takes chunks until there are no
+    // more; returns false if the expiry passed before.
     int64_t (*share_floats)(const MatchTask&, int64_t first_cell, int64_t cell_count);
-    void (*match)(const MatchTask&, const Share&);
+    bool (*match)(const MatchTask&, const Share&);
     // The pruned path's steps.
     int64_t (*projection_floats)(const Codebook&);
     void (*pack_projection)(const Codebook&, const float* directions, float* panels);

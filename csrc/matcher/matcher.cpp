@@ -80,11 +80,11 @@ Statistics Matcher::match(const Request& request) {
     return searches_[0]->run(request, &pool_);
 }
 
-Answer Matcher::inspect(const Request& request, const Question& question, const RoundPlan& plan) {
+Outcome Matcher::inspect(const Request& request, const Goal& goal) {
     pool_.check_process();
     const std::lock_guard turn(turn_);
     const StandardArithmetic arithmetic;
-    return rounds_.run(request, question, &pool_, plan);
+    return rounds_.run(request, goal, &pool_);
 }
 
 void Matcher::match_batch(std::span<const Request> requests, std::span<Statistics> statistics) {

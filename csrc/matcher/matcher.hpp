@@ -52,7 +52,7 @@ class Matcher {
     // Both throw what Search::run throws.
     Statistics match(const Request& request);
     // A verdict on one query, from as few distances as it takes.
-    Answer inspect(const Request& request, const Question& question, const RoundPlan& plan = {});
+    Outcome inspect(const Request& request, const Goal& goal);
     // Several queries side by side: each thread takes whole queries, so that no thread waits for another between steps.
     void match_batch(std::span<const Request> requests, std::span<Statistics> statistics);
 

@@ -8,23 +8,37 @@
 namespace spadeline {
 namespace {
 
+// The images of the first round. From so many cells on, an input of 352 x 352 with cells of 16 x 16, it has one: bounds
+// of all pairs of cells grow with the cells' square.
+constexpr int64_t kFirstImages = 3, kFirstImagesOfMany = 1, kManyCells = 484;
+// A position stops in the first round once its distance is at most this part of theta. Less leaves more for later
+// rounds, more leaves maps that are too close to theta.
+constexpr double kEnough = 0.9;
+constexpr int64_t kProofs = 3;  // peaks at which a defect is looked for, one after the other
+// What a proof's caps would give at the peak, in parts of theta.
+constexpr double kMargin = 1.05;
+// More cells are taken until the caps are this part of the distances found so far. Caps above the second part of them
+// save nothing: then all distances are found.
+constexpr double kSaving = 0.7, kLeastSaving = 0.9;
+// What pruning may cost in a proof: see Pass. A proof has a few cells, and each of them would be matched with the whole
+// gallery.
+constexpr double kProofShare = 1;
 // A distance that a bound or a cap rules out may be smaller by its own roundings in float64.
 constexpr double kRoundings = 1 - 0x1p-20;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// For each row of the distances the rows of the map that depend on it.
+// Fills in for each row of the distances the first and one past the last row of the map that depends on it.
 template <class Support>
-std::vector<std::pair<int64_t, int64_t>> inverse(int64_t rows, int64_t map_rows, const Support& support) {
-    std::vector<std::pair<int64_t, int64_t>> result(rows, {map_rows, 0});
+void inverse(int64_t map_rows, const Support& support, std::vector<std::pair<int64_t, int64_t>>& rows) {
+    std::fill(rows.begin(), rows.end(), std::pair(map_rows, int64_t{0}));
     for (int64_t y = 0; y < map_rows; ++y) {
         const auto [first, last] = support(y);
         for (int64_t row = first; row < last; ++row) {
-            result[row].first = std::min(result[row].first, y);
-            result[row].second = std::max(result[row].second, y + 1);
+            rows[row].first = std::min(rows[row].first, y);
+            rows[row].second = std::max(rows[row].second, y + 1);
         }
     }
-    return result;
 }
 
 }  // namespace
@@ -39,30 +53,33 @@ Rounds::Rounds(Search& search)
       position_of_(shape_.levels()[0].pixels()),
       bounds_(position_of_.size()),
       values_(position_of_.size()),
-      ignored_(position_of_.size()) {
+      ignored_(position_of_.size()),
+      map_rows_(shape_.levels()[0].height),
+      map_columns_(shape_.levels()[0].width) {
+    parts_.reserve(shape_.cells());
     const std::vector<int64_t>& raster = shape_.raster(0);
     for (size_t i = 0; i < raster.size(); ++i)
         if (raster[i] >= 0) position_of_[raster[i]] = static_cast<int64_t>(i);
 }
 
-Answer Rounds::run(const Request& request, const Question& question, ThreadPool* pool, const RoundPlan& plan) {
-    question_ = &question;
-    answer_ = {};
+Outcome Rounds::run(const Request& request, const Goal& goal, ThreadPool* pool) {
+    goal_ = &goal;
+    outcome_ = {};
     images_ = static_cast<int64_t>(request.image_ids.size());
     kappa_ = request.kappa;
     for (size_t i = 0; i < ignored_.size(); ++i) ignored_[i] = request.ignore && request.ignore[i];
     std::fill(complete_.begin(), complete_.end(), uint8_t{0});
     std::fill(proven_.begin(), proven_.end(), 0.0);
-    const MapSize size = question.heatmap->map();
-    std::fill_n(question.lower, size.height * size.width, 0.0f);
+    const MapSize size = goal.heatmap->map();
+    std::fill_n(goal.lower, size.height * size.width, 0.0f);
 
-    bool in_time = search_.begin(request, pool, question.expiry);
-    const bool all = question.need == Need::map || !search_.pruned();
-    if (in_time) in_time = all ? search_all(pool) : search_first(plan, pool);
+    bool in_time = search_.begin(request, pool, goal.expiry);
+    const bool all = goal.need == Need::map || !search_.pruned();
+    if (in_time) in_time = all ? search_all(pool) : search_first(pool);
     make_upper(pool);
-    if (question.need == Need::label && !all) {
-        for (int64_t proof = 0; in_time && !decided() && proof < plan.proofs; ++proof) {
-            in_time = prove(plan, pool);
+    if (goal.need == Need::label && !all) {
+        for (int64_t proof = 0; in_time && !decided() && proof < kProofs; ++proof) {
+            in_time = prove(pool);
             make_upper(pool);
             make_lower(pool);
         }
@@ -72,32 +89,33 @@ Answer Rounds::run(const Request& request, const Question& question, ThreadPool*
         make_upper(pool);
     }
     make_lower(pool);
-    answer_.decided = in_time || (question.need != Need::map && decided());
+    outcome_.decided = in_time || (goal.need != Need::map && decided());
     search_.finish(true, pool);
-    answer_.statistics = search_.statistics();
-    return answer_;
+    outcome_.statistics = search_.statistics();
+    return outcome_;
 }
 
 bool Rounds::search_all(ThreadPool* pool) { return pass({images_, search_.scored()}, pool); }
 
-bool Rounds::search_first(const RoundPlan& plan, ThreadPool* pool) {
-    return pass({std::min(images_, plan.first_images), search_.scored(), nullptr, enough(plan)}, pool);
+bool Rounds::search_first(ThreadPool* pool) {
+    const int64_t images = shape_.cells() < kManyCells ? kFirstImages : kFirstImagesOfMany;
+    return pass({std::min(images_, images), search_.scored(), nullptr, enough()}, pool);
 }
 
 // What a position enters the map's upper bound with.
 double Rounds::upper_value(int64_t position) const {
     const double distance = mean_distance(search_.best(position), kappa_);
-    return std::min(question_->root ? std::sqrt(distance) : distance, kLargestDistance);
+    return std::min(goal_->root ? std::sqrt(distance) : distance, kLargestDistance);
 }
 
 // Looks for a proof that the map is above theta at its upper bound's peak: all images are searched from the cells that
 // add most to the peak, and only as far as the proof needs. As many cells are taken as it takes for caps that are well
 // below the distances found so far. Where there are not enough of them, the peak's own value is found.
-bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
-    const Heatmap& heatmap = *question_->heatmap;
+bool Rounds::prove(ThreadPool* pool) {
+    const Heatmap& heatmap = *goal_->heatmap;
     const MapSize size = heatmap.map();
-    const float* highest = std::max_element(question_->upper, question_->upper + size.height * size.width);
-    const int64_t y = (highest - question_->upper) / size.width, x = (highest - question_->upper) % size.width;
+    const float* highest = std::max_element(goal_->upper, goal_->upper + size.height * size.width);
+    const int64_t y = (highest - goal_->upper) / size.width, x = (highest - goal_->upper) % size.width;
     const auto rows = heatmap.rows_of(y), columns = heatmap.columns_of(x);
     const LevelShape& finest = shape_.levels()[0];
     // The weights of rows and columns in the peak, but for the factor that makes their sum 1, and roughly: they choose.
@@ -107,7 +125,7 @@ bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
         const double away = ((static_cast<double>(i) + 0.5) * scale - 0.5 - static_cast<double>(at)) / spread;
         return std::exp(-away * away / 2);
     };
-    shares_.clear();
+    parts_.clear();
     double total = 0, known = 0;
     for (int64_t row = rows.first; row < rows.second; ++row) {
         for (int64_t column = columns.first; column < columns.second; ++column) {
@@ -121,44 +139,45 @@ bool Rounds::prove(const RoundPlan& plan, ThreadPool* pool) {
                 continue;
             }
             const int64_t cell = i / shape_.block(0);
-            auto share = std::find_if(shares_.begin(), shares_.end(), [&](const Share& s) { return s.cell == cell; });
-            if (share == shares_.end()) share = shares_.insert(shares_.end(), {cell, 0});
+            auto share = std::find_if(parts_.begin(), parts_.end(), [&](const Part& p) { return p.cell == cell; });
+            if (share == parts_.end()) share = parts_.insert(parts_.end(), {cell, 0});
             share->part += part;
         }
     }
-    if (shares_.empty()) return true;
-    std::sort(shares_.begin(), shares_.end(), [](const Share& a, const Share& b) { return a.part > b.part; });
-    const double needed = std::max(plan.margin * question_->normal / *highest * total - known, 0.0);
+    if (parts_.empty()) return true;
+    std::sort(parts_.begin(), parts_.end(), [](const Part& a, const Part& b) { return a.part > b.part; });
+    const double needed = std::max(kMargin * goal_->normal / *highest * total - known, 0.0);
     double taken = 0, part = 1;
     size_t cells = 0;
-    for (const double saving : {plan.saving, plan.least_saving}) {
+    for (const double saving : {kSaving, kLeastSaving}) {
         taken = 0;
-        for (cells = 0; cells < shares_.size() && (cells == 0 || needed > saving * taken); ++cells)
-            taken += shares_[cells].part;
+        for (cells = 0; cells < parts_.size() && (cells == 0 || needed > saving * taken); ++cells)
+            taken += parts_[cells].part;
         part = needed / taken;
         if (part <= saving) break;
     }
-    const bool capped = part <= plan.least_saving;
+    const bool capped = part <= kLeastSaving;
     std::fill(positions_.begin(), positions_.end(), uint8_t{0});
     for (int64_t row = rows.first; row < rows.second; ++row) {
         for (int64_t column = columns.first; column < columns.second; ++column) {
             const int64_t i = position_of_[row * finest.width + column], cell = i / shape_.block(0);
             if (ignored_[row * finest.width + column] || complete_[i]) continue;
-            const auto last = shares_.begin() + static_cast<int64_t>(cells);
-            if (std::none_of(shares_.begin(), last, [&](const Share& s) { return s.cell == cell; })) continue;
+            const auto last = parts_.begin() + static_cast<int64_t>(cells);
+            if (std::none_of(parts_.begin(), last, [&](const Part& p) { return p.cell == cell; })) continue;
             positions_[i] = 1;
             caps_[i] = static_cast<float>(std::min(distance_of(part * upper_value(i)), kLargestDistance));
         }
     }
-    return pass({images_, positions_.data(), capped ? caps_.data() : nullptr, -1, plan.guard_share}, pool);
+    return pass({images_, positions_.data(), capped ? caps_.data() : nullptr, -1, kProofShare}, pool);
 }
 
 // Finds all distances of the positions that undecided pixels depend on.
 bool Rounds::search_undecided(ThreadPool* pool) {
-    const Heatmap& heatmap = *question_->heatmap;
+    const Heatmap& heatmap = *goal_->heatmap;
     const MapSize size = heatmap.map();
     const int64_t stride = size.width + 1;
-    undecided_.assign((size.height + 1) * stride, 0);
+    undecided_.resize((size.height + 1) * stride);
+    std::fill(undecided_.begin(), undecided_.end(), 0);
     for (int64_t y = 0; y < size.height; ++y) {
         int32_t in_row = 0;
         for (int64_t x = 0; x < size.width; ++x) {
@@ -167,13 +186,13 @@ bool Rounds::search_undecided(ThreadPool* pool) {
         }
     }
     const LevelShape& finest = shape_.levels()[0];
-    const auto rows = inverse(finest.height, size.height, [&](int64_t y) { return heatmap.rows_of(y); });
-    const auto columns = inverse(finest.width, size.width, [&](int64_t x) { return heatmap.columns_of(x); });
+    inverse(size.height, [&](int64_t y) { return heatmap.rows_of(y); }, map_rows_);
+    inverse(size.width, [&](int64_t x) { return heatmap.columns_of(x); }, map_columns_);
     std::fill(positions_.begin(), positions_.end(), uint8_t{0});
     for (int64_t row = 0; row < finest.height; ++row) {
-        const auto [top, bottom] = rows[row];
+        const auto [top, bottom] = map_rows_[row];
         for (int64_t column = 0; column < finest.width; ++column) {
-            const auto [left, right] = columns[column];
+            const auto [left, right] = map_columns_[column];
             const int64_t i = position_of_[row * finest.width + column];
             if (ignored_[row * finest.width + column] || complete_[i] || top >= bottom || left >= right) continue;
             positions_[i] = undecided_[bottom * stride + right] - undecided_[top * stride + right] -
@@ -186,7 +205,7 @@ bool Rounds::search_undecided(ThreadPool* pool) {
 
 // One pass, and what it proved.
 bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
-    ++answer_.passes;
+    ++outcome_.passes;
     if (!search_.pass(pass, pool)) return false;
     if (pass.images < images_) return true;  // other images may hold something nearer
     for (size_t i = 0; i < complete_.size(); ++i) {
@@ -198,7 +217,7 @@ bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
             if (!std::isfinite(mean))
                 throw std::runtime_error("gallery: expected finite features, got NaN or infinity");
             complete_[i] = 1;
-            answer_.largest = std::max(answer_.largest, question_->root ? std::sqrt(mean) : mean);
+            outcome_.largest = std::max(outcome_.largest, goal_->root ? std::sqrt(mean) : mean);
             continue;
         }
         double sum = 0;
@@ -211,7 +230,7 @@ bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
 void Rounds::make_upper(ThreadPool* pool) {
     for (size_t at = 0; at < bounds_.size(); ++at)
         bounds_[at] = ignored_[at] ? 0 : mean_distance(search_.best(position_of_[at]), kappa_);
-    make(question_->upper, pool);
+    make(goal_->upper, pool);
 }
 
 void Rounds::make_lower(ThreadPool* pool) {
@@ -219,34 +238,36 @@ void Rounds::make_lower(ThreadPool* pool) {
         const int64_t i = position_of_[at];
         bounds_[at] = ignored_[at] ? 0 : complete_[i] ? mean_distance(search_.best(i), kappa_) : proven_[i];
     }
-    make(question_->lower, pool);
+    make(goal_->lower, pool);
 }
 
 void Rounds::make(float* map, ThreadPool* pool) {
     const double start = seconds();
-    const Heatmap& heatmap = *question_->heatmap;
-    map_values(bounds_.data(), static_cast<int64_t>(bounds_.size()), question_->root, ignored_.data(), values_.data());
+    const Heatmap& heatmap = *goal_->heatmap;
+    map_values(bounds_.data(), static_cast<int64_t>(bounds_.size()), goal_->root, ignored_.data(), values_.data());
     heatmap.make(values_.data(), map, workspace_.reserve(heatmap.floats()), pool);
-    answer_.map_seconds += seconds() - start;
+    outcome_.map_seconds += seconds() - start;
 }
 
 bool Rounds::undecided(int64_t pixel) const {
-    return !(question_->upper[pixel] <= question_->normal) && !(question_->lower[pixel] > question_->anomalous);
+    return goal_->upper[pixel] > goal_->normal && !(goal_->lower[pixel] > goal_->anomalous);
 }
 
 bool Rounds::decided() const {
-    const MapSize size = question_->heatmap->map();
+    const MapSize size = goal_->heatmap->map();
     const int64_t pixels = size.height * size.width;
-    bool any = false, proven = false;
+    const float *upper = goal_->upper, *lower = goal_->lower;
+    const float normal = goal_->normal, anomalous = goal_->anomalous;
+    int32_t undecided = 0, proven = 0;  // counted without branches, many pixels at once
     for (int64_t i = 0; i < pixels; ++i) {
-        any |= undecided(i);
-        proven |= question_->lower[i] > question_->anomalous;
+        undecided += (upper[i] > normal) & !(lower[i] > anomalous);
+        proven += lower[i] > anomalous;
     }
-    return !any || (question_->need == Need::label && proven);
+    return undecided == 0 || (goal_->need == Need::label && proven > 0);
 }
 
-double Rounds::enough(const RoundPlan& plan) const { return distance_of(plan.enough * question_->normal); }
+double Rounds::enough() const { return distance_of(kEnough * goal_->normal); }
 
-double Rounds::distance_of(double value) const { return question_->root ? value * value : value; }
+double Rounds::distance_of(double value) const { return goal_->root ? value * value : value; }
 
 }  // namespace spadeline

@@ -23,7 +23,7 @@ namespace spadeline {
 // What a result must be exact in.
 enum class Need { map, mask, label };
 
-struct Question {
+struct Goal {
     const Heatmap* heatmap = nullptr;  // over the finest level's positions
     Need need = Need::map;
     bool root = false;  // the map is made of the distances' roots
@@ -35,7 +35,7 @@ struct Question {
     float* lower = nullptr;  // (H, W): its lower bound
 };
 
-struct Answer {
+struct Outcome {
     Statistics statistics;
     int64_t passes = 0;      // over positions and images
     bool decided = false;    // upper and lower bound say all that is needed: see Need
@@ -43,29 +43,18 @@ struct Answer {
     double map_seconds = 0;  // of the time that it took
 };
 
-// How far the rounds go. Others than these are for tests and measurements.
-struct RoundPlan {
-    int64_t first_images = 3;   // of the first round
-    double enough = 0.9;        // times theta: where a position stops in the first round
-    int64_t proofs = 3;         // peaks at which a defect is looked for, one after the other
-    double least_saving = 0.9;  // caps above this part of them aren't worth their while
-    double guard_share = 1;     // of a proof: see Pass
-    double margin = 1.05;       // times theta: what a proof's caps would give at the peak
-    double saving = 0.7;        // caps at this part of the distances found so far are worth taking more cells for
-};
-
 class Rounds {
  public:
     explicit Rounds(Search& search);
 
-    // Answers one question about one query. `request.distances` gets upper bounds, infinite where fewer than kappa
+    // Reaches one goal about one query. `request.distances` gets upper bounds, infinite where fewer than kappa
     // neighbours were found. Throws what Search::run throws.
-    Answer run(const Request& request, const Question& question, ThreadPool* pool, const RoundPlan& plan = {});
+    Outcome run(const Request& request, const Goal& goal, ThreadPool* pool);
 
  private:
     bool search_all(ThreadPool* pool);
-    bool search_first(const RoundPlan& plan, ThreadPool* pool);
-    bool prove(const RoundPlan& plan, ThreadPool* pool);
+    bool search_first(ThreadPool* pool);
+    bool prove(ThreadPool* pool);
     bool search_undecided(ThreadPool* pool);
     bool pass(const Pass& pass, ThreadPool* pool);
     void make_upper(ThreadPool* pool);
@@ -73,19 +62,19 @@ class Rounds {
     void make(float* map, ThreadPool* pool);
     bool undecided(int64_t pixel) const;
     bool decided() const;
-    double enough(const RoundPlan& plan) const;
+    double enough() const;
     double upper_value(int64_t position) const;
     double distance_of(double value) const;
 
-    struct Share {  // of a cell in the peak
+    struct Part {  // of a cell in the peak
         int64_t cell;
         double part;
     };
 
     Search& search_;
     const PyramidShape& shape_;
-    const Question* question_ = nullptr;
-    Answer answer_;
+    const Goal* goal_ = nullptr;
+    Outcome outcome_;
     int64_t images_ = 0, kappa_ = 1;
     std::vector<uint8_t> complete_;     // (finest positions): its distance is known
     std::vector<uint8_t> positions_;    // (finest positions): those of a pass
@@ -96,7 +85,8 @@ class Rounds {
     std::vector<float> values_;         // (h, w)
     std::vector<uint8_t> ignored_;      // (h, w)
     std::vector<int32_t> undecided_;    // (H + 1, W + 1): undecided pixels above and to the left of a corner
-    std::vector<Share> shares_;
+    std::vector<std::pair<int64_t, int64_t>> map_rows_, map_columns_;  // see `inverse`
+    std::vector<Part> parts_;
     AlignedBuffer<float> workspace_;
 };
 

@@ -24,6 +24,9 @@ constexpr int64_t kGathered = 16;
 constexpr int64_t kChannelsAhead = 8;
 // Bounds that exist at once, at most. A query of 196 cells among 50 images of 196 cells takes 8 MB.
 constexpr int64_t kBoundsBytes = 16 << 20;
+// What the dense path takes where codes filter, as a part of its multiply-adds without them: 0.01 to 0.3 on images,
+// most where bounds rule least out. A larger part made cells spend longer on bounds that then were given up.
+constexpr double kCodedCost = 0.1;
 constexpr double kMostCost = 0x1p40;  // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
 // A cell isn't resumed for less than this part of its first budget: resuming reads all its bounds again.
 constexpr int64_t kLeastGrant = 16;
@@ -38,6 +41,8 @@ Search::Search(const Model& model, int workers)
       projected_(model.shape.level_count()),
       rotated_(model.shape.level_count()),
       scratch_(workers),
+      lists_(workers),
+      next_chunk_(workers),
       counts_(workers),
       scored_(model.shape.positions(0)),
       budgets_(model.shape.cells()) {
@@ -49,7 +54,7 @@ Search::Search(const Model& model, int workers)
 
 // Whether time is up. All threads that work on the query see it soon after one of them has.
 bool Search::late() {
-    if (!expired_ && task_.expiry.passed()) expired_ = true;
+    if (!expired_ && passed(task_.expiry)) expired_ = true;
     return expired_;
 }
 
@@ -92,7 +97,7 @@ bool Search::pass(const Pass& pass, ThreadPool* pool) {
     task_.enough = pass.enough;
     // With an infinite share no cell is given up, whatever it costs.
     const double dense_cost =
-        std::isinf(pass.guard_share) ? kMostCost : model_.shape.dense_cost(request_.window, pass.images);
+        std::isinf(pass.guard_share) ? kMostCost : kCodedCost * model_.shape.dense_cost(request_.window, pass.images);
     task_.dense_cost = static_cast<int64_t>(std::min(dense_cost, kMostCost));
     if (model_.pruned) {
         bound_and_refine(pass.guard_share, pool);
@@ -135,10 +140,15 @@ void Search::reserve(const Request& request) {
         reserve_codes(model_.rotated[l].get(), rotated_[l], level.rotated);
     }
     const auto workers = static_cast<int64_t>(scratch_.size());
+    for (int64_t i = 0; i < workers; ++i) {  // with taps a share's floats depend on where it lies
+        const int64_t first = task_.cells * i / workers, last = task_.cells * (i + 1) / workers;
+        scratch = std::max(scratch, model_.kernels.share_floats(task_, first, last - first));
+    }
     for (int64_t i = 0; i < workers; ++i) {  // the first worker may be given all of the dense path's cells
-        const int64_t most = i ? ceil_div(task_.cells, workers) : task_.cells;
-        const int64_t first = std::min(task_.cells * i / workers, task_.cells - most);
-        scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, first, most)));
+        const int64_t most =
+            std::min(task_.cells, i ? std::max(ceil_div(task_.cells, workers), 2 * kLeastCells) : task_.cells);
+        scratch_[i].reserve(std::max(scratch, model_.kernels.share_floats(task_, 0, most)));
+        lists_[i].reserve(most * model_.shape.block(0) * request.kappa);
     }
     task_.best = best_.reserve(model_.shape.positions(0) * request.kappa);
     if (!model_.pruned) return;
@@ -293,38 +303,6 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, ThreadPool* po
         if (granted <= budget / kLeastGrant) break;
     }
     for (const int64_t slot : unfinished_) guarded_.push_back(cells[slot]);
-}
-
-// The dense path matches the cells that pruning gave up. They are gathered first, so that their features lie together.
-void Search::match_guarded(ThreadPool* pool) {
-    if (guarded_.empty() || expired_) return;
-    guarded_cells_ += static_cast<int64_t>(guarded_.size());
-    std::sort(guarded_.begin(), guarded_.end());
-    const auto cells = static_cast<int64_t>(guarded_.size());
-    MatchTask task = task_;
-    task.query_cells = guarded_.data();
-    for (int l = 0; l < task.level_count; ++l) {
-        LevelTask& level = task.level[l];
-        const int64_t floats = level.block * level.channels;
-        float* gathered = guarded_features_[l].data();
-        for (int64_t i = 0; i < cells; ++i)
-            std::copy_n(level.query + guarded_[i] * floats, floats, gathered + i * floats);
-        level.query = gathered;
-    }
-    match_dense(task, cells, pool);
-}
-
-void Search::match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool) {
-    const int64_t shares = pool ? pool->size() : 1;
-    const auto match_share = [&](int i) {
-        const int64_t first = cells * i / shares, count = cells * (i + 1) / shares - first;
-        if (count) model_.kernels.match(task, {first, count, scratch_[i].data()});
-    };
-    if (pool) {
-        pool->run(std::ref(match_share));
-    } else {
-        match_share(0);
-    }
 }
 
 void Search::collect(bool partly, int64_t first_cell, int64_t last_cell) const {

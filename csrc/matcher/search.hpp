@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <utility>
@@ -107,6 +108,10 @@ class Search {
     const Neighbour* best(int64_t position) const { return task_.best + position * task_.kappa; }
 
  private:
+    // Query cells of a group that the dense path matches together, at least, if there are as many: with fewer of them
+    // the coarsest level's products, which fill registers with cells, would cost as much as all others.
+    static constexpr int64_t kLeastCells = 16;
+
     struct Codes {
         AlignedBuffer<int8_t> bytes;
         AlignedBuffer<float> terms;
@@ -120,6 +125,7 @@ class Search {
     void refine(int64_t first, int64_t count, int64_t budget, ThreadPool* pool);
     void match_guarded(ThreadPool* pool);
     void match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool);
+    void match_cells(const MatchTask& task, const Share& share);
     const CodeTask& coarsest_codes() const;
     void collect(bool partly, int64_t first_cell, int64_t last_cell) const;
     bool late();
@@ -134,6 +140,9 @@ class Search {
     std::vector<AlignedBuffer<float>> features_, guarded_features_;  // one a level
     std::vector<Codes> projected_, rotated_;                         // one a level
     std::vector<AlignedBuffer<float>> scratch_;                      // one a worker
+    std::vector<AlignedBuffer<Neighbour>> lists_;                    // one a worker: what the dense path finds
+    std::vector<int64_t> next_chunk_;                                // one a group of cells on the dense path
+    std::mutex merging_;                                             // of lists
     std::vector<Counts> counts_;                                     // one a worker
     AlignedBuffer<float> bounds_;
     Codes coarsest_;  // of the cells that are bounded together

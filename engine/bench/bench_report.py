@@ -95,8 +95,8 @@ def _measured(document: BenchDocument) -> str:
 
 def _asked(document: BenchDocument) -> str:
     """Say what the results had to be exact in, and how many were not decided at the deadline."""
-    text = {"map": "They are exact in everything", "mask": "They are exact in label and mask"}
-    asked = f"{text.get(document.need, 'They are exact in the label')} (need {document.need})"
+    exact_in = {"map": "everything", "mask": "label and mask", "label": "the label"}
+    asked = f"They are exact in {exact_in.get(document.need, document.need)} (need {document.need})"
     if document.deadline_s is None:
         return f"{asked}."
     times = document.latency[0]

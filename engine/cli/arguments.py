@@ -164,7 +164,7 @@ def _add_uses(commands: Commands) -> None:
     predict.add_argument("recipe", type=Path, help="the recipe's folder")
     predict.add_argument("images", type=Path, nargs="+", help="images, or folders of images")
     predict.add_argument("--overlays", type=Path, metavar="FOLDER", help="write a picture of every image's anomaly map")
-    _need_options(predict, "since it was read")
+    _need_options(predict, "after it was read")
     _run_options(predict, device="where the extractor and the matcher run")
     _load_options(predict)
 
@@ -193,7 +193,7 @@ def _add_uses(commands: Commands) -> None:
     bench.add_argument("--warm-up", type=int, default=1000, help="number of frames before the timed ones (1000)")
     bench.add_argument("--seconds", type=float, default=60.0, help="longest time for measuring each latency (60)")
     bench.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
-    _need_options(bench, "since the call")
+    _need_options(bench, "after the call")
     _run_options(bench, device="where the extractor and the matcher run")
     _load_options(bench)
 
@@ -243,7 +243,7 @@ def _need_options(parser: argparse.ArgumentParser, since: str) -> None:
         "--deadline-s",
         type=float,
         metavar="SECONDS",
-        help=f"time {since}, after which an image's search ends; what isn't known then counts as anomalous",
+        help=f"when an image's search ends, in seconds {since}; what isn't known then is anomalous (no deadline)",
     )
 
 

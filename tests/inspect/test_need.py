@@ -123,6 +123,29 @@ def test_without_the_frame_check_a_black_frame_is_searched(opened, searches):
     assert searches == ["bound_map"]
 
 
+@pytest.mark.parametrize("rule", ["map", "image", "either"])
+@pytest.mark.parametrize("need", ["mask", "label"])
+def test_frames_get_the_label_of_the_whole_map_from_every_door(opened, rule, need):
+    detector = opened(rule)
+    frames = [*FRAMES, BLACK, np.full_like(BLACK, 255)]
+    whole = [detector.predict(frame, need="map") for frame in frames]
+    assert {result.pred_label for result in whole} == {False, True}
+    doors = (
+        [detector.predict(frame, need=need) for frame in frames],
+        detector.predict_batch(frames, need=need),
+        list(detector.stream(frames, need=need)),
+        list(detector.stream(frames, need=need, deadline_s=1000)),
+    )
+    for results in doors:
+        assert [(result.need, result.decided) for result in results] == [(need, True)] * len(frames)
+        assert [result.pred_label for result in results] == [result.pred_label for result in whole]
+        assert [result.pred_score > threshold(detector) for result in results] == [r.pred_label for r in whole]
+        if need == "mask":
+            assert [result.reasons for result in results] == [result.reasons for result in whole]
+            for result, expected in zip(results, whole, strict=True):
+                np.testing.assert_array_equal(result.pred_mask, expected.pred_mask)
+
+
 # --- deadlines -------------------------------------------------------------------------------------------------------
 
 

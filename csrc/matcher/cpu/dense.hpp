@@ -1,4 +1,5 @@
-// The dense path: every pair of query and gallery positions, each level's products at that level's own resolution.
+// The dense path: pairs of query and gallery positions as they lie, each level's products at that level's own
+// resolution.
 //
 // Gallery cells are taken in chunks that stay in the second-level cache. For a chunk, from the coarsest level to the
 // finest:
@@ -8,11 +9,13 @@
 //   3. bounds that don't beat their query's kappa-th distance so far are dropped in registers;
 //   4. the distances of the few others are computed in float64, which decides.
 // This holds for nearest upsampling, where levels are nested. For bilinear upsampling bilinear.hpp replaces the sums of
-// step 1. The coarse levels rule nothing out on this path.
+// step 1. Where the gallery has codes, dense_codes.hpp replaces all levels' products but the coarsest one's, and coarse
+// levels rule pairs of finer ones out; without codes they rule nothing out.
 #pragma once
 
 #include <cstdint>
 
+#include "matcher/codes.hpp"
 #include "matcher/cpu/exact.hpp"
 #include "matcher/cpu/tile.hpp"
 #include "matcher/cpu/workspace.hpp"
@@ -25,49 +28,93 @@ namespace spadeline {
 // edge core's, 512 KB.
 inline constexpr int64_t kChunkBytes = 448 * 1024;
 
+// Quads of a tile of codes: a sum for each of their rows, the queries, and one broadcast stay in registers.
+template <class Op>
+inline constexpr int kQuads = Op::registers >= 32 ? 4 : 3;
+
 template <class Op>
 class Dense {
  public:
     static int64_t share_floats(const MatchTask& task, int64_t first_cell, int64_t cell_count) {
-        Dense dense(task, {first_cell, cell_count, nullptr});
+        Dense dense(task, {first_cell, cell_count, nullptr, nullptr, nullptr});
         return dense.lay_out(nullptr);
     }
 
-    static void match(const MatchTask& task, const Share& share) {
+    static bool match(const MatchTask& task, const Share& share) {
         Dense dense(task, share);
+        const int64_t chunks = ceil_div(task.cells, dense.chunk_cells_), count = task.image_count * chunks;
+        if (__atomic_load_n(share.next, __ATOMIC_RELAXED) >= count) return true;
         dense.lay_out(share.workspace);
         dense.prepare_query();
-        for (int64_t i = 0; i < task.image_count; ++i)
-            for (int64_t cell = 0; cell < task.cells; cell += dense.chunk_cells_) {
-                if (task.expiry.passed()) return;
-                dense.match_chunk(task.image_ids[i], cell);
-            }
+        while (!dense.late()) {
+            const int64_t i = __atomic_fetch_add(share.next, 1, __ATOMIC_RELAXED);
+            if (i >= count) break;
+            dense.match_chunk(task.image_ids[i / chunks], i % chunks * dense.chunk_cells_);
+        }
+        return !dense.late_;
     }
 
  private:
     using Reg = typename Op::Reg;
     static constexpr int64_t kPanel = kWidth<Op>;
+    // Of bounds from codes (csrc/README.md has the proof): by what thresholds, their roots and errors are raised, for
+    // roundings; more than what such a bound loses to underflow; what makes a root positive, so that a product with an
+    // infinite error isn't NaN; and what no distance of vectors with codes exceeds.
+    static constexpr float kRaised = 1 + 0x1p-16f, kUnderflow = 0x1p-116f, kSmallestRoot = 0x1p-60f;
+    static constexpr float kLargestSquare = 0x1p126f;
     // Gallery rows whose interpolated sums are made at once (bilinear). A panel is up to 48 floats wide: they take 12
     // KB of the first-level cache.
     static constexpr int64_t kBaseRows = 64;
+
+    // Four gallery positions' codes; weight norm - error^2, -2 weight scale, and the largest error, times sqrt(weight).
+    struct Quad {
+        const uint8_t* codes;
+        float factor[kGroup], norm[kGroup], error;
+    };
+    // A level's codes of the query and the chunk, and what is made of them: see dense_codes.hpp.
+    struct Coded {
+        int8_t* panels;                                        // (columns / lanes, dims / 4, lanes, 4)
+        float *scale, *norm, *error, *slack, *reach, *raised;  // (columns)
+        int32_t* offset;                                       // (columns): what their sums are too large by
+        Quad* quads;                                           // (chunk rows / kGroup)
+        int32_t* open;                                         // those that aren't ruled out
+        const float** bases;  // for each of them the row of the next coarser level's bounds
+        float* bounds;        // (open rows, lanes), coarser levels only
+        int32_t* rows;        // the open rows; likewise
+    };
+    // Rows of a level's bounds: of all the chunk's positions, or of those in `rows`.
+    struct OpenRows {
+        const float* bounds;
+        int64_t stride, first_column;
+        const int32_t* rows;
+        int64_t count;
+    };
 
     struct Level {
         int64_t channels, block;
         int64_t query_first, query_count;  // positions of the query that this share multiplies with
         int64_t columns;                   // query_count in whole panels
+        bool multiplied;                   // whether the filter multiplies features here, not codes
         float* panels;                     // (columns / kPanel, channels, kPanel), times -2
         float* products;                   // (chunk rows, columns), coarser levels only
-        float* widened;                    // the chunk in float32, for float16 galleries only
+        float* widened;                    // the chunk in float32, or one row; for float16 galleries only
         const float* rows;                 // the chunk as the tiles read it
         int64_t row_count;
+        Coded coded;
     };
 
-    Dense(const MatchTask& task, const Share& share) : task_(task), share_(share) {
+    Dense(const MatchTask& task, const Share& share)
+        : task_(task), share_(share), coded_(!task.bilinear && task.level[0].rotated.dims > 0) {
         int64_t cell_bytes = 0;
-        for (int l = 0; l < task.level_count; ++l)
-            cell_bytes += task.level[l].block * task.level[l].channels * static_cast<int64_t>(sizeof(float));
+        for (int l = 0; l < task.level_count; ++l) {
+            const LevelTask& level = task.level[l];
+            level_[l].multiplied = !coded_ || (l > 0 && l == task.level_count - 1);
+            cell_bytes += level.block * (level_[l].multiplied ? level.channels * static_cast<int64_t>(sizeof(float))
+                                                              : record_bytes(level.rotated.dims, 1));
+        }
         chunk_cells_ = kChunkBytes / cell_bytes;
         if (chunk_cells_ < 1) chunk_cells_ = 1;
+        if (coded_) chunk_cells_ = round_up(chunk_cells_, group_size(task.level_count == 1));
         if (chunk_cells_ > task.cells || task.bilinear)
             chunk_cells_ = task.cells;  // a tap may lie in any chunk, so there is one
         for (int l = 0; l < task.level_count; ++l) {
@@ -92,13 +139,17 @@ class Dense {
         for (int l = 0; l < task_.level_count; ++l) {
             Level& level = level_[l];
             const int64_t rows = chunk_cells_ * level.block;
-            level.panels = take(level.columns * level.channels);
-            level.products = l > 0 ? take(rows * level.columns) : nullptr;
-            level.widened = task_.storage == Storage::float16 ? take(rows * level.channels) : nullptr;
+            level.panels = level.multiplied ? take(level.columns * level.channels) : nullptr;
+            // A register is read from any column of a row, so a register more is allocated.
+            level.products = level.multiplied && l > 0 ? take(rows * level.columns + Op::lanes) : nullptr;
+            level.widened =
+                task_.storage == Storage::float16 ? take((level.multiplied ? rows : 1) * level.channels) : nullptr;
+            if (!level.multiplied) lay_out_codes(l, workspace);
         }
-        query_norms_ = take(level_[0].columns);
+        const int normed = first_normed();
+        query_norms_ = take(level_[normed].columns);
         thresholds_ = take(level_[0].columns);
-        gallery_norms_ = take(chunk_cells_ * level_[0].block);
+        gallery_norms_ = take(chunk_cells_ * level_[normed].block);
         if (task_.bilinear) {
             int64_t coarse_rows = 0;
             for (int l = 1; l < task_.level_count; ++l) {
@@ -112,18 +163,23 @@ class Dense {
     }
 
     void prepare_query() {
+        const float* queries[kMaxLevels];
         for (int l = 0; l < task_.level_count; ++l) {
             const Level& level = level_[l];
-            pack_panels<Op>(task_.level[l].query + level.query_first * level.channels, level.query_count,
-                            level.channels, static_cast<float>(-2 * task_.level[l].weight), level.panels);
+            queries[l] = task_.level[l].query;
+            if (level.multiplied) {
+                pack_panels<Op>(task_.level[l].query + level.query_first * level.channels, level.query_count,
+                                level.channels, static_cast<float>(-2 * task_.level[l].weight), level.panels);
+            } else {
+                pack_codes(l);
+            }
         }
-        const float* queries[kMaxLevels];
-        for (int l = 0; l < task_.level_count; ++l) queries[l] = task_.level[l].query;
-        norms(queries, level_[0].query_first, level_[0].query_count, query_norms_);
-        for (int64_t q = 0; q < level_[0].columns; ++q) {  // a position that isn't scored lets no pair pass
-            thresholds_[q] = wanted(q) ? threshold(q) : -__builtin_inff();
-        }
-        for (int64_t q = level_[0].query_count; q < level_[0].columns; ++q) query_norms_[q] = 0;
+        const int normed = first_normed();
+        const Level& level = level_[normed];
+        if (level.multiplied) norms(queries, level.query_first, level.query_count, query_norms_);
+        for (int64_t q = level.query_count; q < level.columns; ++q) query_norms_[q] = 0;
+        for (int64_t q = 0; q < level_[0].columns; ++q)  // a position that isn't scored lets no pair pass
+            set_threshold(q, wanted(q) ? found_threshold(q) : -__builtin_inff());
     }
 
     void match_chunk(int64_t image, int64_t first_cell) {
@@ -133,67 +189,48 @@ class Dense {
         if (!rows_within_window(0, share_.cell_count, first_cell, count)) return;
         const float* chunk[kMaxLevels];
         for (int l = 0; l < task_.level_count; ++l) chunk[l] = load_rows(l, count);
-        norms(chunk, 0, level_[0].row_count, gallery_norms_);
-        for (int l = task_.level_count - 1; l > 0; --l) multiply(l);
+        const Level& normed = level_[first_normed()];
+        if (normed.multiplied) norms(chunk, 0, normed.row_count, gallery_norms_);
+        if (coded_) return match_coded();
+        for (int l = task_.level_count - 1; l > 0; --l)
+            if (!multiply(l)) return;
         if (task_.bilinear) {
             match_finest_bilinear();
         } else {
-            for (int64_t q = 0; q < level_[0].query_count; q += kPanel) match_finest(q);
+            for (int64_t q = 0; q < level_[0].query_count && !late(); q += kPanel) match_finest(q);
         }
     }
 
-    const float* load_rows(int l, int64_t cell_count) {
-        Level& level = level_[l];
-        const int64_t first = (image_ * task_.cells + chunk_first_) * level.block * level.channels;
-        level.row_count = cell_count * level.block;
-        if (task_.storage == Storage::float16) {
-            Op::widen(static_cast<const uint16_t*>(task_.level[l].gallery) + first, level.widened,
-                      level.row_count * level.channels);
-            return level.rows = level.widened;
-        }
-        return level.rows = static_cast<const float*>(task_.level[l].gallery) + first;
+    // Whether time has expired: asked after each panel of queries or register of coded ones, with a chunk.
+    bool late() {
+        late_ = late_ || passed(task_.expiry);
+        return late_;
     }
 
-    // Filter norms of finest positions [first, first + count), all levels together.
-    void norms(const float* const* rows, int64_t first, int64_t count, float* out) {
-        int64_t channels = 0;
-        for (int l = 0; l < task_.level_count; ++l) channels += level_[l].channels;
-        Norms level[kMaxLevels];
-        for (int l = 1; l < task_.level_count && task_.bilinear; ++l) measure_taps(l, rows[l], tap_norms_[l]);
-        for (int64_t i = first; i < first + count; ++i) {
-            Norms sum{0, 0, 0};
-            for (int l = 0; l < task_.level_count; ++l) {
-                const int halvings = 2 * task_.level[l].shift;
-                if (task_.bilinear && l > 0) {
-                    level[l] = interpolated_norms(l, i, rows[l], tap_norms_[l]);
-                } else if (i == first || (i & ((int64_t{1} << halvings) - 1)) == 0) {
-                    const double norm = squared_distance<Op>(rows[l] + (i >> halvings) * level_[l].channels, nullptr,
-                                                             level_[l].channels);
-                    level[l] = {norm, norm, norm};
-                }
-                sum.norm += task_.level[l].weight * level[l].norm;
-                sum.magnitude += task_.level[l].weight * level[l].magnitude;
-                sum.largest += task_.level[l].weight * level[l].largest;
-            }
-            out[i - first] = filter_norm<Op>(sum, channels);
-        }
-    }
+    // The finest level whose filter adds norms, which are those of all coarser levels, too.
+    int first_normed() const { return coded_ ? task_.level_count - 1 : 0; }
 
-    // Step 1 at a coarser level: adds this level's products to the next coarser level's.
-    void multiply(int l) {
+    // Step 1 at a coarser level: adds this level's products to the next coarser level's. Returns false if it is late.
+    bool multiply(int l) {
         Level& level = level_[l];
         const bool coarsest = task_.bilinear || l == task_.level_count - 1;
         const int halvings = coarsest ? 0 : task_.level[l + 1].shift - task_.level[l].shift;
         const auto store = [&](int64_t row, int64_t column, const Reg* sums, int rows) {
-            for (int g = 0; g < rows; ++g) Op::store(level.products + (row + g) * level.columns + column, sums[g]);
+            for (int g = 0; g < rows; ++g)
+                Op::store(level.products + (row + g) * level.columns + column,
+                          coded_ ? Op::positive(sums[g]) : sums[g]);
         };
         for (int64_t q = 0; q < level.query_count; q += kPanel) {
+            if (late()) return false;
             const float* panel = level.panels + q * level.channels;
             const int64_t columns = level.query_count - q < kPanel ? level.query_count - q : kPanel;
             if (coarsest) {
                 panel_tiles<Op>(
                     panel, columns, q, level.rows, level.channels, 0, level.row_count,
-                    [](int64_t, int64_t) { return Op::broadcast_value(0.0f); }, store);
+                    [&](int64_t row, int64_t column) {
+                        return coded_ ? norms_of(row, column) : Op::broadcast_value(0.0f);
+                    },
+                    store);
             } else {
                 panel_tiles<Op>(
                     panel, columns, q, level.rows, level.channels, 0, level.row_count,
@@ -201,6 +238,7 @@ class Dense {
             }
         }
         if (l == task_.level_count - 1 && !task_.bilinear && task_.window >= 0) close_window(level);
+        return true;
     }
 
     // The next coarser level's products for the lanes from `column` on.
@@ -247,7 +285,7 @@ class Dense {
 
     // The query image's finest position that is the share's q-th.
     int64_t place(int64_t q) const { return cell_of(q / level_[0].block) * level_[0].block + q % level_[0].block; }
-    Neighbour* best_of(int64_t q) const { return task_.best + place(q) * task_.kappa; }
+    Neighbour* best_of(int64_t q) const { return share_.lists + q * task_.kappa; }
 
     // Steps 1 to 3 at the finest level for the panel of queries from q on.
     void match_finest(int64_t q) {
@@ -261,15 +299,16 @@ class Dense {
         });
     }
 
+    Reg norms_of(int64_t row, int64_t column) const {
+        return Op::add(Op::load(query_norms_ + column), Op::broadcast(gallery_norms_ + row));
+    }
+
     template <class Base>
     void match_rows(int64_t q, int64_t columns, int64_t first, int64_t last, const Base& base) {
         const Level& finest = level_[0];
         panel_tiles<Op>(
             finest.panels + q * finest.channels, columns, q, finest.rows, finest.channels, first, last,
-            [&](int64_t row, int64_t column) {
-                const Reg norms = Op::add(Op::load(query_norms_ + column), Op::broadcast(gallery_norms_ + row));
-                return Op::add(base(row, column), norms);
-            },
+            [&](int64_t row, int64_t column) { return Op::add(base(row, column), norms_of(row, column)); },
             [&](int64_t row, int64_t column, const Reg* bounds, int rows) {
                 const Reg threshold = Op::load(thresholds_ + column);
                 uint32_t passing = 0;
@@ -279,58 +318,33 @@ class Dense {
             });
     }
 
-    // Step 4: the pairs whose bound beats their query's threshold. The lowest bound comes first: neighbouring rows are
-    // alike, and the threshold that one of them leaves often rules the others out.
-    [[gnu::noinline]] void decide(int64_t row, int64_t column, const Reg* bounds, int rows) {
-        float bound[Op::rows][Op::lanes];
-        for (int g = 0; g < rows; ++g) Op::store(bound[g], bounds[g]);
-        for (int lane = 0; lane < Op::lanes; ++lane) {
-            const int64_t q = column + lane;
-            uint32_t open = 0;
-            for (int g = 0; g < rows; ++g) open |= static_cast<uint32_t>(!(bound[g][lane] > thresholds_[q])) << g;
-            if (open == 0 || !wanted(q)) continue;
-            while (open) {
-                int lowest = __builtin_ctz(open);
-                for (int g = lowest + 1; g < rows; ++g)
-                    if (open >> g & 1 && !(bound[g][lane] >= bound[lowest][lane])) lowest = g;
-                open &= ~(1u << lowest);
-                if (!(bound[lowest][lane] > thresholds_[q])) consider(q, row + lowest);
-            }
-        }
-    }
-
-    void consider(int64_t q, int64_t row) {
-        const int64_t gallery = chunk_first_ * level_[0].block + row;
-        if (task_.raster[gallery] < 0) return;
-        if (!within_window(cell_of(q / level_[0].block), gallery / level_[0].block)) return;
-        Neighbour* best = best_of(q);
-        insert<Op>(best, task_.kappa,
-                   {distance(level_[0].query_first + q, row), static_cast<int32_t>(image_),
-                    static_cast<int32_t>(task_.raster[gallery])});
-        thresholds_[q] = threshold(q);
-    }
-
-    // Pairs beyond it aren't among the kappa nearest, or aren't asked for.
-    float threshold(int64_t q) const {
-        const float found = threshold_of<Op>(best_of(q)[task_.kappa - 1].distance);
-        return task_.caps && task_.caps[place(q)] < found ? task_.caps[place(q)] : found;
-    }
-
     bool wanted(int64_t q) const { return q < level_[0].query_count && task_.scored[place(q)]; }
 
-    double distance(int64_t query, int64_t row) const {
-        double sum = 0;
-        for (int l = 0; l < task_.level_count; ++l) {
-            const int halvings = 2 * task_.level[l].shift;
-            const int64_t channels = level_[l].channels;
-            sum += task_.level[l].weight *
-                   (task_.bilinear && l > 0
-                        ? interpolated_distance(l, query, row)
-                        : squared_distance<Op>(task_.level[l].query + (query >> halvings) * channels,
-                                               level_[l].rows + (row >> halvings) * channels, channels));
-        }
-        return sum;
-    }
+    // dense_rows.hpp
+    const float* load_rows(int l, int64_t cell_count);
+    void norms(const float* const* rows, int64_t first, int64_t count, float* out);
+    const float* features(int l, int64_t row) const;
+
+    // dense_decide.hpp
+    [[gnu::noinline]] void decide(int64_t row, int64_t column, const Reg* bounds, int rows);
+    void consider(int64_t q, int64_t row);
+    float found_threshold(int64_t q) const;
+    void set_threshold(int64_t q, float threshold);
+    double distance(int64_t query, int64_t row) const;
+    [[gnu::noinline]] void decide_quads(int64_t column, const int32_t* quads, int count, const Reg* bounds);
+
+    // dense_codes.hpp
+    void lay_out_codes(int l, Workspace<Op>& workspace);
+    void pack_codes(int l);
+    void load_codes(int l);
+    void set_terms(float threshold, float norm, float error, float* raised, float* slack, float* reach);
+    void set_coded_threshold(int64_t q);
+    void match_coded();
+    void match_positions(int l, int64_t column, const OpenRows& above);
+    void lower_thresholds(int l, int64_t column);
+    int64_t find_open(int l, int64_t column, const OpenRows& above);
+    template <int Quads>
+    int64_t match_quads(int l, int64_t column, int64_t first, int64_t count, int64_t kept);
 
     // bilinear.hpp
     void match_finest_bilinear();
@@ -343,9 +357,13 @@ class Dense {
 
     const MatchTask& task_;
     const Share share_;
+    const bool coded_;
+    bool late_ = false;
     Level level_[kMaxLevels];
+    int64_t above_first_[kMaxLevels];  // the first column of the bounds that a level's bases are in
     int64_t chunk_cells_, chunk_first_ = 0, image_ = 0;
     float *query_norms_, *gallery_norms_, *thresholds_;
+    float zeros_[Op::lanes] = {};
     float *interpolated_, *base_;    // bilinear: (coarse rows, kPanel), (kBaseRows, kPanel)
     double* tap_norms_[kMaxLevels];  // bilinear: (positions) a coarser level
 };
@@ -353,3 +371,6 @@ class Dense {
 }  // namespace spadeline
 
 #include "matcher/cpu/bilinear.hpp"
+#include "matcher/cpu/dense_codes.hpp"
+#include "matcher/cpu/dense_decide.hpp"
+#include "matcher/cpu/dense_rows.hpp"

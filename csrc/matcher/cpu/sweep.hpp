@@ -136,7 +136,7 @@ bool Refine<Op>::spent(int64_t at) {
     const double seen = static_cast<double>(at) / static_cast<double>(task_.image_count * panels_ * kPanel);
     if (budget_ < next_look_) {
         next_look_ = budget_ - kBetweenLooks;
-        if (task_.expiry.passed()) budget_ = 0;
+        if (passed(task_.expiry)) budget_ = 0;
     }
     if (cost > kPatience * dense && cost > kHopelessCost * seen * dense) budget_ = kHopeless;
     return budget_ <= 0;

@@ -81,7 +81,7 @@ class Naive {
         for (int64_t p = 0; p < pixels_; ++p) wanted += scored(p) ? question_.kappa : 0;
         if (!pruned || std::isinf(guard_share)) right &= statistics.guarded_cells == 0;
         if (pruned && std::isinf(guard_share)) right &= exact >= wanted;
-        if (pruned && guard_share == 0) right &= statistics.guarded_cells == case_.shape.cells();
+        if (pruned && guard_share == 0) right &= statistics.guarded_cells == std::ranges::count(wanted_cells(), true);
         if (right) return "";
         return "pairs " + std::to_string(pairs) + " of " + std::to_string(cell_pairs()) + ", " +
                std::to_string(passed[coarsest]) + " passed, " + std::to_string(passed[0]) + " at the finest level, " +
@@ -244,12 +244,18 @@ class Naive {
                std::ranges::find(question_.ids, found.image) != question_.ids.end() && within_window(p, found.r);
     }
 
+    // Whether something is scored in each of the query's cells.
+    std::vector<bool> wanted_cells() const {
+        std::vector<bool> wanted(case_.shape.cells());
+        for (int64_t p = 0; p < pixels_; ++p)
+            if (scored(p)) wanted[cell_y(p) * case_.shape.cell_columns() + cell_x(p)] = true;
+        return wanted;
+    }
+
     // Counts the pairs of a query cell in which something is scored and a gallery cell within its window.
     int64_t cell_pairs() const {
         const int64_t rows = case_.shape.cell_rows(), columns = case_.shape.cell_columns();
-        std::vector<bool> wanted(rows * columns);
-        for (int64_t p = 0; p < pixels_; ++p)
-            if (scored(p)) wanted[cell_y(p) * columns + cell_x(p)] = true;
+        const std::vector<bool> wanted = wanted_cells();
         const auto seen = [&](int64_t at, int64_t count) {
             if (!question_.window) return count;
             return std::min(at + *question_.window, count - 1) - std::max<int64_t>(at - *question_.window, 0) + 1;

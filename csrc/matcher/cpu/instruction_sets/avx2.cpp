@@ -25,6 +25,11 @@ struct Avx2Words : Avx2 {
             _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_set1_epi8(-128));
         return {_mm256_abs_epi8(g), g};
     }
+    static Codes broadcast_codes(const uint8_t* p) {
+        const __m256i g =
+            _mm256_xor_si256(_mm256_set1_epi32(*reinterpret_cast<const int32_t*>(p)), _mm256_set1_epi8(-128));
+        return {_mm256_abs_epi8(g), g};
+    }
     static void dot(Sum& sum, const Codes& gallery, const int8_t* query) {
         accumulate(sum, gallery, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
     }

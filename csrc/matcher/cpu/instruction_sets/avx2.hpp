@@ -14,7 +14,7 @@ namespace {
 struct Avx2 {
     using Reg = __m256;
     using Reg64 = __m256d;
-    static constexpr int lanes = 8, vectors = 3, rows = 4, lanes_f64 = 4;
+    static constexpr int lanes = 8, vectors = 3, rows = 4, lanes_f64 = 4, registers = 16;
 
     static Reg load(const float* p) { return _mm256_loadu_ps(p); }
     static void store(float* p, Reg a) { _mm256_storeu_ps(p, a); }

@@ -21,6 +21,7 @@ struct Avx2Vnni : Avx2 {
 
     static Sum zero_sum() { return _mm256_setzero_si256(); }
     static Codes gallery_codes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static Codes broadcast_codes(const uint8_t* p) { return _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(p)); }
     static void dot(Sum& sum, Codes gallery, const int8_t* query) {
         sum = _mm256_dpbusd_avx_epi32(sum, gallery, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
     }

@@ -26,6 +26,10 @@ struct Avx512Words : Avx512 {
         };
         return {half(0), half(1)};
     }
+    static Codes broadcast_codes(const uint8_t* p) {
+        const __m512i words = _mm512_cvtepu8_epi16(_mm256_set1_epi32(*reinterpret_cast<const int32_t*>(p)));
+        return {words, words};
+    }
     static void dot(Sum& sum, const Codes& gallery, const int8_t* query) {
         const auto half = [&](int i) {
             return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(query) + i));

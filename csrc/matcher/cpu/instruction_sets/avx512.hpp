@@ -15,7 +15,7 @@ namespace {
 struct Avx512 {
     using Reg = __m512;
     using Reg64 = __m512d;
-    static constexpr int lanes = 16, vectors = 3, rows = 8, lanes_f64 = 8;
+    static constexpr int lanes = 16, vectors = 3, rows = 8, lanes_f64 = 8, registers = 32;
 
     static Reg load(const float* p) { return _mm512_loadu_ps(p); }
     static void store(float* p, Reg a) { _mm512_storeu_ps(p, a); }

@@ -14,19 +14,24 @@ struct Avx512Vnni : Avx512 {
     static constexpr int queries = 14;
     static constexpr int64_t byte_cost = 1;
     static constexpr int32_t byte_offset = kByteOffset;
-    using Sum = __m512i;
+    // Not __m512i, of eight int64: GCC 12 copies each sum twice a step of a loop where its type differs from that of
+    // the instruction's lanes.
+    using Sum = int32_t __attribute__((vector_size(64)));
     using Codes = __m512i;
 
-    static Sum zero_sum() { return _mm512_setzero_si512(); }
+    static Sum zero_sum() { return Sum{}; }
     static Codes gallery_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    static Codes broadcast_codes(const uint8_t* p) { return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p)); }
     static void dot(Sum& sum, Codes gallery, const int8_t* query) {
-        sum = _mm512_dpbusd_epi32(sum, gallery, _mm512_loadu_si512(query));
+        sum = (Sum)_mm512_dpbusd_epi32((Int)sum, gallery, _mm512_loadu_si512(query));
     }
     static void dot_broadcast(Sum& sum, Codes gallery, const int8_t* query) {
-        sum = _mm512_dpbusd_epi32(sum, gallery, _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(query)));
+        sum = (Sum)_mm512_dpbusd_epi32((Int)sum, gallery, _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(query)));
     }
-    static Int totals(Sum sum) { return sum; }
-    static void block_totals(const Sum* sums, Int* out) { *out = fold(sums[0], sums[1], sums[2], sums[3]); }
+    static Int totals(Sum sum) { return (Int)sum; }
+    static void block_totals(const Sum* sums, Int* out) {
+        *out = fold((Int)sums[0], (Int)sums[1], (Int)sums[2], (Int)sums[3]);
+    }
 };
 
 static_assert(InstructionSet<Avx512Vnni>);

@@ -52,7 +52,7 @@ concept FloatOps =
         { Op::mul(a, b) } -> std::same_as<typename Op::Reg>;
         // a * b + c, rounded once or twice.
         { Op::fma(a, b, c) } -> std::same_as<typename Op::Reg>;
-        // The larger of a and b; neither is NaN.
+        // The larger of a and b; b where a is NaN. b isn't NaN.
         { Op::max(a, b) } -> std::same_as<typename Op::Reg>;
         // The square root; a is not negative.
         { Op::sqrt(a) } -> std::same_as<typename Op::Reg>;
@@ -87,6 +87,8 @@ concept ByteOps = requires(typename Op::Sum& sum, const typename Op::Sum* sums, 
                            const int8_t* query, const int32_t* p, int32_t value) {
     // gallery[0 … 4 lanes), each byte less kByteOffset - byte_offset.
     { Op::gallery_codes(gallery) } -> std::same_as<typename Op::Codes>;
+    // gallery[0 … 4) in every lane, likewise.
+    { Op::broadcast_codes(gallery) } -> std::same_as<typename Op::Codes>;
     // A sum of nothing.
     { Op::zero_sum() } -> std::same_as<typename Op::Sum>;
     // Adds to every lane the products of its four bytes with query[4 lane … 4 lane + 4).

@@ -14,7 +14,7 @@ namespace {
 struct Neon {
     using Reg = float32x4_t;
     using Reg64 = float64x2_t;
-    static constexpr int lanes = 4, vectors = 3, rows = 8, lanes_f64 = 2;
+    static constexpr int lanes = 4, vectors = 3, rows = 8, lanes_f64 = 2, registers = 32;
 
     static Reg load(const float* p) { return vld1q_f32(p); }
     static void store(float* p, Reg a) { vst1q_f32(p, a); }
@@ -34,7 +34,7 @@ struct Neon {
 
     static Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
     static Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
-    static Reg max(Reg a, Reg b) { return vmaxq_f32(a, b); }
+    static Reg max(Reg a, Reg b) { return vmaxnmq_f32(a, b); }
     static Reg round(Reg a) { return vrndnq_f32(a); }
     static void store_bytes(int8_t* p, Reg a) {
         const int16x4_t words = vmovn_s32(vcvtq_s32_f32(a));
@@ -64,6 +64,10 @@ struct Neon {
     }
     static Codes gallery_codes(const uint8_t* p) {
         return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(p), vdupq_n_u8(kByteOffset)));
+    }
+    static Codes broadcast_codes(const uint8_t* p) {
+        const uint32x4_t bytes = vld1q_dup_u32(reinterpret_cast<const uint32_t*>(p));
+        return vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_u32(bytes), vdupq_n_u8(kByteOffset)));
     }
     static Codes four_bytes(const int8_t* p) {
         return vreinterpretq_s8_s32(vld1q_dup_s32(reinterpret_cast<const int32_t*>(p)));

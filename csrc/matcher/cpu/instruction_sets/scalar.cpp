@@ -23,7 +23,7 @@ R each(const F& value) {
 struct Scalar {
     using Reg = Four<float>;
     using Reg64 = double;
-    static constexpr int lanes = 4, vectors = 2, rows = 2, lanes_f64 = 1;
+    static constexpr int lanes = 4, vectors = 2, rows = 2, lanes_f64 = 1, registers = 16;
 
     static Reg load(const float* p) {
         return each<Reg>([&](int i) { return p[i]; });
@@ -87,7 +87,7 @@ struct Scalar {
     using Int = Four<int32_t>;
     using Sum = Int;
     struct Codes {
-        const uint8_t* at;
+        uint8_t at[16];
     };
     static Int load_int(const int32_t* p) {
         return each<Int>([&](int i) { return p[i]; });
@@ -105,11 +105,20 @@ struct Scalar {
         return each<Reg>([&](int i) { return p[index.at[i]]; });
     }
     static Sum zero_sum() { return broadcast_int(0); }
-    static Codes gallery_codes(const uint8_t* p) { return {p}; }
-    static void dot(Sum& sum, Codes gallery, const int8_t* query) {
+    static Codes gallery_codes(const uint8_t* p) {
+        Codes codes;
+        for (int i = 0; i < 16; ++i) codes.at[i] = p[i];
+        return codes;
+    }
+    static Codes broadcast_codes(const uint8_t* p) {
+        Codes codes;
+        for (int i = 0; i < 16; ++i) codes.at[i] = p[i % 4];
+        return codes;
+    }
+    static void dot(Sum& sum, const Codes& gallery, const int8_t* query) {
         for (int i = 0; i < 16; ++i) sum.at[i / 4] += gallery.at[i] * query[i];
     }
-    static void dot_broadcast(Sum& sum, Codes gallery, const int8_t* query) {
+    static void dot_broadcast(Sum& sum, const Codes& gallery, const int8_t* query) {
         for (int i = 0; i < 16; ++i) sum.at[i / 4] += gallery.at[i] * query[i % 4];
     }
     static Int totals(const Sum& sum) { return sum; }
