@@ -166,7 +166,7 @@ def _options() -> argparse.Namespace:
     add_features(parser, real=["real"], drawn=["random"], images=[5, 50], most_queries=None, data_sets=True)
     sets = add_subjects(parser)
     add_input(sets)
-    sets.add_argument("--dense", action="store_true", help="with --data: the dense path, too, once for each frame")
+    sets.add_argument("--dense", action="store_true", help="with --data: the dense path without codes, too")
     text = "with --data: the most that the rounds of a set may take; default: 60"
     sets.add_argument("--seconds", type=float, metavar="S", default=60.0, help=text)
     who = parser.add_argument_group("contestants")

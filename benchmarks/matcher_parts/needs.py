@@ -1,6 +1,7 @@
 """Map, mask and label in the matcher: from a frame's features to the verdict, without the network's time.
 
-Features, retrieval and thresholds are the recipe's own. The dense path is a yardstick where it is asked for.
+Features, retrieval and thresholds are the recipe's own. The dense path without codes, which multiplies every pair in
+float32, is a yardstick where it is asked for.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def measure(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _on_dense_path(scorer: Scorer, threads: int) -> Scorer:
-    """Return a scorer over the same gallery whose matcher computes every pair."""
+    """Return a scorer over the same gallery whose matcher has no codes, and multiplies every pair."""
     other, own = copy.copy(scorer), scorer.matcher
     levels = scorer.gallery.levels
     other.matcher = Matcher.from_cells(levels, own.sizes, weights=own.weights, threads=threads, path="dense")
