@@ -34,9 +34,9 @@ SAME_MAP = 1e-3
 BACKBONE = "detectors_parts.torch_backbone"  # of all peers
 FITTED = "fitted"  # an empty file, written last
 NOTHING = Memory(0, 0, 0)
-# PatchCore's coreset makes a temporary array and keeps a small one, thousands of times. By default glibc takes blocks of
-# up to 32 MB from the heap once one of them was freed; the small arrays then part the heap, and the temporary ones find
-# no room in it again. With 31 images that ran out of 24 GB. Mapped blocks go back to the system: it takes 1 GB.
+# PatchCore's coreset makes a temporary array and keeps a small one, thousands of times. By default glibc takes blocks
+# of up to 32 MB from the heap once one of them was freed; the small arrays then part the heap, and the temporary ones
+# find no room in it again. With 31 images that ran out of 24 GB. Mapped blocks go back to the system: it takes 1 GB.
 FITTING = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 TURNS = 4  # of each detector, where some are started anew for each
 CODE = Path(__file__).parents[1]
