@@ -204,8 +204,6 @@ def _options() -> argparse.Namespace:
     for name in ("peers", "openvino"):
         if (folder := getattr(options, name)) is not None:
             setattr(options, name, folder.absolute() / "bin" / "python")  # a resolved link leads to another Python
-    if options.openvino is not None and not options.openvino.exists():
-        parser.error(f"--openvino: expected an environment with a Python, got no {options.openvino}")
     return options
 
 

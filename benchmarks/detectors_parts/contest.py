@@ -139,7 +139,7 @@ class DetectorContest:
                 "no environment with its libraries was named: set_up_peers.sh makes one, --peers names it"
             )
         if not python.exists():
-            raise DetectorError(f"{python} doesn't exist: make it with set_up_peers.sh")
+            raise DetectorError(f"{python} doesn't exist; set_up_peers.sh makes an environment for the peers")
         folder = self._folder(contestant)
         if (folder / FITTED).exists():
             return

@@ -146,7 +146,7 @@ def test_who_cannot_take_part_is_named_with_the_reason(fakes, tmp_path):
         "large": "expected maps of (16, 16), got (32, 16)",
         "nan": "its map or score isn't finite",
         "homeless": "no environment with its libraries was named: set_up_peers.sh makes one, --peers names it",
-        "lost": f"{nobody} doesn't exist: make it with set_up_peers.sh",
+        "lost": f"{nobody} doesn't exist; set_up_peers.sh makes an environment for the peers",
     }
 
 

@@ -118,7 +118,6 @@ def test_images_of_one_label_tell_nothing(parts, extractor_path, tmp_path):
         (("--images", "x", "--models", __file__), f"--models: expected a folder, got the file {__file__}"),
         ((), "the following arguments are required: --images"),
         (("--images", "x", "-K", "0"), "expected numbers above 0, got 0, "),
-        (("--images", "x", "--openvino", "no"), "--openvino: expected an environment with a Python, got no "),
         (("--images", "x", "--models", "/nowhere/at/all"), "expected a folder that exists, got /nowhere/at/all"),
         (("--images", "/nowhere"), "detectors.py: /nowhere: expected a data set's folder, got no such path"),
     ],
