@@ -4,7 +4,8 @@
     python benchmarks/detectors.py --peers peers --extractor FILE.onnx --images FOLDER
 
 All have the same backbone, images, machine and threads. They run in turns, in one run. Accuracy, from each one's own
-maps and scores, stands beside speed. README.md beside this file describes the method.
+maps and scores, stands beside speed. spadeline runs three times: for the whole map, for its mask, for its label.
+README.md beside this file describes the method.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import argparse
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,10 @@ from spadeline.engine.resources import processors
 from detectors_parts.contest import Contestant, DetectorContest
 from detectors_parts.judging import Truth
 from detectors_parts.process import DetectorError, DetectorProcess, Job
-from page_parts.frames import detectors as chapter
+from page_parts.detectors import detectors as chapter
 from shared_parts import command
 
+OURS = "detectors_parts.by_spadeline"
 ANOMALIB = "detectors_parts.by_anomalib"
 PEERS = {  # by their names for --peer-detectors: name, module, method, runtime
     "spade": ("SPADE, torch", "detectors_parts.by_torch", "spade", "torch"),
@@ -44,6 +47,7 @@ PEERS = {  # by their names for --peer-detectors: name, module, method, runtime
     "padim-openvino": ("PaDiM, anomalib OpenVINO", ANOMALIB, "padim", "openvino"),
     "padim-openvino-float32": ("PaDiM, OpenVINO float32", ANOMALIB, "padim", "openvino-float32"),
 }
+NEEDS = ("mask", "label")
 K_SCORE = 5
 
 
@@ -59,7 +63,8 @@ def main() -> None:
         job, truth, about = _prepare(dataset, extractor, models, options)
         contest = DetectorContest(_contestants(options, extractor), job, truth, models, on_progress=_progress)
         rows = contest.hold(contest.fit(), seconds=options.seconds)
-    result = about | {"peers": _versions(options.peers), "rows": rows, "left_out": contest.left_out}
+    versions = {name: _versions(getattr(options, name)) for name in ("peers", "openvino")}
+    result = about | versions | {"rows": rows, "left_out": contest.left_out}
     document |= {"results": [result]}
     command.show(chapter, document)
     command.write(document, options.json)
@@ -87,6 +92,7 @@ def _prepare(
     job = Job("", extractor, probe, train, frames_file, size, options.K, K_SCORE, options.threads)
     masks = [true_regions(image, read_image(image.path), size, framing="whole") for image in dataset.test]
     about = {
+        "data": dataset.folder.resolve().name,
         "images": len(dataset.train), "gallery_images": min(options.K, len(dataset.train)), "frames": len(frames),
         "frame_sizes": sorted({frame.shape[:2] for frame in frames}), "input_size": size,
         "backbone": backbone.metadata.get("spadeline.backbone", extractor.stem),
@@ -97,14 +103,27 @@ def _prepare(
 
 def _contestants(options: argparse.Namespace, extractor: Path) -> list[Contestant]:
     own_python = Path(sys.executable)
-    found = [Contestant("spadeline", "detectors_parts.by_spadeline", "spadeline", "", own_python, extractor)]
+    files = {"spadeline": extractor}
     if options.quantized is not None:
-        name = f"spadeline, {options.quantized.stem}"
-        found.append(Contestant(name, "detectors_parts.by_spadeline", "spadeline", "", own_python, options.quantized))
+        files[f"spadeline, {options.quantized.stem}"] = options.quantized
+    found = []
+    for name, file in files.items():
+        found += _ours(name, file, own_python, "", options.needs)
+        if options.openvino is not None:
+            found += _ours(f"{name}, OpenVINO", file, options.openvino, "-openvino", options.needs)
     for key in options.peer_detectors:
         name, module, method, runtime = PEERS[key]
         found.append(Contestant(name, module, method, runtime, options.peers, extractor, same_as_ours=key == "spade"))
     return found
+
+
+def _ours(name: str, extractor: Path, python: Path, provider: str, needs: Sequence[str]) -> list[Contestant]:
+    """Return spadeline for the whole map, and for each of the other needs."""
+    whole = Contestant(name, OURS, "spadeline", f"map{provider}", python, extractor)
+    return [
+        whole,
+        *(replace(whole, name=f"{name} ({need})", runtime=need + provider, verdict_of=name) for need in needs),
+    ]
 
 
 def _random_extractor(folder: Path, backbone: str) -> Path:
@@ -120,13 +139,13 @@ def _random_extractor(folder: Path, backbone: str) -> Path:
 
 
 def _versions(python: Path | None) -> dict[str, str]:
-    """Return the versions of the peers' libraries; none where there are no peers."""
+    """Return the versions of an environment's libraries; none where there is no environment."""
     if python is None or not python.exists():
         return {}
     process = DetectorProcess(python, "", 1)
     try:
         return dict(process.ask("versions"))
-    except DetectorError:  # the peers will be left out, each with its reason
+    except DetectorError:  # who runs there will be left out, with the reason
         return {}
     finally:
         process.close()
@@ -161,7 +180,11 @@ def _options() -> argparse.Namespace:
     who.add_argument("--peers", type=Path, metavar="FOLDER", help="the folder that set_up_peers.sh made")
     text = f"some of {' '.join(PEERS)}; default: all"
     who.add_argument("--peer-detectors", nargs="*", metavar="NAME", choices=list(PEERS), default=list(PEERS), help=text)
-    text = "another extractor for spadeline, in a row of its own"
+    text = f"what spadeline runs for beside the whole map, each in a row of its own; default: {' '.join(NEEDS)}"
+    who.add_argument("--needs", nargs="*", choices=NEEDS, default=NEEDS, help=text)
+    text = "an environment with spadeline[openvino], for rows in which OpenVINO runs spadeline's backbone"
+    who.add_argument("--openvino", type=Path, metavar="FOLDER", help=text)
+    text = "another extractor for spadeline, in rows of its own"
     who.add_argument("--quantized", type=Path, metavar="FILE.onnx", help=text)
     how = parser.add_argument_group("measuring")
     text = "of each detector; default: all"
@@ -178,8 +201,9 @@ def _options() -> argparse.Namespace:
     for name in ("extractor", "quantized"):  # the detectors' processes run in other folders
         if getattr(options, name) is not None:
             setattr(options, name, getattr(options, name).resolve())
-    if options.peers is not None:
-        options.peers = options.peers.absolute() / "bin" / "python"  # a resolved link would lead to another Python
+    for name in ("peers", "openvino"):
+        if (folder := getattr(options, name)) is not None:
+            setattr(options, name, folder.absolute() / "bin" / "python")  # a resolved link leads to another Python
     return options
 
 

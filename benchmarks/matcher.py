@@ -2,10 +2,12 @@
 
     python benchmarks/matcher.py                                                         # drawn features
     python benchmarks/matcher.py --extractor FILE.onnx --images FOLDER --queries FOLDER  # real ones
+    python benchmarks/matcher.py --data FOLDER… --extractor FILE.onnx…                   # map, mask and label
 
 All do the same job: for each pixel of a query they find the kappa nearest of all pixels of K images, by squared L2 on a
-Wide-ResNet50-2's channels. If a result differs from the others', the run ends. README.md beside this file describes the
-method and the commands.
+Wide-ResNet50-2's channels. With --data our matcher alone takes part, on each network's own features: the whole map
+beside its mask and its label. If a result differs from the others', the run ends. README.md beside this file describes
+the method and the commands.
 """
 
 from __future__ import annotations
@@ -27,12 +29,15 @@ from spadeline.engine.resources import processors
 from matcher_parts import alone, growth, peers
 from matcher_parts.contest import Contest
 from matcher_parts.features import Case, make_case, write_pixels
+from matcher_parts.needs import measure
 from matcher_parts.options import add_features, check
 from matcher_parts.ours import OurPath, Ours, Storage, store
 from matcher_parts.peers import Peer, PeerError
 from page_parts.matcher import matcher as chapter
 from page_parts.matcher_details import runs_table
-from shared_parts import command
+from page_parts.needs import matcher_needs as needs_chapter
+from shared_parts import command, needs
+from shared_parts.subjects import add_input, add_subjects, check_subjects, check_without
 
 COUNTED_IMAGES = 5  # under callgrind the matcher takes 50 times as long
 COUNTED_SETS = ("avx2", "scalar")  # callgrind knows no AVX-512
@@ -41,6 +46,9 @@ COUNTED_SETS = ("avx2", "scalar")  # callgrind knows no AVX-512
 def main() -> None:
     """Measure every setting asked for, print tables as they come, and write files."""
     options = _options()
+    if options.data:
+        needs.run("matcher", measure, options, needs_chapter)
+        return
     document = command.begin("matcher", options.threads)
     results: list[dict[str, Any]] = []
     counts: list[dict[str, Any]] = []
@@ -107,7 +115,8 @@ def _measure(
         contest = Contest(case, ours, ready, kappa=kappa, repeats=options.repeats, peer_runs=options.peer_runs)
         table = contest.hold()
         result = {
-            "features": case.kind, "size": case.size, "images": images, "real_images": min(images, case.real_images),
+            "features": case.kind, "source": _source(case, options),
+            "size": case.size, "images": images, "real_images": min(images, case.real_images),
             "kappa": kappa, "queries": len(case.queries), **table, "left_out": left_out | table["left_out"],
             "bytes": {stored.storage: stored.bytes_held() for stored in galleries},
         }  # fmt: skip
@@ -118,6 +127,11 @@ def _measure(
         print(f"\n{table_text(runs_table([result]))}", flush=True)
         results.append(result)
     return results
+
+
+def _source(case: Case, options: argparse.Namespace) -> str:
+    """Say which images and which network the features are of, for headlines; empty: they are drawn."""
+    return f"{options.source.images}, {options.source.extractor.stem}" if case.real_images else ""
 
 
 def _memory(matcher: Ours, case: Case, options: argparse.Namespace, folder: Path) -> dict[int, dict[str, Any]]:
@@ -149,7 +163,12 @@ def _count(case: Case, options: argparse.Namespace, folder: Path) -> list[dict[s
 def _options() -> argparse.Namespace:
     available = instruction_sets()
     parser = command.new_parser(__doc__)
-    add_features(parser, real=["real"], drawn=["random"], images=[5, 50], most_queries=None)
+    add_features(parser, real=["real"], drawn=["random"], images=[5, 50], most_queries=None, data_sets=True)
+    sets = add_subjects(parser)
+    add_input(sets)
+    sets.add_argument("--dense", action="store_true", help="with --data: the dense path without codes, too")
+    text = "with --data: the most that the rounds of a set may take; default: 60"
+    sets.add_argument("--seconds", type=float, metavar="S", default=60.0, help=text)
     who = parser.add_argument_group("contestants")
     text = "our paths; default: both"
     who.add_argument("--paths", nargs="+", choices=get_args(OurPath), default=get_args(OurPath), help=text)
@@ -182,6 +201,10 @@ def _options() -> argparse.Namespace:
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     numbers = (options.repeats, options.peer_runs, options.threads)
+    if options.data:
+        check_subjects(parser, options, numbers=numbers)
+        return
+    check_without(parser, options, "recipes", "rounds", "input_size", "dense", "seconds")
     check(parser, options, numbers=numbers, files=[options.plot])
     options.paths = sorted(set(options.paths))  # dense comes first: the others are compared with it
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:

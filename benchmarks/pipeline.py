@@ -1,9 +1,11 @@
 """The whole chain, frame by frame: latency percentiles, throughput, start, memory and energy.
 
     python benchmarks/pipeline.py --extractor resnet50_thin.onnx --images hazelnut/train/good --queries hazelnut/test
+    python benchmarks/pipeline.py --extractor resnet50_thin.onnx resnet18.onnx --data hazelnut screw
 
 One setting is the base. Each other value of an option (input size, camera frame, gallery, threads, extractor) is
-measured with all else as in the base. README.md beside this file describes the method and the options.
+measured with all else as in the base. With --data the whole map stands beside its mask and its label instead, for each
+data set with each extractor. README.md beside this file describes the method and the options.
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.resources import processors
 
 from page_parts.frames import pipeline as chapter
+from page_parts.needs import pipeline_needs as needs_chapter
 from pipeline_parts.energy import measure_energy
-from shared_parts import command
+from pipeline_parts.needs import measure
+from shared_parts import command, needs
 from shared_parts.again import as_if_taken_again
 from shared_parts.resized import resized_extractor
+from shared_parts.subjects import add_input, add_subjects, check_input, check_subjects, check_without
 
 FALSE_ALARMS = 0.1  # so high that a few images suffice for thresholds
-LEAST_SIDE = 32  # of an input: a ResNet halves it five times, and ONNX Runtime may crash on empty arrays
 MOST_ENERGY_S = 60.0  # a processor's counter restarts after some minutes; one restart can be detected, two can't
 
 
@@ -59,6 +63,10 @@ class Setting:
 def main() -> None:
     """Measure every setting, say in a sentence what each took, write the report after each, and print it all."""
     options = _options()
+    if options.data:
+        options.threads = options.threads[0]
+        needs.run("pipeline", measure, options, needs_chapter)
+        return
     document = command.begin("pipeline", options.threads[0]) | {"results": []}
     for setting in _settings(options):
         # Other batches and depths are measured in the base alone: they would multiply the time of every setting.
@@ -101,6 +109,7 @@ def _measure(setting: Setting, options: argparse.Namespace, folder: Path, ways: 
     result = {
         "setting": {
             "extractor": setting.extractor.stem,
+            "images": str(options.images),
             "precision": detector.extractor.precision,
             "input_size": recipe.input_size,
             "frame_sizes": sorted({frame.shape[:2] for frame in frames}),
@@ -156,17 +165,19 @@ def _frame(path: Path, size: tuple[int, int] | None) -> Frame:
 
 def _options() -> argparse.Namespace:
     parser = command.new_parser(__doc__)
-    text = "required: a folder of normal images, for the gallery"
-    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help=text)
-    text = "required: a folder of other images, as the camera's frames"
-    parser.add_argument("--queries", type=Path, required=True, metavar="FOLDER", help=text)
+    text = "required without --data: a folder of normal images, for the gallery"
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help=text)
+    text = "required without --data: a folder of other images, as the camera's frames"
+    parser.add_argument("--queries", type=Path, metavar="FOLDER", help=text)
+    sets = add_subjects(parser)
+    text = "with --data: so many good and so many defective frames of each set; default: all"
+    sets.add_argument("--most-queries", type=int, metavar="N", help=text)
     swept = parser.add_argument_group(
         "settings: the first values are the base; each other value replaces the first one in turn"
     )
     text = "required: ONNX files that keep the extractor's contract"
     swept.add_argument("--extractor", nargs="+", type=Path, required=True, metavar="FILE.onnx", help=text)
-    text = "the extractor's input; default: its own"
-    swept.add_argument("--input", nargs="+", type=size, dest="input_size", metavar="HxW", help=text)
+    add_input(swept)
     text = "the camera's frame; default: the images as they are"
     swept.add_argument("--frame", nargs="+", type=size, dest="frame_size", metavar="HxW", help=text)
     text = "normal images in the recipe; default: all of the images"
@@ -188,17 +199,25 @@ def _options() -> argparse.Namespace:
     how = parser.add_argument_group("measuring")
     how.add_argument("--runs", type=int, metavar="N", default=1000, help="frames timed; default: 1000")
     how.add_argument("--warm-up", type=int, metavar="N", default=1000, help="frames before them; default: 1000")
-    text = "the most that each of a setting's two latencies may take, and a tenth of it to warm up; default: 60"
+    text = (
+        "the most that each of a setting's two latencies may take, and a tenth of it to warm up, or with --data the "
+        "rounds of a set; default: 60"
+    )
     how.add_argument("--seconds", type=float, metavar="S", default=60.0, help=text)
     options = parser.parse_args()
+    if options.data:
+        check_subjects(parser, options, numbers=options.threads)
+        return options
+    check_without(parser, options, "recipes", "rounds", "most_queries")
+    if options.images is None or options.queries is None:
+        parser.error("expected --images and --queries, or --data, got neither")
     for name in ("input_size", "frame_size", "gallery_images"):
         setattr(options, name, getattr(options, name) or [None])
     numbers = [*options.threads, options.k_gallery, options.kappa, options.runs, *filter(None, options.gallery_images)]
     numbers += [*options.batch, *(depth for depth in options.depth if depth is not None)]
     if min(numbers) < 1 or options.warm_up < 0 or options.seconds < 0:
         parser.error(f"expected numbers of 1 or more, got {min(*numbers, options.warm_up, options.seconds)}")
-    if any(min(sides) < LEAST_SIDE for sides in options.input_size if sides is not None):
-        parser.error(f"--input: expected sides of {LEAST_SIDE} or more, got {options.input_size}")
+    check_input(parser, options.input_size)
     if any(count == 1 for count in options.gallery_images):
         parser.error("--gallery: expected 2 or more, since thresholds come from leaving one out, got 1")
     if any(depth is not None and depth > DEEPEST for depth in options.depth):

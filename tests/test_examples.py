@@ -56,10 +56,10 @@ def test_the_first_python(page, parts, extractor_path, tmp_path, capsys):
 
 def test_the_other_pages_python(recipe_folder, capsys):
     pages = [page for page in PAGES if blocks(page, "python") and page not in (README, DOCS / "quickstart.md")]
-    assert pages == [DOCS / "how-to" / "python.md"]
+    assert [page.name for page in pages] == ["meet-a-takt.md", "python.md"]
     frame, _ = part(301, scratched=True)
     names = {"frame": frame, "camera": [frame, frame[0, 0], frame]}
-    for program in blocks(pages[0], "python"):
+    for program in blocks(pages[1], "python"):
         exec(program.replace('"my_recipe"', repr(str(recipe_folder))), names)  # noqa: S102 - the program is ours
     verdict, *streamed, matched, error = capsys.readouterr().out.splitlines()
     assert verdict.startswith("True ")
@@ -67,6 +67,22 @@ def test_the_other_pages_python(recipe_folder, capsys):
     assert streamed[1].startswith("1 frame: expected ")
     assert matched.startswith("(8, 8) ")
     assert error == "frame: expected a uint8 array, got float32"
+
+
+def test_a_stream_with_a_deadline(recipe_folder, capsys):
+    """The program of the page about takts says what it is about each kind of frame."""
+    (program,) = blocks(DOCS / "how-to" / "meet-a-takt.md", "python")
+    good, _ = part(115)
+    scratched, _ = part(301, scratched=True)
+    # The frame check knows of the scratched part before anything is searched.
+    undecided = "anomalous until somebody has looked: time was up"
+    for deadline, told in (("60", ["good", "anomalous"]), ("0", [undecided, "anomalous"])):
+        names = {"camera": [good, scratched, good[0, 0]]}
+        written = program.replace('"my_recipe"', repr(str(recipe_folder))).replace("0.04", deadline)
+        exec(written, names)  # noqa: S102 - the program is ours
+        *said, error = capsys.readouterr().out.splitlines()
+        assert said == told
+        assert error.startswith("no verdict: frame: expected ")
 
 
 def test_what_the_promises_are_tested_by_is_there():

@@ -50,6 +50,22 @@ def accuracy(answers: Sequence[Answer], truth: Truth) -> dict[str, float | None]
     }
 
 
+def no_accuracy() -> dict[str, float | None]:
+    """Return the figures of a detector whose maps are bounds: none. Its verdicts are those of the whole map."""
+    names = ("image_rocauc", "image_rocauc_by_map", "image_rocauc_by_embedding", "pixel_rocauc", AUPRO)
+    return dict.fromkeys(names)
+
+
+def differing_verdict(answers: Sequence[Answer], expected: Sequence[Answer], *, masks: bool) -> str:
+    """Return which frame's label, or mask where masks count, isn't as expected; an empty text: all are."""
+    for index, (found, truth) in enumerate(zip(answers, expected, strict=True)):
+        if found.label != truth.label:
+            return f"frame {index} has the label {found.label}, expected {truth.label}"
+        if masks and not np.array_equal(found.mask, truth.mask):
+            return f"frame {index} has another mask"
+    return ""
+
+
 def difference_of(answers: Sequence[Answer], ours: Sequence[Answer]) -> float:
     """Return the largest difference of maps and scores, each as a share of the largest of ours over all frames.
 

@@ -15,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,15 @@ class Answer:
         The image's, by the detector's own rule.
     embedding_score
         The mean squared distance of the image's embedding to the nearest ones; None: the detector has no embedding.
+    label, mask
+        The verdict, and (H, W) bool, where; None: its thresholds aren't made of normal images.
     """
 
     anomaly_map: NDArray[np.floating]
     score: float
     embedding_score: float | None = None
+    label: bool | None = None
+    mask: NDArray[np.bool_] | None = None
 
 
 # No library in a peer's environment may send or store usage data.
@@ -113,9 +118,13 @@ class DetectorProcess:
     module
         It has ``fit(job, folder)``; ``open_detector(job, folder, runtime)``, which returns the function from a frame to
         its answer, and the number type that it computes in; and ``files(job, folder, runtime)``, all that a line needs.
+    environment
+        Further variables of its environment.
     """
 
-    def __init__(self, python: Path, module: str, threads: int) -> None:
+    def __init__(
+        self, python: Path, module: str, threads: int, *, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._pipe, child_pipe = Pipe()
         # Some libraries write caches into the folder where they run.
         self._scratch = tempfile.TemporaryDirectory(prefix="spadeline-detector-")
@@ -128,6 +137,7 @@ class DetectorProcess:
             "OMP_NUM_THREADS": str(threads),
             "TRUST_REMOTE_CODE": "1",
             **QUIET,
+            **environment,
         }
         command = [str(python), "-m", "detectors_parts.process", str(child_pipe.fileno()), module]
         with self._said.open("wb") as said:

@@ -18,14 +18,16 @@ def add_features(
     drawn: Sequence[Kind],
     images: Sequence[int],
     most_queries: int | None,
+    data_sets: bool = False,
 ) -> None:
     """Add the options about the features.
 
-    ``real`` are the default kinds where images are given, ``drawn`` those where none are.
+    ``real`` are the default kinds where images are given, ``drawn`` those where none are. With ``data_sets`` there may
+    be several extractors, for whole data sets in place of the images.
     """
     source = parser.add_argument_group("real features")
-    text = "an ONNX file that keeps the extractor's contract"
-    source.add_argument("--extractor", type=Path, metavar="FILE.onnx", help=text)
+    text = "an ONNX file that keeps the extractor's contract" + ("; with --data one or more" if data_sets else "")
+    source.add_argument("--extractor", nargs="+", type=Path, metavar="FILE.onnx", help=text)
     source.add_argument("--images", type=Path, metavar="FOLDER", help="a folder of normal images, for the gallery")
     text = "a folder of other images, for the queries"
     source.add_argument("--queries", type=Path, metavar="FOLDER", help=text)
@@ -58,7 +60,11 @@ def check(
     real_ones = (options.extractor, options.images, options.queries)
     if any(real_ones) and not all(real_ones):
         parser.error("--extractor, --images and --queries go together")
-    options.source = Source(*real_ones, options.most_queries) if all(real_ones) else None
+    if options.extractor and len(options.extractor) > 1:
+        parser.error(f"--extractor: expected one, got {len(options.extractor)}")
+    options.source = None
+    if all(real_ones):
+        options.source = Source(options.extractor[0], options.images, options.queries, options.most_queries)
     options.features = options.features or options.default_features[options.source is not None]
     if options.source is None and not {"real", "other"}.isdisjoint(options.features):
         parser.error("real features and those of another product need --extractor, --images and --queries")

@@ -1,16 +1,14 @@
-"""Chapters of whole frames: one recipe's (bench), sweeps (pipeline.py), and against other detectors (detectors.py)."""
+"""Chapters of whole frames: one recipe's (bench), and sweeps (pipeline.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from spadeline.engine.bench.bench_report import (
     bench_sections,
     facts_section,
     latency_parts,
-    milliseconds,
     stage_parts,
     start_table,
     throughput_parts,
@@ -18,11 +16,10 @@ from spadeline.engine.bench.bench_report import (
 from spadeline.engine.bench.documents import BenchDocument, FrameLatency, Start, Throughput
 from spadeline.engine.bench.takt import takt_sentence
 from spadeline.engine.json_data import from_json
-from spadeline.engine.pages.sections import Cell, Chart, Section, Table
-from spadeline.engine.pages.speed_charts import latency_chart, tradeoff_chart
-from spadeline.engine.units import Latency, duration, three_digits
+from spadeline.engine.pages.sections import Chart, Section, Table
+from spadeline.engine.units import duration, three_digits
 
-from page_parts.chapter import Chapter, left_out, side
+from page_parts.chapter import Chapter, side
 
 
 def bench(document: Mapping[str, Any]) -> Chapter:
@@ -55,9 +52,9 @@ def pipeline(document: Mapping[str, Any]) -> Chapter:
     charts += [part for part in throughput_parts(ways[names[0]]) if isinstance(part, Chart)]
     base = from_camera[names[0]]
     who, tail = ("the slowest", base.max_s) if base.p99_s is None else ("99 of 100", base.p99_s)
+    what = ", ".join(filter(None, [names[0], results[0]["setting"].get("images"), "whole maps"]))
     finding = (
-        f"A frame takes {duration(base.p50_s)} from the camera to the result, {who} at most {duration(tail)} "
-        f"({names[0]})."
+        f"A frame takes {duration(base.p50_s)} from the camera to the result, {who} at most {duration(tail)} ({what})."
     )
     text = (
         f"The first setting is {_described(results[0]['setting'])}; each other setting is named by what "
@@ -114,100 +111,3 @@ def _energy(energy: Mapping[str, Any]) -> str | None:
     if "joules_per_frame" not in energy:
         return None
     return f"{three_digits(energy['joules_per_frame'])} at {energy['watts']:.1f} W"
-
-
-def detectors(document: Mapping[str, Any]) -> Chapter:
-    """Return whole detectors, accuracy beside speed."""
-    (result,) = document["results"]
-    rows = result["rows"]
-    text = (
-        f"{result['backbone']}, {result['weights']} weights, input {side(result['input_size'])}, "
-        f"{result['images']} normal images, {result['frames']} frames; all on the same images and threads, in turns, "
-        f"each with its own maps and scores. SPADE searches {result['gallery_images']} images. {_details(result)}"
-    )
-    tables = {"detectors": _detectors(result), "brief": _brief(result)}
-    names = {row["name"] for row in rows}
-    ours = [name for name in names if name.startswith("spadeline")]
-    latencies = {row["name"]: from_json(Latency, row["latency"]).percentiles_s() for row in rows}
-    charts = [
-        Chart(f"{what} against time", partial(_tradeoff, rows, key, what, ours), "Up and left is better.")
-        for key, what in (("pixel_rocauc", "pixel ROCAUC"), ("image_rocauc", "image ROCAUC"))
-        if any(row[key] is not None for row in rows)
-    ]
-    charts.append(
-        Chart("Latency, median to maximum", partial(latency_chart, latencies, label="Latency of each detector"))
-    )
-    section = Section("Against other detectors", text, document["command"], [*charts, tables["detectors"]])
-    return Chapter(_against(rows), section, tables)
-
-
-def _details(result: Mapping[str, Any]) -> str:
-    """Say how many runs were timed, which detectors gave spadeline's results, and which versions the peers have."""
-    rows = result["rows"]
-    runs = ", ".join(f"{row['name']} {row['latency']['runs']:,}" for row in rows)
-    equal = "".join(
-        f" {row['name']}: maps and scores are spadeline's within {row['difference_to_spadeline']:.1e}."
-        for row in rows
-        if row["difference_to_spadeline"] is not None
-    )
-    versions = ", ".join(f"{name} {version}" for name, version in result["peers"].items())
-    return f"Runs timed: {runs}.{equal}" + (f" Peers: {versions}." if versions else "")
-
-
-def _tradeoff(rows: Sequence[Mapping[str, Any]], key: str, what: str, ours: Sequence[str]) -> str:
-    points = {row["name"]: (row["latency"]["p50_s"], row[key]) for row in rows if row[key] is not None}
-    return tradeoff_chart(points, label=f"{what} against time", accuracy=what, ours=ours)
-
-
-def _against(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Put spadeline's pixel ROCAUC and time beside the fastest other detector's."""
-    own = next((row for row in rows if row["name"] == "spadeline"), None)
-    others = [row for row in rows if not row["name"].startswith("spadeline")]
-    if own is None or not others:
-        return ""
-    best = min(others, key=lambda row: row["latency"]["p50_s"])
-
-    def said(row: Mapping[str, Any]) -> str:
-        pixel = "" if row["pixel_rocauc"] is None else f" at a pixel ROCAUC of {row['pixel_rocauc']:.3f}"
-        return f"{duration(row['latency']['p50_s'])} a frame{pixel}"
-
-    return (
-        f"On the same backbone and images spadeline takes {said(own)}; {best['name']}, the fastest other, {said(best)}."
-    )
-
-
-def _detectors(result: Mapping[str, Any]) -> Table:
-    head = (
-        "", "image ROCAUC", "by map", "by embedding", "pixel ROCAUC", "AU-PRO to 0.3", "p50, ms", "p95", "p99", "max",
-        "frames/s", "model, MB", "memory, MB",
-    )  # fmt: skip
-    keys = ("image_rocauc", "image_rocauc_by_map", "image_rocauc_by_embedding", "pixel_rocauc", "aupro_0.3")
-    rows: list[tuple[Cell, ...]] = []
-    for row in result["rows"]:
-        times = from_json(Latency, row["latency"])
-        percentiles = map(milliseconds, (times.p50_s, times.p95_s, times.p99_s, times.max_s))
-        sizes = (row["model_bytes"] / 1e6, row["peak_bytes"] / 1e6)
-        figures = (None if row[key] is None else f"{row[key]:.3f}" for key in keys)
-        rows.append((row["name"], *figures, *percentiles, row["frames_per_s"], *sizes))
-    return Table("Accuracy and speed", head, rows, (_precisions(result) + left_out(result["left_out"])).strip())
-
-
-def _brief(result: Mapping[str, Any]) -> Table:
-    """Return the few columns that README shows."""
-    keys = ("image_rocauc", "pixel_rocauc", "aupro_0.3")
-    rows = [
-        (
-            row["name"],
-            *(None if row[key] is None else f"{row[key]:.3f}" for key in keys),
-            1e3 * row["latency"]["p50_s"],
-        )
-        for row in result["rows"]
-    ]
-    head = ("", "image ROCAUC", "pixel ROCAUC", "AU-PRO to 0.3", "ms a frame, median")
-    return Table("Accuracy and speed", head, rows, _precisions(result).strip())
-
-
-def _precisions(result: Mapping[str, Any]) -> str:
-    """Say which detectors compute in another number type than float32."""
-    other = [row for row in result["rows"] if row.get("precision", "float32") != "float32"]
-    return "".join(f"{row['name']} computes in {row['precision']}. " for row in other)

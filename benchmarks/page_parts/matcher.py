@@ -45,9 +45,11 @@ def _finding(results: Sequence[Mapping[str, Any]]) -> str:
         return ""
     result = max(fitting, key=lambda result: (result["images"], -result["kappa"]))
     best = min(result["rows"], key=lambda row: row["median_s"])
+    source = f" ({result['source']})" if result.get("source") else ""  # an older document doesn't name it
     return (
-        f"The matcher finds the nearest of all pixels of {result['images']} images in {duration(best['median_s'])}, "
-        f"{times(best['against_yardstick'])} the speed of {result['yardstick']}, with the same distances."
+        f"The matcher finds the nearest of all pixels of {result['images']} images{source} in "
+        f"{duration(best['median_s'])}, {times(best['against_yardstick'])} the speed of {result['yardstick']}, "
+        "with the same distances."
     )
 
 

@@ -12,21 +12,25 @@ from spadeline.engine.errors import InputError
 
 from page_parts.accuracy import accuracy
 from page_parts.chapter import Chapter
+from page_parts.detectors import detectors
 from page_parts.extractor import extractor
 from page_parts.frame_check import frame_check
-from page_parts.frames import bench, detectors, pipeline
+from page_parts.frames import bench, pipeline
 from page_parts.gpu import gpu
 from page_parts.matcher import matcher
+from page_parts.needs import matcher_needs, pipeline_needs
 from page_parts.soak import soak
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's order
     "bench": bench,
     "pipeline": pipeline,
+    "pipeline_needs": pipeline_needs,
     "detectors": detectors,
     "accuracy": accuracy,
     "frame_check": frame_check,
     "extractor": extractor,
     "matcher": matcher,
+    "matcher_needs": matcher_needs,
     "gpu": gpu,
     "soak": soak,
 }
@@ -40,4 +44,5 @@ def chapter(document: Any, name: str) -> Chapter:
     try:
         return KINDS[kind](document)
     except (KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{name}: expected a document as {kind}.py writes it, got {error!r}") from error
+        script = kind.removesuffix("_needs")
+        raise InputError(f"{name}: expected a document as {script}.py writes it, got {error!r}") from error

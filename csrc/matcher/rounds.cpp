@@ -20,9 +20,10 @@ constexpr double kMargin = 1.05;
 // More cells are taken until the caps are this part of the distances found so far. Caps above the second part of them
 // save nothing: then all distances are found.
 constexpr double kSaving = 0.7, kLeastSaving = 0.9;
-// What pruning may cost in a proof: see Pass. A proof has a few cells, and each of them would be matched with the whole
-// gallery.
-constexpr double kProofShare = 1;
+// What pruning may cost in the first round and in a proof, as parts of the dense path's work: see Pass. The first
+// round's positions soon stop, which saves the dense path nothing. A proof has a few cells, for which the dense path
+// would read the whole gallery.
+constexpr double kFirstShare = 2.5, kProofShare = 4;
 // A distance that a bound or a cap rules out may be smaller by its own roundings in float64.
 constexpr double kRoundings = 1 - 0x1p-20;
 
@@ -99,7 +100,7 @@ bool Rounds::search_all(ThreadPool* pool) { return pass({images_, search_.scored
 
 bool Rounds::search_first(ThreadPool* pool) {
     const int64_t images = shape_.cells() < kManyCells ? kFirstImages : kFirstImagesOfMany;
-    return pass({std::min(images_, images), search_.scored(), nullptr, enough()}, pool);
+    return pass({std::min(images_, images), search_.scored(), nullptr, enough(), kFirstShare}, pool);
 }
 
 // What a position enters the map's upper bound with.

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from spadeline.engine.resources import Memory
 
 from detectors_parts import contest as detector_contest
-from detectors_parts.contest import Contestant, DetectorContest
-from detectors_parts.judging import Truth, difference_of
+from detectors_parts.contest import Contestant, DetectorContest, _choose_anew, _Entry
+from detectors_parts.judging import Truth, difference_of, differing_verdict
 from detectors_parts.process import Answer, DetectorError, DetectorProcess, Job
 
 OWN_PYTHON = Path(sys.executable)
@@ -43,7 +44,9 @@ def inspect(method, frame):
         os._exit(5)
     if method == "dead" or (method == "tired" and len(asked) == 10):
         os._exit(3)
-    time.sleep(0.06 if method == "slow" else 0.004)
+    time.sleep(0.06 if method == "slow" or (method == "late for defects" and frame.max() > 100) else 0.004)
+    if method == "blind":
+        return Answer(frame[..., 0], 0.0, 0.0, False, frame[..., 0] > 300)
     found = frame[..., 0].astype("float32")
     if method == "other":
         found[3, 4] *= 1.01
@@ -51,7 +54,8 @@ def inspect(method, frame):
         found = found.repeat(2, axis=0)
     if method == "nan":
         found[0, 0] = float("nan")
-    return Answer(found, float(found.max()), None if method == "no embedding" else float(found.mean()))
+    embedding = None if method == "no embedding" else float(found.mean())
+    return Answer(found, float(found.max()), embedding, bool(found.max() > 100), found > 100)
 """
 
 
@@ -73,8 +77,10 @@ def fakes(tmp_path, monkeypatch):
     return job, Truth(masks.any((1, 2)), list(masks), (16, 16))
 
 
-def contestant(job, method, *, python=OWN_PYTHON, same=False):
-    return Contestant(method, "fake", method, "any", python, job.extractor, same_as_ours=same)
+def contestant(job, method, *, python=OWN_PYTHON, same=False, name="", runtime="any", verdict_of=""):
+    return Contestant(
+        name or method, "fake", method, runtime, python, job.extractor, same_as_ours=same, verdict_of=verdict_of
+    )
 
 
 def contest_of(fakes, contestants, folder, *, seconds=0.05):
@@ -140,7 +146,7 @@ def test_who_cannot_take_part_is_named_with_the_reason(fakes, tmp_path):
         "large": "expected maps of (16, 16), got (32, 16)",
         "nan": "its map or score isn't finite",
         "homeless": "no environment with its libraries was named: set_up_peers.sh makes one, --peers names it",
-        "lost": f"{nobody} doesn't exist: make it with set_up_peers.sh",
+        "lost": f"{nobody} doesn't exist; set_up_peers.sh makes an environment for the peers",
     }
 
 
@@ -171,6 +177,79 @@ def test_a_spade_without_ours_is_left_out(fakes, tmp_path):
     job, _ = fakes
     _, left_out, _ = contest_of(fakes, [contestant(job, "unfit"), contestant(job, "same", same=True)], tmp_path)
     assert left_out["same"] == "its maps can't be compared with spadeline's, which was left out"
+
+
+def test_who_gives_bounds_must_give_the_verdicts_of_the_whole_map(fakes, tmp_path):
+    job, _ = fakes
+    entries = [
+        contestant(job, "ours"),
+        contestant(job, "same", runtime="mask", verdict_of="ours"),
+        contestant(job, "blind", runtime="label", verdict_of="ours"),
+        contestant(job, "lost", runtime="label", verdict_of="nobody"),
+    ]
+    rows, left_out, _ = contest_of(fakes, entries, tmp_path)
+    assert list(rows) == ["ours", "same"]
+    assert rows["same"]["verdict_of"] == "ours"
+    assert {rows["same"][key] for key in rows["same"] if "rocauc" in key or "aupro" in key} == {None}
+    assert left_out == {
+        "blind": "its verdicts aren't those of ours: frame 3 has the label False, expected True",
+        "lost": "its verdicts can't be compared with those of nobody, which was left out",
+    }
+
+
+def test_a_mask_that_differs_is_no_verdict():
+    here, nowhere = np.eye(2) > 0, np.zeros((2, 2), bool)
+    whole, bounds = ([Answer(np.eye(2), 1.0, None, True, mask)] for mask in (here, nowhere))
+    assert differing_verdict(bounds, whole, masks=True) == "frame 0 has another mask"
+    assert differing_verdict(bounds, whole, masks=False) == differing_verdict(whole, whole, masks=True) == ""
+
+
+def test_good_and_defective_frames_have_medians_of_their_own(fakes, tmp_path):
+    rows, _, _ = contest_of(fakes, [contestant(fakes[0], "late for defects")], tmp_path)
+    medians = rows["late for defects"]["median_s"]
+    assert medians["good"] < 0.03 < medians["defective"]
+
+
+@pytest.mark.parametrize(
+    ("available", "anew"),
+    [(60, []), (59, ["b", "c"]), (40, ["b", "c"]), (39, ["a", "b", "c"]), (5, ["a", "b", "c"])],
+)
+def test_as_few_processes_as_must_be_are_started_anew(available, anew):
+    entries = []
+    for name, peak in (("b", 20), ("c", 30), ("a", 10)):
+        who = Contestant(name, "fake", name, "any", OWN_PYTHON, Path())
+        entries.append(_Entry(who, None, "float32", 1, memory=Memory(0, 0, peak)))
+    _choose_anew(entries, available)
+    assert sorted(entry.contestant.name for entry in entries if entry.anew) == anew
+
+
+@pytest.mark.parametrize("available", [10**15, 0])
+def test_processes_that_do_not_fit_take_turns_one_at_a_time(fakes, tmp_path, monkeypatch, available):
+    alive, most = set(), []
+
+    class Watched(DetectorProcess):
+        def __init__(self, *arguments, **environment):
+            super().__init__(*arguments, **environment)
+            alive.add(self)
+            most.append(len(alive))
+
+        def close(self):
+            super().close()
+            alive.discard(self)
+
+    monkeypatch.setattr(detector_contest, "DetectorProcess", Watched)
+    monkeypatch.setattr(detector_contest, "available_memory", lambda: available)
+    monkeypatch.setattr(detector_contest, "TURNS", 2)
+    rows, left_out, _ = contest_of(
+        fakes, [contestant(fakes[0], method) for method in ("ours", "no embedding")], tmp_path
+    )
+    assert left_out == {}
+    assert max(most) == (2 if available else 1)
+    assert not alive
+    for row in rows.values():
+        assert row["started_anew"] == (not available)
+        assert row["latency"]["runs"] % 6 == 0
+        assert row["peak_bytes"] > 1e6
 
 
 def test_whose_answers_took_too_long_has_been_timed(fakes, tmp_path):

@@ -4,14 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from spadeline.engine.json_data import to_json
 from spadeline.engine.units import latency
 
+from detectors_parts import by_spadeline
+from detectors_parts.process import Job
 from page_parts import sections
-from page_parts.frames import detectors
+from page_parts.detectors import detectors
 
+from ..conftest import part
 from .scripts import BENCHMARKS, needs_torch
 
 
@@ -43,7 +47,16 @@ def test_the_whole_command(parts, extractor_path, peers, tmp_path):
     (result,) = document["results"]
     assert (result["images"], result["frames"], result["gallery_images"], result["weights"]) == (12, 8, 4, "random")
     rows = {row["name"]: row for row in result["rows"]}
-    assert list(rows) == ["spadeline", "spadeline, averages", "SPADE, torch"], result["left_out"]
+    names = ("spadeline", "spadeline, averages")
+    ours = [name + need for name in names for need in ("", " (mask)", " (label)")]
+    assert list(rows) == [*ours, "SPADE, torch"], result["left_out"]
+    for name in ours:
+        whole = name in names
+        assert (rows[name]["pixel_rocauc"] is not None) == whole
+        assert rows[name]["verdict_of"] == ("" if whole else name.rpartition(" ")[0])
+        assert 0 < rows[name]["median_s"]["good"] < 1
+    told = "The same verdict for every frame: spadeline (mask) as spadeline, spadeline (label) as spadeline, "
+    assert told in done.stdout
     assert rows["SPADE, torch"]["difference_to_spadeline"] < 1e-3
     assert rows["SPADE, torch"]["pixel_rocauc"] == pytest.approx(rows["spadeline"]["pixel_rocauc"], abs=1e-3)
     assert result["left_out"] == {"PaDiM, anomalib torch": f"anomalib is not installed in {sys.prefix}"}
@@ -51,7 +64,7 @@ def test_the_whole_command(parts, extractor_path, peers, tmp_path):
     assert "SPADE, torch: maps and scores are spadeline's within" in done.stdout
     table = sections.chapter(document, "detectors").tables["detectors"]
     assert [row[0] for row in table.rows] == list(rows)
-    assert table.note.startswith("PaDiM, anomalib torch: left out, anomalib is not installed in ")
+    assert "accuracy of its own. PaDiM, anomalib torch: left out, anomalib is not installed in " in table.note
 
 
 def test_without_an_extractor_a_backbone_of_random_weights_is_taken(parts, tmp_path):
@@ -61,6 +74,7 @@ def test_without_an_extractor_a_backbone_of_random_weights_is_taken(parts, tmp_p
         "--images",
         parts,
         "--peer-detectors",
+        "--needs",
         "--threads",
         1,
         "--seconds",
@@ -77,6 +91,18 @@ def test_without_an_extractor_a_backbone_of_random_weights_is_taken(parts, tmp_p
     assert (row["name"], row["precision"]) == ("spadeline", "float32")
     assert row["model_bytes"] > 40e6
     assert (tmp_path / "models" / "resnet18-random.onnx").exists()
+
+
+def test_spadeline_by_openvino_is_left_out_where_it_has_none(recipe_folder, extractor_path, monkeypatch):
+    monkeypatch.setattr(by_spadeline, "RECIPE", recipe_folder.name)
+    job = Job("spadeline", extractor_path, Path(), Path(), Path(), (64, 64), 8, 3, 1)
+    for need in ("map", "mask", "label"):
+        detect, precision = by_spadeline.open_detector(job, recipe_folder.parent, need)
+        assert precision == "float32"
+        answer = detect(part(301, scratched=True)[0])
+        assert (answer.label, answer.anomaly_map.shape) == (True, (64, 64))
+    with pytest.raises(ValueError, match=r"^its start chose CPUExecutionProvider"):
+        by_spadeline.open_detector(job, recipe_folder.parent, "label-openvino")
 
 
 def test_images_of_one_label_tell_nothing(parts, extractor_path, tmp_path):

@@ -90,7 +90,15 @@ int64_t allocated_by_later_calls(Matcher& matcher, const Case& c, double guard_s
     for (size_t i = 0; i < answers.size(); ++i)
         requests.push_back(request_for(c, c.questions[i], guard_share, answers[i]));
     std::vector<Statistics> statistics(answers.size());
+    const LevelShape& finest = c.shape.levels()[0];
+    const MapSize size{2 * finest.height, 2 * finest.width};
+    const Heatmap heatmap(*available_kernels().front(), {finest.height, finest.width}, size, 1.5);
+    std::vector<float> upper(size.height * size.width), lower(upper.size());
     const auto call = [&] {
+        for (const Request& request : requests)
+            for (const float theta : {1e-3f, 1.0f, 1e3f})
+                for (const Need need : {Need::map, Need::mask, Need::label})
+                    matcher.inspect(request, {&heatmap, need, false, theta, theta, {}, upper.data(), lower.data()});
         for (const Request& request : requests) matcher.match(request);
         for (const size_t count : {requests.size() - 1, requests.size()})
             matcher.match_batch(std::span(requests).first(count), statistics);
