@@ -142,6 +142,7 @@ class Search {
     std::vector<AlignedBuffer<float>> scratch_;                      // one a worker
     std::vector<AlignedBuffer<Neighbour>> lists_;                    // one a worker: what the dense path finds
     std::vector<int64_t> next_chunk_;                                // one a group of cells on the dense path
+    uint8_t plain_ = 0;                                              // see Share; of one query
     std::mutex merging_;                                             // of lists
     std::vector<Counts> counts_;                                     // one a worker
     AlignedBuffer<float> bounds_;

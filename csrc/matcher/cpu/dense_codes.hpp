@@ -110,7 +110,14 @@ void Dense<Op>::match_coded() {
     if (coarsest > 0 && !multiply(coarsest)) return;
     const Level& above = level_[coarsest];
     const OpenRows rows{above.products, above.columns, 0, nullptr, above.row_count};
-    for (int64_t q = 0; q < level_[l].query_count && !late(); q += Op::lanes) match_positions(l, q, rows);
+    const int64_t below = int64_t{1} << (2 * task_.level[l].shift);
+    for (int64_t q = 0; q < level_[l].query_count && !late() && !flooded(); q += Op::lanes) {
+        const int64_t queries = Op::lanes * below;
+        if (first_chunk_) queries_ += queries;
+        pairs_ += queries * level_[0].row_count;
+        match_positions(l, q, rows);
+    }
+    first_chunk_ = false;
 }
 
 // Matches a register of level l's positions, from `column` on, with the gallery positions below `above`.

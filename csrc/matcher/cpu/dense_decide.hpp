@@ -62,6 +62,7 @@ void Dense<Op>::consider(int64_t q, int64_t row) {
     const int64_t gallery = chunk_first_ * level_[0].block + row;
     if (task_.raster[gallery] < 0) return;
     if (!within_window(cell_of(q / level_[0].block), gallery / level_[0].block)) return;
+    ++considered_;
     Neighbour* best = best_of(q);
     insert<Op>(best, task_.kappa,
                {distance(level_[0].query_first + q, row), static_cast<int32_t>(image_),
