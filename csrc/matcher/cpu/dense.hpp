@@ -80,7 +80,7 @@ class Dense {
     static constexpr float kRaised = 1 + 0x1p-16f, kUnderflow = 0x1p-116f, kSmallestRoot = 0x1p-60f;
     static constexpr float kLargestSquare = 0x1p126f;
     // A pair in float64 takes as long as some hundred pairs by features.
-    static constexpr int64_t kFirstPairs = 64, kLeastPairs = 128;
+    static constexpr int64_t kFirstPairs = 64, kLeastPairs = 128, kSample = 1 << 22;
     // Gallery rows whose interpolated sums are made at once (bilinear). A panel is up to 48 floats wide: they take 12
     // KB of the first-level cache.
     static constexpr int64_t kBaseRows = 64;
@@ -229,13 +229,6 @@ class Dense {
         return late_;
     }
 
-    // Whether codes leave more pairs to float64 than features would take to rule them out. Where distances are all
-    // equal to a few parts in a thousand, codes rule out none. On images they leave one pair in some thousands, beside
-    // those that a position needs before its threshold is of use.
-    bool flooded() const {
-        return coded_ && considered_ > (kFirstPairs + 4 * task_.kappa) * queries_ + pairs_ / kLeastPairs;
-    }
-
     // The finest level whose filter adds norms, which are those of all coarser levels, too.
     int first_normed() const { return coded_ ? task_.level_count - 1 : 0; }
 
@@ -355,6 +348,7 @@ class Dense {
     const float* features(int l, int64_t row) const;
 
     // dense_decide.hpp
+    bool flooded() const;
     [[gnu::noinline]] void decide(int64_t row, int64_t column, const Reg* bounds, int rows);
     void consider(int64_t q, int64_t row);
     float found_threshold(int64_t q) const;
@@ -388,7 +382,7 @@ class Dense {
     const Share share_;
     const bool coded_;
     bool late_ = false, first_chunk_ = true;
-    int64_t considered_ = 0, pairs_ = 0, queries_ = 0;  // see `flooded`: in float64; of all; positions that met a chunk
+    int64_t considered_ = 0, pairs_ = 0, opened_ = 0, queries_ = 0;  // counted for `flooded`
     Level level_[kMaxLevels];
     int64_t above_first_[kMaxLevels];  // the first column of the bounds that a level's bases are in
     int64_t chunk_cells_, chunk_first_ = 0, image_ = 0;

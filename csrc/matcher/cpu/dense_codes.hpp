@@ -127,6 +127,7 @@ void Dense<Op>::match_positions(int l, int64_t column, const OpenRows& above) {
     if (l > 0) lower_thresholds(l, column);
     above_first_[l] = above.first_column;
     const int64_t count = find_open(l, column, above);
+    if (l == 0) opened_ += count * kGroup * Op::lanes;
     int64_t kept = 0;
     for (int64_t i = 0; i < count; i += kQuads<Op>) kept = match_quads<kQuads<Op>>(l, column, i, count, kept);
     if (l == 0) return;
