@@ -41,13 +41,13 @@ py::dict inspect(PyMatcher<Matcher>& self, PyRequest query, const PyHeatmap& map
     constexpr double kLongest = 86400;
     Clock::time_point deadline{};
     Goal goal{&heatmap,
-                      need_of(need),
-                      root,
-                      thresholds.first,
-                      thresholds.second,
-                      {},
-                      map_of(upper, "upper", heatmap.map()),
-                      map_of(lower, "lower", heatmap.map())};
+              need_of(need),
+              root,
+              thresholds.first,
+              thresholds.second,
+              {},
+              map_of(upper, "upper", heatmap.map()),
+              map_of(lower, "lower", heatmap.map())};
     if (remaining_s && *remaining_s < kLongest) {
         const std::chrono::duration<double> remaining(std::max(*remaining_s, 0.0));
         deadline = start + std::chrono::duration_cast<Clock::duration>(remaining);

@@ -119,6 +119,7 @@ struct Share {
     float* workspace;                // share_floats
     Neighbour* lists;                // (finest positions of the cells, kappa): may hold neighbours already
     int64_t* next;                   // the chunk that is taken next, counted over all images
+    uint8_t* plain;                  // not zero once codes were found to rule out too little; of all shares
 };
 
 // What `refine` sets a cell's budget to when refining it further isn't worth its cost.

@@ -82,6 +82,7 @@ bool Search::begin(const Request& request, ThreadPool* pool, Expiry expiry) {
                 Neighbour{std::numeric_limits<double>::infinity(), INT32_MAX, INT32_MAX});
     std::fill(counts_.begin(), counts_.end(), Counts{});
     guarded_cells_ = 0;
+    plain_ = 0;
     const int64_t cells = task_.cells;
     share_out(
         pool, ceil_div(cells, kCellsAtOnce), 1,

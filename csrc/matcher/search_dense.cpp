@@ -53,7 +53,8 @@ void Search::match_dense(const MatchTask& task, int64_t cells, ThreadPool* pool)
         for (int64_t i = 0; i < groups; ++i) {
             const int64_t group = (worker * groups / workers + i) % groups;
             const int64_t first = cells * group / groups, count = cells * (group + 1) / groups - first;
-            match_cells(task, {first, count, scratch_[worker].data(), lists_[worker].data(), &next_chunk_[group]});
+            match_cells(task,
+                        {first, count, scratch_[worker].data(), lists_[worker].data(), &next_chunk_[group], &plain_});
         }
     };
     if (pool) {

@@ -36,22 +36,39 @@ template <class Op>
 class Dense {
  public:
     static int64_t share_floats(const MatchTask& task, int64_t first_cell, int64_t cell_count) {
-        Dense dense(task, {first_cell, cell_count, nullptr, nullptr, nullptr});
-        return dense.lay_out(nullptr);
+        const Share share{first_cell, cell_count, nullptr, nullptr, nullptr, nullptr};
+        Dense coded(task, share, has_codes(task)), plain(task, share, false);
+        const int64_t floats = coded.lay_out(nullptr), others = plain.lay_out(nullptr);
+        return floats > others ? floats : others;
     }
 
+    // Codes filter as long as they rule out enough (see `flooded`), then features do.
     static bool match(const MatchTask& task, const Share& share) {
-        Dense dense(task, share);
-        const int64_t chunks = ceil_div(task.cells, dense.chunk_cells_), count = task.image_count * chunks;
+        const bool coded = has_codes(task);
+        Dense first(task, share, coded);
+        const int64_t step = first.chunk_cells_, chunks = ceil_div(task.cells, step), count = task.image_count * chunks;
         if (__atomic_load_n(share.next, __ATOMIC_RELAXED) >= count) return true;
-        dense.lay_out(share.workspace);
-        dense.prepare_query();
-        while (!dense.late()) {
-            const int64_t i = __atomic_fetch_add(share.next, 1, __ATOMIC_RELAXED);
-            if (i >= count) break;
-            dense.match_chunk(task.image_ids[i / chunks], i % chunks * dense.chunk_cells_);
+        const auto take = [&] { return __atomic_fetch_add(share.next, 1, __ATOMIC_RELAXED); };
+        int64_t i = take();
+        if (!coded || !__atomic_load_n(share.plain, __ATOMIC_RELAXED)) {
+            first.lay_out(share.workspace);
+            first.prepare_query();
+            for (; i < count && !first.late(); i = take()) {
+                first.match_chunk(task.image_ids[i / chunks], i % chunks * step, step);
+                if (first.flooded()) break;
+            }
+            if (first.late() || i >= count) return !first.late_;
+            __atomic_store_n(share.plain, uint8_t{1}, __ATOMIC_RELAXED);
         }
-        return !dense.late_;
+        Dense plain(task, share, false);
+        plain.lay_out(share.workspace);
+        plain.prepare_query();
+        for (; i < count && !plain.late(); i = take()) {  // beginning with the chunk that codes didn't finish
+            const int64_t begin = i % chunks * step, end = begin + step < task.cells ? begin + step : task.cells;
+            for (int64_t cell = begin; cell < end && !plain.late(); cell += plain.chunk_cells_)
+                plain.match_chunk(task.image_ids[i / chunks], cell, end - cell);
+        }
+        return !plain.late_;
     }
 
  private:
@@ -62,6 +79,8 @@ class Dense {
     // infinite error isn't NaN; and what no distance of vectors with codes exceeds.
     static constexpr float kRaised = 1 + 0x1p-16f, kUnderflow = 0x1p-116f, kSmallestRoot = 0x1p-60f;
     static constexpr float kLargestSquare = 0x1p126f;
+    // A pair in float64 takes as long as some hundred pairs by features.
+    static constexpr int64_t kFirstPairs = 64, kLeastPairs = 128, kSample = 1 << 22;
     // Gallery rows whose interpolated sums are made at once (bilinear). A panel is up to 48 floats wide: they take 12
     // KB of the first-level cache.
     static constexpr int64_t kBaseRows = 64;
@@ -103,8 +122,9 @@ class Dense {
         Coded coded;
     };
 
-    Dense(const MatchTask& task, const Share& share)
-        : task_(task), share_(share), coded_(!task.bilinear && task.level[0].rotated.dims > 0) {
+    static bool has_codes(const MatchTask& task) { return !task.bilinear && task.level[0].rotated.dims > 0; }
+
+    Dense(const MatchTask& task, const Share& share, bool coded) : task_(task), share_(share), coded_(coded) {
         int64_t cell_bytes = 0;
         for (int l = 0; l < task.level_count; ++l) {
             const LevelTask& level = task.level[l];
@@ -182,10 +202,12 @@ class Dense {
             set_threshold(q, wanted(q) ? found_threshold(q) : -__builtin_inff());
     }
 
-    void match_chunk(int64_t image, int64_t first_cell) {
+    // Matches at most `most` cells of an image, and no more than a chunk.
+    void match_chunk(int64_t image, int64_t first_cell, int64_t most) {
         image_ = image;
         chunk_first_ = first_cell;
-        const int64_t count = first_cell + chunk_cells_ < task_.cells ? chunk_cells_ : task_.cells - first_cell;
+        const int64_t left = task_.cells - first_cell < most ? task_.cells - first_cell : most;
+        const int64_t count = chunk_cells_ < left ? chunk_cells_ : left;
         if (!rows_within_window(0, share_.cell_count, first_cell, count)) return;
         const float* chunk[kMaxLevels];
         for (int l = 0; l < task_.level_count; ++l) chunk[l] = load_rows(l, count);
@@ -326,6 +348,7 @@ class Dense {
     const float* features(int l, int64_t row) const;
 
     // dense_decide.hpp
+    bool flooded() const;
     [[gnu::noinline]] void decide(int64_t row, int64_t column, const Reg* bounds, int rows);
     void consider(int64_t q, int64_t row);
     float found_threshold(int64_t q) const;
@@ -358,7 +381,8 @@ class Dense {
     const MatchTask& task_;
     const Share share_;
     const bool coded_;
-    bool late_ = false;
+    bool late_ = false, first_chunk_ = true;
+    int64_t considered_ = 0, pairs_ = 0, opened_ = 0, queries_ = 0;  // counted for `flooded`
     Level level_[kMaxLevels];
     int64_t above_first_[kMaxLevels];  // the first column of the bounds that a level's bases are in
     int64_t chunk_cells_, chunk_first_ = 0, image_ = 0;

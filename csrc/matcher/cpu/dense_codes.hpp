@@ -110,7 +110,14 @@ void Dense<Op>::match_coded() {
     if (coarsest > 0 && !multiply(coarsest)) return;
     const Level& above = level_[coarsest];
     const OpenRows rows{above.products, above.columns, 0, nullptr, above.row_count};
-    for (int64_t q = 0; q < level_[l].query_count && !late(); q += Op::lanes) match_positions(l, q, rows);
+    const int64_t below = int64_t{1} << (2 * task_.level[l].shift);
+    for (int64_t q = 0; q < level_[l].query_count && !late() && !flooded(); q += Op::lanes) {
+        const int64_t queries = Op::lanes * below;
+        if (first_chunk_) queries_ += queries;
+        pairs_ += queries * level_[0].row_count;
+        match_positions(l, q, rows);
+    }
+    first_chunk_ = false;
 }
 
 // Matches a register of level l's positions, from `column` on, with the gallery positions below `above`.
@@ -120,6 +127,7 @@ void Dense<Op>::match_positions(int l, int64_t column, const OpenRows& above) {
     if (l > 0) lower_thresholds(l, column);
     above_first_[l] = above.first_column;
     const int64_t count = find_open(l, column, above);
+    if (l == 0) opened_ += count * kGroup * Op::lanes;
     int64_t kept = 0;
     for (int64_t i = 0; i < count; i += kQuads<Op>) kept = match_quads<kQuads<Op>>(l, column, i, count, kept);
     if (l == 0) return;

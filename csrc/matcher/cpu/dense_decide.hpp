@@ -56,12 +56,25 @@ void Dense<Op>::decide_quads(int64_t column, const int32_t* quads, int count, co
     }
 }
 
+// Whether codes leave more pairs to float64 than features would take to rule them out. Where distances are all equal to
+// a few parts in a thousand, codes rule out none. On images they leave one pair in some thousands, beside those that a
+// position needs before its threshold is of use. Or whether more pairs are multiplied as codes than pays on this
+// instruction set.
+template <class Op>
+bool Dense<Op>::flooded() const {
+    if (!coded_) return false;
+    if (considered_ > (kFirstPairs + 4 * task_.kappa) * queries_ + pairs_ / kLeastPairs) return true;
+    const double most = Op::most_coded * static_cast<double>(pairs_);
+    return Op::most_coded < 1 && pairs_ >= kSample && static_cast<double>(opened_) > most;
+}
+
 template <class Op>
 void Dense<Op>::consider(int64_t q, int64_t row) {
     if (row >= level_[0].row_count) return;  // a place that fills up a record of codes
     const int64_t gallery = chunk_first_ * level_[0].block + row;
     if (task_.raster[gallery] < 0) return;
     if (!within_window(cell_of(q / level_[0].block), gallery / level_[0].block)) return;
+    ++considered_;
     Neighbour* best = best_of(q);
     insert<Op>(best, task_.kappa,
                {distance(level_[0].query_first + q, row), static_cast<int32_t>(image_),

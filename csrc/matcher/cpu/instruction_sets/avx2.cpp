@@ -13,6 +13,7 @@ struct Avx2Words : Avx2 {
     // With two vectors to a panel: 8 sums, 4 registers of codes, and 4 for the steps of a product, of 16.
     static constexpr int queries = 4;
     static constexpr int64_t byte_cost = 1;
+    static constexpr double most_coded = 0.85;
     static constexpr int32_t byte_offset = 0;
     using Sum = __m256i;
     struct Codes {

@@ -15,6 +15,7 @@ struct Avx2Vnni : Avx2 {
     // With two vectors to a panel: 12 sums, 2 registers of codes, and one of a query, of 16.
     static constexpr int queries = 6;
     static constexpr int64_t byte_cost = 1;
+    static constexpr double most_coded = 1;
     static constexpr int32_t byte_offset = kByteOffset;
     using Sum = __m256i;
     using Codes = __m256i;

@@ -13,6 +13,7 @@ struct Avx512Words : Avx512 {
     // 14 sums, two for each query, hide a product's latency. 7 divides the 196 cells of a 224 x 224 image.
     static constexpr int queries = 7;
     static constexpr int64_t byte_cost = 2;  // a product takes two instructions for each half of its bytes
+    static constexpr double most_coded = 0.85;
     static constexpr int32_t byte_offset = kByteOffset;
     struct Sum {
         __m512i low, high;  // two sums for each of eight vectors

@@ -13,6 +13,7 @@ struct Avx512Vnni : Avx512 {
     // 14 sums hide a product's latency. 14 divides the 196 cells of a 224 x 224 image.
     static constexpr int queries = 14;
     static constexpr int64_t byte_cost = 1;
+    static constexpr double most_coded = 1;
     static constexpr int32_t byte_offset = kByteOffset;
     // Not __m512i, of eight int64: GCC 12 copies each sum twice a step of a loop where its type differs from that of
     // the instruction's lanes.

@@ -28,6 +28,9 @@ concept RegisterSizes =
     Op::queries >= 1 &&
     // What a product of two bytes costs, in the dense path's multiply-adds: the guard counts in these.
     Op::byte_cost >= 1 &&
+    // The largest part of a frame's finest pairs that the dense path multiplies as codes. Where coarser levels leave
+    // more open, features take less time: instructions that multiply bytes make it 1.
+    Op::most_coded > 0 && Op::most_coded <= 1 &&
     // By how much `gallery_codes` leaves the gallery's bytes too large: kByteOffset as they are stored, 0 as signed.
     (Op::byte_offset == 0 || Op::byte_offset == kByteOffset);
 

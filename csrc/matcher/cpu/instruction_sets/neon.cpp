@@ -13,6 +13,7 @@ struct NeonWords : Neon {
     // With four vectors to a panel: 16 sums, 4 registers of codes, and 3 for the steps of a product, of 32.
     static constexpr int queries = 2;
     static constexpr int64_t byte_cost = 2;  // two products, each of which is added up in pairs
+    static constexpr double most_coded = 0.85;
     struct Sum {
         int32x4_t low, high;  // two sums for each of two vectors
     };

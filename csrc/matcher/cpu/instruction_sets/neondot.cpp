@@ -16,6 +16,7 @@ struct NeonDot : Neon {
     // With four vectors to a panel: 24 sums, 4 registers of codes, and one of a query, of 32.
     static constexpr int queries = 6;
     static constexpr int64_t byte_cost = 1;
+    static constexpr double most_coded = 1;
     using Sum = int32x4_t;
 
     static Sum zero_sum() { return vdupq_n_s32(0); }

@@ -83,6 +83,7 @@ struct Scalar {
 
     static constexpr int queries = 4;
     static constexpr int64_t byte_cost = 1;
+    static constexpr double most_coded = 0.85;
     static constexpr int32_t byte_offset = kByteOffset;
     using Int = Four<int32_t>;
     using Sum = Int;
