@@ -66,11 +66,12 @@ class Asked {
 
     Lists nothing() const { return Lists(scored_.size() * static_cast<size_t>(task.kappa), kNothing); }
 
-    // Matches all cells with the chunks that `next` hands out.
-    bool match(Lists& lists, int64_t& next) const {
+    // Matches all cells with the chunks that `next` hands out, and without codes if `plain`.
+    bool match(Lists& lists, int64_t& next, bool plain = false) const {
         AlignedBuffer<float> workspace;
-        return kernels_.match(
-            task, {0, task.cells, workspace.reserve(kernels_.share_floats(task, 0, task.cells)), lists.data(), &next});
+        uint8_t without_codes = plain;
+        return kernels_.match(task, {0, task.cells, workspace.reserve(kernels_.share_floats(task, 0, task.cells)),
+                                     lists.data(), &next, &without_codes});
     }
     bool match(Lists& lists) const {
         int64_t next = 0;
@@ -114,6 +115,9 @@ void check_again(const Asked& asked, const Lists& expected, Random& random, cons
         if (static_cast<int64_t>(i) % kappa >= kept) lists[i] = kNothing;
     asked.match(lists);
     expect(equal(lists, expected), name + "a search with " + std::to_string(kept) + " neighbours known differs");
+    int64_t next = 0;
+    lists = asked.nothing();
+    expect(asked.match(lists, next, true) && equal(lists, expected), name + "a search without codes differs");
 }
 
 // What isn't farther than its position's cap is found.
