@@ -141,9 +141,9 @@ bool Rounds::prove(ThreadPool* pool) {
                 continue;
             }
             const int64_t cell = i / shape_.block(0);
-            auto share = std::find_if(parts_.begin(), parts_.end(), [&](const Part& p) { return p.cell == cell; });
-            if (share == parts_.end()) share = parts_.insert(parts_.end(), {cell, 0});
-            share->part += part;
+            auto of_cell = std::find_if(parts_.begin(), parts_.end(), [&](const Part& p) { return p.cell == cell; });
+            if (of_cell == parts_.end()) of_cell = parts_.insert(parts_.end(), {cell, 0});
+            of_cell->part += part;
         }
     }
     if (parts_.empty()) return true;

@@ -6,7 +6,6 @@
 #include <functional>
 #include <limits>
 #include <stdexcept>
-#include <utility>
 
 #include "matcher/half.hpp"
 #include "matcher/share_out.hpp"

@@ -102,7 +102,6 @@ class Search {
 
     const PyramidShape& shape() const { return model_.shape; }
     bool pruned() const { return model_.pruned; }
-    const Kernels& kernels() const { return model_.kernels; }
     const uint8_t* scored() const { return scored_.data(); }  // (finest positions)
     // The kappa nearest of a finest position so far; infinitely far where there are fewer.
     const Neighbour* best(int64_t position) const { return task_.best + position * task_.kappa; }
