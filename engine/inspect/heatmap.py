@@ -179,6 +179,8 @@ def find_regions(
         first in that order is taken.
     """
     mask = anomaly_map > theta if mask is None else mask
+    if not mask.any():  # most frames on a line
+        return mask, ()
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     inside = np.flatnonzero(mask)
     scores, label = anomaly_map.ravel()[inside], np.asarray(labels, np.int32).ravel()[inside]

@@ -99,20 +99,13 @@ class Encoder {
     // The relative error of a sum of n squares: in any order, each square passes through fewer than n + 64 roundings.
     static float roundings(int64_t n) { return static_cast<float>(n + 64) * 0x1p-24f; }
 
-    static float total(Reg a) {
-        float lane[Op::lanes], sum = 0;
-        Op::store(lane, a);
-        for (int k = 0; k < Op::lanes; ++k) sum += lane[k];
-        return sum;
-    }
-
     static float squared_norm(const float* x, int64_t n) {
         Reg sum = Op::broadcast_value(0.0f);
         float rest = 0;
         int64_t i = 0;
         for (; i + Op::lanes <= n; i += Op::lanes) sum = Op::fma(Op::load(x + i), Op::load(x + i), sum);
         for (; i < n; ++i) rest += x[i] * x[i];
-        return total(sum) + rest;
+        return Op::reduce(sum) + rest;
     }
 
     // Multiplies by the matrix in place, without its factor. n is a power of two, at least 16. Two steps at once take
@@ -163,13 +156,13 @@ class Encoder {
             Op::store_bytes(codes + i, code);
         }
         const float scaled = scale * factor;
-        const float off = __builtin_sqrtf(total(lost)) * factor + norm * relative;
+        const float off = __builtin_sqrtf(Op::reduce(lost)) * factor + norm * relative;
         terms[0] = scaled;
-        terms[1] = scaled * scaled * total(squares) * (1 - 0x1p-19f - roundings(dims));
+        terms[1] = scaled * scaled * Op::reduce(squares) * (1 - 0x1p-19f - roundings(dims));
         terms[2] =
             __builtin_sqrtf(off * off + residual_error * residual_error) * (1 + roundings(dims)) + norm * 0x1p-17f;
         terms[3] = residual;
-        out.sums[at] = static_cast<int32_t>(total(sums));
+        out.sums[at] = static_cast<int32_t>(Op::reduce(sums));
     }
 
     static float largest_of(const float* y, int64_t n) {
@@ -178,10 +171,7 @@ class Encoder {
             const Reg value = Op::load(y + i);
             most = Op::max(most, Op::max(value, Op::sub(Op::broadcast_value(0.0f), value)));
         }
-        float lane[Op::lanes], largest = 0;
-        Op::store(lane, most);
-        for (int k = 0; k < Op::lanes; ++k) largest = lane[k] > largest ? lane[k] : largest;
-        return largest;
+        return Op::reduce_max(most);
     }
 };
 

@@ -40,6 +40,8 @@ struct Avx512 {
     static Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
     static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
     static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
+    static float reduce(Reg a) { return _mm512_reduce_add_ps(a); }
+    static float reduce_max(Reg a) { return _mm512_reduce_max_ps(a); }
     static Reg round(Reg a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
     static void store_bytes(int8_t* p, Reg a) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));

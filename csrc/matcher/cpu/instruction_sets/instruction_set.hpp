@@ -61,6 +61,10 @@ concept FloatOps =
         { Op::sqrt(a) } -> std::same_as<typename Op::Reg>;
         // The larger of a and 0; 0 where a is NaN.
         { Op::positive(a) } -> std::same_as<typename Op::Reg>;
+        // The sum of all lanes, always in the same order.
+        { Op::reduce(a) } -> std::same_as<float>;
+        // The largest of all lanes; any number if one of them is NaN.
+        { Op::reduce_max(a) } -> std::same_as<float>;
         // The nearest whole number, ties to the even one.
         { Op::round(a) } -> std::same_as<typename Op::Reg>;
         // Bit i is set where lane i has a <= b, which NaN never has; no other bit is.

@@ -35,6 +35,8 @@ struct Neon {
     static Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
     static Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
     static Reg max(Reg a, Reg b) { return vmaxnmq_f32(a, b); }
+    static float reduce(Reg a) { return vaddvq_f32(a); }
+    static float reduce_max(Reg a) { return vmaxnmvq_f32(a); }
     static Reg round(Reg a) { return vrndnq_f32(a); }
     static void store_bytes(int8_t* p, Reg a) {
         const int16x4_t words = vmovn_s32(vcvtq_s32_f32(a));

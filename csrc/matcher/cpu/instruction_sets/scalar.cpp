@@ -50,6 +50,12 @@ struct Scalar {
     static Reg max(const Reg& a, const Reg& b) {
         return each<Reg>([&](int i) { return a.at[i] > b.at[i] ? a.at[i] : b.at[i]; });
     }
+    static float reduce(const Reg& a) { return (a.at[0] + a.at[2]) + (a.at[1] + a.at[3]); }
+    static float reduce_max(const Reg& a) {
+        float most = a.at[0];
+        for (int i = 1; i < lanes; ++i) most = a.at[i] > most ? a.at[i] : most;
+        return most;
+    }
     static Reg round(const Reg& a) {
         return each<Reg>([&](int i) { return __builtin_rintf(a.at[i]); });
     }
