@@ -1,0 +1,40 @@
+// What the kernels that shrink a picture are given: see area.hpp. Plain structs, for the reason that
+// matcher/match_task.hpp gives.
+#pragma once
+
+#include <cstdint>
+
+namespace spadeline {
+
+// Rows of the frame whose pixels are summed along x together. Four gray rows fill the four lanes that a colour pixel has.
+inline constexpr int64_t kAreaRows = 4;
+
+// A *slot* is the place of one column of the picture among the registers. There are whole blocks of `lanes` slots;
+// those that are left over have weights of 0.
+struct AreaTask {
+    int64_t width;     // of the frame, in pixels
+    int64_t channels;  // 1 or 3
+    int64_t columns;   // of the picture
+    // Along x: the slot's column is the sum of `taps` pixels in a row, each with its weight, which may be 0.
+    int64_t slots, taps;
+    const int32_t* at;     // (slots): bytes before the first pixel, in a line of three bytes or, if gray, four a pixel
+    const float* weights;  // (taps, slots)
+    int64_t read;          // bytes of such a line that are read, at most: more than it has
+    // Along y: row y is the sum of the frame's rows from first_row[y] on.
+    const int64_t* first_row;  // (rows of the picture)
+    const int64_t* row_count;  // (rows of the picture)
+    const float* row_weights;  // (rows of the picture, row_taps)
+    int64_t row_taps;
+    // A sum becomes the byte nearest to sum * scale + offset, ties to the even one.
+    float scale, offset;
+};
+
+// Where the frame and the picture lie.
+struct AreaFrame {
+    const uint8_t* pixels;
+    int64_t pitch;       // bytes from one row to the next
+    const uint8_t* end;  // behind the last row
+    uint8_t* picture;    // C-contiguous
+};
+
+}  // namespace spadeline
