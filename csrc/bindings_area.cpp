@@ -10,9 +10,9 @@
 namespace spadeline {
 namespace {
 
-// Shrinks frames for callers on any threads. The first of callers at the same time has the team of threads and the
-// workspace that is kept, the others have their own thread and a workspace for this call. Frames of a camera have one
-// size, so what belongs to the last one is kept.
+// Shrinks frames for callers on any threads. The first of callers at the same time has the team of threads, the
+// workspace, and what was laid out for the last frame: a camera's frames have one size. The others have their own
+// thread and lay out anew.
 class PyAreaResizer {
  public:
     PyAreaResizer(int threads, const std::string& instruction_set)
@@ -24,21 +24,27 @@ class PyAreaResizer {
             !rows_are_whole(frame))
             throw py::value_error("frame: expected uint8 (h, w) or (h, w, 3), each row without gaps, got " +
                                   described(frame));
-        const PictureSize from{frame.shape(0), frame.shape(1)};
-        std::vector<int64_t> shape{out.ndim() > 0 ? out.shape(0) : 0, out.ndim() > 1 ? out.shape(1) : 0};
-        const PictureSize to{shape[0], shape[1]};
-        if (colour) shape.push_back(3);
-        expect(out, "out", is_bytes(out) && out.writeable(), "writeable uint8", shape);
+        const std::string shape = colour ? "(H, W, 3)" : "(H, W)";
+        if (!is_bytes(out) || !out.writeable() || !(out.flags() & py::array::c_style) || out.ndim() != frame.ndim() ||
+            (colour && out.shape(2) != 3))
+            throw py::value_error("out: expected C-contiguous writeable uint8 " + shape + ", got " + described(out));
+        const PictureSize from{frame.shape(0), frame.shape(1)}, to{out.shape(0), out.shape(1)};
+        const int64_t channels = colour ? 3 : 1;
         const auto* pixels = static_cast<const uint8_t*>(frame.data());
         const int64_t pitch = frame.strides(0);
         auto* picture = static_cast<uint8_t*>(out.mutable_data());
         const py::gil_scoped_release released;
         const StandardArithmetic arithmetic;
-        const std::shared_ptr<const AreaResize> resize = opened(from, to, colour ? 3 : 1);
         const std::unique_lock turn(turn_, std::try_to_lock);
-        AlignedBuffer<float> own;
-        ThreadPool* pool = turn && pool_.size() > 1 ? &pool_ : nullptr;
-        resize->make(pixels, pitch, picture, (turn ? kept_ : own).reserve(resize->floats(pool)), pool);
+        if (!turn) {
+            AlignedBuffer<float> workspace;
+            const AreaResize resize(kernels_, from, to, channels);
+            return resize.make(pixels, pitch, picture, workspace.reserve(resize.floats(nullptr)), nullptr);
+        }
+        if (!last_ || last_->frame() != from || last_->out() != to || last_->channels() != channels)
+            last_ = std::make_unique<AreaResize>(kernels_, from, to, channels);
+        ThreadPool* pool = pool_.size() > 1 ? &pool_ : nullptr;
+        last_->make(pixels, pitch, picture, workspace_.reserve(last_->floats(pool)), pool);
     }
 
     const char* instruction_set() const { return kernels_.name; }
@@ -50,26 +56,19 @@ class PyAreaResizer {
         return threads;
     }
 
-    // Whether a row's pixels lie one behind the other, and no row begins before the last one ends.
+    // Whether a row's pixels lie one behind the other, and no row begins before the last one ends. The stride of a side
+    // of one pixel means nothing.
     static bool rows_are_whole(const py::array& frame) {
         const int64_t channels = frame.ndim() == 3 ? 3 : 1;
-        return frame.strides(1) == channels && (channels == 1 || frame.strides(2) == 1) &&
-               frame.strides(0) >= frame.shape(1) * channels;
-    }
-
-    std::shared_ptr<const AreaResize> opened(PictureSize from, PictureSize to, int64_t channels) {
-        const std::lock_guard lock(last_mutex_);
-        if (!last_ || last_->frame() != from || last_->picture() != to || last_->channels() != channels)
-            last_ = std::make_shared<AreaResize>(kernels_, from, to, channels);
-        return last_;
+        return (frame.shape(1) == 1 || frame.strides(1) == channels) && (channels == 1 || frame.strides(2) == 1) &&
+               (frame.shape(0) == 1 || frame.strides(0) >= frame.shape(1) * channels);
     }
 
     const Kernels& kernels_;
-    std::mutex last_mutex_;
-    std::shared_ptr<const AreaResize> last_;
-    std::mutex turn_;
+    std::mutex turn_;  // the others are its owner's
     ThreadPool pool_;
-    AlignedBuffer<float> kept_;
+    std::unique_ptr<const AreaResize> last_;
+    AlignedBuffer<float> workspace_;
 };
 
 }  // namespace

@@ -25,23 +25,20 @@ constexpr double kLeastPart = 1e-3;
 constexpr int64_t kMostExact = (1 << 24) / 255;
 
 // How much longer one side is, as OpenCV computes it: a whole number may be missed by its last bits.
-double ratio(int64_t length, int64_t target) {
-    return 1 / (static_cast<double>(target) / static_cast<double>(length));
-}
+double ratio(int64_t length, int64_t target) { return 1 / (static_cast<double>(target) / static_cast<double>(length)); }
 
 int64_t whole_ratio(int64_t length, int64_t target) {
     const double scale = ratio(length, target), whole = std::nearbyint(scale);
     return std::abs(scale - whole) < std::numeric_limits<double>::epsilon() ? static_cast<int64_t>(whole) : 0;
 }
 
-void check(PictureSize frame, PictureSize picture, int64_t channels) {
+void check(PictureSize frame, PictureSize out, int64_t channels) {
     const auto text = [](PictureSize size) { return std::to_string(size.height) + " x " + std::to_string(size.width); };
     if (frame.height < 1 || frame.width < 1 || frame.height > kMostSide || frame.width > kMostSide)
         throw std::invalid_argument("frame: expected sides from 1 to " + std::to_string(kMostSide) + ", got " +
                                     text(frame));
-    if (picture.height < 1 || picture.width < 1 || picture.height > frame.height || picture.width > frame.width)
-        throw std::invalid_argument("picture: expected sides from 1 to the frame's " + text(frame) + ", got " +
-                                    text(picture));
+    if (out.height < 1 || out.width < 1 || out.height > frame.height || out.width > frame.width)
+        throw std::invalid_argument("out: expected sides from 1 to the frame's " + text(frame) + ", got " + text(out));
     if (channels != 1 && channels != 3)
         throw std::invalid_argument("channels: expected 1 or 3, got " + std::to_string(channels));
 }
@@ -89,31 +86,31 @@ struct AreaResize::Taps {
     }
 };
 
-AreaResize::AreaResize(const Kernels& kernels, PictureSize frame, PictureSize picture, int64_t channels)
-    : kernels_(kernels), frame_(frame), picture_(picture) {
-    check(frame, picture, channels);
-    whole_y_ = whole_ratio(frame.height, picture.height);
-    whole_x_ = whole_ratio(frame.width, picture.width);
+AreaResize::AreaResize(const Kernels& kernels, PictureSize frame, PictureSize out, int64_t channels)
+    : kernels_(kernels), frame_(frame), out_(out) {
+    check(frame, out, channels);
+    whole_y_ = whole_ratio(frame.height, out.height);
+    whole_x_ = whole_ratio(frame.width, out.width);
     if (!whole_y_ || !whole_x_) whole_y_ = whole_x_ = 0;
     task_.width = frame.width;
     task_.channels = channels;
-    task_.columns = picture.width;
+    task_.columns = out.width;
     task_.scale = 1;
     const int64_t area = whole_y_ * whole_x_;
     if (!area) {
-        lay_out(Taps::of(frame.width, picture.width), Taps::of(frame.height, picture.height));
+        lay_out(Taps::of(frame.width, out.width), Taps::of(frame.height, out.height));
     } else if (area <= kMostExact) {
         // Sums of bytes are exact. Their mean is rounded to the even number, but that of two by two pixels upwards:
         // it is a whole number of quarters, so that an eighth more makes a half the larger part.
         task_.scale = 1 / static_cast<float>(area);
         task_.offset = whole_y_ == 2 && whole_x_ == 2 ? 0.125f : 0;
-        lay_out(Taps::of_whole(picture.width, whole_x_), Taps::of_whole(picture.height, whole_y_));
+        lay_out(Taps::of_whole(out.width, whole_x_), Taps::of_whole(out.height, whole_y_));
     }
 }
 
 void AreaResize::lay_out(const std::vector<Taps>& columns, const std::vector<Taps>& rows) {
     const int64_t lanes = kernels_.lanes, pixels = lanes / 4, bytes = task_.channels == 1 ? 4 : 3;
-    task_.slots = round_up(picture_.width, lanes);
+    task_.slots = round_up(out_.width, lanes);
     task_.taps = Taps::most(columns);
     at_.assign(task_.slots, 0);
     weights_.assign(task_.taps * task_.slots, 0);
@@ -121,10 +118,9 @@ void AreaResize::lay_out(const std::vector<Taps>& columns, const std::vector<Tap
         // Lane 4 p + i of a block of gray columns comes from pixel p of register i: see Op::turn4.
         const int64_t lane = slot % lanes, block = slot - lane;
         const int64_t x = block + (task_.channels == 1 ? lane % pixels * 4 + lane / pixels : lane);
-        if (x >= picture_.width) continue;
+        if (x >= out_.width) continue;
         at_[slot] = static_cast<int32_t>(columns[x].first * bytes);
-        for (size_t k = 0; k < columns[x].weights.size(); ++k)
-            weights_[k * task_.slots + slot] = columns[x].weights[k];
+        for (size_t k = 0; k < columns[x].weights.size(); ++k) weights_[k * task_.slots + slot] = columns[x].weights[k];
     }
     const int64_t window = 16 / bytes;
     task_.read = *std::max_element(at_.begin(), at_.end()) + (task_.taps - 1) / window * window * bytes + 16;
@@ -147,31 +143,30 @@ int64_t AreaResize::floats(const ThreadPool* pool) const {
     return task_.slots ? (pool ? pool->size() : 1) * round_up(kernels_.area_floats(task_), 16) : 0;
 }
 
-void AreaResize::make(const uint8_t* pixels, int64_t pitch, uint8_t* picture, float* workspace,
-                      ThreadPool* pool) const {
-    const int64_t row = frame_.width * task_.channels, out_row = picture_.width * task_.channels;
-    if (frame_ == picture_) {
-        for (int64_t y = 0; y < frame_.height; ++y) std::memcpy(picture + y * row, pixels + y * pitch, row);
+void AreaResize::make(const uint8_t* pixels, int64_t pitch, uint8_t* out, float* workspace, ThreadPool* pool) const {
+    const int64_t row = frame_.width * task_.channels, out_row = out_.width * task_.channels;
+    if (frame_ == out_) {
+        for (int64_t y = 0; y < frame_.height; ++y) std::memcpy(out + y * row, pixels + y * pitch, row);
         return;
     }
     if (!task_.slots) {  // sums that float32 doesn't hold exactly: no camera's frames
         const float scale = 1 / static_cast<float>(whole_y_ * whole_x_);
-        for (int64_t i = 0; i < picture_.height * out_row; ++i) {
+        for (int64_t i = 0; i < out_.height * out_row; ++i) {
             const int64_t y = i / out_row * whole_y_, x = i % out_row / task_.channels * whole_x_;
             const uint8_t* first = pixels + y * pitch + x * task_.channels + i % task_.channels;
             int64_t sum = 0;
             for (int64_t j = 0; j < whole_y_; ++j)
                 for (int64_t k = 0; k < whole_x_; ++k) sum += first[j * pitch + k * task_.channels];
-            picture[i] = static_cast<uint8_t>(std::min(std::nearbyint(static_cast<float>(sum) * scale), 255.0f));
+            out[i] = static_cast<uint8_t>(std::min(std::nearbyint(static_cast<float>(sum) * scale), 255.0f));
         }
         return;
     }
-    const AreaFrame frame{pixels, pitch, pixels + (frame_.height - 1) * pitch + row, picture};
+    const AreaFrame frame{pixels, pitch, pixels + (frame_.height - 1) * pitch + row, out};
     if (frame_.height * row < kLeastShared) pool = nullptr;
-    if (!pool) return kernels_.area_rows(task_, frame, 0, picture_.height, workspace);
+    if (!pool) return kernels_.area_rows(task_, frame, 0, out_.height, workspace);
     const int64_t floats = round_up(kernels_.area_floats(task_), 16);
-    share_out(pool, ceil_div(picture_.height, kPieceRows), [&](int worker, int64_t i) {
-        kernels_.area_rows(task_, frame, i * kPieceRows, std::min((i + 1) * kPieceRows, picture_.height),
+    share_out(pool, ceil_div(out_.height, kPieceRows), [&](int worker, int64_t i) {
+        kernels_.area_rows(task_, frame, i * kPieceRows, std::min((i + 1) * kPieceRows, out_.height),
                            workspace + worker * floats);
     });
 }

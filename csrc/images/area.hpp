@@ -21,27 +21,27 @@ struct PictureSize {
 class AreaResize {
  public:
     // `channels` is 1 or 3. Throws std::invalid_argument.
-    AreaResize(const Kernels& kernels, PictureSize frame, PictureSize picture, int64_t channels);
+    AreaResize(const Kernels& kernels, PictureSize frame, PictureSize out, int64_t channels);
     AreaResize(const AreaResize&) = delete;  // the task points into what this object owns
     AreaResize& operator=(const AreaResize&) = delete;
 
     PictureSize frame() const { return frame_; }
-    PictureSize picture() const { return picture_; }
+    PictureSize out() const { return out_; }
     int64_t channels() const { return task_.channels; }
 
     // Floats of workspace that `make` needs with `pool`, aligned as an AlignedBuffer is.
     int64_t floats(const ThreadPool* pool) const;
-    // Shrinks a frame whose rows lie `pitch` bytes apart, no less than a row has, to a C-contiguous picture. What lies
-    // between rows may be read. `pool` may be null, and small frames don't use it; it doesn't change the picture. The
+    // Shrinks a frame whose rows lie `pitch` bytes apart, no less than a row has, to the C-contiguous `out`. What lies
+    // between rows may be read. `pool` may be null, and small frames don't use it; it doesn't change the bytes. The
     // caller sees to the environment (matcher/arithmetic.hpp).
-    void make(const uint8_t* pixels, int64_t pitch, uint8_t* picture, float* workspace, ThreadPool* pool) const;
+    void make(const uint8_t* pixels, int64_t pitch, uint8_t* out, float* workspace, ThreadPool* pool) const;
 
  private:
     struct Taps;
     void lay_out(const std::vector<Taps>& columns, const std::vector<Taps>& rows);
 
     const Kernels& kernels_;
-    const PictureSize frame_, picture_;
+    const PictureSize frame_, out_;
     int64_t whole_y_, whole_x_;  // pixels that each pixel is the sum of, if both are whole numbers; else 0
     std::vector<int32_t> at_;
     std::vector<float> weights_, row_weights_;

@@ -6,7 +6,8 @@
 
 namespace spadeline {
 
-// Rows of the frame whose pixels are summed along x together. Four gray rows fill the four lanes that a colour pixel has.
+// Rows of the frame whose pixels are summed along x together. Four gray rows fill the four lanes that a colour pixel
+// has.
 inline constexpr int64_t kAreaRows = 4;
 
 // A *slot* is the place of one column of the picture among the registers. There are whole blocks of `lanes` slots;
@@ -34,7 +35,7 @@ struct AreaFrame {
     const uint8_t* pixels;
     int64_t pitch;       // bytes from one row to the next
     const uint8_t* end;  // behind the last row
-    uint8_t* picture;    // C-contiguous
+    uint8_t* out;        // the picture, C-contiguous
 };
 
 }  // namespace spadeline

@@ -53,7 +53,7 @@ class AreaRows {
                 uint8_t* out = ends <= behind ? bytes : nullptr;
                 add_lines(task, lines + (from - row) * stride(task), to - from, weights, begins >= row, sums, out);
                 if (!out) break;  // the next rows of the frame go on with it
-                write(task, bytes, frame.picture + y * task.columns * task.channels);
+                write(task, bytes, frame.out + y * task.columns * task.channels);
             }
         }
     }
@@ -124,11 +124,20 @@ class AreaRows {
             int64_t k = 0;
             for (; k + kTaps <= task.taps; k += kTaps) add_pixels<kBytes, kTaps>(task, line, slot, k, sum);
             switch (task.taps - k) {
-                case 1: add_pixels<kBytes, 1>(task, line, slot, k, sum); break;
-                case 2: add_pixels<kBytes, 2>(task, line, slot, k, sum); break;
-                case 3: add_pixels<kBytes, 3>(task, line, slot, k, sum); break;
-                case 4: add_pixels<kBytes, 4>(task, line, slot, k, sum); break;
-                default: break;
+                case 1:
+                    add_pixels<kBytes, 1>(task, line, slot, k, sum);
+                    break;
+                case 2:
+                    add_pixels<kBytes, 2>(task, line, slot, k, sum);
+                    break;
+                case 3:
+                    add_pixels<kBytes, 3>(task, line, slot, k, sum);
+                    break;
+                case 4:
+                    add_pixels<kBytes, 4>(task, line, slot, k, sum);
+                    break;
+                default:
+                    break;
             }
             if constexpr (kBytes == 4) {
                 Op::turn4(sum);
@@ -151,7 +160,8 @@ class AreaRows {
     template <int kBytes, int kTaps, int kTap>
     static void add_from(const typename Op::Windows& windows, const float* weights, int64_t slots, Reg& sum) {
         if constexpr (kTap < kTaps) {
-            sum = Op::add(sum, Op::mul(Op::template pixels<kBytes, kTap>(windows), Op::repeat4(weights + kTap * slots)));
+            sum =
+                Op::add(sum, Op::mul(Op::template pixels<kBytes, kTap>(windows), Op::repeat4(weights + kTap * slots)));
             add_from<kBytes, kTaps, kTap + 1>(windows, weights, slots, sum);
         }
     }
@@ -161,10 +171,14 @@ class AreaRows {
     static void add_lines(const AreaTask& task, const float* lines, int64_t count, const float* weights, bool first,
                           float* sums, uint8_t* out) {
         switch (count) {
-            case 1: return add<1>(task, lines, weights, first, sums, out);
-            case 2: return add<2>(task, lines, weights, first, sums, out);
-            case 3: return add<3>(task, lines, weights, first, sums, out);
-            default: return add<4>(task, lines, weights, first, sums, out);
+            case 1:
+                return add<1>(task, lines, weights, first, sums, out);
+            case 2:
+                return add<2>(task, lines, weights, first, sums, out);
+            case 3:
+                return add<3>(task, lines, weights, first, sums, out);
+            default:
+                return add<4>(task, lines, weights, first, sums, out);
         }
     }
 
