@@ -110,19 +110,25 @@ AreaResize::AreaResize(const Kernels& kernels, PictureSize frame, PictureSize ou
 
 void AreaResize::lay_out(const std::vector<Taps>& columns, const std::vector<Taps>& rows) {
     const int64_t lanes = kernels_.lanes, pixels = lanes / 4, bytes = task_.channels == 1 ? 4 : 3;
+    const int64_t window = 16 / bytes;  // taps
     task_.slots = round_up(out_.width, lanes);
     task_.taps = Taps::most(columns);
     at_.assign(task_.slots, 0);
-    weights_.assign(task_.taps * task_.slots, 0);
+    float* weights = weights_.reserve(4 * task_.taps * task_.slots);
+    std::fill_n(weights, 4 * task_.taps * task_.slots, 0.0f);
     for (int64_t slot = 0; slot < task_.slots; ++slot) {
         // Lane 4 p + i of a block of gray columns comes from pixel p of register i: see Op::turn4.
         const int64_t lane = slot % lanes, block = slot - lane;
         const int64_t x = block + (task_.channels == 1 ? lane % pixels * 4 + lane / pixels : lane);
         if (x >= out_.width) continue;
         at_[slot] = static_cast<int32_t>(columns[x].first * bytes);
-        for (size_t k = 0; k < columns[x].weights.size(); ++k) weights_[k * task_.slots + slot] = columns[x].weights[k];
+        const auto count = static_cast<int64_t>(columns[x].weights.size());
+        for (int64_t k = 0; k < count; ++k) {
+            const int64_t first = k / window * window, taps = std::min(window, task_.taps - first);
+            const int64_t at = ((block * task_.taps / lanes + first) * 4 + lane / pixels * taps + k - first) * lanes;
+            std::fill_n(weights + at + lane % pixels * 4, 4, columns[x].weights[k]);
+        }
     }
-    const int64_t window = 16 / bytes;
     task_.read = *std::max_element(at_.begin(), at_.end()) + (task_.taps - 1) / window * window * bytes + 16;
     task_.read = std::max(task_.read, task_.width * bytes);
     task_.row_taps = Taps::most(rows);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "images/area_task.hpp"
+#include "matcher/aligned.hpp"
 #include "matcher/match_task.hpp"
 #include "matcher/thread_pool.hpp"
 
@@ -44,7 +45,8 @@ class AreaResize {
     const PictureSize frame_, out_;
     int64_t whole_y_, whole_x_;  // pixels that each pixel is the sum of, if both are whole numbers; else 0
     std::vector<int32_t> at_;
-    std::vector<float> weights_, row_weights_;
+    AlignedBuffer<float> weights_;
+    std::vector<float> row_weights_;
     std::vector<int64_t> first_row_, row_count_;
     AreaTask task_{};  // points to them
 };

@@ -150,19 +150,19 @@ class AreaRows {
 
     template <int kBytes, int kTaps>
     static void add_pixels(const AreaTask& task, const uint8_t* line, int64_t slot, int64_t k, Reg* sum) {
-        for (int i = 0; i < kRegisters; ++i, slot += kPixels) {
-            const auto windows = Op::windows(line + k * kBytes, task.at + slot);
-            const float* weights = task.weights + k * task.slots + slot;
-            add_from<kBytes, kTaps, 0>(windows, weights, task.slots, sum[i]);
+        const float* weights = task.weights + (slot * task.taps + k * Op::lanes) * kRegisters;
+        for (int i = 0; i < kRegisters; ++i) {
+            const auto windows = Op::windows(line + k * kBytes, task.at + slot + i * kPixels);
+            add_from<kBytes, kTaps, 0>(windows, weights + i * kTaps * Op::lanes, sum[i]);
         }
     }
 
     template <int kBytes, int kTaps, int kTap>
-    static void add_from(const typename Op::Windows& windows, const float* weights, int64_t slots, Reg& sum) {
+    static void add_from(const typename Op::Windows& windows, const float* weights, Reg& sum) {
         if constexpr (kTap < kTaps) {
-            sum =
-                Op::add(sum, Op::mul(Op::template pixels<kBytes, kTap>(windows), Op::repeat4(weights + kTap * slots)));
-            add_from<kBytes, kTaps, kTap + 1>(windows, weights, slots, sum);
+            const Reg pixels = Op::template pixels<kBytes, kTap>(windows);
+            sum = Op::add(sum, Op::mul(pixels, Op::load(weights + kTap * Op::lanes)));
+            add_from<kBytes, kTaps, kTap + 1>(windows, weights, sum);
         }
     }
 
