@@ -20,16 +20,16 @@ class PyAreaResizer {
 
     void shrink(const py::array& frame, py::array& out) {
         const bool colour = frame.ndim() == 3;
-        if (!is_bytes(frame) || (frame.ndim() != 2 && !(colour && frame.shape(2) == 3)) || frame.size() == 0 ||
-            !rows_are_whole(frame))
-            throw py::value_error("frame: expected uint8 (h, w) or (h, w, 3), each row without gaps, got " +
+        if (!is_bytes(frame) || (frame.ndim() != 2 && !(colour && (frame.shape(2) == 3 || frame.shape(2) == 4))) ||
+            frame.size() == 0 || !rows_are_whole(frame))
+            throw py::value_error("frame: expected uint8 (h, w), (h, w, 3) or (h, w, 4), each row without gaps, got " +
                                   described(frame));
         const std::string shape = colour ? "(H, W, 3)" : "(H, W)";
         if (!is_bytes(out) || !out.writeable() || !(out.flags() & py::array::c_style) || out.ndim() != frame.ndim() ||
             (colour && out.shape(2) != 3))
             throw py::value_error("out: expected C-contiguous writeable uint8 " + shape + ", got " + described(out));
         const PictureSize from{frame.shape(0), frame.shape(1)}, to{out.shape(0), out.shape(1)};
-        const int64_t channels = colour ? 3 : 1;
+        const int64_t channels = colour ? frame.shape(2) : 1;
         const auto* pixels = static_cast<const uint8_t*>(frame.data());
         const int64_t pitch = frame.strides(0);
         auto* picture = static_cast<uint8_t*>(out.mutable_data());
@@ -59,7 +59,7 @@ class PyAreaResizer {
     // Whether a row's pixels lie one behind the other, and no row begins before the last one ends. The stride of a side
     // of one pixel means nothing.
     static bool rows_are_whole(const py::array& frame) {
-        const int64_t channels = frame.ndim() == 3 ? 3 : 1;
+        const int64_t channels = frame.ndim() == 3 ? frame.shape(2) : 1;
         return (frame.shape(1) == 1 || frame.strides(1) == channels) && (channels == 1 || frame.strides(2) == 1) &&
                (frame.shape(0) == 1 || frame.strides(0) >= frame.shape(1) * channels);
     }

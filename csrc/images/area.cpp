@@ -39,8 +39,8 @@ void check(PictureSize frame, PictureSize out, int64_t channels) {
                                     text(frame));
     if (out.height < 1 || out.width < 1 || out.height > frame.height || out.width > frame.width)
         throw std::invalid_argument("out: expected sides from 1 to the frame's " + text(frame) + ", got " + text(out));
-    if (channels != 1 && channels != 3)
-        throw std::invalid_argument("channels: expected 1 or 3, got " + std::to_string(channels));
+    if (channels != 1 && channels != 3 && channels != 4)
+        throw std::invalid_argument("channels: expected 1, 3 or 4, got " + std::to_string(channels));
 }
 
 }  // namespace
@@ -109,7 +109,7 @@ AreaResize::AreaResize(const Kernels& kernels, PictureSize frame, PictureSize ou
 }
 
 void AreaResize::lay_out(const std::vector<Taps>& columns, const std::vector<Taps>& rows) {
-    const int64_t lanes = kernels_.lanes, pixels = lanes / 4, bytes = task_.channels == 1 ? 4 : 3;
+    const int64_t lanes = kernels_.lanes, pixels = lanes / 4, bytes = task_.channels == 3 ? 3 : 4;
     const int64_t window = 16 / bytes;  // taps
     task_.slots = round_up(out_.width, lanes);
     task_.taps = Taps::most(columns);
@@ -117,16 +117,18 @@ void AreaResize::lay_out(const std::vector<Taps>& columns, const std::vector<Tap
     float* weights = weights_.reserve(4 * task_.taps * task_.slots);
     std::fill_n(weights, 4 * task_.taps * task_.slots, 0.0f);
     for (int64_t slot = 0; slot < task_.slots; ++slot) {
-        // Lane 4 p + i of a block of gray columns comes from pixel p of register i: see Op::turn4.
-        const int64_t lane = slot % lanes, block = slot - lane;
-        const int64_t x = block + (task_.channels == 1 ? lane % pixels * 4 + lane / pixels : lane);
+        // The slots of a block are the pixels of four registers. Where gray rows are turned (Op::turn4), pixel p of
+        // register i becomes lane 4 p + i.
+        const int64_t block = slot / lanes, i = slot % lanes / pixels, p = slot % pixels;
+        const int64_t x = block * lanes + (task_.channels == 1 ? 4 * p + i : slot % lanes);
         if (x >= out_.width) continue;
         at_[slot] = static_cast<int32_t>(columns[x].first * bytes);
         const auto count = static_cast<int64_t>(columns[x].weights.size());
         for (int64_t k = 0; k < count; ++k) {
+            // The order of their use: block, window, register, tap, pixel.
             const int64_t first = k / window * window, taps = std::min(window, task_.taps - first);
-            const int64_t at = ((block * task_.taps / lanes + first) * 4 + lane / pixels * taps + k - first) * lanes;
-            std::fill_n(weights + at + lane % pixels * 4, 4, columns[x].weights[k]);
+            const int64_t before = (block * task_.taps + first) * 4 + i * taps + k - first;  // registers
+            std::fill_n(weights + before * lanes + 4 * p, 4, columns[x].weights[k]);
         }
     }
     task_.read = *std::max_element(at_.begin(), at_.end()) + (task_.taps - 1) / window * window * bytes + 16;
@@ -150,19 +152,20 @@ int64_t AreaResize::floats(const ThreadPool* pool) const {
 }
 
 void AreaResize::make(const uint8_t* pixels, int64_t pitch, uint8_t* out, float* workspace, ThreadPool* pool) const {
-    const int64_t row = frame_.width * task_.channels, out_row = out_.width * task_.channels;
-    if (frame_ == out_) {
+    const int64_t channels = task_.channels, kept = std::min<int64_t>(channels, 3);
+    const int64_t row = frame_.width * channels, out_row = out_.width * kept;
+    if (frame_ == out_ && kept == channels) {
         for (int64_t y = 0; y < frame_.height; ++y) std::memcpy(out + y * row, pixels + y * pitch, row);
         return;
     }
     if (!task_.slots) {  // sums that float32 doesn't hold exactly: no camera's frames
         const float scale = 1 / static_cast<float>(whole_y_ * whole_x_);
         for (int64_t i = 0; i < out_.height * out_row; ++i) {
-            const int64_t y = i / out_row * whole_y_, x = i % out_row / task_.channels * whole_x_;
-            const uint8_t* first = pixels + y * pitch + x * task_.channels + i % task_.channels;
+            const int64_t y = i / out_row * whole_y_, x = i % out_row / kept * whole_x_;
+            const uint8_t* first = pixels + y * pitch + x * channels + i % kept;
             int64_t sum = 0;
             for (int64_t j = 0; j < whole_y_; ++j)
-                for (int64_t k = 0; k < whole_x_; ++k) sum += first[j * pitch + k * task_.channels];
+                for (int64_t k = 0; k < whole_x_; ++k) sum += first[j * pitch + k * channels];
             out[i] = static_cast<uint8_t>(std::min(std::nearbyint(static_cast<float>(sum) * scale), 255.0f));
         }
         return;

@@ -21,7 +21,8 @@ struct PictureSize {
 // What no frame of a size changes. Any number of threads may shrink frames with one.
 class AreaResize {
  public:
-    // `channels` is 1 or 3. Throws std::invalid_argument.
+    // `channels`, the frame's, is 1, 3 or 4. The picture has 1 or 3: a fourth one is left out. Throws
+    // std::invalid_argument.
     AreaResize(const Kernels& kernels, PictureSize frame, PictureSize out, int64_t channels);
     AreaResize(const AreaResize&) = delete;  // the task points into what this object owns
     AreaResize& operator=(const AreaResize&) = delete;

@@ -14,13 +14,13 @@ inline constexpr int64_t kAreaRows = 4;
 // those that are left over have weights of 0.
 struct AreaTask {
     int64_t width;     // of the frame, in pixels
-    int64_t channels;  // 1 or 3
+    int64_t channels;  // of the frame: 1, 3, or 4, of which the picture gets three
     int64_t columns;   // of the picture
     // Along x: the slot's column is the sum of `taps` pixels in a row, each with its weight, which may be 0.
     int64_t slots, taps;
-    const int32_t* at;     // (slots): bytes before the first pixel, in a line of three bytes or, if gray, four a pixel
-    const float* weights;  // (taps, slots)
-    int64_t read;          // bytes of such a line that are read, at most: more than it has
+    const int32_t* at;     // (slots): bytes before the first pixel, in a line; a gray line has four bytes a pixel
+    const float* weights;  // each one in four lanes, in the order of their use
+    int64_t read;          // bytes of a line that are read, at most: more than it has
     // Along y: row y is the sum of the frame's rows from first_row[y] on.
     const int64_t* first_row;  // (rows of the picture)
     const int64_t* row_count;  // (rows of the picture)

@@ -48,8 +48,8 @@ class AreaResizer:
         Parameters
         ----------
         pixels
-            (h, w) or (h, w, 3) uint8. Rows may lie apart, as in a cut-out of a frame. With other strides the pixels are
-            copied first.
+            (h, w), (h, w, 3) or (h, w, 4) uint8; a fourth channel is left out. Rows may lie apart, as in a cut-out of a
+            frame. With other strides the pixels are copied first.
         size
             (H, W), neither side larger than the picture's.
 
@@ -61,7 +61,7 @@ class AreaResizer:
         rows_are_whole = pixels.size > 0 and pixels.strides[0] >= pixels[0].nbytes and pixels[0].flags.c_contiguous
         if not rows_are_whole:
             pixels = np.ascontiguousarray(pixels)
-        shrunk = np.empty((*size, *pixels.shape[2:]), np.uint8)
+        shrunk = np.empty((*size, 3) if pixels.ndim == 3 else size, np.uint8)
         try:
             self.native.shrink(pixels, out=shrunk)
         except (ValueError, RuntimeError) as error:

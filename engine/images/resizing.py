@@ -36,6 +36,7 @@ _CONVERSIONS = {
     "rgba": cv2.COLOR_RGBA2RGB,
     "bgra": cv2.COLOR_BGRA2RGB,
 }
+_WITHOUT_ALPHA = {"rgba": "rgb", "bgra": "bgr"}
 
 
 def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uint8]:
@@ -59,8 +60,7 @@ def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uin
     InputError
         Another dtype, a shape that doesn't fit the declared colour, or a side below ``MIN_SIDE``.
     """
-    conversion = _conversion(frame, color)
-    return _converted(np.ascontiguousarray(frame), conversion)
+    return _converted(np.ascontiguousarray(frame), _meaning(frame, color))
 
 
 def prepare(
@@ -73,20 +73,16 @@ def prepare(
 ) -> tuple[NDArray[np.uint8], Placement]:
     """Bring a camera frame to the extractor's input: :func:`as_rgb`, then :func:`place`, with the same bits as result.
 
-    The channels of gray and BGR are repeated and exchanged after resizing, when there are fewer pixels. Alpha goes
-    first.
+    The frame is resized first, as fewer pixels are then brought to RGB.
     """
-    conversion = _conversion(frame, color)
-    if frame.ndim == 3 and frame.shape[2] == 4:
-        rgb = _converted(np.ascontiguousarray(frame), conversion)
-        return place(rgb, size, framing=framing, resizer=resizer)
+    meaning = _meaning(frame, color)
     pixels = frame[..., 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame
     resized, placement = place(pixels, size, framing=framing, resizer=resizer)
-    return _converted(resized, conversion), placement
+    return _converted(resized, _WITHOUT_ALPHA.get(meaning, meaning)), placement
 
 
-def _conversion(frame: NDArray[np.uint8], color: Color) -> int | None:
-    """Check a frame, and return OpenCV's conversion of its pixels to RGB; None: they are RGB."""
+def _meaning(frame: NDArray[np.uint8], color: Color) -> str:
+    """Check a frame, and return what its channels mean."""
     check_choice("color", color, tuple(_CHANNELS))
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
         came = frame.dtype if isinstance(frame, np.ndarray) else type(frame).__name__
@@ -99,11 +95,13 @@ def _conversion(frame: NDArray[np.uint8], color: Color) -> int | None:
         raise InputError(
             f"frame: expected sides of at least {MIN_SIDE} pixels, got {frame.shape[0]} x {frame.shape[1]}"
         )
-    return _CONVERSIONS.get(_BY_CHANNELS[channels] if color == "auto" else color)
+    return _BY_CHANNELS[channels] if color == "auto" else color
 
 
-def _converted(pixels: NDArray[np.uint8], conversion: int | None) -> NDArray[np.uint8]:
-    return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+def _converted(pixels: NDArray[np.uint8], meaning: str) -> NDArray[np.uint8]:
+    if meaning == "rgb":
+        return pixels
+    return np.asarray(cv2.cvtColor(pixels, _CONVERSIONS[meaning]), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,8 @@ def place(
     Parameters
     ----------
     pixels
-        (h, w, 3) uint8 of any meaning, as :func:`as_rgb` returns it, or (h, w). Channels are resized one by one.
+        (h, w, 3) uint8, as :func:`as_rgb` returns it, (h, w), or (h, w, 4), of which the fourth channel is left out.
+        Channels are resized one by one, whatever they mean.
     size
         (H, W) of the extractor's input.
     framing

@@ -1,5 +1,5 @@
 // Shrinks rows of a frame, as area.hpp defines it. A register holds pixels of four lanes: a colour pixel's channels and
-// a fourth lane that nothing reads, or one column of four gray rows, whose bytes are interleaved first.
+// a fourth lane that isn't written, or one column of four gray rows, whose bytes are interleaved first.
 //
 //     along x    a block of columns at a time: sum = sum + pixel * weight, pixel by pixel from 0 on
 //     along y    sum = sum + row * weight, row by row from 0 on; a row that ends one row of the picture and begins the
@@ -8,8 +8,8 @@
 // A product is rounded, then the sum (CMakeLists.txt forbids to contract them). A pixel is the same operations
 // everywhere, so all instruction sets give the same bytes. A weight of 0 behind the last pixel changes no sum.
 //
-// The frame is read once, in windows of 16 bytes: five colour pixels, or four columns of four gray rows. Windows reach
-// beyond a row's end. So a row that lies too close to the frame's end is copied first.
+// The frame is read once, in windows of 16 bytes: five pixels of three bytes, or four of four. Windows reach beyond a
+// row's end. So a row that lies too close to the frame's end is copied first.
 #pragma once
 
 #include <cstddef>
@@ -41,10 +41,13 @@ class AreaRows {
             const int64_t behind = row + kAreaRows < end ? row + kAreaRows : end;
             if (task.channels == 1) {
                 interleave(task, frame, row, behind - row, copy);
-                sum_line<4>(task, copy, lines);
+                sum_line<4, true>(task, copy, lines);
             } else {
-                for (int64_t i = row; i < behind; ++i)
-                    sum_line<3>(task, readable(task, frame, i, copy), lines + (i - row) * stride(task));
+                for (int64_t i = row; i < behind; ++i) {
+                    const uint8_t* line = readable(task, frame, i, copy);
+                    const auto sum = task.channels == 3 ? sum_line<3, false> : sum_line<4, false>;
+                    sum(task, line, lines + (i - row) * stride(task));
+                }
             }
             for (; y < last && task.first_row[y] < behind; ++y) {
                 const int64_t begins = task.first_row[y], ends = begins + task.row_count[y];
@@ -53,7 +56,7 @@ class AreaRows {
                 uint8_t* out = ends <= behind ? bytes : nullptr;
                 add_lines(task, lines + (from - row) * stride(task), to - from, weights, begins >= row, sums, out);
                 if (!out) break;  // the next rows of the frame go on with it
-                write(task, bytes, frame.out + y * task.columns * task.channels);
+                write(task, bytes, frame.out + y * task.columns * (task.channels == 1 ? 1 : 3));
             }
         }
     }
@@ -78,7 +81,7 @@ class AreaRows {
     static const uint8_t* readable(const AreaTask& task, const AreaFrame& frame, int64_t row, uint8_t* copy) {
         const uint8_t* pixels = frame.pixels + row * frame.pitch;
         if (frame.end - pixels >= task.read) return pixels;
-        __builtin_memcpy(copy, pixels, static_cast<size_t>(3 * task.width));
+        __builtin_memcpy(copy, pixels, static_cast<size_t>(task.channels * task.width));
         return copy;
     }
 
@@ -114,8 +117,8 @@ class AreaRows {
         return __builtin_shufflevector(a, b, 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31);
     }
 
-    // Sums a line along x. kBytes a pixel: 3 gives one line of pixels of four lanes, 4 the four lines of gray rows.
-    template <int kBytes>
+    // Sums a line of kBytes a pixel along x: to one line of pixels of four lanes, or to the four lines of gray rows.
+    template <int kBytes, bool kGray>
     static void sum_line(const AreaTask& task, const uint8_t* line, float* out) {
         constexpr int64_t kTaps = 16 / kBytes;
         for (int64_t slot = 0; slot < task.slots; slot += Op::lanes) {
@@ -139,7 +142,7 @@ class AreaRows {
                 default:
                     break;
             }
-            if constexpr (kBytes == 4) {
+            if constexpr (kGray) {
                 Op::turn4(sum);
                 for (int i = 0; i < kRegisters; ++i) Op::store(out + i * task.slots + slot, sum[i]);
             } else {
