@@ -164,7 +164,8 @@ struct Kernels {
     void (*smooth_rows)(const MapTask&, const float* values, int64_t first, int64_t last, float* rows,
                         float* workspace);
     void (*smooth_columns)(const MapTask&, const float* rows, int64_t first, int64_t last, float* map);
-    // Frames are shrunk by areas: see images/cpu/area_rows.hpp. area_floats: the floats of workspace that `area_rows` needs.
+    // Frames are shrunk by areas: see images/cpu/area_rows.hpp. area_floats: the floats of workspace that `area_rows`
+    // needs.
     int64_t (*area_floats)(const AreaTask&);
     void (*area_rows)(const AreaTask&, const AreaFrame& frame, int64_t first, int64_t last, float* workspace);
     int64_t lanes;  // floats of a register

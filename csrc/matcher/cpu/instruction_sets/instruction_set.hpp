@@ -14,8 +14,8 @@
 
 namespace spadeline {
 
-// What a byte shuffle takes for a lane that gets one byte of a window: channel `channel` of a pixel of `bytes` bytes, and
-// zeros. Here is no fourth channel if there are three bytes.
+// What a byte shuffle takes for a lane that gets one byte of a window: channel `channel` of a pixel of `bytes` bytes,
+// and zeros. Here is no fourth channel if there are three bytes.
 static constexpr int32_t lane_byte(int bytes, int pixel, int channel) {
     return static_cast<int32_t>(0x80808000u | static_cast<uint32_t>(channel < bytes ? bytes * pixel + channel : 0x80));
 }
