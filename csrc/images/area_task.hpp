@@ -26,8 +26,8 @@ struct AreaTask {
     const int64_t* row_count;  // (rows of the picture)
     const float* row_weights;  // (rows of the picture, row_taps)
     int64_t row_taps;
-    // A sum becomes the byte nearest to sum * scale + offset, ties to the even one.
-    float scale, offset;
+    float scale;  // a sum becomes the byte nearest to sum * scale, of two the even one
+    bool halves;  // a pixel is the mean of two by two: of two bytes as near, it becomes the larger one
 };
 
 // Where the frame and the picture lie.

@@ -138,7 +138,7 @@ void check_bytes(ThreadPool& pool) {
 // Frames so large that a team shares them, also by callers at the same time.
 void check_large(ThreadPool& pool) {
     for (const int64_t channels : {1, 3, 4}) {
-        AreaCase c{0, {1203, 1001}, {224, 99}, channels, 1001 * channels, {}};
+        AreaCase c{0, {1203, 1801}, {224, 99}, channels, 1801 * channels, {}};
         Random random(channels);
         for (int64_t i = 0; i < c.frame.height * c.pitch; ++i) c.pixels.push_back(random.below(256));
         const std::vector<uint8_t> expected = check_case(c, pool);

@@ -79,7 +79,12 @@ def test_the_bytes_are_opencvs(kind, channels):
         ((2048, 2448, 3), (224, 224)),
         ((2048, 2448), (224, 224)),
         ((448, 448, 3), (224, 224)),
+        ((448, 448), (224, 224)),
+        ((448, 448, 4), (224, 224)),
+        ((2048, 2000, 3), (1024, 1000)),
         ((448, 224, 3), (224, 224)),
+        ((2, 2, 3), (1, 1)),
+        ((6, 10), (3, 5)),
         ((224, 225, 3), (224, 224)),
         ((600, 1200), (2, 3)),  # sums that float32 doesn't hold
         ((600, 1200, 4), (2, 3)),
@@ -129,11 +134,11 @@ def test_threads_and_callers_beside_each_other_change_nothing(name):
     shared = native(name, threads=3)
     assert (shared.threads, shared.instruction_set) == (3, name)
     frames = [
-        pixels(1201, 1100),
-        pixels(700, 900, 3),
-        pixels(700, 900, 4),
+        pixels(1201, 1900),
+        pixels(900, 900, 3),
+        pixels(900, 900, 4),
         pixels(60, 50, 3),
-        pixels(1201, 1100, seed=1),
+        pixels(1201, 1900, seed=1),
     ]
     expected = [shrunk(native(name), frame, (50, 45)) for frame in frames]
     got = [[] for _ in frames]
@@ -169,7 +174,7 @@ import os, sys
 import numpy as np
 from spadeline.engine import InputError
 from spadeline.engine.images.area import AreaResizer
-alone, team, frame = AreaResizer(threads=1), AreaResizer(threads=2), np.full((1100, 1000), 7, np.uint8)
+alone, team, frame = AreaResizer(threads=1), AreaResizer(threads=2), np.full((1500, 1500), 7, np.uint8)
 team.shrink(frame, (10, 10))
 child = os.fork()
 if child == 0:

@@ -34,6 +34,10 @@ class AreaRows {
         float* sums = lines + kAreaRows * stride(task);  // (stride): a row of the picture that isn't complete
         auto* bytes = reinterpret_cast<uint8_t*>(sums + stride(task));  // (stride): a row with pixels of four bytes
         uint8_t* copy = bytes + stride(task);                           // (line_bytes)
+        if (task.halves) {
+            for (int64_t y = first; y < last; ++y) halve(task, frame, y, copy);
+            return;
+        }
         for (int64_t i = 0; i < line_bytes(task); ++i) copy[i] = 0;
         const int64_t end = task.first_row[last - 1] + task.row_count[last - 1];
         int64_t y = first;
@@ -76,6 +80,25 @@ class AreaRows {
         return bytes;
     }
     static void store(uint8_t* p, const Bytes& bytes) { __builtin_memcpy(p, &bytes, sizeof bytes); }
+
+    // Row y of a picture of half the frame's sides. The means of all neighbours are made, of which every second is
+    // kept: a compiler vectorises bytes that lie in a row.
+    static void halve(const AreaTask& task, const AreaFrame& frame, int64_t y, uint8_t* __restrict means) {
+        const int64_t channels = task.channels, kept = channels == 1 ? 1 : 3, columns = task.columns;
+        const uint8_t* __restrict upper = frame.pixels + 2 * y * frame.pitch;
+        const uint8_t* __restrict lower = upper + frame.pitch;
+        const int64_t count = (2 * columns - 1) * channels;
+        for (int64_t i = 0; i < count; ++i)
+            means[i] = static_cast<uint8_t>((upper[i] + upper[i + channels] + lower[i] + lower[i + channels] + 2) >> 2);
+        uint8_t* __restrict out = frame.out + y * columns * kept;
+        if (channels == 1) {
+            for (int64_t x = 0; x < columns; ++x) out[x] = means[2 * x];
+            return;
+        }
+        // Four bytes are copied at once. The next pixel overwrites the fourth one.
+        for (int64_t x = 0; x + 1 < columns; ++x) __builtin_memcpy(out + 3 * x, means + 2 * x * channels, 4);
+        __builtin_memcpy(out + 3 * (columns - 1), means + 2 * (columns - 1) * channels, 3);
+    }
 
     // The row itself, or its copy if windows would reach beyond the frame's end.
     static const uint8_t* readable(const AreaTask& task, const AreaFrame& frame, int64_t row, uint8_t* copy) {
@@ -191,13 +214,13 @@ class AreaRows {
         static_assert(kCount <= kAreaRows);
         Reg weight[kCount];
         for (int i = 0; i < kCount; ++i) weight[i] = Op::broadcast(weights + i);
-        const Reg scale = Op::broadcast_value(task.scale), offset = Op::broadcast_value(task.offset);
+        const Reg scale = Op::broadcast_value(task.scale);
         for (int64_t x = 0; x < stride(task); x += Op::lanes) {
             Reg sum = first ? Op::broadcast_value(0) : Op::load(sums + x);
             for (int i = 0; i < kCount; ++i)
                 sum = Op::add(sum, Op::mul(Op::load(lines + i * stride(task) + x), weight[i]));
             if (out) {
-                Op::store_pixels(out + x, Op::add(Op::mul(sum, scale), offset));
+                Op::store_pixels(out + x, Op::mul(sum, scale));
             } else {
                 Op::store(sums + x, sum);
             }
