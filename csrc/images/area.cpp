@@ -150,24 +150,12 @@ int64_t AreaResize::floats(const ThreadPool* pool) const {
 }
 
 void AreaResize::make(const uint8_t* pixels, int64_t pitch, uint8_t* out, float* workspace, ThreadPool* pool) const {
-    const int64_t channels = task_.channels, kept = std::min<int64_t>(channels, 3);
-    const int64_t row = frame_.width * channels, out_row = out_.width * kept;
-    if (frame_ == out_ && kept == channels) {
+    const int64_t row = frame_.width * task_.channels;
+    if (frame_ == out_ && task_.channels != 4) {
         for (int64_t y = 0; y < frame_.height; ++y) std::memcpy(out + y * row, pixels + y * pitch, row);
         return;
     }
-    if (!task_.slots) {  // sums that float32 doesn't hold exactly: no camera's frames
-        const float scale = 1 / static_cast<float>(whole_y_ * whole_x_);
-        for (int64_t i = 0; i < out_.height * out_row; ++i) {
-            const int64_t y = i / out_row * whole_y_, x = i % out_row / kept * whole_x_;
-            const uint8_t* first = pixels + y * pitch + x * channels + i % kept;
-            int64_t sum = 0;
-            for (int64_t j = 0; j < whole_y_; ++j)
-                for (int64_t k = 0; k < whole_x_; ++k) sum += first[j * pitch + k * channels];
-            out[i] = static_cast<uint8_t>(std::min(std::nearbyint(static_cast<float>(sum) * scale), 255.0f));
-        }
-        return;
-    }
+    if (!task_.slots) return sum_whole(pixels, pitch, out);
     const AreaFrame frame{pixels, pitch, pixels + (frame_.height - 1) * pitch + row, out};
     if (frame_.height * row < kLeastShared) pool = nullptr;
     if (!pool) return kernels_.area_rows(task_, frame, 0, out_.height, workspace);
@@ -176,6 +164,19 @@ void AreaResize::make(const uint8_t* pixels, int64_t pitch, uint8_t* out, float*
         kernels_.area_rows(task_, frame, i * kPieceRows, std::min((i + 1) * kPieceRows, out_.height),
                            workspace + worker * floats);
     });
+}
+
+void AreaResize::sum_whole(const uint8_t* pixels, int64_t pitch, uint8_t* out) const {
+    const int64_t channels = task_.channels, kept = std::min<int64_t>(channels, 3), row = out_.width * kept;
+    const float scale = 1 / static_cast<float>(whole_y_ * whole_x_);
+    for (int64_t i = 0; i < out_.height * row; ++i) {
+        const int64_t y = i / row * whole_y_, x = i % row / kept * whole_x_;
+        const uint8_t* first = pixels + y * pitch + x * channels + i % kept;
+        int64_t sum = 0;
+        for (int64_t j = 0; j < whole_y_; ++j)
+            for (int64_t k = 0; k < whole_x_; ++k) sum += first[j * pitch + k * channels];
+        out[i] = static_cast<uint8_t>(std::min(std::nearbyint(static_cast<float>(sum) * scale), 255.0f));
+    }
 }
 
 }  // namespace spadeline

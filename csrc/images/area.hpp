@@ -41,6 +41,8 @@ class AreaResize {
  private:
     struct Taps;
     void lay_out(const std::vector<Taps>& columns, const std::vector<Taps>& rows);
+    // Means of whole numbers of pixels, so many that float32 doesn't hold their sum. No camera's frame has them.
+    void sum_whole(const uint8_t* pixels, int64_t pitch, uint8_t* out) const;
 
     const Kernels& kernels_;
     const PictureSize frame_, out_;

@@ -60,7 +60,8 @@ def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uin
     InputError
         Another dtype, a shape that doesn't fit the declared colour, or a side below ``MIN_SIDE``.
     """
-    return _converted(np.ascontiguousarray(frame), _meaning(frame, color))
+    meaning = _meaning(frame, color)
+    return _converted(np.ascontiguousarray(frame), meaning)
 
 
 def prepare(
