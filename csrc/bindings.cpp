@@ -91,6 +91,7 @@ PYBIND11_MODULE(_native, module) {
                py::arg("capsule"));
     module.def("encode", encode, "Records of the codes of a level's cells.", py::arg("cells"), py::arg("basis"),
                py::kw_only(), py::arg("coarsest"));
+    define_area(module);
     define_heatmap(module);
     py::class_<PyMatcher<Matcher>> matcher(module, "Matcher");
     matcher

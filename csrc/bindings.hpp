@@ -296,6 +296,9 @@ class PyMatcher {
     M matcher_;
 };
 
+// Adds the class that shrinks frames: bindings_area.cpp.
+void define_area(py::module_& module);
+
 // Adds the class of the CPU's anomaly map: bindings_heatmap.cpp.
 void define_heatmap(py::module_& module);
 

@@ -6,7 +6,18 @@ import collections.abc
 import numpy
 import typing
 import typing_extensions
-__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'Heatmap', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
+__all__: list[str] = ['AreaResizer', 'CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'Heatmap', 'Matcher', 'encode', 'instruction_sets', 'read_dlpack']
+class AreaResizer:
+    def __init__(self, *, threads: typing.SupportsInt | typing.SupportsIndex, instruction_set: str) -> None:
+        ...
+    def shrink(self, frame: numpy.ndarray, *, out: numpy.ndarray) -> None:
+        ...
+    @property
+    def instruction_set(self) -> str:
+        ...
+    @property
+    def threads(self) -> int:
+        ...
 class DeviceError(RuntimeError):
     pass
 class Heatmap:

@@ -1,4 +1,6 @@
-"""How many processors and how much memory this process may use. In a container that is less than the machine has.
+"""What this process may use of the machine: processors, memory, and its instruction set.
+
+In a container there are fewer processors and less memory than the machine has.
 
 ``threads=None`` means this number of processors, wherever it is an argument. More threads than processors slow each
 other down, and a process that has used up its quota stands still until the quota's next period.
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 MOST_THREADS = 1024
+# Names the instruction set of what the native module computes on a CPU.
+INSTRUCTION_SET_VARIABLE = "SPADELINE_INSTRUCTION_SET"
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
@@ -26,6 +30,11 @@ MACHINE = Path("/proc/meminfo")
 def processors() -> int:
     """Return the number of processors that the process may run on, or the quota of its control groups if it is less."""
     return math.ceil(min(len(os.sched_getaffinity(0)), _quota()))
+
+
+def asked_instruction_set() -> str:
+    """Return the instruction set that ``SPADELINE_INSTRUCTION_SET`` names, or "auto"."""
+    return os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
 
 
 def control_groups() -> Iterator[Path]:

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "images/area_task.hpp"
 #include "matcher/map_task.hpp"
 
 namespace spadeline {
@@ -163,6 +164,10 @@ struct Kernels {
     void (*smooth_rows)(const MapTask&, const float* values, int64_t first, int64_t last, float* rows,
                         float* workspace);
     void (*smooth_columns)(const MapTask&, const float* rows, int64_t first, int64_t last, float* map);
+    // Frames are shrunk by areas: see images/cpu/area_rows.hpp. area_floats: the floats of workspace that `area_rows`
+    // needs.
+    int64_t (*area_floats)(const AreaTask&);
+    void (*area_rows)(const AreaTask&, const AreaFrame& frame, int64_t first, int64_t last, float* workspace);
     int64_t lanes;  // floats of a register
 };
 

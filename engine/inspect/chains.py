@@ -112,7 +112,7 @@ class HostChain:
     def __init__(self, recipe: Recipe, extractor: Extractor, scorer: Scorer) -> None:
         self.recipe, self.extractor, self.scorer = recipe, extractor, scorer
         self.most_workers = scorer.matcher.threads
-        self._preparation = Preparation(recipe)
+        self._preparation = Preparation(recipe, threads=scorer.threads)
 
     def score(self, frames: Sequence[Any], color: Color, asked: Asked) -> Iterator[Scored]:
         """Score frames; see :class:`Chain`."""
@@ -144,6 +144,7 @@ class HostChain:
         for _ in range(count):
             chain = copy.copy(self)
             chain.extractor, chain.scorer = extractor, self.scorer.on_one_thread()
+            chain._preparation = self._preparation.on_one_thread()  # noqa: SLF001 - our own
             chain.most_workers = 1
             chains.append(chain)
         return chains
@@ -169,7 +170,7 @@ class DeviceChain:
         self._inspector = scorer.inspector
         self._extraction = extractor.on_device()
         self._turn = threading.Lock()  # one frame at a time: the next one overwrites the extraction's buffers
-        self._preparation = Preparation(recipe)
+        self._preparation = Preparation(recipe, threads=scorer.threads)
 
     def score(self, frames: Sequence[Any], color: Color, asked: Asked) -> Iterator[Scored]:  # noqa: ARG002 - see above
         """Score frames; see :class:`Chain`."""

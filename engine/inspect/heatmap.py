@@ -8,7 +8,6 @@ are drawn in ``overlay.py``.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 
 import cv2
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from .. import _native
 from ..errors import InputError
 from ..images.resizing import EDGE_ROUNDING, Placement, any_under
-from ..match.matcher import INSTRUCTION_SET_VARIABLE
+from ..resources import asked_instruction_set
 from ..result import Region
 
 # Half of float32's range: weighted means of smaller numbers can't round to infinity.
@@ -97,7 +96,7 @@ class Heatmap:
                 ignore=ignore,
                 ignored_distances=self.ignored_distances,
                 threads=threads,
-                instruction_set=os.environ.get(INSTRUCTION_SET_VARIABLE, "auto"),
+                instruction_set=asked_instruction_set(),
             )
         except ValueError as error:
             raise InputError(str(error)) from None

@@ -95,6 +95,8 @@ class RecipeScorer:
         The index over the normal images' embeddings.
     matcher
         The matcher.
+    threads
+        Of what runs on the CPU.
     rounds
         Whether a need other than "map" ends the search earlier. Else all distances are computed, whatever the need.
     """
@@ -111,7 +113,7 @@ class RecipeScorer:
         gallery: GalleryPlace,
     ) -> None:
         settings, count = recipe.settings, len(recipe.images)
-        threads = processors() if threads is None else threads
+        self.threads = threads = processors() if threads is None else threads
         self._recipe = recipe
         self._settings = settings
         self.gallery = recipe.gallery.hold(gallery)
@@ -187,6 +189,7 @@ class Scorer(RecipeScorer):
     def on_one_thread(self) -> Self:
         """Return a scorer for another caller that uses the caller's thread alone; index and gallery are shared."""
         other = copy.copy(self)
+        other.threads = 1
         other.retrieval = self.retrieval.on_one_thread()
         other.matcher = open_matcher(self._recipe, threads=1)
         other._heatmap = _open_heatmap(self._recipe, threads=1)  # noqa: SLF001 - our own

@@ -5,7 +5,6 @@ No arithmetic happens here. ``csrc/README.md`` has the formula, the layout and t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self, Unpack
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from .. import _native
 from ..checks import check_integer, check_sequence
 from ..errors import DeviceError, InputError
-from ..resources import processors
+from ..resources import asked_instruction_set, processors
 from ..result import Statistics
 from ..settings import LARGEST_WINDOW, MOST_NEIGHBOURS
 from . import reference
@@ -37,8 +36,6 @@ from .validation import (
 )
 
 Levels = Sequence[NDArray[np.floating]]
-
-INSTRUCTION_SET_VARIABLE = "SPADELINE_INSTRUCTION_SET"
 
 
 class Match(NamedTuple):
@@ -178,7 +175,7 @@ class Matcher:
             used = [(level.basis, level.projected, level.rotated) for level in codes]
         instruction_set = options.instruction_set
         if instruction_set == "auto":
-            instruction_set = os.environ.get(INSTRUCTION_SET_VARIABLE, "auto")
+            instruction_set = asked_instruction_set()
         gallery = (cells, sizes[0], level_shifts(sizes))
         self.native: Any
         try:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spadeline.engine import InputError, _native
 from spadeline.engine.inspect.heatmap import Heatmap, ignored_distances
-from spadeline.engine.match.matcher import INSTRUCTION_SET_VARIABLE
+from spadeline.engine.resources import INSTRUCTION_SET_VARIABLE
 
 FUSED = [name for name in _native.instruction_sets() if name != "scalar"]  # which round a multiply-add once
 SIGMAS = [0, 0.1, 0.5, 1.5, 4.0, 40.0]

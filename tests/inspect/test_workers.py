@@ -61,6 +61,8 @@ def test_each_worker_has_one_thread(recipe_folder, monkeypatch):
     assert {id(member._chain.scorer.retrieval._index) for member in members} == {
         id(detector._chain.scorer.retrieval._index)
     }
+    assert {member._chain._preparation._resizer.native.threads for member in members} == {1}
+    assert detector._chain._preparation._resizer.native.threads == 2
     assert {threads for _, threads in seen[-2:]} == {1}  # of a thread that has searched before
     assert faiss.omp_get_max_threads() == 2
 

@@ -8,7 +8,8 @@ import pytest
 from spadeline.engine import Recipe
 from spadeline.engine.errors import InputError
 from spadeline.engine.inspect.scoring import open_matcher
-from spadeline.engine.match.matcher import INSTRUCTION_SET_VARIABLE, Matcher
+from spadeline.engine.match.matcher import Matcher
+from spadeline.engine.resources import INSTRUCTION_SET_VARIABLE
 
 from .pyramids import pyramid
 

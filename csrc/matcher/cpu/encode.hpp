@@ -149,7 +149,7 @@ class Encoder {
         Reg lost = Op::broadcast_value(0.0f), squares = lost, sums = lost;
         for (int64_t i = 0; i < dims; i += Op::lanes) {
             const Reg value = Op::load(y + i), code = Op::round(Op::mul(value, Op::broadcast_value(inverse)));
-            const Reg rest = Op::sub(value, Op::mul(code, Op::broadcast_value(scale)));
+            const Reg rest = Op::fma(code, Op::broadcast_value(-scale), value);
             lost = Op::fma(rest, rest, lost);
             squares = Op::fma(code, code, squares);
             sums = Op::add(sums, code);  // exact: whole numbers, below 2^24

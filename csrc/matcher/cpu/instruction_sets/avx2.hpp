@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "matcher/cpu/instruction_sets/instruction_set.hpp"
+
 namespace spadeline {
 namespace {
 
@@ -74,6 +76,32 @@ struct Avx2 {
     // Adds the two halves of each query's sums: two queries a register, as `block_totals` wants them.
     static Int fold(Int a, Int b) {
         return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+    }
+
+    // Part i, 16 bytes, is the window at byte at[i].
+    using Windows = __m256i;
+    static Windows windows(const uint8_t* p, const int32_t* at) {
+        const auto window = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + at[i])); };
+        return _mm256_inserti128_si256(_mm256_castsi128_si256(window(0)), window(1), 1);
+    }
+    template <int bytes, int pixel>
+    static Reg pixels(Windows w) {
+        const __m128i from = _mm_set_epi32(lane_byte(bytes, pixel, 3), lane_byte(bytes, pixel, 2),
+                                           lane_byte(bytes, pixel, 1), lane_byte(bytes, pixel, 0));
+        return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(w, _mm256_broadcastsi128_si256(from)));
+    }
+    static void turn4(Reg* r) {
+        const Reg low = _mm256_unpacklo_ps(r[0], r[1]), high = _mm256_unpackhi_ps(r[0], r[1]);
+        const Reg next_low = _mm256_unpacklo_ps(r[2], r[3]), next_high = _mm256_unpackhi_ps(r[2], r[3]);
+        r[0] = _mm256_shuffle_ps(low, next_low, 0x44);
+        r[1] = _mm256_shuffle_ps(low, next_low, 0xee);
+        r[2] = _mm256_shuffle_ps(high, next_high, 0x44);
+        r[3] = _mm256_shuffle_ps(high, next_high, 0xee);
+    }
+    static void store_pixels(uint8_t* p, Reg a) {
+        const __m256i wide = _mm256_cvtps_epi32(a);
+        const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
     }
 
     static Reg64 zero64() { return _mm256_setzero_pd(); }

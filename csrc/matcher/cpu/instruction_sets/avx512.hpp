@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "matcher/cpu/instruction_sets/instruction_set.hpp"
+
 namespace spadeline {
 namespace {
 
@@ -65,6 +67,31 @@ struct Avx512 {
         };
         const Int low = halved(a, b), high = halved(c, d);
         return _mm512_add_epi32(_mm512_shuffle_i32x4(low, high, 0x88), _mm512_shuffle_i32x4(low, high, 0xdd));
+    }
+
+    // Part i, 16 bytes, is the window at byte at[i].
+    using Windows = __m512i;
+    static Windows windows(const uint8_t* p, const int32_t* at) {
+        const auto window = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + at[i])); };
+        const Windows low = _mm512_inserti32x4(_mm512_castsi128_si512(window(0)), window(1), 1);
+        return _mm512_inserti32x4(_mm512_inserti32x4(low, window(2), 2), window(3), 3);
+    }
+    template <int bytes, int pixel>
+    static Reg pixels(Windows w) {
+        const __m128i from = _mm_set_epi32(lane_byte(bytes, pixel, 3), lane_byte(bytes, pixel, 2),
+                                           lane_byte(bytes, pixel, 1), lane_byte(bytes, pixel, 0));
+        return _mm512_cvtepi32_ps(_mm512_shuffle_epi8(w, _mm512_broadcast_i32x4(from)));
+    }
+    static void turn4(Reg* r) {
+        const Reg low = _mm512_unpacklo_ps(r[0], r[1]), high = _mm512_unpackhi_ps(r[0], r[1]);
+        const Reg next_low = _mm512_unpacklo_ps(r[2], r[3]), next_high = _mm512_unpackhi_ps(r[2], r[3]);
+        r[0] = _mm512_shuffle_ps(low, next_low, 0x44);
+        r[1] = _mm512_shuffle_ps(low, next_low, 0xee);
+        r[2] = _mm512_shuffle_ps(high, next_high, 0x44);
+        r[3] = _mm512_shuffle_ps(high, next_high, 0xee);
+    }
+    static void store_pixels(uint8_t* p, Reg a) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(a)));
     }
 
     static Reg64 zero64() { return _mm512_setzero_pd(); }

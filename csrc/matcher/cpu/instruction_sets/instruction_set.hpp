@@ -14,6 +14,12 @@
 
 namespace spadeline {
 
+// What a byte shuffle takes for a lane that gets one byte of a window: channel `channel` of a pixel of `bytes` bytes,
+// and zeros. Here is no fourth channel if there are three bytes.
+static constexpr int32_t lane_byte(int bytes, int pixel, int channel) {
+    return static_cast<int32_t>(0x80808000u | static_cast<uint32_t>(channel < bytes ? bytes * pixel + channel : 0x80));
+}
+
 // The sizes that kernels are unrolled by.
 template <class Op>
 concept RegisterSizes =
@@ -137,7 +143,22 @@ concept DoubleOps =
         { Op::reduce64(a) } -> std::same_as<double>;
     };
 
+// Pictures' pixels of `bytes` bytes each, 3 or 4, as four lanes: a register has lanes / 4 *parts* of them.
 template <class Op>
-concept InstructionSet = RegisterSizes<Op> && FloatOps<Op> && ByteOps<Op> && DoubleOps<Op>;
+concept PixelOps = requires(const typename Op::Windows& windows, typename Op::Reg a, typename Op::Reg* four,
+                            const uint8_t* p, const int32_t* at, uint8_t* out) {
+    // Part i is the window p[at[i] … at[i] + 16); there is an offset for each part.
+    { Op::windows(p, at) } -> std::same_as<typename Op::Windows>;
+    // Every window's pixel 1, here of 3 or 4 bytes: a byte in each lane, and 0 in the fourth one if there are 3.
+    { Op::template pixels<3, 1>(windows) } -> std::same_as<typename Op::Reg>;
+    { Op::template pixels<4, 1>(windows) } -> std::same_as<typename Op::Reg>;
+    // In each part of four registers, lane i of register j and lane j of register i change places.
+    { Op::turn4(four) } -> std::same_as<void>;
+    // out[0 … lanes) = a, which isn't negative or NaN, as the nearest bytes, ties to the even one; 255 at most.
+    { Op::store_pixels(out, a) } -> std::same_as<void>;
+};
+
+template <class Op>
+concept InstructionSet = RegisterSizes<Op> && FloatOps<Op> && ByteOps<Op> && PixelOps<Op> && DoubleOps<Op>;
 
 }  // namespace spadeline

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "matcher/codes.hpp"
+#include "matcher/cpu/instruction_sets/instruction_set.hpp"
 
 namespace spadeline {
 namespace {
@@ -73,6 +74,32 @@ struct Neon {
     }
     static Codes four_bytes(const int8_t* p) {
         return vreinterpretq_s8_s32(vld1q_dup_s32(reinterpret_cast<const int32_t*>(p)));
+    }
+
+    using Windows = uint8x16_t;
+    static Windows windows(const uint8_t* p, const int32_t* at) { return vld1q_u8(p + *at); }
+    template <int bytes, int pixel>
+    static Reg pixels(Windows w) {
+        const int32x4_t from = {lane_byte(bytes, pixel, 0), lane_byte(bytes, pixel, 1), lane_byte(bytes, pixel, 2),
+                                lane_byte(bytes, pixel, 3)};
+        return vcvtq_f32_u32(vreinterpretq_u32_u8(vqtbl1q_u8(w, vreinterpretq_u8_s32(from))));
+    }
+    static void turn4(Reg* r) {
+        const Reg even = vtrn1q_f32(r[0], r[1]), odd = vtrn2q_f32(r[0], r[1]);
+        const Reg next_even = vtrn1q_f32(r[2], r[3]), next_odd = vtrn2q_f32(r[2], r[3]);
+        const auto halves = [](Reg a) { return vreinterpretq_f64_f32(a); };
+        r[0] = vreinterpretq_f32_f64(vzip1q_f64(halves(even), halves(next_even)));
+        r[1] = vreinterpretq_f32_f64(vzip1q_f64(halves(odd), halves(next_odd)));
+        r[2] = vreinterpretq_f32_f64(vzip2q_f64(halves(even), halves(next_even)));
+        r[3] = vreinterpretq_f32_f64(vzip2q_f64(halves(odd), halves(next_odd)));
+    }
+    static void store_pixels(uint8_t* p, Reg a) {
+        const uint16x4_t words = vqmovn_u32(vcvtnq_u32_f32(a));
+        const uint32x2_t bytes = vreinterpret_u32_u8(vqmovn_u16(vcombine_u16(words, words)));
+        vst1_lane_u8(p, vreinterpret_u8_u32(bytes), 0);
+        vst1_lane_u8(p + 1, vreinterpret_u8_u32(bytes), 1);
+        vst1_lane_u8(p + 2, vreinterpret_u8_u32(bytes), 2);
+        vst1_lane_u8(p + 3, vreinterpret_u8_u32(bytes), 3);
     }
 
     static Reg64 zero64() { return vdupq_n_f64(0); }

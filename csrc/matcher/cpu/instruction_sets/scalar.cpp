@@ -133,6 +133,24 @@ struct Scalar {
         for (int q = 0; q < 4; ++q) out[q] = sums[q];
     }
 
+    struct Windows {
+        const uint8_t* at;
+    };
+    static Windows windows(const uint8_t* p, const int32_t* at) { return {p + *at}; }
+    template <int bytes, int pixel>
+    static Reg pixels(const Windows& w) {
+        return each<Reg>([&](int i) { return i < bytes ? static_cast<float>(w.at[bytes * pixel + i]) : 0.0f; });
+    }
+    static void turn4(Reg* r) {
+        Reg turned[4];
+        for (int i = 0; i < 4; ++i) turned[i] = each<Reg>([&](int j) { return r[j].at[i]; });
+        for (int i = 0; i < 4; ++i) r[i] = turned[i];
+    }
+    static void store_pixels(uint8_t* p, const Reg& a) {
+        const Reg whole = round(a);
+        for (int i = 0; i < 4; ++i) p[i] = static_cast<uint8_t>(whole.at[i] < 255 ? whole.at[i] : 255);
+    }
+
     static Reg64 zero64() { return 0; }
     static Reg64 broadcast64(double value) { return value; }
     static Reg64 load64(const float* p) { return *p; }

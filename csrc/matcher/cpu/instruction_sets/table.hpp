@@ -1,6 +1,7 @@
 // One instruction set's entry in the table of kernels.
 #pragma once
 
+#include "images/cpu/area_rows.hpp"
 #include "matcher/cpu/coarse.hpp"
 #include "matcher/cpu/dense.hpp"
 #include "matcher/cpu/encode.hpp"
@@ -26,6 +27,8 @@ constexpr Kernels kernels_of(const char* name, bool (*supported)()) {
             Smooth<Op>::floats,
             Smooth<Op>::rows,
             Smooth<Op>::columns,
+            AreaRows<Op>::floats,
+            AreaRows<Op>::make,
             Op::lanes};
 }
 
