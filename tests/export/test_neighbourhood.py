@@ -121,25 +121,47 @@ def test_a_real_network_and_a_real_image(hazelnut, tmp_path):
     check_averages(network, tmp_path / "e.onnx", 3, frame[None])
 
 
-def test_a_branch_inside_of_the_graph_takes_the_level_as_it_was(tmp_path):
-    """The embedding is pooled by a branch, a graph of its own that takes the level by its name."""
-    pooled = helper.make_tensor_value_info("pooled", FLOAT, None)
-    branch = helper.make_graph([helper.make_node("GlobalAveragePool", ["layer1"], ["pooled"])], "branch", [], [pooled])
-    nodes = [
+def write_small(path, nodes, level_type=FLOAT):
+    """Write an extractor of 4 x 6 pixels, whose nodes make "layer1" of "planes", and of "layer1" the embedding."""
+    image = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["n", 4, 6, 3])
+    outputs = [helper.make_tensor_value_info("layer1", level_type, ["n", 3, 4, 6])]
+    outputs.append(helper.make_tensor_value_info("embedding", level_type, ["n", 3]))
+    before = [
         helper.make_node("Cast", ["image"], ["numbers"], to=FLOAT),
-        helper.make_node("Transpose", ["numbers"], ["layer1"], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", ["numbers"], ["planes"], perm=[0, 3, 1, 2]),
+    ]
+    after = [helper.make_node("Flatten", ["pooled"], ["embedding"])]
+    graph = helper.make_graph([*before, *nodes, *after], "extractor", [image], outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def test_a_branch_inside_of_the_graph_takes_the_level_as_it_was(tmp_path):
+    """The branch is a graph of its own, and takes the level by its name."""
+    value = helper.make_tensor_value_info("value", FLOAT, None)
+    branch = helper.make_graph([helper.make_node("GlobalAveragePool", ["layer1"], ["value"])], "branch", [], [value])
+    nodes = [
+        helper.make_node("Identity", ["planes"], ["layer1"]),
         helper.make_node("ReduceMax", ["layer1"], ["largest"], keepdims=0),
         helper.make_node("Cast", ["largest"], ["bright"], to=onnx.TensorProto.BOOL),
-        helper.make_node("If", ["bright"], ["either"], then_branch=branch, else_branch=branch),
-        helper.make_node("Flatten", ["either"], ["embedding"]),
+        helper.make_node("If", ["bright"], ["pooled"], then_branch=branch, else_branch=branch),
     ]
-    image = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["n", 4, 6, 3])
-    outputs = [helper.make_tensor_value_info("layer1", FLOAT, ["n", 3, 4, 6])]
-    outputs.append(helper.make_tensor_value_info("embedding", FLOAT, ["n", 3]))
-    graph = helper.make_graph(nodes, "extractor", [image], outputs)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "in.onnx")
+    write_small(tmp_path / "in.onnx", nodes)
     average_extractor(tmp_path / "out.onnx", tmp_path / "in.onnx", neighbourhood=3)
     check_averages(tmp_path / "in.onnx", tmp_path / "out.onnx", 3, frames(2, (4, 6)))
+
+
+def test_sums_beyond_float16_do_not_overflow(tmp_path):
+    """Nine numbers of up to 65025, where float16 ends at 65504."""
+    nodes = [
+        helper.make_node("Mul", ["planes", "planes"], ["squares"]),
+        helper.make_node("Cast", ["squares"], ["layer1"], to=onnx.TensorProto.FLOAT16),
+        helper.make_node("ReduceMax", ["layer1"], ["pooled"], axes=[2, 3]),
+    ]
+    write_small(tmp_path / "in.onnx", nodes, onnx.TensorProto.FLOAT16)
+    average_extractor(tmp_path / "out.onnx", tmp_path / "in.onnx", neighbourhood=3)
+    images = np.full((1, 4, 6, 3), 255, np.uint8)
+    check_averages(tmp_path / "in.onnx", tmp_path / "out.onnx", 3, images)
+    assert run(tmp_path / "out.onnx", images)["layer1"].min() == np.float16(255**2)
 
 
 def test_integers_are_calibrated_as_without_averaging(plain, plain_int8, parts, tmp_path):
