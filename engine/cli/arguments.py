@@ -105,7 +105,7 @@ def _add_export(commands: Commands) -> None:
         dest="source",
         type=Path,
         metavar="FILE",
-        help="average or quantize the levels of this extractor instead of a ResNet's: --neighbourhood, int8, or both",
+        help="take this extractor instead of a ResNet, to average its levels, quantize it, or both",
     )
     integers = export.add_argument_group("int8")
     integers.add_argument(
