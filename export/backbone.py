@@ -34,7 +34,7 @@ class Backbone(nn.Module):
 
     ``input_size`` is (height, width); ``output_names`` are those of the tensors that a call returns. The embedding is
     the pooled level of that name, at or after the coarsest of the levels. The levels that a call returns are averaged
-    over ``neighbourhood`` x ``neighbourhood`` positions, at borders over those that are there. The stages that follow
+    over ``neighbourhood`` x ``neighbourhood`` positions, where those beyond a border are zero. The stages that follow
     and the embedding take a level as it was before.
     """
 
@@ -83,7 +83,6 @@ class Backbone(nn.Module):
             self.neighbourhood,
             stride=1,
             padding=self.neighbourhood // 2,
-            count_include_pad=False,
         )
         return averages.to(level.dtype)
 

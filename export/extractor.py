@@ -103,7 +103,7 @@ def export_extractor(
         The level to pool: the last of `levels` or a coarser one. Later stages are left out. An earlier level makes the
         network smaller and faster, but the retrieval may find other normal images.
     neighbourhood
-        Each level is averaged over this number of positions a side, at borders over those that are there: an odd number
+        Each level is averaged over this number of positions a side, and counts as zero beyond the border: an odd number
         up to 9 that fits into the coarsest level. 1 leaves the levels as they are. None: 3, or 1 if that doesn't fit.
         The embedding is pooled from a level that isn't averaged.
     calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss

@@ -1,6 +1,9 @@
 """Average the levels of an extractor over neighbouring positions, whoever made it, and compare the files.
 
-    averaged[y, x] = mean of the level over the N x N positions around (y, x) that are there
+    averaged[y, x] = sum of the level over the positions around (y, x), N a side, / N^2
+
+Positions beyond a border are zero, so that features at the border are smaller, and so are their distances. A network
+sees its own padding there, and a normal part's features vary more than elsewhere.
 
 An ``AveragePool`` follows each level. The stages after a level and the embedding take it as it was before. ONNX
 Runtime on the CPU must compute the averages, and the same embedding. Nothing is retrained or quantized here.
@@ -73,8 +76,8 @@ def average_extractor(path: str | os.PathLike[str], source: str | os.PathLike[st
     source
         An ONNX file that keeps the extractor's contract, at any precision, and whose levels aren't averaged yet.
     neighbourhood
-        The number of positions a side: an odd number from 3 to 9 that fits into the coarsest level. At borders a level
-        is averaged over the positions that are there.
+        The number of positions a side: an odd number from 3 to 9 that fits into the coarsest level. Beyond
+        the border a level counts as zero.
 
     Raises
     ------
@@ -154,7 +157,7 @@ def _append_averages(model: ModelProto, levels: tuple[str, ...], neighbourhood: 
                 kernel_shape=[neighbourhood] * 2,
                 pads=[neighbourhood // 2] * 4,
                 strides=[1, 1],
-                count_include_pad=0,
+                count_include_pad=1,
             )
         )
         if half:
@@ -192,9 +195,8 @@ def _compare(source: Path, averaged: Path, extractor: Extractor, neighbourhood: 
 
 
 def averages(level: NDArray[Any], neighbourhood: int) -> NDArray[np.float64]:
-    """Return a level (n, c, h, w), averaged over ``neighbourhood`` positions a side that are there, in float64."""
-    counts = _window_sums(np.ones(level.shape[2:]), neighbourhood)
-    return _window_sums(level.astype(np.float64), neighbourhood) / counts
+    """Return a level (n, c, h, w), averaged over ``neighbourhood`` positions a side, in float64."""
+    return _window_sums(level.astype(np.float64), neighbourhood) / neighbourhood**2
 
 
 def _window_sums(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:

@@ -53,12 +53,12 @@ def run(path, images):
 
 
 def averaged(level, neighbourhood):
-    """Compute each position's mean over the neighbours that are there."""
+    """Compute each position's mean over its neighbours; those beyond the border are zero."""
     reach, level = neighbourhood // 2, level.astype(np.float64)
     means = np.empty_like(level)
     for y, x in np.ndindex(*level.shape[2:]):
         there = level[:, :, max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
-        means[:, :, y, x] = there.mean((2, 3))
+        means[:, :, y, x] = there.sum((2, 3)) / neighbourhood**2
     return means
 
 
@@ -262,14 +262,14 @@ def test_sources_that_are_refused(plain, plain_int8, parts, tmp_path):
 def test_other_borders_are_found(plain, tmp_path, monkeypatch, before):
     append = neighbourhood_module._append_averages
 
-    def with_zeros(model, levels, neighbourhood):
+    def with_those_that_are_there(model, levels, neighbourhood):
         append(model, levels, neighbourhood)
         for node in model.graph.node:
             if node.op_type == "AveragePool":
                 node.attribute.remove(next(each for each in node.attribute if each.name == "count_include_pad"))
-                node.attribute.append(helper.make_attribute("count_include_pad", 1))
+                node.attribute.append(helper.make_attribute("count_include_pad", 0))
 
-    monkeypatch.setattr(neighbourhood_module, "_append_averages", with_zeros)
+    monkeypatch.setattr(neighbourhood_module, "_append_averages", with_those_that_are_there)
     target = tmp_path / "e.onnx"
     if before is not None:
         target.write_bytes(before)
