@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from ..extract.providers import Device
 from ..fitting.thresholds import DEFAULT_RATE
 from ..recipe.held import GalleryPlace
-from ..settings import Framing, Need, all_settings
+from ..settings import Framing, Need, Preset, all_settings
 from .terminal import escaped, shortened
 
 if TYPE_CHECKING:  # argparse has no public name for this class, which takes a parameter only while types are checked
@@ -67,6 +67,12 @@ def _add_fit(commands: Commands) -> None:
         help="an image of what is never scored, such as a fixture: black is scored, white is not",
     )
     fit_.add_argument("--html", type=Path, metavar="FILE", help="write a page of the images that set the thresholds")
+    fit_.add_argument(
+        "--preset",
+        choices=get_args(Preset),
+        default="default",
+        help="the settings where no option says otherwise; paper: the protocol of SPADE's paper (default)",
+    )
     _rate_option(fit_, default=DEFAULT_RATE, default_text="0.01")
     _run_options(fit_, device="where the extractor runs")
     _setting_options(fit_, "Their defaults stand in brackets.", all_of_them=True)
@@ -106,6 +112,12 @@ def _add_export(commands: Commands) -> None:
         type=Path,
         metavar="FILE",
         help="take this extractor instead of a ResNet, to average its levels, quantize it, or both",
+    )
+    export.add_argument(
+        "--preset",
+        choices=get_args(Preset),
+        default="default",
+        help="what holds where no option says otherwise; paper: no averages, and the paper's framing for int8 (default)",
     )
     integers = export.add_argument_group("int8")
     integers.add_argument(

@@ -33,8 +33,10 @@ def export(options: argparse.Namespace) -> int:
     """Write an extractor and print how it was verified."""
     from ...export import average_extractor, export_extractor, quantize_extractor  # noqa: PLC0415 - no other command
 
+    _check_together(options, {name for name, value in vars(options).items() if value is not None})
+    if options.preset == "paper":
+        _take_paper(options)
     given = {name for name, value in vars(options).items() if value is not None}
-    _check_together(options, given)
     network = {name: getattr(options, name) for name in (*NETWORK, "precision") if name in given}
     integers = {argument: getattr(options, name) for name, argument in INTEGERS.items() if name in given}
     averaging = {"neighbourhood": options.neighbourhood} if "neighbourhood" in given else {}
@@ -76,6 +78,14 @@ def _check_together(options: argparse.Namespace, given: set[str]) -> None:
         for name in INTEGERS:
             if name in given and not int8:
                 raise InputError(f"{_option(name)}: expected it with --precision int8 alone")
+
+
+def _take_paper(options: argparse.Namespace) -> None:
+    """Fill in what the paper's protocol says, where no option says otherwise."""
+    if options.source is None and options.neighbourhood is None:
+        options.neighbourhood = 1
+    if options.precision == "int8" and options.framing is None:
+        options.framing = "paper"
 
 
 def _option(name: str) -> str:

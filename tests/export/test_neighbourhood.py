@@ -161,7 +161,7 @@ def test_sums_beyond_float16_do_not_overflow(tmp_path):
     average_extractor(tmp_path / "out.onnx", tmp_path / "in.onnx", neighbourhood=3)
     images = np.full((1, 4, 6, 3), 255, np.uint8)
     check_averages(tmp_path / "in.onnx", tmp_path / "out.onnx", 3, images)
-    assert run(tmp_path / "out.onnx", images)["layer1"].min() == np.float16(255**2)
+    assert run(tmp_path / "out.onnx", images)["layer1"][:, :, 1:-1, 1:-1].min() == np.float16(255**2)
 
 
 def test_integers_are_calibrated_as_without_averaging(plain, plain_int8, parts, tmp_path):
