@@ -134,7 +134,8 @@ def _random_extractor(folder: Path, backbone: str) -> Path:
     if not path.exists():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the document says that the weights are random
-            export_extractor(path, backbone=backbone, weights="random")
+            # PatchCore averages by itself, and all detectors are to have the same features.
+            export_extractor(path, backbone=backbone, weights="random", neighbourhood=1)
     return path
 
 

@@ -21,7 +21,7 @@ from .recipe.changes import remove_images, update_codes
 from .recipe.recipe import Recipe
 from .recipe.records import Calibration
 from .result import Region, Result, Statistics
-from .settings import Settings
+from .settings import Settings, preset
 
 __all__ = [
     "Calibration",
@@ -48,6 +48,7 @@ __all__ = [
     "calibrate",
     "fit",
     "instruction_sets",
+    "preset",
     "remove_images",
     "update_codes",
 ]

@@ -73,6 +73,14 @@ class Threshold:
         """Whether there are enough images for the wanted rate; if not, ``value`` is the highest score."""
         return _wanted_rank(self.images, self.false_alarm_rate) <= self.images
 
+    @property
+    def images_needed(self) -> int:
+        """The smallest number of images that supports the wanted rate."""
+        images = max(math.ceil(1 / self.false_alarm_rate) - 2, 1)  # one too few, or two
+        while _wanted_rank(images, self.false_alarm_rate) > images:
+            images += 1
+        return images
+
 
 def threshold(scores: Sequence[float] | NDArray[np.floating], *, false_alarm_rate: float) -> Threshold:
     """Return the lowest score that keeps the false-alarm rate at the wanted one, or the highest score.

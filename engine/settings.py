@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from textwrap import fill, indent
-from typing import Literal
+from typing import Literal, get_args
 
+from .checks import check_choice
 from .declared import Setting, about, declared
 
 FrameShape = Literal["error", "warn", "any"]
@@ -25,6 +26,7 @@ Storage = Literal["float32", "float16"]
 LabelRule = Literal["map", "image", "either"]
 FrameCheck = Literal["on", "off"]
 Need = Literal["map", "mask", "label"]
+Preset = Literal["default", "paper"]
 
 MOST_IMAGES = 2**31 - 1  # image ids are int32 in the matcher
 MOST_NEIGHBOURS = 1000  # the matcher's results are (h, w, kappa): a recipe must not ask for unbounded memory
@@ -177,6 +179,21 @@ class Settings:
 def all_settings() -> tuple[Setting, ...]:
     """Return what is declared of each setting, in the order of the fields of :class:`Settings`."""
     return declared(Settings)
+
+
+def preset(name: Preset) -> Settings:
+    """Return settings by name: ``"default"``, or ``"paper"``, the protocol of SPADE's paper (arXiv 2005.02357).
+
+    The paper resizes and crops, and has one number of nearest images for both the image score and the gallery. Its
+    levels aren't averaged: export its extractor with a neighbourhood of 1.
+
+    Raises
+    ------
+    InputError
+        Another name.
+    """
+    check_choice("preset", name, get_args(Preset))
+    return Settings(framing="paper", k_score=50, k_gallery=50, kappa=1, sigma=4.0) if name == "paper" else Settings()
 
 
 def _attributes() -> str:

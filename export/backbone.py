@@ -33,20 +33,29 @@ class Backbone(nn.Module):
     """uint8 frames (n, height, width, 3) RGB → the wanted levels, finest first, and the embedding.
 
     ``input_size`` is (height, width); ``output_names`` are those of the tensors that a call returns. The embedding is
-    the pooled level of that name, at or after the coarsest of the levels.
+    the pooled level of that name, at or after the coarsest of the levels. The levels that a call returns are averaged
+    over ``neighbourhood`` x ``neighbourhood`` positions, where those beyond a border are zero. The stages that follow
+    and the embedding take a level as it was before.
     """
 
     scale: torch.Tensor
     offset: torch.Tensor
 
     def __init__(
-        self, resnet: nn.Module, *, levels: tuple[str, ...], input_size: tuple[int, int], embedding: str = LEVELS[-1]
+        self,
+        resnet: nn.Module,
+        *,
+        levels: tuple[str, ...],
+        input_size: tuple[int, int],
+        embedding: str = LEVELS[-1],
+        neighbourhood: int = 1,
     ) -> None:
         super().__init__()
         self.resnet = resnet
         self.stages = LEVELS[: LEVELS.index(embedding) + 1]  # later stages are not run
         self.input_size = input_size
         self.output_names = (*levels, "embedding")
+        self.neighbourhood = neighbourhood
         # (x / 255 - mean) / deviation as one multiply-add.
         mean, deviation = (torch.tensor(v, dtype=torch.float64) for v in (MEAN, STANDARD_DEVIATION))
         self.register_buffer("scale", (1 / (255 * deviation)).reshape(3, 1, 1))
@@ -62,11 +71,23 @@ class Backbone(nn.Module):
         for level in self.stages:
             x = getattr(resnet, level)(x)
             if level in self.output_names:
-                outputs.append(x)
+                outputs.append(self._averaged(x))
         return (*outputs, x.to(self.scale.dtype).mean((2, 3)))
 
+    def _averaged(self, level: torch.Tensor) -> torch.Tensor:
+        """Return a level's averages, in its own number type. A sum of float16 numbers may exceed their range."""
+        if self.neighbourhood == 1:
+            return level
+        averages = nn.functional.avg_pool2d(
+            level.to(self.scale.dtype),
+            self.neighbourhood,
+            stride=1,
+            padding=self.neighbourhood // 2,
+        )
+        return averages.to(level.dtype)
+
     def at(self, precision: Precision) -> Backbone:
-        """Return a copy in `precision`; its normalisation and pooling are never below float32."""
+        """Return a copy in `precision`; its normalisation, pooling and averaging are never below float32."""
         lower = copy.deepcopy(self).float()
         if precision == "float16":
             lower.resnet.half()
@@ -80,6 +101,7 @@ def build(
     levels: tuple[str, ...],
     input_size: tuple[int, int],
     embedding: str = LEVELS[-1],
+    neighbourhood: int = 1,
 ) -> Backbone:
     """Return the backbone in float64, in evaluation mode.
 
@@ -95,7 +117,7 @@ def build(
     resnet.double().to_empty(device="cpu")
     resnet.load_state_dict(weights.tensors, strict=False)  # fc may be left over, and counters of batches may be missing
     return (
-        Backbone(resnet, levels=levels, input_size=input_size, embedding=embedding)
+        Backbone(resnet, levels=levels, input_size=input_size, embedding=embedding, neighbourhood=neighbourhood)
         .eval()
         .requires_grad_(requires_grad=False)
     )

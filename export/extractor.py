@@ -18,7 +18,7 @@ from typing import Any
 from ..engine.errors import InputError
 from ..engine.files import replacing, write_durably
 from ..engine.settings import Framing
-from .choices import Precision, check_choices
+from .choices import Precision, check_choices, chosen_neighbourhood
 from .packages import require_packages
 from .quantized import LEAST_CORRELATION, MOST_ROCAUC_LOSS, Quantization, plan, quantize_into
 from .verify import OutputCheck, verify
@@ -40,6 +40,8 @@ class ExportReport:
         Hexadecimal SHA-256 of the weights file; of the tensors' bytes in key order for random weights.
     embedding
         The level that the embedding is pooled from.
+    neighbourhood
+        The number of positions a side that each level is averaged over; 1: it isn't.
     checks
         Each output's largest error and its tolerance, in the file's order; at int8, those of the float32 graph that was
         quantized.
@@ -55,6 +57,7 @@ class ExportReport:
     weights: str
     weights_sha256: str
     embedding: str
+    neighbourhood: int
     checks: tuple[OutputCheck, ...]
     quantization: Quantization | None
 
@@ -68,6 +71,7 @@ def export_extractor(
     weights: str | os.PathLike[str] = "torchvision",
     precision: Precision = "float32",
     embedding: str = "layer4",
+    neighbourhood: int | None = None,
     calibration_images: str | os.PathLike[str] | None = None,
     framing: Framing = "whole",
     evaluation_images: str | os.PathLike[str] | None = None,
@@ -94,10 +98,14 @@ def export_extractor(
         or ``.safetensors`` file with a state dict, with or without ``fc``; ``"random"``: the same random weights every
         time, for trials only.
     precision
-        The number type of weights and arithmetic. Normalisation and pooling are never below float32.
+        The number type of weights and arithmetic. Normalisation, pooling and averaging are never below float32.
     embedding
         The level to pool: the last of `levels` or a coarser one. Later stages are left out. An earlier level makes the
         network smaller and faster, but the retrieval may find other normal images.
+    neighbourhood
+        Each level is averaged over this number of positions a side, and counts as zero beyond the border: an odd number
+        up to 9 that fits into the coarsest level. 1 leaves the levels as they are. None: 3, or 1 if that doesn't fit.
+        The embedding is pooled from a level that isn't averaged.
     calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss
         Only for ``"int8"``: see :func:`quantize_extractor`.
 
@@ -120,6 +128,7 @@ def export_extractor(
     """
     target, levels = Path(path), tuple(levels)
     check_choices(backbone, levels, input_size, precision, embedding)
+    neighbourhood = chosen_neighbourhood(neighbourhood, levels, input_size)
     if (precision == "int8") != (calibration_images is not None):
         raise InputError(
             "calibration_images: expected a folder of normal images for precision 'int8' and none for others, got "
@@ -136,7 +145,14 @@ def export_extractor(
 
     with replacing(target) as partial, TemporaryDirectory(prefix="spadeline-export-") as folder:
         loaded = load_weights(backbone, weights)
-        model = build(backbone, loaded, levels=levels, input_size=input_size, embedding=embedding)
+        model = build(
+            backbone,
+            loaded,
+            levels=levels,
+            input_size=input_size,
+            embedding=embedding,
+            neighbourhood=neighbourhood,
+        )
         exported: Precision = "float32" if precision == "int8" else precision
         properties = {
             "backbone": backbone,
@@ -148,6 +164,8 @@ def export_extractor(
             "weights_sha256": loaded.sha256,
             "precision": exported,
         }
+        if neighbourhood > 1:
+            properties["neighbourhood"] = str(neighbourhood)
         graph = to_onnx(model, precision=exported, properties=properties)
         written = partial if task is None else Path(folder) / "float32.onnx"
         write_durably(written, graph, target=target)
@@ -162,6 +180,7 @@ def export_extractor(
         weights=loaded.name,
         weights_sha256=loaded.sha256,
         embedding=embedding,
+        neighbourhood=neighbourhood,
         checks=checks,
         quantization=quantization,
     )

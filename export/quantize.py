@@ -52,7 +52,7 @@ def quantize(source: Path, images: Sequence[NDArray[np.uint8]], *, properties: d
         The graph holds integers or half precision already, or ONNX Runtime can't quantize it.
     """
     original = onnx.load(source)
-    _check_float32(source, original)
+    check_float32(source, original)
     with tempfile.TemporaryDirectory(prefix="spadeline-quantize-") as folder:
         model = fold_constants(source, Path(folder))
         zero = fold_normalisation(model)
@@ -115,7 +115,8 @@ def _take_pixels(model: onnx.ModelProto) -> None:
     prune(model)
 
 
-def _check_float32(source: Path, model: onnx.ModelProto) -> None:
+def check_float32(source: Path, model: onnx.ModelProto) -> None:
+    """Raise ExportError for a graph that can't be quantized; ``source`` is its file."""
     graph = model.graph
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in graph.node):
         raise ExportError(f"{source}: expected a float32 extractor to quantize, got a graph that is quantized already")

@@ -10,6 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..engine.folders.normal_images import normal_images
 from ..engine.images.reading import read_placed
 from ..engine.settings import Framing
 from .cost import Cost, measure_cost
+from .neighbourhood import average_into, check_another_file
 from .packages import require_packages
 from .speed import float32_per_int8
 
@@ -44,6 +46,8 @@ class Quantization:
     ----------
     path
         The int8 file.
+    neighbourhood
+        The number of positions a side that each level is averaged over; 1: it isn't.
     calibrated
         The number of normal images that the ranges were taken from.
     float32_bytes, int8_bytes
@@ -55,6 +59,7 @@ class Quantization:
     """
 
     path: Path
+    neighbourhood: int
     calibrated: int
     float32_bytes: int
     int8_bytes: int
@@ -114,6 +119,7 @@ def quantize_extractor(
     source: str | os.PathLike[str],
     *,
     calibration_images: str | os.PathLike[str],
+    neighbourhood: int = 1,
     framing: Framing = "whole",
     evaluation_images: str | os.PathLike[str] | None = None,
     least_correlation: float = LEAST_CORRELATION,
@@ -132,6 +138,9 @@ def quantize_extractor(
     calibration_images
         A folder of at least 8 normal images, or of a data set with ``train/good``. Three of four images calibrate, 32
         at most. The cost is measured on the others, which are held out.
+    neighbourhood
+        More than 1: the levels are averaged, too, as by :func:`average_extractor`. The cost is that of the integers
+        alone: both files are averaged.
     framing
         How the recipe will place images: see :class:`~..engine.Settings`.
     evaluation_images
@@ -151,25 +160,26 @@ def quantize_extractor(
     OutputError
         `path` can't be written.
     ExportError
-        The graph can't be quantized, or it costs more accuracy than allowed; nothing is written then.
+        The graph can't be quantized or averaged, or int8 costs more accuracy than allowed; nothing is written then.
     DependencyError
         onnx or ONNX Runtime is missing.
     """
-    target = Path(path)
-    if target.resolve() == Path(source).resolve():
-        raise InputError(f"path: expected another file than the float32 one, got {target} for both")
+    target, source = Path(path), Path(source)
+    check_another_file(target, source)
     task = plan(calibration_images, framing, evaluation_images, least_correlation, most_rocauc_loss)
     require_packages("onnx")
-    with replacing(target) as partial:
-        return quantize_into(partial, Path(source), task, target=target)
+    with replacing(target) as partial, TemporaryDirectory(prefix="spadeline-export-") as folder:
+        if neighbourhood != 1:
+            source = _averaged(source, neighbourhood, Path(folder))
+        return quantize_into(partial, source, task, target=target)
 
 
 def quantize_into(partial: Path, source: Path, task: Task, *, target: Path) -> Quantization:
     """Write the int8 graph of `source` into a file reserved for `target`, and check the task's bounds."""
     from .quantize import quantize  # noqa: PLC0415 - imports onnx
 
-    size = Extractor(source, device="cpu").input_size
-    images = [read_placed(path, size, framing=task.framing) for path in task.calibrating]
+    extractor = Extractor(source, device="cpu")
+    images = [read_placed(path, extractor.input_size, framing=task.framing) for path in task.calibrating]
     properties = {
         "precision": "int8",
         "calibration_images": str(len(images)),
@@ -189,7 +199,27 @@ def quantize_into(partial: Path, source: Path, task: Task, *, target: Path) -> Q
         raise ExportError(f"int8: its cost can't be measured: {error}") from error
     cost.check(least_correlation=task.least_correlation, most_rocauc_loss=task.most_rocauc_loss)
     speed = float32_per_int8(source, partial, images[0])
-    return Quantization(target, len(images), source.stat().st_size, partial.stat().st_size, cost, speed)
+    return Quantization(
+        path=target,
+        neighbourhood=extractor.neighbourhood,
+        calibrated=len(images),
+        float32_bytes=source.stat().st_size,
+        int8_bytes=partial.stat().st_size,
+        cost=cost,
+        float32_per_int8=speed,
+    )
+
+
+def _averaged(source: Path, neighbourhood: int, folder: Path) -> Path:
+    """Return the averaged file, written into `folder`. A source that can't be quantized is named by its own path."""
+    import onnx  # noqa: PLC0415 - only while exporting
+
+    from .quantize import check_float32  # noqa: PLC0415 - imports onnx
+
+    averaged = folder / "averaged.onnx"
+    average_into(averaged, source, neighbourhood, target=averaged)
+    check_float32(source, onnx.load(source))
+    return averaged
 
 
 def _check_apart(labelled: Dataset, gallery: list[Path]) -> None:

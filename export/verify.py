@@ -38,7 +38,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """One output's largest difference from torch in float64, and the allowed difference.
+    """One output's largest difference from what it was compared with, and the allowed difference.
 
     Both are absolute, in the output's own units.
     """
@@ -68,13 +68,14 @@ def verify(model: Backbone, onnx_path: str | os.PathLike[str], *, precision: Pre
     """
     images = probe_frames(model.input_size)
     truth, plain = _run_torch(model, images), _run_torch(model.at(precision), images)
-    graph = _Graph(onnx_path, model.output_names)
-    batched = graph.run(images)
-    alone = [np.concatenate(parts) for parts in zip(*(graph.run(images[i : i + 1]) for i in (0, 1)), strict=True)]
+    graph = Graph(onnx_path, model.output_names)
+    batched, alone = graph.run(images), graph.run_alone(images)
     checks = []
     for index, name in enumerate(model.output_names):
         tolerance = _tolerance(name, truth[index], plain[index], precision)
-        errors = (_largest_error(name, truth[index], plain[index], got[index], tolerance) for got in (batched, alone))
+        errors = (
+            largest_error(name, "torch", truth[index], plain[index], got[index], tolerance) for got in (batched, alone)
+        )
         checks.append(OutputCheck(name, max(errors), tolerance))
     return tuple(checks)
 
@@ -93,7 +94,7 @@ def probe_frames(size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.stack([noise, natural.clip(0, 255).astype(np.uint8)])
 
 
-class _Graph:
+class Graph:
     """The exported file in ONNX Runtime on the CPU; the names of its outputs are checked."""
 
     def __init__(self, path: str | os.PathLike[str], output_names: tuple[str, ...]) -> None:
@@ -119,6 +120,11 @@ class _Graph:
             ) from error
         return outputs
 
+    def run_alone(self, images: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """Return the outputs of images that are run one by one."""
+        each = [self.run(images[index : index + 1]) for index in range(len(images))]
+        return [np.concatenate(parts) for parts in zip(*each, strict=True)]
+
 
 def _run_torch(model: Backbone, images: NDArray[np.uint8]) -> list[NDArray[Any]]:
     import torch  # noqa: PLC0415 - only while exporting
@@ -135,10 +141,13 @@ def _tolerance(name: str, truth: NDArray[np.float64], plain: NDArray[Any], preci
     return float(ERROR_FACTOR * yardstick + np.finfo(plain.dtype).eps / 2 * np.abs(truth).max())
 
 
-def _largest_error(
-    name: str, truth: NDArray[np.float64], plain: NDArray[Any], got: NDArray[Any], tolerance: float
+def largest_error(
+    name: str, reference: str, truth: NDArray[Any], plain: NDArray[Any], got: NDArray[Any], tolerance: float
 ) -> float:
-    """Return the largest |got - truth|, or raise: `plain` tells the type and shape that `got` must have."""
+    """Return the largest |got - truth|, or raise: `plain` tells the type and shape that `got` must have.
+
+    ``reference`` says in an error's text what the truth is.
+    """
     if got.dtype != plain.dtype or got.shape != plain.shape:
         raise ExportError(
             f"{name}: expected {plain.dtype} {plain.shape} of the exported graph, got {got.dtype} {got.shape}"
@@ -147,7 +156,7 @@ def _largest_error(
     worst = tuple(int(i) for i in np.unravel_index(np.argmax(errors), errors.shape))  # NaN counts as the largest
     if not errors[worst] <= tolerance:
         raise ExportError(
-            f"{name}: the exported graph differs from torch at {worst}: expected {truth[worst]:.9g}, got "
+            f"{name}: the exported graph differs from {reference} at {worst}: expected {truth[worst]:.9g}, got "
             f"{got[worst]:.9g}, allowed difference {tolerance:.3g}"
         )
     return float(errors[worst])

@@ -43,6 +43,15 @@ def test_too_few_images_give_the_highest_score_and_say_so(n, rate):
     assert result.expected_rate > rate
 
 
+@pytest.mark.parametrize(
+    ("rate", "needed"), [(0.9, 1), (0.5, 1), (0.34, 2), (1 / 3, 2), (0.1, 9), (0.01, 99), (0.001, 999)]
+)
+def test_says_how_many_images_would_do(rate, needed):
+    assert threshold([1.0], false_alarm_rate=rate).images_needed == needed
+    assert threshold(np.arange(needed), false_alarm_rate=rate).supported
+    assert needed == 1 or not threshold(np.arange(needed - 1), false_alarm_rate=rate).supported
+
+
 @pytest.mark.parametrize("n", [1, 2, 10, 59, 1000])
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
 def test_bound_of_the_maximum_has_a_closed_form(n, confidence):

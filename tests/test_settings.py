@@ -7,7 +7,7 @@ import pytest
 from spadeline.engine.calibration import threshold
 from spadeline.engine.errors import InputError
 from spadeline.engine.recipe.records import Calibration, ImageRecord
-from spadeline.engine.settings import Settings, all_settings
+from spadeline.engine.settings import Settings, all_settings, preset
 
 TAU = threshold([1.0, 2.0], false_alarm_rate=0.4)
 CALIBRATION = {
@@ -190,3 +190,11 @@ def test_image_records_refuse(fields, text):
     with pytest.raises(InputError) as error:
         ImageRecord(*fields)
     assert text in str(error.value)
+
+
+def test_presets():
+    assert preset("default") == Settings()
+    paper = preset("paper")
+    assert (paper.framing, paper.k_score, paper.k_gallery, paper.kappa, paper.sigma) == ("paper", 50, 50, 1, 4.0)
+    with pytest.raises(InputError, match="preset: expected one of default, paper, got 'SPADE'"):
+        preset("SPADE")

@@ -189,7 +189,10 @@ def _reduce_mean(attributes: Attributes, tensors: list[torch.Tensor]) -> nn.Modu
 
 _LAYERS: dict[str, Callable[[Attributes, list[torch.Tensor]], nn.Module]] = {
     "AveragePool": lambda attributes, _: nn.AvgPool2d(
-        tuple(attributes["kernel_shape"]), tuple(attributes["strides"]), _padding(attributes)
+        tuple(attributes["kernel_shape"]),
+        tuple(attributes["strides"]),
+        _padding(attributes),
+        count_include_pad=bool(attributes.get("count_include_pad")),
     ),
     "BatchNormalization": _batch_norm,
     "Conv": _conv,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from ..extract.providers import Device
 from ..fitting.thresholds import DEFAULT_RATE
 from ..recipe.held import GalleryPlace
-from ..settings import Framing, Need, all_settings
+from ..settings import Framing, Need, Preset, all_settings
 from .terminal import escaped, shortened
 
 if TYPE_CHECKING:  # argparse has no public name for this class, which takes a parameter only while types are checked
@@ -67,13 +67,21 @@ def _add_fit(commands: Commands) -> None:
         help="an image of what is never scored, such as a fixture: black is scored, white is not",
     )
     fit_.add_argument("--html", type=Path, metavar="FILE", help="write a page of the images that set the thresholds")
+    fit_.add_argument(
+        "--preset",
+        choices=get_args(Preset),
+        default="default",
+        help="the settings where no option says otherwise; paper: the protocol of SPADE's paper (default)",
+    )
     _rate_option(fit_, default=DEFAULT_RATE, default_text="0.01")
     _run_options(fit_, device="where the extractor runs")
     _setting_options(fit_, "Their defaults stand in brackets.", all_of_them=True)
 
 
 def _add_export(commands: Commands) -> None:
-    export = commands.add_parser("export", help="turn a torchvision ResNet into an extractor (ONNX)")
+    export = commands.add_parser(
+        "export", help="make an extractor (ONNX) of a torchvision ResNet or of another extractor"
+    )
     export.add_argument("file", type=Path, help="the ONNX file to write")
     export.add_argument(
         "--backbone",
@@ -90,29 +98,39 @@ def _add_export(commands: Commands) -> None:
     export.add_argument(
         "--precision",
         choices=("float32", "float16", "int8"),
-        default="float32",
-        help="number type of weights and arithmetic; int8 needs --calibrate",
+        help="number type of weights and arithmetic; int8 needs --calibrate (float32)",
+    )
+    export.add_argument(
+        "--neighbourhood",
+        type=int,
+        metavar="N",
+        help="average each level over N x N positions, N odd; 1: don't (3; with --from, 1)",
+    )
+    export.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="take this extractor instead of a ResNet, to average its levels, quantize it, or both",
+    )
+    export.add_argument(
+        "--preset",
+        choices=get_args(Preset),
+        default="default",
+        help="what holds where no option says otherwise; paper: no averages, and the paper's framing for int8 (default)",
     )
     integers = export.add_argument_group("int8")
     integers.add_argument(
-        "--from", dest="source", type=Path, metavar="FILE", help="quantize this float32 extractor instead of a ResNet"
-    )
-    integers.add_argument(
         "--calibrate", type=Path, metavar="FOLDER", help="normal images to calibrate int8 with, at least 8"
     )
-    integers.add_argument(
-        "--framing", choices=get_args(Framing), default="whole", help="the framing that the recipe will have"
-    )
+    integers.add_argument("--framing", choices=get_args(Framing), help="the framing that the recipe will have (whole)")
     integers.add_argument("--evaluate", type=Path, metavar="FOLDER", help="labelled images to measure ROCAUC on, too")
     integers.add_argument(
         "--least-correlation",
         type=float,
-        default=0.95,
         help="smallest correlation allowed between int8 and float32 maps of normal images (0.95)",
     )
-    integers.add_argument(
-        "--most-rocauc-loss", type=float, default=0.01, help="largest loss of ROCAUC allowed for int8 (0.01)"
-    )
+    integers.add_argument("--most-rocauc-loss", type=float, help="largest loss of ROCAUC allowed for int8 (0.01)")
     _json_option(export)
 
 

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..inspect.detector import Detector
 from ..json_data import to_json
 from ..recipe.changes import remove_images, update_codes
 from ..recipe.recipe import Recipe
-from ..settings import Settings
+from ..settings import Settings, preset
 from .demo import run_demo
 from .exit_codes import ANOMALOUS, FAILED, NORMAL
 from .export_command import export
@@ -45,7 +45,7 @@ def _fit(options: argparse.Namespace) -> int:
             images,
             options.recipe,
             extractor=options.extractor,
-            settings=Settings(**_given_settings(options)),
+            settings=replace(preset(options.preset), **_given_settings(options)),
             ignore=options.ignore,
             false_alarm_rate=options.false_alarm_rate,
             held_out=options.held_out,

@@ -133,7 +133,7 @@ def _vouched(threshold: Threshold) -> str:
     text = f"false-alarm rate {threshold.expected_rate:.2%} expected, below {threshold.bound:.2%} with "
     text += f"{threshold.confidence:.0%} confidence, from {threshold.images} images"
     if not threshold.supported:
-        text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for"
+        text += f"; too few for the {threshold.false_alarm_rate:.2%} asked for, which {threshold.images_needed} support"
     return text
 
 

@@ -64,6 +64,8 @@ class Extractor:
         (c, h, w) of each level.
     precision : str
         "float32", "float16" or "int8": as the file's metadata says, else its levels' number type.
+    neighbourhood : int
+        The number of positions a side that the graph averages each level over, as the file's metadata says; else 1.
     embedding_size : int
         d.
     metadata : dict of str to str
@@ -77,7 +79,7 @@ class Extractor:
     ------
     ExtractorError
         The file can't be loaded, breaks the contract, doesn't run on the device asked for, or takes more time or memory
-        than ``limits.py`` allows.
+        than ``limits.py`` allows; or its metadata's neighbourhood isn't a number.
     InputError
         An unknown device, or a number of threads that isn't from 1 to ``MOST_THREADS``.
     DependencyError
@@ -103,6 +105,7 @@ class Extractor:
         self.input_size = _input_size(self._path, self._session.get_inputs())
         self.level_names, self._dtypes = _outputs(self._path, self._session.get_outputs())
         self.precision = self.metadata.get("spadeline.precision", self._dtypes[0].name)
+        self.neighbourhood = _neighbourhood(self._path, self.metadata)
         self.provider: str = self._session.get_providers()[0]
         self.level_shapes, self.embedding_size = self._try_out()
         if self.provider == CPU:
@@ -326,6 +329,13 @@ def _outputs(path: Path, outputs: list[Any]) -> tuple[tuple[str, ...], tuple[np.
     if len(set(types)) > 1:
         raise ExtractorError(f"{path}: expected levels of one number type, got {', '.join(types)}")
     return names, tuple(_DTYPES[node.type] for node in outputs)
+
+
+def _neighbourhood(path: Path, metadata: dict[str, str]) -> int:
+    text = metadata.get("spadeline.neighbourhood", "1")
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
+        raise ExtractorError(f"{path}: metadata spadeline.neighbourhood: expected a number from 1, got {text!r:.100}")
+    return int(text)
 
 
 def _check_outputs(path: Path, names: list[str], outputs: list[NDArray[np.floating]], count: int) -> None:

@@ -157,6 +157,7 @@ class Detector:
             "extractor": self.extractor.provider,
             "provider_times_s": self.extractor.provider_times_s,
             "precision": self.extractor.precision,
+            "neighbourhood": self.extractor.neighbourhood,
             "backbone": self.extractor.metadata.get("spadeline.backbone", "unknown"),
             "weights": self.extractor.metadata.get("spadeline.weights", "unknown"),
             "input_size": list(self.recipe.input_size),

@@ -70,6 +70,15 @@ def test_a_backbone_in_torch_is_the_extractor(extractor_path, tmp_path):
         backbone.check(tmp_path / "wrong.npz")
 
 
+def test_a_backbone_of_averaged_levels(extractor_path, tmp_path):
+    needs_torch()
+    from spadeline.export import average_extractor
+
+    average_extractor(tmp_path / "averaged.onnx", extractor_path, neighbourhood=3)
+    backbone, _ = backbone_of(tmp_path / "averaged.onnx", tmp_path)
+    backbone.check(tmp_path / "probe.npz")
+
+
 def test_a_backbone_of_swapped_channels_and_strided_1x1_convolutions(hazelnut, tmp_path):
     needs_torch()
     backbone, _ = backbone_of(hazelnut[1], tmp_path)

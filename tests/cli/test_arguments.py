@@ -13,9 +13,9 @@ OTHER_SETTINGS = (
 )
 LOADING = "--gallery --memory-limit --tensorrt-cache"
 OPTIONS = {
-    "export": "--backbone --levels --embedding --input-size --weights --precision --from --calibrate --framing "
-    "--evaluate --least-correlation --most-rocauc-loss --json",
-    "fit": f"--extractor --recipe --held-out --overwrite --ignore --html --false-alarm-rate --threads --device --json "
+    "export": "--backbone --levels --embedding --input-size --weights --precision --neighbourhood --from "
+    "--preset --calibrate --framing --evaluate --least-correlation --most-rocauc-loss --json",
+    "fit": f"--extractor --recipe --held-out --overwrite --ignore --html --preset --false-alarm-rate --threads --device --json "
     f"{FRAMING_AND_STORAGE} {OTHER_SETTINGS}",
     "calibrate": f"--false-alarm-rate --threads --json {OTHER_SETTINGS}",
     "add": "--rename --threads --device --json",

@@ -128,6 +128,9 @@ def test_export_reports_what_it_verified(run, tmp_path):
     assert "warning: resnet18 gets random weights" in err
     code, out, _ = run(*arguments, "--json")
     assert json.loads(out)["weights"] == "random"
+    assert json.loads(out)["neighbourhood"] == 3
+    assert json.loads(run(*arguments, "--preset", "paper", "--json")[1])["neighbourhood"] == 1
+    assert json.loads(run(*arguments, "--preset", "paper", "--neighbourhood", 3, "--json")[1])["neighbourhood"] == 3
 
 
 def test_the_demo_runs_on_few_cells(run, tmp_path, monkeypatch):

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from PIL import Image
-from spadeline.engine import Detector, Recipe
+from spadeline.engine import Detector, Recipe, preset
 from spadeline.engine.images.reading import read_image
 
 from ..recipes import as_version_2, edit_manifest, without_codes
@@ -35,7 +35,12 @@ def test_fit_takes_a_data_sets_good_images_and_settings(run, parts, extractor_pa
     taken = {"source": str(parts), "images": {"train/good": 12}, "left_out": ["ground_truth", "test"]}
     assert json.loads(out)["taken"] == taken
     assert "warning: k_gallery: expected at most the recipe's 12 normal images, got 50" in err
-    assert "too few for the 1.00% asked for" in run("info", tmp_path / "r")[1]
+    assert "too few for the 1.00% asked for, which 99 support" in run("info", tmp_path / "r")[1]
+
+
+def test_a_preset_holds_where_no_option_says_otherwise(run, parts, extractor_path, tmp_path):
+    run("fit", parts, "--extractor", extractor_path, "--recipe", tmp_path / "r", "--preset", "paper", "--k-score", 3)
+    assert Recipe.load(tmp_path / "r").settings == replace(preset("paper"), k_score=3)
 
 
 def test_codes_come_back(run, recipe):

@@ -139,7 +139,7 @@ def test_report(exported, weights_file):
     report = exported.report
     assert report.path.is_file()
     assert (report.backbone, report.levels, report.input_size) == ("resnet18", LEVELS, SMALL)
-    assert (report.precision, report.weights) == ("float32", "plant.pth")
+    assert (report.precision, report.neighbourhood, report.weights) == ("float32", 1, "plant.pth")
     assert report.weights_sha256 == hashlib.sha256(weights_file.read_bytes()).hexdigest()
     assert [check.name for check in report.checks] == [*LEVELS, "embedding"]
     assert all(0 < check.largest_error <= check.tolerance for check in report.checks)
@@ -210,7 +210,7 @@ def test_subset_of_levels_and_identical_bytes_from_random_weights(tmp_path):
 
 def test_an_embedding_of_a_lower_level_leaves_out_what_follows(exported, weights_file, tmp_path):
     options = {"backbone": "resnet18", "levels": ("layer1", "layer2"), "input_size": SMALL, "weights": weights_file}
-    lower = export(tmp_path / "e.onnx", **options, embedding="layer3")
+    lower = export(tmp_path / "e.onnx", **options, embedding="layer3", neighbourhood=1)
     images = frames(2, SMALL)
     whole, got = exported.run(images), lower.run(images)
     np.testing.assert_array_equal(got["layer2"], whole["layer2"])

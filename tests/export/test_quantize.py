@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from spadeline.engine.cli.arguments import parse
+from spadeline.engine.cli.arguments import command_parser
 from spadeline.engine.cli.main import main
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.folders.listing import list_images
@@ -15,6 +15,7 @@ from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import place
 from spadeline.engine.match.matcher import instruction_sets
 from spadeline.export import export_extractor, quantize_extractor
+from spadeline.export.choices import NEIGHBOURHOOD
 
 from .conftest import QUANTIZING, RESNET, SMALL, frames
 
@@ -180,7 +181,27 @@ def test_command_line(float32, parts, tmp_path, capsys):
             ["--calibrate", "x"],
             "--calibrate: expected normal images with int8, and none without, got --precision float32",
         ),
-        (["--from", "x.onnx"], "--from: expected --precision int8 with it, got float32"),
+        (["--from", "x.onnx"], "--from: expected --neighbourhood N, --precision int8 or both with it, got neither"),
+        (
+            ["--from", "x.onnx", "--neighbourhood", "3", "--precision", "float16"],
+            "--precision: expected int8 or none with --from, got float16",
+        ),
+        (
+            ["--from", "x.onnx", "--neighbourhood", "3", "--weights", "random"],
+            "--weights: expected none with --from, which has its own",
+        ),
+        *(
+            (
+                ["--from", "x.onnx", "--neighbourhood", "3", option, value],
+                f"{option}: expected it with --precision int8 alone",
+            )
+            for option, value in (
+                ("--framing", "whole"),
+                ("--evaluate", "x"),
+                ("--least-correlation", "0.5"),
+                ("--most-rocauc-loss", "0.5"),
+            )
+        ),
         *(
             (
                 ["--from", "x.onnx", "--precision", "int8", "--calibrate", "x", option, value],
@@ -201,9 +222,13 @@ def test_options_that_do_not_go_together(tmp_path, capsys, options, text):
     assert capsys.readouterr().err == f"spadeline: {text}\n"
 
 
-def test_the_command_lines_bounds_are_the_functions():
-    options = parse(["export", "e.onnx"], version="1")
+def test_the_command_lines_defaults_are_the_functions():
+    (commands,) = (each for each in command_parser(version="1")._actions if isinstance(each.choices, dict))
+    texts = {action.dest: action.help for action in commands.choices["export"]._actions}
     for function in (export_extractor, quantize_extractor):
         defaults = inspect.signature(function).parameters
         for name in ("framing", "least_correlation", "most_rocauc_loss"):
-            assert getattr(options, name) == defaults[name].default
+            assert texts[name].endswith(f" ({defaults[name].default})")
+    assert texts["precision"].endswith(f" ({inspect.signature(export_extractor).parameters['precision'].default})")
+    unaveraged = inspect.signature(quantize_extractor).parameters["neighbourhood"].default
+    assert texts["neighbourhood"].endswith(f" ({NEIGHBOURHOOD}; with --from, {unaveraged})")

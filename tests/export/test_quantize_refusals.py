@@ -95,7 +95,7 @@ def test_calibrating_images_are_refused_as_test_images(float32, parts, tmp_path)
 def test_the_source_is_not_replaced(float32, parts):
     before = float32.read_bytes()
     other = float32.parent / ".." / float32.parent.name / float32.name
-    with pytest.raises(InputError, match=r"path: expected another file than the float32 one, got .* for both"):
+    with pytest.raises(InputError, match=r"path: expected another file than the one it is made of, got .* for both"):
         quantize_extractor(other, float32, calibration_images=parts)
     assert float32.read_bytes() == before
 

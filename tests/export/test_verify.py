@@ -98,14 +98,14 @@ def test_file_that_is_no_graph_is_found(model, tmp_path):
 
 
 def test_result_that_is_not_a_number_is_found(model, graph, monkeypatch):
-    run = verify_module._Graph.run
+    run = verify_module.Graph.run
 
     def spoiled(self, images):
         outputs = run(self, images)
         outputs[1][0, 2, 3, 4] = np.nan
         return outputs
 
-    monkeypatch.setattr(verify_module._Graph, "run", spoiled)
+    monkeypatch.setattr(verify_module.Graph, "run", spoiled)
     with pytest.raises(ExportError, match=r"layer2: .* at \(0, 2, 3, 4\): expected .*, got nan"):
         verify(model, graph, precision="float32")
 

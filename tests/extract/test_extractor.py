@@ -9,7 +9,7 @@ import pytest
 from spadeline.engine.errors import DependencyError, ExtractorError, InputError
 from spadeline.engine.extract.extractor import Extractor
 
-from .tiny_graphs import FLOAT, FLOAT16, LAYERS, OUTPUTS, POOL, UINT8, halved, node, noise, pools, write
+from .tiny_graphs import FLOAT, FLOAT16, LAYERS, OUTPUTS, POOL, UINT8, halved, node, noise, pools, refused, write
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -23,10 +23,20 @@ def test_attributes_say_what_the_file_holds(tiny):
     assert extractor.input_size == (16, 24)
     assert extractor.level_names == ("layer1", "layer2")
     assert extractor.level_shapes == ((3, 8, 12), (3, 4, 6))
-    assert extractor.precision == "float32"
+    assert (extractor.precision, extractor.neighbourhood) == ("float32", 1)
     assert extractor.embedding_size == 3
     assert extractor.metadata == {"spadeline.backbone": "pools"}
     assert extractor.provider == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "3.0", "three", "3 ", "1" * 5000])
+def test_metadata_whose_neighbourhood_is_no_number(path, text):
+    write(path, LAYERS + POOL, OUTPUTS, metadata={"spadeline.neighbourhood": "5"})
+    assert Extractor(path, device="cpu", threads=1).neighbourhood == 5
+    write(path, LAYERS + POOL, OUTPUTS, metadata={"spadeline.neighbourhood": text})
+    assert refused(path).startswith(
+        f"{path}: metadata spadeline.neighbourhood: expected a number from 1, got '{text:.99}"
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5])

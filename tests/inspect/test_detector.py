@@ -223,6 +223,7 @@ def test_info_says_what_runs_where(detector):
     info = detector.info
     assert info["extractor"] == "CPUExecutionProvider"
     assert (info["backbone"], info["weights"], info["images"], info["threads"]) == ("averages", "random", 12, 2)
+    assert (info["precision"], info["neighbourhood"]) == ("float32", 1)
     assert info["instruction_set"] in instruction_sets()
 
 
