@@ -117,7 +117,7 @@ def _add_export(commands: Commands) -> None:
         "--preset",
         choices=get_args(Preset),
         default="default",
-        help="what holds where no option says otherwise; paper: no averages, and the paper's framing for int8 (default)",
+        help="what holds where no option says otherwise; paper: no averages, the paper's framing for int8 (default)",
     )
     integers = export.add_argument_group("int8")
     integers.add_argument(
