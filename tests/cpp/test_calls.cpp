@@ -1,5 +1,6 @@
 // Calls of the matcher: a batch gives the results that its queries give alone; callers on several threads take turns;
 // an error names what is refused, and the matcher works as before.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -38,8 +39,8 @@ std::vector<Answer> ask_batch(Matcher& matcher, const Case& c, double guard_shar
 }
 
 // Queries of a batch have their own images, kappa, window and mask.
-void check_batches() {
-    for (uint64_t seed = 1; seed <= 40; ++seed) {
+void check_batches(uint64_t cases) {
+    for (uint64_t seed = 1; seed <= cases; ++seed) {
         const Case c = random_case(seed, static_cast<int64_t>(seed % 6));
         const Codes codes = encode(c, *available_kernels().back());
         for (const Kernels* kernels : available_kernels())
@@ -59,8 +60,8 @@ void check_batches() {
 }
 
 // Several threads call one matcher, with single queries and batches.
-void check_callers() {
-    for (uint64_t seed = 1; seed <= 8; ++seed) {
+void check_callers(uint64_t cases) {
+    for (uint64_t seed = 1; seed <= cases; ++seed) {
         const Case c = random_case(seed, 3);
         const Codes codes = encode(c, *available_kernels().front());
         Matcher matcher(c.shape, gallery_of(c, &codes), 2, "auto", c.upsampling);
@@ -86,8 +87,8 @@ void check_callers() {
 
 // Answers don't depend on how the caller's thread treats denormals, roundings and traps, nor on when the workers
 // started. The call restores the caller's environment.
-void check_arithmetic() {
-    for (uint64_t seed = 1; seed <= 6; ++seed)
+void check_arithmetic(uint64_t cases) {
+    for (uint64_t seed = 1; seed <= cases; ++seed)
         for (const Values values : {Values::denormal, Values::vanishing, Values::normal}) {
             const Case c = random_case(seed, 1 + static_cast<int64_t>(seed % 5), {}, values);
             const auto answers = [&](const Kernels& kernels) {
@@ -134,9 +135,9 @@ void check_arithmetic_after_an_error() {
 }
 
 // A bad feature may be in any query of a batch, on any path: the call names it, and the next call is right.
-void check_features_that_are_not_finite() {
+void check_features_that_are_not_finite(uint64_t cases) {
     Random random(4);
-    for (uint64_t seed = 1; seed <= 60; ++seed) {
+    for (uint64_t seed = 1; seed <= cases; ++seed) {
         Case c = random_case(seed, 1 + static_cast<int64_t>(seed % 5));
         const Codes codes = encode(c, *available_kernels().front());
         Matcher matcher(c.shape, gallery_of(c, seed % 3 ? &codes : nullptr), c.threads, "auto", c.upsampling);
@@ -174,8 +175,8 @@ void check_features_that_are_not_finite() {
     }
 }
 
-void check_galleries_that_are_not_finite() {
-    for (uint64_t seed = 1; seed <= 10; ++seed) {
+void check_galleries_that_are_not_finite(uint64_t cases) {
+    for (uint64_t seed = 1; seed <= cases; ++seed) {
         Case c = random_case(seed);
         c.questions[0].ignore.clear();
         c.storage = Storage::float32;
@@ -237,13 +238,14 @@ void check_the_pool() {
 
 }  // namespace
 
-int main() {
-    check_batches();
-    check_callers();
-    check_arithmetic();
+int main(int count, char** arguments) {
+    const uint64_t cases = read_arguments(count, arguments, 40).cases;
+    check_batches(cases);
+    check_callers(std::min<uint64_t>(cases, 8));
+    check_arithmetic(cases / 8 + 1);
     check_arithmetic_after_an_error();
-    check_features_that_are_not_finite();
-    check_galleries_that_are_not_finite();
+    check_features_that_are_not_finite(cases + cases / 2);
+    check_galleries_that_are_not_finite(cases / 4);
     check_refusals();
     check_the_pool();
     return report();
