@@ -258,9 +258,7 @@ def set_calibration(
             )
         settings = recipe.with_settings(settings or recipe.settings).settings
         kept = recipe.tuning if settings == recipe.settings else None
-        return commit(
-            recipe.folder, recipe.changed(calibration=calibration, settings=settings, tuning=tuning or kept)
-        )
+        return commit(recipe.folder, recipe.changed(calibration=calibration, settings=settings, tuning=tuning or kept))
 
 
 def update_codes(folder: str | os.PathLike[str]) -> Recipe:

@@ -8,10 +8,10 @@ The file holds its own hash: its last field is the SHA-256 of all bytes before t
 change unseen. This guards against damage. It doesn't guard against malice, since whoever can write the file can write
 another hash. The hash can be made without spadeline: ``head -n -2 recipe.json | sha256sum``.
 
-Versions 1 to 4 are read, too. Version 4 has no record of tuning, version 3 no setting ``need`` either. Versions 1 and 2 don't hold that hash, so damage to
-them may pass; their images lack the hash of their pixels, their size and their facts, and their thresholds the names of
-their images. Version 1 has no codes, level weights or ignore mask either. Codes have a version of their own, since they
-change no score: codes of another version are passed over.
+Versions 1 to 4 are read, too. Version 4 has no record of tuning, and version 3 no setting ``need`` either. Versions 1
+and 2 don't hold that hash, so damage to them may pass; their images lack the hash of their pixels, their size and their
+facts, and their thresholds the names of their images. Version 1 has no codes, level weights or ignore mask either.
+Codes have a version of their own, since they change no score: codes of another version are passed over.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ def split(images: Sequence[Named]) -> Halves:
     choosing, final = list[int](), list[int]()
     surplus = {False: 0, True: 0}  # by label: how many more images the half for choosing has
     for (label, _), indices in sorted(kinds.items()):
-        ordered = sorted(indices, key=lambda index: hashlib.sha256(images[index].name.encode("utf-8", "replace")).digest())
+        ordered = sorted(
+            indices, key=lambda index: hashlib.sha256(images[index].name.encode("utf-8", "replace")).digest()
+        )
         # Of an odd number, the half that has fewer images so far gets one more.
         middle = (len(ordered) + (surplus[label] <= 0)) // 2
         choosing += ordered[:middle]

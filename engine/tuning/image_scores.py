@@ -113,9 +113,7 @@ class ImageScores:
         key = replace(own, k_score=settings.k_score, k_gallery=settings.k_gallery)
         if key not in self._retrieved:
             scorer = Scorer(self._recipe.with_settings(key), threads=self._threads)
-            self._retrieved[key] = [
-                scorer.retrieve(image.embedding, exclude=image.exclude) for image in self._images
-            ]
+            self._retrieved[key] = [scorer.retrieve(image.embedding, exclude=image.exclude) for image in self._images]
         return self._retrieved[key]
 
     def _match(self, settings: Settings, advance: Advance) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 from ..recipe.recipe import Recipe
 from ..settings import LARGEST_WEIGHT, SMALLEST_WEIGHT, LabelRule, Settings
@@ -60,14 +60,17 @@ def choices_of(recipe: Recipe) -> tuple[Choices, ...]:
         partial(_each, name="window", values=windows),
         partial(_each_number, name="k_gallery", numbers=NEIGHBOURS, count=count),
         partial(_each, name="kappa", values=KAPPAS),
-        *(partial(_each_weight, own=recipe.settings.level_weights, level=level, levels=len(levels)) for level in levels),
+        *(
+            partial(_each_weight, own=recipe.settings.level_weights, level=level, levels=len(levels))
+            for level in levels
+        ),
         partial(_each, name="sigma", values=sigmas(recipe)),
         partial(_each, name="label_rule", values=rules),
         partial(_each_number, name="k_score", numbers=NEAREST, count=count),
     )
 
 
-def _each(settings: Settings, *, name: str, values: Sequence[object]) -> list[Settings]:
+def _each(settings: Settings, *, name: str, values: Sequence[Any]) -> list[Settings]:
     return [replace(settings, **{name: value}) for value in values]
 
 
@@ -81,14 +84,14 @@ def _each_number(settings: Settings, *, name: str, numbers: Sequence[int], count
 
 def _each_weight(settings: Settings, *, own: tuple[float, ...] | None, level: int, levels: int) -> list[Settings]:
     """Return settings with other weights of a level: multiples of the recipe's own."""
-    own = own or (1.0,) * levels
-    now = settings.level_weights or own
-    weights = [own[level] * factor for factor in FACTORS if SMALLEST_WEIGHT <= own[level] * factor <= LARGEST_WEIGHT]
-    return [
-        replace(settings, level_weights=(*now[:level], weight, *now[level + 1 :]))
-        for weight in weights
-        if weight != now[level]
+    base = own or (1.0,) * levels
+    now = settings.level_weights or base
+    weights = [base[level] * factor for factor in FACTORS]
+    changed_ones = [
+        (*now[:level], weight, *now[level + 1 :]) for weight in weights if SMALLEST_WEIGHT <= weight <= LARGEST_WEIGHT
     ]
+    # All of the recipe's own weights are written as the recipe writes them, which may be None.
+    return _each(settings, name="level_weights", values=[own if each == base else each for each in changed_ones])
 
 
 def described(settings: Settings, own: Settings) -> str:
@@ -106,4 +109,5 @@ def told(value: object) -> str:
     """Return a setting's value for a reader."""
     if value is None:
         return "none"
-    return " ".join(f"{part:g}" for part in value) if isinstance(value, tuple) else str(value)
+    parts = value if isinstance(value, tuple) else (value,)
+    return " ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
-from ..evaluate.metrics import confusion, roc
 from ..fitting.prepared import Progress
 from ..fitting.thresholds import calibration_of
 from ..inspect.scoring import Scorer
@@ -96,13 +95,13 @@ class _Judged(NamedTuple):
     scores: list[float]
 
     def figures(self) -> Figures:
-        counts = confusion(self.labels, self.flagged)
+        pairs = list(zip(self.labels, self.flagged, strict=True))
         return Figures(
-            abnormal=counts.true_positives + counts.false_negatives,
-            good=counts.true_negatives + counts.false_positives,
-            found=counts.true_positives,
-            false_alarms=counts.false_positives,
-            image_rocauc=roc(self.labels, self.scores).area(),
+            abnormal=self.labels.count(True),
+            good=self.labels.count(False),
+            found=pairs.count((True, True)),
+            false_alarms=pairs.count((False, True)),
+            image_rocauc=_rocauc(self.labels, self.scores),
         )
 
 
@@ -180,7 +179,7 @@ class Trials:
                 calibration=calibration,
                 figures=figures,
                 allowed=math.ceil(_bound(settings, calibration) * figures.good),
-                separation=roc([*judged.labels, *(False for _ in others)], [*judged.scores, *others]).area(),
+                separation=_rocauc([*judged.labels, *(False for _ in others)], [*judged.scores, *others]),
                 match_s=median(seconds),
             )
         return self._done[settings]
@@ -222,6 +221,12 @@ def _judged(judge: Judge, labelled: Sequence[LabelledQuery], scores: Sequence[Im
 
 def _score(judge: Judge, score: ImageScore) -> float:
     return judge.exact_verdict(score.retrieved, score.map_score, None).pred_score
+
+
+def _rocauc(labels: Sequence[bool], scores: Sequence[float]) -> float:
+    from ..evaluate.metrics import roc  # noqa: PLC0415 - it imports scipy, which takes long, and inspecting needs none
+
+    return roc(labels, scores).area()
 
 
 def _bound(settings: Settings, calibration: Calibration) -> float:

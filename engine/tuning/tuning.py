@@ -45,6 +45,8 @@ class Tuned:
         The recipe as it is now in its folder.
     written
         Whether settings and thresholds were written; not in a dry run.
+    false_alarm_rate
+        The rate that thresholds were made at.
     own
         The trial of the settings that the recipe had.
     chosen
@@ -59,6 +61,7 @@ class Tuned:
 
     recipe: Recipe
     written: bool
+    false_alarm_rate: float
     own: Trial
     chosen: Trial
     trials: tuple[Trial, ...]
@@ -149,6 +152,7 @@ def tune(
     return Tuned(
         recipe=recipe,
         written=not dry_run,
+        false_alarm_rate=rate,
         own=own,
         chosen=chosen,
         trials=trials.done,

@@ -29,7 +29,7 @@ from .manifests import DIGEST, EXAMPLE, FACTS, FULL, PATH, content, image, refus
         (b'{"format": "spadeline-recipe", "version": 1}', "calibration is missing"),
         (b'{"format": "spadeline-recipe", "version": 2}', "calibration is missing"),
         (b'{"format": "spadeline-recipe", "version": 3}', "expected to end with the SHA-256 of what precedes it"),
-        (b'{"format": "spadeline-recipe", "version": 4}', "expected to end with the SHA-256 of what precedes it"),
+        (b'{"format": "spadeline-recipe", "version": 5}', "expected to end with the SHA-256 of what precedes it"),
     ],
 )
 def test_refuses_what_is_not_a_recipe(raw, text):
@@ -43,7 +43,7 @@ def test_refuses_what_is_not_a_recipe(raw, text):
     ("keys", "value", "text"),
     [
         ("format", "other", "expected an object of format 'spadeline-recipe'"),
-        ("version", 5, "expected version 1 to 4 of the format, got 5"),
+        ("version", 6, "expected version 1 to 5 of the format, got 6"),
         ("version", 0, "got 0"),
         ("version", 2.0, "got 2.0"),
         ("version", True, "got True"),
