@@ -64,7 +64,7 @@ def test_version_2_is_read_with_what_it_knew():
     manifest = manifest_from_json(encoded(old), PATH)
     assert manifest.calibration == replace(FULL.calibration, image_names=None)
     assert manifest.images == EXAMPLE.images
-    assert manifest.changed(calibration=FULL.calibration, images=FULL.images) == FULL
+    assert manifest.changed(calibration=FULL.calibration, images=FULL.images, tuning=FULL.tuning) == FULL
     old["images"][1]["pixels_sha256"] = None
     refuse(old, "version", 2, "images: image 1: 'pixels_sha256' is unknown")
     as_version_2(old := content(FULL))
