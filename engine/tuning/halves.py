@@ -52,7 +52,7 @@ def split(images: Sequence[Named]) -> Halves:
     surplus = {False: 0, True: 0}  # by label: how many more images the half for choosing has
     for (label, _), indices in sorted(kinds.items()):
         ordered = sorted(
-            indices, key=lambda index: hashlib.sha256(images[index].name.encode("utf-8", "replace")).digest()
+            indices, key=lambda index: hashlib.sha256(images[index].name.encode("utf-8", "surrogateescape")).digest()
         )
         # Of an odd number, the half that has fewer images so far gets one more.
         middle = (len(ordered) + (surplus[label] <= 0)) // 2
