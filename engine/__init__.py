@@ -22,6 +22,7 @@ from .recipe.recipe import Recipe
 from .recipe.records import Calibration
 from .result import Region, Result, Statistics
 from .settings import Settings, preset
+from .tuning.tuning import Tuned, tune
 
 __all__ = [
     "Calibration",
@@ -44,11 +45,13 @@ __all__ = [
     "SpadelineError",
     "Statistics",
     "Threshold",
+    "Tuned",
     "add",
     "calibrate",
     "fit",
     "instruction_sets",
     "preset",
     "remove_images",
+    "tune",
     "update_codes",
 ]

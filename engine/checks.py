@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -108,3 +109,14 @@ def check_unique(name: str, values: Iterable[str]) -> None:
         if value in seen:
             raise InputError(f"{name}: {value!r:.100} comes twice")
         seen.add(value)
+
+
+def check_utc(name: str, value: object) -> None:
+    """Raise InputError unless a value is a time in UTC as ISO 8601."""
+    check_text(name, value, longest=100)
+    try:
+        utc = datetime.fromisoformat(str(value)).utcoffset() == timedelta(0)
+    except ValueError:
+        utc = False
+    if not utc:
+        raise InputError(f"{name}: expected a time in UTC as ISO 8601, got {value!r:.100}")

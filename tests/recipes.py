@@ -65,7 +65,7 @@ def edit_manifest(folder, change):
 def encoded(content):
     """Encode a recipe.json's content as a writer of its version would."""
     content = {name: value for name, value in content.items() if name != "sha256"}
-    return seal(content) if content.get("version") in (3, 4) else json.dumps(content).encode()
+    return seal(content) if content.get("version") in (3, 4, 5) else json.dumps(content).encode()
 
 
 def without_codes(content):
@@ -74,8 +74,15 @@ def without_codes(content):
     content["files"] = {role: file for role, file in content["files"].items() if not role.startswith(CODE_KINDS)}
 
 
+def as_version_4(content):
+    """Turn a recipe.json's content into that of version 4."""
+    del content["tuning"]
+    content["version"] = 4
+
+
 def as_version_3(content):
     """Turn a recipe.json's content into that of version 3."""
+    as_version_4(content)
     del content["settings"]["need"]
     content["version"] = 3
 

@@ -16,6 +16,7 @@ from spadeline.engine.images.frame_facts import FrameFacts
 from spadeline.engine.recipe.gallery import Geometry
 from spadeline.engine.recipe.manifest import Manifest
 from spadeline.engine.recipe.records import Calibration, ImageRecord
+from spadeline.engine.recipe.tuning_record import TuningRecord
 from spadeline.engine.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +78,7 @@ def test_every_public_name_is_in_the_reference():
 
 def test_the_recipe_format_has_every_field():
     text = (DOCS / "reference" / "recipe-format.md").read_text("utf-8")
-    for kind in (Manifest, Geometry, StoredFile, Calibration, Threshold, ImageRecord, FrameFacts):
+    for kind in (Manifest, Geometry, StoredFile, Calibration, Threshold, ImageRecord, FrameFacts, TuningRecord):
         for field in fields(kind):
             assert f"`{field.name}`" in text, f"{kind.__name__}.{field.name}"
 

@@ -33,6 +33,7 @@ def command_parser(*, version: str) -> argparse.ArgumentParser:
     _add_export(commands)
     _add_fit(commands)
     _add_changes(commands)
+    _add_tune(commands)
     _add_uses(commands)
     return parser
 
@@ -174,6 +175,23 @@ def _add_changes(commands: Commands) -> None:
         "--normal-images", type=Path, metavar="FOLDER", help="folder of the recipe's images, to show them on the page"
     )
     _json_option(info)
+
+
+def _add_tune(commands: Commands) -> None:
+    tune = commands.add_parser(
+        "tune", help="choose settings by one half of labelled images, and tell what they find on the other half"
+    )
+    tune.add_argument("recipe", type=Path, help="the recipe's folder")
+    tune.add_argument(
+        "--labelled",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="a data set's folder, as for eval: at least 8 abnormal and 2 good images",
+    )
+    tune.add_argument("--dry-run", action="store_true", help="change nothing in the recipe")
+    _rate_option(tune, default=None, default_text="as its thresholds were made")
+    _run_options(tune, device="where the extractor runs")
 
 
 def _add_uses(commands: Commands) -> None:

@@ -1,6 +1,6 @@
 """What each command does: it reads its options, calls the library and prints the result.
 
-``spadeline export`` stands in :mod:`.export_command`.
+``spadeline export`` stands in :mod:`.export_command`, ``spadeline tune`` in :mod:`.tune_command`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from .image_files import inspect_files, overlay_paths
 from .progress import Progress
 from .tables import dataset_line, images_line, recipe_table, record_line, summary_table
 from .terminal import RESULTS, escaped, print_json, say, say_lines
+from .tune_command import tune
 
 
 def _fit(options: argparse.Namespace) -> int:
@@ -232,6 +233,7 @@ def _recipe_record(recipe: Recipe, images: NormalImages | None) -> dict[str, Any
             "highest": highest_scores(recipe.calibration),
             "suspects": asdict(find_suspects(recipe)),
         },
+        "tuning": recipe.tuning and asdict(recipe.tuning),
     }
     if images is not None:
         record["taken"] = {"source": images.source, "images": dict(images.taken), "left_out": list(images.left_out)}
@@ -258,6 +260,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "remove": _remove,
     "codes": _codes,
     "info": _info,
+    "tune": tune,
     "predict": _predict,
     "eval": _eval,
     "bench": _bench,

@@ -13,6 +13,7 @@ from ..images.frame_shape import sizes_text
 from ..match.matcher import instruction_sets
 from ..recipe.recipe import Recipe
 from ..recipe.stored_codes import can_have_codes
+from ..recipe.tuning_record import TuningRecord
 from .terminal import escaped
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ def recipe_table(recipe: Recipe) -> str:
         lines.append(
             "  no codes for the matcher, or of another version: it takes its slow path; spadeline codes makes them"
         )
+    if recipe.tuning is not None:
+        lines.append(f"  {_tuning_line(recipe.tuning)}")
     if recipe.calibration is None:
         lines.append("  no thresholds yet: spadeline calibrate")
     else:
@@ -110,6 +113,17 @@ def recipe_table(recipe: Recipe) -> str:
         if recipe.settings.label_rule == "either":
             lines.append(f"  either: {_vouched_together(recipe.calibration.tau, recipe.calibration.theta)}")
     return "\n".join(lines)
+
+
+def _tuning_line(record: TuningRecord) -> str:
+    """Return in one line why a recipe has its settings."""
+    changed = f"changed {', '.join(record.changed)}" if record.changed else "changed nothing"
+    return (
+        f"tuned on {record.date[:10]}: {record.tried} settings tried on {record.choosing_abnormal} abnormal and "
+        f"{record.choosing_good} good images, {changed}; of the others, {record.found} of {record.final_abnormal} "
+        f"abnormal images found (before: {record.found_before}), {record.false_alarms} of {record.final_good} good "
+        f"ones flagged (before: {record.false_alarms_before})"
+    )
 
 
 def _frame_lines(recipe: Recipe) -> Iterator[str]:

@@ -6,7 +6,7 @@ How a threshold follows from the scores, ``calibration.py`` computes; how an ima
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..calibration import threshold
 from ..errors import InputError
@@ -33,9 +33,7 @@ def leave_one_out(
     InputError
         A recipe of one image, or of copies alone.
     """
-    if len(recipe.images) < 2:
-        raise InputError(f"{recipe.folder}: expected at least 2 images for leave-one-out thresholds, got 1")
-    single = _single(recipe)
+    single = single_images(recipe)
     scored = ((recipe.images[index], recipe.features(index), index) for index in single)
     return _calibration(recipe, "leave-one-out", scored, len(single), false_alarm_rate, threads, on_progress)
 
@@ -60,6 +58,27 @@ def rate_asked_for(recipe: Recipe) -> float:
         return DEFAULT_RATE
     rate = recipe.calibration.theta.false_alarm_rate
     return 2 * rate if recipe.settings.label_rule == "either" else rate
+
+
+def calibration_of(
+    settings: Settings,
+    method: Method,
+    *,
+    names: Sequence[str],
+    image_scores: Sequence[float],
+    map_scores: Sequence[float],
+    false_alarm_rate: float,
+) -> Calibration:
+    """Make the thresholds of scores of normal images under these settings, in the order of their names."""
+    each = _rate_of_each(settings, false_alarm_rate)
+    return Calibration(
+        tau=threshold(image_scores, false_alarm_rate=each),
+        theta=threshold(map_scores, false_alarm_rate=each),
+        method=method,
+        image_scores=tuple(image_scores),
+        map_scores=tuple(map_scores),
+        image_names=tuple(names),
+    )
 
 
 def _rate_of_each(settings: Settings, false_alarm_rate: float) -> float:
@@ -90,19 +109,26 @@ def _calibration(
         map_scores.append(scores.map_score)
         if on_progress:
             on_progress("calibrate", len(names), count)
-    each = _rate_of_each(recipe.settings, false_alarm_rate)
-    return Calibration(
-        tau=threshold(image_scores, false_alarm_rate=each),
-        theta=threshold(map_scores, false_alarm_rate=each),
-        method=method,
-        image_scores=tuple(image_scores),
-        map_scores=tuple(map_scores),
-        image_names=tuple(names),
+    return calibration_of(
+        recipe.settings,
+        method,
+        names=names,
+        image_scores=image_scores,
+        map_scores=map_scores,
+        false_alarm_rate=false_alarm_rate,
     )
 
 
-def _single(recipe: Recipe) -> list[int]:
-    """Return the indices of images without a copy in the recipe; warn of the others."""
+def single_images(recipe: Recipe) -> list[int]:
+    """Return the indices of images without a copy in the recipe; warn of the others.
+
+    Raises
+    ------
+    InputError
+        A recipe of one image, or of copies alone.
+    """
+    if len(recipe.images) < 2:
+        raise InputError(f"{recipe.folder}: expected at least 2 images for leave-one-out thresholds, got 1")
     single = without_copies(recipe.images)
     if not single:
         raise InputError(f"{recipe.folder}: expected images without exact copies for thresholds, got copies alone")

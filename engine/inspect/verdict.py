@@ -114,16 +114,17 @@ class Judge:
 
     def label_known(self, retrieved: Retrieved, facts: FrameFacts | None) -> bool:
         """Return whether a frame's label is known without its map: it doesn't count, or there is another reason."""
-        return self._rule == "image" or bool(self._verdict(retrieved, 0.0, facts).reasons)
+        return self._rule == "image" or bool(self.exact_verdict(retrieved, 0.0, facts).reasons)
 
     def verdict(self, scores: Scores, facts: FrameFacts | None) -> Verdict:
         """Judge a frame by its scores and its facts; facts of None: without the frame check."""
         exact = scores.lower_map is scores.anomaly_map
         if exact or not self.label_known(scores.retrieved, facts):
-            return self._verdict(scores.retrieved, scores.map_score, facts)
-        return self._verdict(scores.retrieved, float(scores.lower_map.max()), facts)
+            return self.exact_verdict(scores.retrieved, scores.map_score, facts)
+        return self.exact_verdict(scores.retrieved, float(scores.lower_map.max()), facts)
 
-    def _verdict(self, retrieved: Retrieved, map_score: float, facts: FrameFacts | None) -> Verdict:
+    def exact_verdict(self, retrieved: Retrieved, map_score: float, facts: FrameFacts | None) -> Verdict:
+        """Judge a frame by its map's maximum; facts of None: without the frame check."""
         image_score = retrieved.image_score
         reasons: list[Reason] = []
         if self._rule != "image" and map_score > self.theta:

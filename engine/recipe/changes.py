@@ -34,6 +34,7 @@ from .manifest import EXTRACTOR, Manifest, check_level_weights, extractor_name
 from .recipe import Recipe, open_recipe
 from .records import Calibration, ImageRecord
 from .stored_codes import can_have_codes, code_roles
+from .tuning_record import TuningRecord
 
 
 def create_recipe(
@@ -223,6 +224,7 @@ def set_calibration(
     *,
     settings: Settings | None = None,
     generation: int | None = None,
+    tuning: TuningRecord | None = None,
 ) -> Recipe:
     """Set the thresholds and the settings that they were made for. Only recipe.json changes.
 
@@ -236,6 +238,8 @@ def set_calibration(
         The settings to change to, as :meth:`.Recipe.with_settings` allows. None: they stay as they are.
     generation
         The generation whose images the thresholds come from. None: the live one.
+    tuning
+        Why these settings were chosen. None: the recipe's own record stays if its settings stay, else it goes.
 
     Raises
     ------
@@ -253,7 +257,8 @@ def set_calibration(
                 f"got {recipe.generation}: images were added or removed meanwhile; calibrate again"
             )
         settings = recipe.with_settings(settings or recipe.settings).settings
-        return commit(recipe.folder, recipe.changed(calibration=calibration, settings=settings))
+        kept = recipe.tuning if settings == recipe.settings else None
+        return commit(recipe.folder, recipe.changed(calibration=calibration, settings=settings, tuning=tuning or kept))
 
 
 def update_codes(folder: str | os.PathLike[str]) -> Recipe:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
 from typing import Any
 
-from ..checks import check_instance, check_instances, check_integer, check_text, check_unique
+from ..checks import check_instance, check_instances, check_integer, check_text, check_unique, check_utc
 from ..errors import InputError
 from ..files import StoredFile
 from ..images.frame_facts import FrameFacts
@@ -22,8 +21,9 @@ from .gallery import EMBEDDINGS, Geometry
 from .ignore import IGNORE
 from .records import Calibration, ImageRecord
 from .stored_codes import can_have_codes, code_arrays, code_roles
+from .tuning_record import TuningRecord
 
-VERSION = 4  # the version of the format that is written
+VERSION = 5  # the version of the format that is written
 FIRST_SEALED = 3  # the first version of recipe.json that holds its own hash
 EXTRACTOR = "extractor"
 LAST_GENERATION = 10**18 - 1
@@ -60,6 +60,8 @@ class Manifest:
         Version of the matcher's codes. None: there are none.
     calibration
         The thresholds tau and theta, and how they were made. None: the recipe isn't calibrated.
+    tuning
+        Why the settings were chosen. None: nobody tuned them, or they were changed since.
     images
         The normal images, in the gallery's order. The id of an image is its index.
     version
@@ -74,12 +76,13 @@ class Manifest:
     files: Mapping[str, StoredFile]
     codes_version: int | None = None
     calibration: Calibration | None
+    tuning: TuningRecord | None = None
     images: tuple[ImageRecord, ...]
     version: int = field(default=VERSION, compare=False)
 
     def __post_init__(self) -> None:
         check_text("spadeline_version", self.spadeline_version, longest=100)
-        _check_utc("created", self.created)
+        check_utc("created", self.created)
         check_integer("generation", self.generation, low=1, high=LAST_GENERATION)
         check_instance("settings", self.settings, Settings)
         check_instance("geometry", self.geometry, Geometry)
@@ -88,6 +91,8 @@ class Manifest:
             check_integer("codes_version", self.codes_version, low=1, high=2**31 - 1)
         if self.calibration is not None:
             check_instance("calibration", self.calibration, Calibration)
+        if self.tuning is not None:
+            check_instance("tuning", self.tuning, TuningRecord)
         check_instances("images", self.images, ImageRecord)
         if not self.images:
             raise InputError("images: expected one or more, got none")
@@ -151,13 +156,3 @@ def check_level_weights(settings: Settings, geometry: Geometry) -> None:
         raise InputError(
             f"level_weights: expected {len(names)}, one for each of {', '.join(names)}, got {len(weights)}"
         )
-
-
-def _check_utc(name: str, value: object) -> None:
-    check_text(name, value, longest=100)
-    try:
-        utc = datetime.fromisoformat(str(value)).utcoffset() == timedelta(0)
-    except ValueError:
-        utc = False
-    if not utc:
-        raise InputError(f"{name}: expected a time in UTC as ISO 8601, got {value!r:.100}")

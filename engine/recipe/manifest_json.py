@@ -1,6 +1,6 @@
 """recipe.json: a recipe's manifest as strict JSON and back.
 
-Format ``spadeline-recipe``, version 4. Every field is required. An unknown field is an error: it could change a score,
+Format ``spadeline-recipe``, version 5. Every field is required. An unknown field is an error: it could change a score,
 so a recipe with further fields needs a further version. NaN, infinities and repeated keys are refused. Text is escaped
 to ASCII, so that any image name survives.
 
@@ -8,10 +8,10 @@ The file holds its own hash: its last field is the SHA-256 of all bytes before t
 change unseen. This guards against damage. It doesn't guard against malice, since whoever can write the file can write
 another hash. The hash can be made without spadeline: ``head -n -2 recipe.json | sha256sum``.
 
-Versions 1 to 3 are read, too. Version 3 has no setting ``need``. Versions 1 and 2 don't hold that hash, so damage to
-them may pass; their images lack the hash of their pixels, their size and their facts, and their thresholds the names of
-their images. Version 1 has no codes, level weights or ignore mask either. Codes have a version of their own, since they
-change no score: codes of another version are passed over.
+Versions 1 to 4 are read, too. Version 4 has no record of tuning, and version 3 no setting ``need`` either. Versions 1
+and 2 don't hold that hash, so damage to them may pass; their images lack the hash of their pixels, their size and their
+facts, and their thresholds the names of their images. Version 1 has no codes, level weights or ignore mask either.
+Codes have a version of their own, since they change no score: codes of another version are passed over.
 """
 
 from __future__ import annotations
@@ -33,13 +33,21 @@ from .gallery import Geometry
 from .ignore import IGNORE
 from .manifest import FIRST_SEALED, VERSION, Manifest
 from .records import Calibration, ImageRecord
+from .tuning_record import TuningRecord
 
 FORMAT = "spadeline-recipe"
 # The versions that are read, each with the fields and files that came after it.
 NEW_IN_2 = frozenset({"codes_version", "level_weights", IGNORE})
 NEW_IN_3 = frozenset({"frame_check", "frame_shape", "size", "facts", "image_names", "pixels_sha256"})
 NEW_IN_4 = frozenset({"need"})
-LATER = {1: NEW_IN_2 | NEW_IN_3 | NEW_IN_4, 2: NEW_IN_3 | NEW_IN_4, 3: NEW_IN_4, 4: frozenset[str]()}
+NEW_IN_5 = frozenset({"tuning"})
+LATER = {
+    1: NEW_IN_2 | NEW_IN_3 | NEW_IN_4 | NEW_IN_5,
+    2: NEW_IN_3 | NEW_IN_4 | NEW_IN_5,
+    3: NEW_IN_4 | NEW_IN_5,
+    4: NEW_IN_5,
+    5: frozenset[str](),
+}
 SEAL = b'  "sha256": "%s"\n}\n'  # how a recipe.json with its own hash ends
 # The most that a reader parses: 150,000 images or more, in less memory than ten times the file's bytes. Marks are the
 # characters that begin a value or a name. A file that is full of them, such as [[],[],…], would take far more memory.
@@ -108,6 +116,7 @@ def _manifest(content: object, encoded: bytes) -> Manifest:
         geometry=lambda part: _build(Geometry, part, level_names=_tuples, level_shapes=_tuples, input_size=_tuples),
         files=lambda part: _files(part, later),
         calibration=lambda part: None if part is None else _calibration(part, later),
+        tuning=lambda part: None if part is None else _build(TuningRecord, part, changed=_tuples),
         images=lambda part: _images(part, later),
     )
 

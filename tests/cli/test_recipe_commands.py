@@ -56,7 +56,7 @@ def test_codes_come_back(run, recipe):
 
 def test_info_tells_what_an_older_recipe_json_cannot(run, recipe):
     assert "holds no hash of itself" not in run("info", recipe, "--verify")[1]
-    assert json.loads(run("info", recipe, "--json")[1])["version"] == 4
+    assert json.loads(run("info", recipe, "--json")[1])["version"] == 5
     edit_manifest(recipe, as_version_2)
     code, out, _ = run("info", recipe, "--verify")
     assert code == 0

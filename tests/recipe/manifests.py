@@ -13,9 +13,10 @@ from spadeline.engine.recipe.gallery import Geometry
 from spadeline.engine.recipe.manifest import Manifest
 from spadeline.engine.recipe.manifest_json import manifest_from_json, manifest_to_json
 from spadeline.engine.recipe.records import Calibration, ImageRecord
+from spadeline.engine.recipe.tuning_record import TuningRecord
 from spadeline.engine.settings import Settings
 
-from ..recipes import as_version_1, as_version_2, as_version_3, encoded
+from ..recipes import as_version_1, as_version_2, as_version_3, as_version_4, encoded
 
 PATH = Path("line") / "recipe.json"
 DIGEST = "0123456789abcdef" * 4
@@ -70,12 +71,31 @@ FULL = EXAMPLE.changed(
     files=files_of(NAMES | CODES | {"ignore": "ignore-1.npy"}),
     codes_version=CODES_VERSION,
     calibration=Calibration(TAU, TAU, "held-out", SCORES, SCORES, ("c.png", "d.png", "e.png")),
+    tuning=TuningRecord(
+        date="2026-01-03T03:04:05+00:00",
+        tried=40,
+        changed=("sigma", "window"),
+        choosing_abnormal=9,
+        choosing_good=5,
+        final_abnormal=8,
+        final_good=4,
+        found_before=2,
+        found=7,
+        false_alarms_before=0,
+        false_alarms=1,
+    ),
     images=(ImageRecord("a.png", DIGEST, DIGEST[::-1]), ImageRecord("b.png")),
 )
 
 
 def content(manifest=EXAMPLE):
     return json.loads(manifest_to_json(manifest))
+
+
+def version_4():
+    """Return EXAMPLE as version 4 wrote it."""
+    as_version_4(old := content())
+    return old
 
 
 def version_3():

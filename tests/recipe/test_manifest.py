@@ -30,6 +30,7 @@ from .manifests import (
     version_1,
     version_2,
     version_3,
+    version_4,
 )
 
 
@@ -41,21 +42,21 @@ def test_round_trip(manifest):
 
 
 def test_is_readable_without_us():
-    assert manifest_to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 4,\n')
+    assert manifest_to_json(EXAMPLE).startswith(b'{\n  "format": "spadeline-recipe",\n  "version": 5,\n')
     assert content()["settings"]["window"] == 3
     assert content()["files"]["layer1"] == {"name": "layer1-2.npy", "size": 1000, "sha256": DIGEST}
 
 
-@pytest.mark.parametrize("old", [version_1(), version_2(), version_3()])
-def test_older_versions_are_read_and_written_as_version_4(old):
+@pytest.mark.parametrize("old", [version_1(), version_2(), version_3(), version_4()])
+def test_older_versions_are_read_and_written_as_version_5(old):
     manifest = manifest_from_json(encoded(old), PATH)
     assert manifest == EXAMPLE
-    assert (manifest.version, manifest.is_sealed) == (old["version"], old["version"] == 3)
+    assert (manifest.version, manifest.is_sealed) == (old["version"], old["version"] >= 3)
     assert manifest.codes_version is None
     assert manifest.settings.level_weights is None
     assert manifest.settings.need == "map"
     again = manifest_from_json(manifest_to_json(manifest), PATH)
-    assert (again, again.version, again.is_sealed) == (EXAMPLE, 4, True)
+    assert (again, again.version, again.is_sealed) == (EXAMPLE, 5, True)
 
 
 def test_version_2_is_read_with_what_it_knew():
@@ -63,7 +64,7 @@ def test_version_2_is_read_with_what_it_knew():
     manifest = manifest_from_json(encoded(old), PATH)
     assert manifest.calibration == replace(FULL.calibration, image_names=None)
     assert manifest.images == EXAMPLE.images
-    assert manifest.changed(calibration=FULL.calibration, images=FULL.images) == FULL
+    assert manifest.changed(calibration=FULL.calibration, images=FULL.images, tuning=FULL.tuning) == FULL
     old["images"][1]["pixels_sha256"] = None
     refuse(old, "version", 2, "images: image 1: 'pixels_sha256' is unknown")
     as_version_2(old := content(FULL))
@@ -86,7 +87,7 @@ def test_every_flipped_bit_is_found():
         lambda raw: raw.replace(b"\n", b"\r\n"),
         lambda raw: raw + b"\n",
         lambda raw: json.dumps(json.loads(raw)).encode(),
-        lambda raw: encoded(version_2()).replace(b'"version": 2', b'"version": 4'),
+        lambda raw: encoded(version_2()).replace(b'"version": 2', b'"version": 5'),
     ],
 )
 def test_an_edited_recipe_json_says_what_to_do(edit):

@@ -9,6 +9,8 @@ from spadeline.engine.settings import Settings
 from ..recipes import encoded, peak_memory
 from .manifests import DIGEST, EXAMPLE, FACTS, FULL, PATH, content, image, refuse, version_2
 
+RECORD = content(FULL)["tuning"]
+
 
 @pytest.mark.parametrize(
     ("raw", "text"),
@@ -29,7 +31,7 @@ from .manifests import DIGEST, EXAMPLE, FACTS, FULL, PATH, content, image, refus
         (b'{"format": "spadeline-recipe", "version": 1}', "calibration is missing"),
         (b'{"format": "spadeline-recipe", "version": 2}', "calibration is missing"),
         (b'{"format": "spadeline-recipe", "version": 3}', "expected to end with the SHA-256 of what precedes it"),
-        (b'{"format": "spadeline-recipe", "version": 4}', "expected to end with the SHA-256 of what precedes it"),
+        (b'{"format": "spadeline-recipe", "version": 5}', "expected to end with the SHA-256 of what precedes it"),
     ],
 )
 def test_refuses_what_is_not_a_recipe(raw, text):
@@ -43,7 +45,7 @@ def test_refuses_what_is_not_a_recipe(raw, text):
     ("keys", "value", "text"),
     [
         ("format", "other", "expected an object of format 'spadeline-recipe'"),
-        ("version", 5, "expected version 1 to 4 of the format, got 5"),
+        ("version", 6, "expected version 1 to 5 of the format, got 6"),
         ("version", 0, "got 0"),
         ("version", 2.0, "got 2.0"),
         ("version", True, "got True"),
@@ -115,6 +117,13 @@ def test_refuses_what_is_not_a_recipe(raw, text):
         ("calibration.tau.value", None, "calibration: tau: value: expected a finite number, got None"),
         ("calibration.tau.images", 4, "calibration: image_scores: expected tau's 4 scores, got 3"),
         ("calibration.map_scores", [1.0, "x", 2.0], "calibration: map_scores[1]: expected float, got str"),
+        ("tuning", {}, "tuning: changed is missing"),
+        ("tuning", RECORD | {"changed": ["colour"]}, "changed[0]: expected a setting's name, got 'colour'"),
+        ("tuning", RECORD | {"changed": ["sigma", "sigma"]}, "changed: 'sigma' comes twice"),
+        ("tuning", RECORD | {"date": "2026-01-03"}, "tuning: date: expected a time in UTC as ISO 8601"),
+        ("tuning", RECORD | {"tried": 0}, "tuning: tried: expected an integer from 1"),
+        ("tuning", RECORD | {"found": 9}, "tuning: found: expected an integer from 0 to 8, got 9"),
+        ("tuning", RECORD | {"false_alarms_before": 5}, "false_alarms_before: expected an integer from 0 to 4, got 5"),
         ("images", {}, "images: expected a list, got {}"),
         ("images", [], "images: expected one or more, got none"),
         ("images", ["a.png"], "images: image 0: expected an object, got 'a.png'"),

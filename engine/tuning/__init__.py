@@ -1,0 +1,1 @@
+"""Choosing a recipe's settings by labelled images, half of which are kept for the final figures."""

@@ -1,0 +1,32 @@
+"""Parts with a small bright spot, as a data set's folder, and settings that miss the spots."""
+
+import numpy as np
+from PIL import Image
+from spadeline.engine import Settings
+
+from shared_parts.drawn import part
+
+# They smooth more than a spot is wide. The frame check, which no setting here changes, mustn't find the spots.
+SETTINGS = Settings(k_score=3, k_gallery=8, sigma=8.0, frame_check="off", storage="float32")
+GOOD, SPOTTED = range(300, 308), range(400, 412)
+
+
+def spotted(seed):
+    picture = part(seed)[0].astype(np.float64)
+    top, left = np.random.default_rng([seed, 1]).integers(20, 70, 2)
+    picture[top : top + 3, left : left + 3] += 35
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def write(path, picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+def write_labelled(folder):
+    """Write a data set of 8 good parts and 12 with a spot, and return its folder."""
+    for seed in GOOD:
+        write(folder / "test" / "good" / f"{seed}.png", part(seed)[0])
+    for seed in SPOTTED:
+        write(folder / "test" / "spot" / f"{seed}.png", spotted(seed))
+    return folder
