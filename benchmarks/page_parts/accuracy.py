@@ -50,7 +50,7 @@ def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
         for name, counts in data["classes"].items():
             rows = [row for row in document["results"] if row["data"] == data["name"] and row["class"] == name]
             for setting in ("k_score", "k_gallery"):
-                most = max((row["settings"][setting] for row in rows), default=0)
+                most = max((row["settings"].get(setting, 0) for row in rows), default=0)
                 if most > counts["train"]:
                     yield (
                         f"{name}: {counts['train']} normal images; where {setting} is up to {most}, all of them are "
