@@ -16,7 +16,6 @@ from accuracy_parts.classes import DataSet
 from accuracy_parts.figures import FIGURES
 from accuracy_parts.knobs import label
 
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
