@@ -1,8 +1,8 @@
 """anomalib's PatchCore on the same classes and the same backbone, in the environment that set_up_peers.sh made.
 
-PatchCore sees the pixels that the extractor sees. Its thresholds are made as ours, from normal images that it hadn't
-seen: five models for a class, each without a fifth of the normal images, which it then scores. Each class runs in a
-process of its own, and has a record like ours.
+PatchCore sees the pixels that the extractor sees. Its thresholds are made as ours, from normal images that its memory
+bank doesn't hold: each image is left out once, or with a coreset each fifth of them. Each class runs in a process of
+its own, and has a record like ours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """PatchCore's answers and its scores of normal images, by anomalib's own model, without its training loop and export.
 
-``by_anomalib.py`` runs what a user deploys, once. Here the model is made anew for each fold of the normal images, so
-that thresholds can be made of normal images that its memory bank doesn't hold. The frames have the extractor's input
+``by_anomalib.py`` runs what a user deploys, once. Here the memory bank is filled anew for each fold of the normal
+images, so that thresholds can be made of normal images that it doesn't hold. With all features each image is a fold of
+its own; a coreset takes minutes to select, so there are five folds. The frames have the extractor's input
 size already: all detectors get the same pixels. Nothing is timed. The module runs where anomalib is installed, without
 spadeline.
 """
@@ -20,7 +21,7 @@ from detectors_parts.process import Frame, Job
 from detectors_parts.torch_backbone import load_backbone
 
 ANSWERS = "answers.npz"
-FOLDS = 5
+FOLDS = {"coreset": 5, "all": 2**31}  # at most one an image
 # anomalib's defaults.
 LAYERS = ("layer2", "layer3")
 CORESET = 0.1  # of all positions
@@ -46,7 +47,7 @@ def fit(job: Job, folder: Path) -> None:
         model.eval()
         maps, scores = _answers(model, features, frames, job.method)
         normal_maxima, normal_scores = np.empty(len(images)), np.empty(len(images))
-        folds = min(FOLDS, len(images))
+        folds = min(FOLDS[job.method], len(images))
         for fold in range(folds):
             held_out = range(fold, len(images), folds)
             kept = [features[index] for index in range(len(images)) if index % folds != fold]

@@ -35,7 +35,7 @@ def left_out(document: Mapping[str, Any]) -> Iterator[str]:
         named = " and ".join(f"{name} {peers['versions'][name]}" for name in packages if name in peers["versions"])
         yield (
             f"PatchCore is that of {named}, on the extractor's backbone and pixels. Its thresholds are made of normal "
-            "images that it hadn't seen: five models for a class, each without a fifth of them."
+            "images that its memory bank doesn't hold: each is left out once, with the coreset each fifth of them."
         )
     yield from (f"{what}: left out, {reason.rstrip('.')}." for what, reason in peers["left_out"].items())
 
