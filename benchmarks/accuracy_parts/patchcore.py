@@ -25,7 +25,6 @@ from spadeline.engine.images.resizing import as_rgb, place
 from accuracy_parts.classes import ImageClass
 from accuracy_parts.figures import Answers, class_figures
 from accuracy_parts.records import files_digest
-from detectors_parts.contest import FITTING
 from detectors_parts.process import BENCHMARKS, DetectorProcess, Job
 
 PEERS = {"patchcore-coreset": "coreset", "patchcore-all": "all"}  # by their names for --peer-detectors: the method
@@ -125,7 +124,7 @@ class Patchcore:
             threads=self.threads,
         )
         # A bar over a coreset's positions would fill the file that holds what the process says.
-        process = DetectorProcess(self.python, MODULE, self.threads, environment={"TQDM_DISABLE": "1"} | FITTING)
+        process = DetectorProcess(self.python, MODULE, self.threads, environment={"TQDM_DISABLE": "1"})
         try:
             process.ask("fit", job, folder)
         finally:

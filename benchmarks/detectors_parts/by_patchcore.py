@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from anomalib.models.components import KCenterGreedy
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
 from detectors_parts.process import Frame, Job
@@ -69,15 +70,25 @@ def _answers(
     model: PatchcoreModel, features: Sequence[torch.Tensor], frames: Sequence[torch.Tensor], method: str
 ) -> Answers:
     """Fill the memory bank with images' features, and return the frames' maps and scores."""
-    model.embedding_store = list(features)
     if method == "coreset":
         torch.manual_seed(SEED)
         np.random.seed(SEED)  # noqa: NPY002 - anomalib's projection draws from the global generator
-        model.subsample_embedding(CORESET)
+        model.memory_bank = _Coreset(torch.vstack(list(features)), CORESET).sample_coreset()
     else:
-        model.memory_bank = torch.vstack(model.embedding_store)
+        model.memory_bank = torch.vstack(list(features))
     found = [model(frame) for frame in frames]
     return [answer.anomaly_map.numpy().squeeze() for answer in found], [float(answer.pred_score) for answer in found]
+
+
+class _Coreset(KCenterGreedy):
+    """anomalib's selection; only, the distances are computed without an array of all differences, which is faster."""
+
+    def update_distances(self, cluster_center: int | torch.Tensor | None) -> None:
+        """Take a further position into account."""
+        centre = self.features[cluster_center].reshape(1, -1)
+        distances = torch.cdist(self.features, centre, compute_mode="donot_use_mm_for_euclid_dist")
+        known = self.min_distances
+        self.min_distances = distances if known is None else torch.minimum(known, distances)
 
 
 def _read(path: Path) -> Frame:

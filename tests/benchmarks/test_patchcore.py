@@ -18,7 +18,23 @@ from page_parts import recall, sections
 
 from .scripts import needs_torch
 
-# Like anomalib's model in what by_patchcore.py calls; its coreset keeps the first positions.
+# Like anomalib's in what by_patchcore.py calls; the coreset begins with the first position, and isn't projected.
+COMPONENTS = """
+import torch
+
+
+class KCenterGreedy:
+    def __init__(self, embedding, sampling_ratio):
+        self.features, self.min_distances = embedding, None
+        self.size = int(len(embedding) * sampling_ratio)
+
+    def sample_coreset(self):
+        chosen = [torch.tensor(0)]
+        while len(chosen) < self.size:
+            self.update_distances(chosen[-1])
+            chosen.append(self.min_distances.squeeze(1).argmax())
+        return self.features[torch.stack(chosen)]
+"""
 MODEL = """
 import torch
 from torch.nn import functional
@@ -27,17 +43,13 @@ from torch.nn import functional
 class PatchcoreModel:
     def __init__(self, layers, backbone, pre_trained):
         assert layers == ("layer2", "layer3") and not pre_trained
-        self.backbone, self.memory_bank, self.embedding_store, self.training = backbone, torch.empty(0), [], True
+        self.backbone, self.training = backbone, True
 
     def train(self):
         self.training = True
 
     def eval(self):
         self.training = False
-
-    def subsample_embedding(self, ratio):
-        rows = torch.vstack(self.embedding_store)
-        self.memory_bank = rows[: int(len(rows) * ratio)]
 
     def __call__(self, image):
         level = self.backbone(image)["layer2"]
@@ -62,6 +74,7 @@ def peers(tmp_path):
     below = site / "anomalib" / "models" / "image" / "patchcore"
     below.mkdir(parents=True)
     (below / "torch_model.py").write_text(MODEL)
+    (site / "anomalib" / "models" / "components.py").write_text(COMPONENTS)
     (site / "anomalib-2.7.0.dist-info").mkdir()
     (site / "anomalib-2.7.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: anomalib\nVersion: 2.7.0\n"
@@ -100,6 +113,15 @@ def level_rows(folder, extractor):
     return level.reshape(*level.shape[:2], -1).transpose(0, 2, 1).astype(float)
 
 
+def coreset(bank):
+    """Return a tenth of the positions: the first, then whichever lies furthest from all chosen ones."""
+    chosen, nearest = [0], np.full(len(bank), np.inf)
+    while len(chosen) < len(bank) // 10:
+        nearest = np.minimum(nearest, ((bank - bank[chosen[-1]]) ** 2).sum(1))
+        chosen.append(int(nearest.argmax()))
+    return bank[chosen]
+
+
 def furthest(rows, bank):
     """Return each image's largest distance of a position to the nearest position of the bank."""
     bank = bank.reshape(-1, bank.shape[-1])
@@ -114,11 +136,10 @@ def test_thresholds_are_made_of_images_that_the_model_had_not_seen(peers, parts,
     )
     rows = {row["protocol"]: row for row in document["results"]}
     assert list(rows) == ["defaults", *patchcore.PEERS]
-    for name, share, folds in (("patchcore-all", 1.0, len(normal)), ("patchcore-coreset", 0.1, 5)):
+    for name, choose, folds in (("patchcore-all", np.asarray, len(normal)), ("patchcore-coreset", coreset, 5)):
 
-        def kept(images, share=share):
-            bank = images.reshape(-1, images.shape[-1])
-            return bank[: int(len(bank) * share)]
+        def kept(images, choose=choose):
+            return choose(images.reshape(-1, images.shape[-1]))
 
         held_out = np.empty(len(normal))
         for fold in range(folds):
