@@ -1,5 +1,6 @@
 """PatchCore in benchmarks/accuracy.py: folds, records, tables, with a small model in the place of anomalib's."""
 
+import csv
 import json
 import shutil
 import sys
@@ -129,7 +130,7 @@ def furthest(rows, bank):
 
 
 def test_thresholds_are_made_of_images_that_the_model_had_not_seen(peers, parts, extractor_path, run):
-    document, printed = run(parts, "--extractor", extractor_path, "--peers", peers)
+    document, printed = run(parts, "--extractor", extractor_path, "--peers", peers, "--csv", "all.csv")
     normal, good, bad = (
         level_rows(parts / folder, Extractor(extractor_path, device="cpu", threads=1))
         for folder in ("train/good", "test/good", "test/scratch")
@@ -157,6 +158,9 @@ def test_thresholds_are_made_of_images_that_the_model_had_not_seen(peers, parts,
     assert [row[1] for row in table.rows[:3]] == ["spadeline, levels as they are", *recall.PATCHCORE.values()]
     assert table.rows[0][5].endswith(" of 4")
     assert recall.PATCHCORE.keys() == patchcore.PEERS.keys()
+    with Path("all.csv").open() as file:
+        lines = [(line["protocol"], line["kappa"]) for line in csv.DictReader(file)]
+    assert lines == [("defaults", "1"), *((name, "") for name in patchcore.PEERS)]
 
 
 def test_what_patchcore_found_is_on_record(peers, parts, extractor_path, run):
