@@ -2,7 +2,6 @@
 
     python benchmarks/accuracy.py mvtec_ad --extractor wide_resnet50_2.onnx --json accuracy.json
     python benchmarks/accuracy.py mvtec_ad --extractor V1.onnx V2.onnx --sweep --csv sweep.csv --plot sweep.svg
-
     python benchmarks/accuracy.py sets --extractor plain.onnx averaged.onnx --protocol defaults --peers peers
 
 It measures image ROCAUC, pixel ROCAUC and AU-PRO of each class, and how many defects and how many good parts lie above
