@@ -1,11 +1,13 @@
-"""Accuracy of each class beside the paper's figures, and what each setting does to it.
+"""Accuracy of each class beside the paper's figures and PatchCore's, and what each setting does to it.
 
     python benchmarks/accuracy.py mvtec_ad --extractor wide_resnet50_2.onnx --json accuracy.json
     python benchmarks/accuracy.py mvtec_ad --extractor V1.onnx V2.onnx --sweep --csv sweep.csv --plot sweep.svg
+    python benchmarks/accuracy.py sets --extractor plain.onnx averaged.onnx --protocol defaults --peers peers
 
-It measures image ROCAUC, pixel ROCAUC and AU-PRO of each class, and their means. Every figure is stored as soon as it
-is known, so the same command goes on where it was interrupted. Nothing is timed, and no threshold is made. README.md
-beside this file lists the options.
+It measures image ROCAUC, pixel ROCAUC and AU-PRO of each class, and how many defects and how many good parts lie above
+thresholds for 1 % and 5 % false alarms, which are made of normal images alone, as `fit` makes them; and their means.
+Every figure is stored as soon as it is known, so the same command goes on where it was interrupted. Nothing is timed.
+README.md beside this file lists the options.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from tqdm import tqdm
 from accuracy_parts import report
 from accuracy_parts.classes import CELLS, DataSet, ImageClass, digest, open_data_sets, solar_cells
 from accuracy_parts.knobs import PROTOCOLS, Point, as_json, default_knobs, parse_knob, points
+from accuracy_parts.patchcore import PEERS, Patchcore, backbones
 from accuracy_parts.records import Records, code_digest
 from accuracy_parts.scored import ScoredClass
+from detectors_parts.process import DetectorError
 from page_parts.accuracy import accuracy as chapter
 from shared_parts import command
 
@@ -49,12 +53,14 @@ def main() -> None:
         facts = document["environment"]
         conditions = {"code": code_digest(), **{name: facts[name] for name in ("processor", "versions")}}
         jobs = _jobs(data_sets, candidates, conditions)
-        results = _measure(jobs, records, options)
+        peers = _Peers.open(options, candidates)
+        results = [*_measure(jobs, records, options), *peers.measure(jobs, records, conditions)]
     document |= {
         "extractors": [candidate.facts for candidate in candidates],
         "data": [report.described(data_set) for data_set in data_sets],
         "results": results,
         "means": report.means(results),
+        "peers": {"versions": peers.versions, "left_out": peers.left_out},
         "paper": report.PAPER,
     }
     command.show(chapter, document)
@@ -80,6 +86,7 @@ class _Job:
 
     data: str
     image_class: ImageClass
+    images: str  # the digest of the class's images
     candidate: _Candidate
     keys: dict[Settings, dict[str, Any]]
 
@@ -102,6 +109,7 @@ def _candidates(options: argparse.Namespace) -> list[_Candidate]:
             "backbone": extractor.metadata.get("spadeline.backbone", "unknown"),
             "weights": extractor.metadata.get("spadeline.weights", "unknown"),
             "precision": extractor.precision,
+            "neighbourhood": extractor.neighbourhood,
             "input_size": list(extractor.input_size),
             "levels": dict(zip(extractor.level_names, extractor.level_shapes, strict=True)),
             "provider": extractor.provider,
@@ -124,7 +132,7 @@ def _jobs(data_sets: Sequence[DataSet], candidates: Sequence[_Candidate], condit
                 point.settings: {"images": images, "extractor": by, "settings": asdict(point.settings), **conditions}
                 for point in candidate.points
             }
-            jobs.append(_Job(data, image_class, candidate, keys))
+            jobs.append(_Job(data, image_class, images, candidate, keys))
     return jobs
 
 
@@ -138,15 +146,17 @@ def _measure(jobs: Sequence[_Job], records: Records, options: argparse.Namespace
             bar.set_description(f"{job.candidate.path.name}, {job.image_class.name}")
             if settings:
                 _fill(job, settings, records, options, bar.update)
-            rows += [_row(job, point, records.find(job.keys[point.settings])) for point in job.candidate.points]
+            rows += [
+                _row(job, as_json(point), asdict(point.settings), records.find(job.keys[point.settings]))
+                for point in job.candidate.points
+            ]
     return rows
 
 
 def _images(image_class: ImageClass, pending: Sequence[Settings]) -> int:
     """Return how many images are extracted (once for each framing) and matched (once for each setting)."""
     framings = {settings.framing for settings in pending}
-    tests = len(image_class.test)
-    return len(framings) * (len(image_class.train) + tests) + len(pending) * tests
+    return (len(framings) + len(pending)) * (len(image_class.train) + len(image_class.test))
 
 
 def _fill(
@@ -170,14 +180,66 @@ def _fill(
                 records.write(job.keys[settings], scored.figures(settings, threads=options.threads, advance=advance))
 
 
-def _row(job: _Job, point: Point, measured: dict[str, Any] | None) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class _Peers:
+    """PatchCore's variants that were asked for.
+
+    Attributes
+    ----------
+    patchcore
+        None: there is no environment for it.
+    names
+        Of the variants.
+    backbones
+        The extractors that it may run with.
+    left_out
+        Variants and classes without figures, with the reason.
+    """
+
+    patchcore: Patchcore | None
+    names: Sequence[str]
+    backbones: Sequence[Path]
+    left_out: dict[str, str]
+
+    @classmethod
+    def open(cls, options: argparse.Namespace, candidates: Sequence[_Candidate]) -> _Peers:
+        """Check the environment and the extractors."""
+        if options.peers is None:
+            return cls(None, (), (), {})
+        plain = backbones([(candidate.path, candidate.facts["neighbourhood"]) for candidate in candidates])
+        return cls(Patchcore.open(options.peers, options.threads), options.peer_detectors, plain, {})
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the libraries in the peers' environment."""
+        return {} if self.patchcore is None else dict(self.patchcore.versions)
+
+    def measure(self, jobs: Sequence[_Job], records: Records, conditions: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return a row for each variant of each class; those without a record are measured first."""
+        rows = []
+        pairs = [(job, name) for job in jobs if job.candidate.path in self.backbones for name in self.names]
+        for job, name in tqdm(pairs, desc="PatchCore", unit="class", disable=None, leave=False):
+            assert self.patchcore is not None  # noqa: S101 - else there are no names
+            by = {"sha256": job.candidate.facts["sha256"], **self.patchcore.key(name)}
+            key = {"images": job.images, "extractor": by, **conditions}
+            if records.find(key) is None:
+                try:
+                    records.write(key, self.patchcore.figures(name, job.image_class, job.candidate.path))
+                except DetectorError as error:
+                    self.left_out[f"{name}, {job.data}, {job.image_class.name}"] = str(error)
+                    continue
+            rows.append(_row(job, {"protocol": name, "knob": None, "value": None}, {}, records.find(key)))
+        return rows
+
+
+def _row(job: _Job, point: dict[str, Any], settings: dict[str, Any], measured: dict[str, Any] | None) -> dict[str, Any]:
     assert measured is not None  # noqa: S101 - a record of it was stored
     return {
         "data": job.data,
         "class": job.image_class.name,
         "extractor": job.candidate.facts["file"],
-        **as_json(point),
-        "settings": asdict(point.settings),
+        **point,
+        "settings": settings,
         "images": job.image_class.counts,
         **measured,
     }
@@ -206,6 +268,11 @@ def _options() -> argparse.Namespace:
         "--device", choices=get_args(Device), default="auto", help="where the extractor runs; default: auto"
     )
     how.add_argument("--threads", type=int, metavar="N", default=processors(), help="default: all")
+    who = parser.add_argument_group("PatchCore")
+    text = "the folder that set_up_peers.sh made; PatchCore runs with the extractors whose levels aren't averaged"
+    who.add_argument("--peers", type=Path, metavar="FOLDER", help=text)
+    text = f"some of {' '.join(PEERS)}; default: all"
+    who.add_argument("--peer-detectors", nargs="+", metavar="NAME", choices=list(PEERS), default=list(PEERS), help=text)
     files = parser.add_argument_group("files")
     text = "where figures are stored, so that a run can go on; default: accuracy-records"
     files.add_argument("--records", type=Path, default=Path("accuracy-records"), metavar="FOLDER", help=text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -85,9 +85,12 @@ class Records:
 
 
 def code_digest() -> str:
-    """Return a SHA-256 of the code that computes the figures: the engine with its compiled part, and ``scored.py``."""
-    engine = Path(spadeline.engine.__file__).parent
-    files = sorted({*engine.glob("*.py"), *engine.glob("_native*.so"), *engine.glob("_native*.pyd")})
-    return hashlib.sha256(
-        b"".join(hashlib.sha256(path.read_bytes()).digest() for path in (*files, Path(__file__).with_name("scored.py")))
-    ).hexdigest()
+    """Return a SHA-256 of the code that computes the figures: the engine with its compiled part, and what calls it."""
+    engine, parts = Path(spadeline.engine.__file__).parent, Path(__file__).parent
+    files = sorted(path for pattern in ("*.py", "_native*.so", "_native*.pyd") for path in engine.rglob(pattern))
+    return files_digest([*files, *(parts / name for name in ("figures.py", "scored.py"))])
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """Return a SHA-256 of files' contents, in their order."""
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()

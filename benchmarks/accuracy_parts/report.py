@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accuracy_parts.classes import DataSet
+from accuracy_parts.figures import FIGURES
 from accuracy_parts.knobs import label
-from accuracy_parts.scored import FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,11 +1,12 @@
 """One class by one extractor: features are extracted once, to the disk; then figures follow for any setting.
 
-The steps are those of fit, predict and eval, so the figures equal ``spadeline eval``'s. No thresholds are made: ROC and
-PRO need none, and making them would take more time than all the rest.
+The steps are those of fit, predict and eval, so the figures equal ``spadeline eval``'s. Thresholds need each normal
+image scored without itself, for each setting anew: that is as many matches as there are normal images.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from spadeline.engine.errors import InputError
-from spadeline.engine.evaluate.evaluation import PRO_LIMITS
-from spadeline.engine.evaluate.metrics import pixel_curves, roc
 from spadeline.engine.evaluate.truth import true_regions
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.features import Features
-from spadeline.engine.folders.dataset import LabelledImage
+from spadeline.engine.fitting.copies import pixels_digest, without_copies
+from spadeline.engine.fitting.thresholds import leave_one_out
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
 from spadeline.engine.inspect.scoring import Scorer
@@ -28,11 +28,9 @@ from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.settings import Framing, Settings, Storage
 
 from accuracy_parts.classes import ImageClass
+from accuracy_parts.figures import RATES, SCORES, Answers, class_figures
 
 WIDEST_FIRST: tuple[Storage, ...] = ("float32", "float16")
-IMAGE_FIGURES = ("image_rocauc_by_image_score", "image_rocauc_by_map_score")
-PIXEL_FIGURES = ("pixel_rocauc", *(f"aupro_{limit}" for limit in PRO_LIMITS))
-FIGURES = (*IMAGE_FIGURES, *PIXEL_FIGURES)
 
 
 class ScoredClass:
@@ -104,7 +102,8 @@ class ScoredClass:
         InputError
             The settings don't fit the features: the weights are for another number of levels, or kappa is too large.
         """
-        scorer = Scorer(self._recipes[settings.storage].with_settings(settings), threads=threads)
+        recipe = self._recipes[settings.storage].with_settings(settings)
+        scorer = Scorer(recipe, threads=threads)
         image_scores, maps = [], []
         for path in self._tests:
             with np.load(path) as stored:
@@ -112,14 +111,27 @@ class ScoredClass:
             image_scores.append(scores.image_score)
             maps.append(scores.anomaly_map)
             advance()
-        return _figures(self._class.test, image_scores, maps, self._masks)
+        answers = Answers(image_scores, maps, _normal_scores(recipe, threads, advance))
+        return class_figures(self._class.test, self._masks, answers)
+
+
+def _normal_scores(recipe: Recipe, threads: int, advance: Callable[[], object]) -> dict[str, tuple[float, ...]]:
+    """Return both scores of each normal image, left out of its own retrieval; none where that leaves nothing."""
+    if len(recipe.images) < 2 or not without_copies(recipe.images):
+        return dict.fromkeys(SCORES, ())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the report names classes of fewer images than k_gallery
+        made = leave_one_out(recipe, false_alarm_rate=RATES[0], threads=threads, on_progress=lambda *_: advance())
+    return {"image_score": made.image_scores, "map_score": made.map_scores}
 
 
 def _train_features(
     paths: Sequence[Path], extractor: Extractor, framing: Framing, advance: Callable[[], object]
 ) -> Iterator[tuple[ImageRecord, Features]]:
     for path in paths:
-        yield ImageRecord(path.as_posix()), _features(read_image(path), path, extractor, framing)
+        frame = read_image(path)
+        record = ImageRecord(path.as_posix(), pixels_sha256=pixels_digest(as_rgb(frame)))
+        yield record, _features(frame, path, extractor, framing)
         advance()
 
 
@@ -134,35 +146,3 @@ def _features(frame: NDArray[np.uint8], path: Path, extractor: Extractor, framin
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return extractor.extract(image[None])
-
-
-def _figures(
-    tests: Sequence[LabelledImage],
-    image_scores: Sequence[float],
-    maps: Sequence[NDArray[np.float32]],
-    masks: Sequence[NDArray[np.int32] | None],
-) -> dict[str, Any]:
-    figures: dict[str, float | None] = dict.fromkeys(FIGURES)
-    reasons: dict[str, str] = {}
-    labels, map_scores = [image.label for image in tests], [values.max() for values in maps]
-    for name, scores in zip(IMAGE_FIGURES, (image_scores, map_scores), strict=True):
-        try:
-            figures[name] = roc(labels, scores).area()
-        except InputError as error:
-            reasons[name] = str(error)
-    try:
-        figures |= _pixel_figures(tests, maps, masks)
-    except InputError as error:
-        reasons |= dict.fromkeys(PIXEL_FIGURES, str(error))
-    return {"figures": figures, "not_computed": reasons}
-
-
-def _pixel_figures(
-    tests: Sequence[LabelledImage], maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.int32] | None]
-) -> dict[str, float]:
-    if not any(image.mask_paths for image in tests):
-        raise InputError("masks: expected one for at least one abnormal image, got none")
-    known = [(mask, values) for mask, values in zip(masks, maps, strict=True) if mask is not None]
-    pixels, regions = pixel_curves([mask for mask, _ in known], [values for _, values in known])
-    areas = (pixels.area(), *(regions.area(limit) for limit in PRO_LIMITS))
-    return dict(zip(PIXEL_FIGURES, areas, strict=True))

@@ -1,4 +1,4 @@
-"""The chapter of accuracy: classes beside the paper's figures, and the effect of each knob (accuracy.py)."""
+"""The chapter of accuracy: classes beside the paper's figures, what thresholds find, and each knob (accuracy.py)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from spadeline.engine.pages.speed_charts import knob_chart
 
 from accuracy_parts.knobs import label
 from page_parts.chapter import Chapter, side
+from page_parts.recall import PATCHCORE, left_out, recall_tables
 
 FIGURES = {
     "image_rocauc_by_image_score": "image, embedding",
@@ -22,10 +23,11 @@ FIGURES = {
 
 
 def accuracy(document: Mapping[str, Any]) -> Chapter:
-    """Return a table of classes for each data set, beside the paper's figures, and the effect of each knob."""
+    """Return tables of classes for each data set, beside the paper's figures, and the effect of each knob."""
     means, results = document["means"], document["results"]
-    plain = [mean for mean in means if mean["knob"] is None]
+    plain = [mean for mean in means if mean["knob"] is None and mean["protocol"] not in PATCHCORE]
     tables = {_key(mean, document): _classes(mean, results, document) for mean in plain}
+    tables |= recall_tables(document)
     turned: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for mean in means:
         if mean["knob"] is not None:
@@ -41,7 +43,8 @@ def accuracy(document: Mapping[str, Any]) -> Chapter:
 
 
 def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield sentences about missing classes, folders that are no classes, and classes of few normal images."""
+    """Yield sentences about PatchCore, missing classes, folders that are no classes, and few normal images."""
+    yield from left_out(document)
     for data in document["data"]:
         if data["missing"]:
             yield f"{data['name']}: the paper's means are over 15 classes; missing are {', '.join(data['missing'])}."
@@ -50,7 +53,7 @@ def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
         for name, counts in data["classes"].items():
             rows = [row for row in document["results"] if row["data"] == data["name"] and row["class"] == name]
             for setting in ("k_score", "k_gallery"):
-                most = max((row["settings"][setting] for row in rows), default=0)
+                most = max((row["settings"].get(setting, 0) for row in rows), default=0)
                 if most > counts["train"]:
                     yield (
                         f"{name}: {counts['train']} normal images; where {setting} is up to {most}, all of them are "
