@@ -24,6 +24,7 @@ def recall_tables(document: Mapping[str, Any]) -> dict[str, Table]:
         tables[f"{data}-recall"] = _table(data, by_class, "map_score")
         by_score = [*_of_means(members, document, "image_score")]
         tables[f"{data}-recall-by-image-score"] = _table(data, by_score, "image_score")
+        tables[f"{data}-brief"] = _brief(data, [*_of_means(members, document, "map_score")])
     return tables
 
 
@@ -44,6 +45,13 @@ def _table(data: str, rows: Sequence[tuple[str | None, ...]], score: str) -> Tab
     heads = [f"{what} at {rate:.0%}".replace("%", " %") for rate in RATES for what in ("found", "false alarms")]
     caption = f"{data}: what thresholds on {SCORES[score]} find"
     return Table(caption, ("class", "detector", "settings", "image ROCAUC", "pixel ROCAUC", *heads), rows)
+
+
+def _brief(data: str, means: Sequence[tuple[str | None, ...]]) -> Table:
+    """Return the means at the first rate alone, for README."""
+    heads = ("", "image ROCAUC", "pixel ROCAUC", f"found at {RATES[0]:.0%}", "false alarms")
+    rows = [(detector, image, pixel, found, alarms) for _, detector, _, image, pixel, found, alarms, *_ in means]
+    return Table(f"{data}: what thresholds find, means", tuple(head.replace("%", " %") for head in heads), rows)
 
 
 def _of_classes(
