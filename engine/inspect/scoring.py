@@ -114,8 +114,7 @@ class RecipeScorer:
     ) -> None:
         settings, count = recipe.settings, len(recipe.images)
         self.threads = threads = processors() if threads is None else threads
-        self._recipe = recipe
-        self._settings = settings
+        self._recipe, self._settings = recipe, settings
         self.gallery = recipe.gallery.hold(gallery)
         embeddings = self.gallery.embeddings
         if not np.isfinite((embeddings.min(), embeddings.max())).all():
