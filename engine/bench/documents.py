@@ -82,6 +82,7 @@ class DetectorFacts:
     frame_check: Mapping[str, Any] | None
     need: str = "map"
     rounds: bool = False
+    neighbourhood: int = 1
     chain: str
     retrieval: str
     matcher: str
