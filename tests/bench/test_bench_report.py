@@ -33,7 +33,7 @@ def test_documents_of_other_versions_are_read():
 
 def without_needs(document):
     """Return a document as it was written before there were needs and deadlines."""
-    later = {"need", "deadline_s", "rounds", "undecided", "undecided_share", "passes"}
+    later = {"need", "deadline_s", "rounds", "neighbourhood", "undecided", "undecided_share", "passes"}
     if isinstance(document, dict):
         return {key: without_needs(value) for key, value in document.items() if key not in later}
     return [without_needs(part) for part in document] if isinstance(document, list) else document
