@@ -7,15 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from spadeline.engine.errors import InputError
-from spadeline.engine.settings import Settings
+from spadeline.engine.settings import Settings, preset
 
 Value: TypeAlias = Any  # of a setting: a number, text, None, or a tuple of weights
 
-# The paper (arXiv 2005.02357) has one K, for image score and gallery.
-PROTOCOLS = {
-    "defaults": Settings(),
-    "paper": Settings(framing="paper", k_score=50, k_gallery=50, kappa=1, sigma=4.0),
-}
+PROTOCOLS = {"defaults": preset("default"), "paper": preset("paper")}
 # The values of --sweep; those of level_weights depend on the extractor. Some classes have no more than 50 images.
 SWEPT: dict[str, tuple[Value, ...]] = {
     "k_gallery": (1, 3, 5, 10, 20, 50),
