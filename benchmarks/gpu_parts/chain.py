@@ -49,6 +49,7 @@ class TorchExtractor:
 
     def __init__(self, torch: ModuleType, device: str, size: int) -> None:
         from spadeline.export.backbone import build
+        from spadeline.export.choices import NEIGHBOURHOOD
         from spadeline.export.weights import load_weights
 
         with warnings.catch_warnings():
@@ -60,7 +61,14 @@ class TorchExtractor:
         self.provider = f"torch on {device}"
         self.provider_times_s: dict[str, float] = {}
         self.input_size = (size, size)
-        model = build(STAND_IN, weights, levels=self.level_names, input_size=self.input_size).at(self.precision)
+        self.neighbourhood = NEIGHBOURHOOD
+        model = build(
+            STAND_IN,
+            weights,
+            levels=self.level_names,
+            input_size=self.input_size,
+            neighbourhood=self.neighbourhood,
+        ).at(self.precision)
         self._torch, self._model = torch, model.to(memory_format=torch.channels_last).to(device)
         self._image = torch.zeros((1, size, size, 3), dtype=torch.uint8, device=device)
         self._graph = self._stream = None
