@@ -177,18 +177,20 @@ def test_time_that_was_up_before_it_began_finds_nothing():
     assert again.decided
 
 
-def test_numbers_of_threads_give_equal_bounds():
-    results = []
+def test_numbers_of_threads_give_equal_verdicts():
+    """What isn't needed may differ: a position stops at the first distance that suffices, and threads share the work."""
     for threads in (1, 2, 3):
         matcher, heatmap, query, ids = drawn(np.random.default_rng(10), threads=threads)
-        theta = 0.8 * float(heatmap.anomaly_map(matcher.match(query, ids).distances).max())
+        exact = heatmap.anomaly_map(matcher.match(query, ids).distances)
+        theta = 0.8 * float(exact.max())
         for need in ("mask", "label"):
             bounds = bound_map(matcher, query, ids, heatmap.native, size=(28, 30), theta=theta, need=need)
-            results.append((threads, need, bounds))
-    for (_, need, first), (threads, _, other) in zip(results[:2] * 2, results[2:], strict=True):
-        for name in ("anomaly_map", "lower_map", "neighbours"):
-            np.testing.assert_array_equal(getattr(first, name), getattr(other, name), err_msg=f"{need}, {threads}")
-        assert first.statistics == other.statistics
+            assert bounds.decided
+            assert (bounds.lower_map <= exact).all()
+            assert (bounds.anomaly_map >= exact).all()
+            assert bounds.lower_map.max() > theta
+            if need == "mask":
+                np.testing.assert_array_equal(bounds.anomaly_map > theta, exact > theta, err_msg=f"{threads}")
 
 
 def test_a_theta_that_float32_cannot_hold_leaves_a_number_undecided():
