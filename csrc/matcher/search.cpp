@@ -244,8 +244,10 @@ void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t l
     // One float at a time.
     const auto copy = [&](const auto* data, const auto& value) {
         for (int64_t c = 0; c < level.channels; ++c, data += plane)
-            for (int64_t i = 0; i < count; ++i)
+            for (int64_t i = 0; i < count; ++i) {
+                if (i % 2 == 0 && raster[i] >= 0) __builtin_prefetch(data + kChannelsAhead * plane + raster[i]);
                 rows[i * level.channels + c] = raster[i] < 0 ? 0.0f : value(data[raster[i]]);
+            }
     };
     if (query.storage == Storage::float16) {
         copy(static_cast<const uint16_t*>(query.data), [](uint16_t half) { return half_to_float(half); });

@@ -18,6 +18,7 @@ from .tables import dataset_line
 from .terminal import RESULTS, escaped, print_json, say
 
 OWN, CHOSEN = "the recipe's own", "the chosen ones"
+HEAD = f"{'found':>10}  {'flagged good':>12}"
 WIDEST = 60  # characters of a column of settings; longer ones push their row's figures to the right
 
 
@@ -51,7 +52,7 @@ def _lines(tuned: Tuned) -> Iterator[str]:
     )
     told = [described(trial.settings, tuned.own.settings) for trial in tuned.trials]
     width = min(WIDEST, max(map(len, told)))
-    yield f"  {'settings':{width}}  {_HEAD}    separation  matching"
+    yield f"  {'settings':{width}}  {HEAD}    separation  matching"
     for trial, text in zip(tuned.trials, told, strict=True):
         refused = "" if trial.eligible else "  too many false alarms"
         yield f"  {text:{width}}  {_row(trial.figures, trial.separation)}  {trial.match_s * 1e3:5.1f} ms{refused}"
@@ -61,14 +62,11 @@ def _lines(tuned: Tuned) -> Iterator[str]:
         more = tuned.chosen.figures.found - tuned.own.figures.found
         yield f"chosen: {described(tuned.chosen.settings, tuned.own.settings)}: {more} abnormal images more"
     yield f"result, on the other half ({_counts(tuned.after)}), which had no part in the choice:"
-    yield f"  {'settings':{len(OWN)}}  {_HEAD}  image ROCAUC"
+    yield f"  {'settings':{len(OWN)}}  {HEAD}  image ROCAUC"
     yield f"  {OWN:{len(OWN)}}  {_row(tuned.before, tuned.before.image_rocauc)}"
     if tuned.chosen is not tuned.own:
         yield f"  {CHOSEN:{len(OWN)}}  {_row(tuned.after, tuned.after.image_rocauc)}"
     yield "written, with thresholds made anew" if tuned.written else "dry run: nothing was written"
-
-
-_HEAD = f"{'found':>10}  {'flagged good':>12}"
 
 
 def _row(figures: Figures, rocauc: float) -> str:

@@ -35,7 +35,7 @@ class LabelledQuery(NamedTuple):
     label
         True: abnormal.
     facts
-        What the frame check looks at; None: the recipe asks for no check.
+        What the frame check looks at, if the recipe asks for one.
     """
 
     query: Queried
@@ -92,7 +92,6 @@ def store(
     OutputError
         The folder can't be written, or the disk is full.
     """
-    checks_frames = recipe.settings.frame_check == "on" and recipe.frame_facts is not None
     extracted = extract(
         prepared.images, extractor, recipe.settings.framing, on_progress, ignore=recipe.ignore, stage="extract"
     )
@@ -102,7 +101,7 @@ def store(
         with writing(path):
             np.savez(path, *features.levels)
         query = Queried(partial(_read, path, len(features.levels)), features.embedding[0])
-        stored.append(LabelledQuery(query, label, record.facts if checks_frames else None))
+        stored.append(LabelledQuery(query, label, record.facts))
     return tuple(stored)
 
 
