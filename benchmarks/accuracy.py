@@ -24,7 +24,7 @@ from spadeline.engine.errors import InputError
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.extract.providers import Device
 from spadeline.engine.resources import processors
-from spadeline.engine.settings import Settings
+from spadeline.engine.settings import Framing, Settings
 from tqdm import tqdm
 
 from accuracy_parts import report
@@ -154,9 +154,12 @@ def _measure(jobs: Sequence[_Job], records: Records, options: argparse.Namespace
 
 
 def _images(image_class: ImageClass, pending: Sequence[Settings]) -> int:
-    """Return how many images are extracted (once for each framing) and matched (once for each setting)."""
-    framings = {settings.framing for settings in pending}
-    return (len(framings) + len(pending)) * (len(image_class.train) + len(image_class.test))
+    """Return how many images are extracted, once for each framing and angles, and matched, once for each setting."""
+    return (len(_extractions(pending)) + len(pending)) * (len(image_class.train) + len(image_class.test))
+
+
+def _extractions(pending: Sequence[Settings]) -> list[tuple[Framing, int]]:
+    return sorted({(settings.framing, settings.angles) for settings in pending})
 
 
 def _fill(
@@ -166,17 +169,16 @@ def _fill(
     options: argparse.Namespace,
     advance: Callable[[], object],
 ) -> None:
-    """Measure the pending settings of a job, framing by framing, and store a record of each."""
+    """Measure the pending settings of a job, and store a record of each; equal features are extracted once."""
     path = job.candidate.path
     extractor = Extractor(path, device=options.device, threads=options.threads)
-    for framing in sorted({settings.framing for settings in pending}):
-        framed = [settings for settings in pending if settings.framing == framing]
-        storages = {settings.storage for settings in framed}
+    for framing, angles in _extractions(pending):
+        alike = [settings for settings in pending if (settings.framing, settings.angles) == (framing, angles)]
+        storages = tuple({settings.storage for settings in alike})
+        how: dict[str, Any] = {"framing": framing, "angles": angles, "storages": storages}
         with records.scratch() as folder:
-            scored = ScoredClass(
-                folder, job.image_class, extractor, path, framing=framing, storages=tuple(storages), advance=advance
-            )
-            for settings in framed:
+            scored = ScoredClass(folder, job.image_class, extractor, path, advance=advance, **how)
+            for settings in alike:
                 records.write(job.keys[settings], scored.figures(settings, threads=options.threads, advance=advance))
 
 

@@ -28,6 +28,7 @@ FrameCheck = Literal["on", "off"]
 Need = Literal["map", "mask", "label"]
 Preset = Literal["default", "paper"]
 
+MOST_ANGLES = 72  # one every 5 degrees; a gallery grows with them
 MOST_IMAGES = 2**31 - 1  # image ids are int32 in the matcher
 MOST_NEIGHBOURS = 1000  # the matcher's results are (h, w, kappa): a recipe must not ask for unbounded memory
 LARGEST_WINDOW = 2**31 - 1
@@ -49,6 +50,17 @@ class Settings:
             "the whole frame, or the paper's resize and centre crop",
             details='``"whole"``: the whole frame is resized to the input size. ``"paper"``: the frame is resized to '
             "8/7 of the input size and its centre is cropped.",
+            built_in=True,
+        ),
+    )
+    angles: int = field(
+        default=1,
+        metadata=about(
+            "number of angles at which each normal image is kept, for parts that lie at any angle",
+            details="The images are turned about the frame's centre by equal parts of a full circle. A part that is "
+            "defective because of its angle then counts as normal.",
+            limits=(1, MOST_ANGLES),
+            metavar="N",
             built_in=True,
         ),
     )

@@ -76,7 +76,9 @@ def without_codes(content):
 
 def as_version_4(content):
     """Turn a recipe.json's content into that of version 4."""
-    del content["tuning"]
+    del content["tuning"], content["settings"]["angles"]
+    for image in content["images"]:
+        del image["original"], image["degrees"]
     content["version"] = 4
 
 

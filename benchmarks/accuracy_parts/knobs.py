@@ -23,6 +23,7 @@ SWEPT: dict[str, tuple[Value, ...]] = {
     "level_weights": (),
     "sigma": (0.0, 2.0, 4.0, 6.0, 8.0),
     "framing": ("whole", "paper"),
+    "angles": (1, 4, 12),
     "storage": ("float16", "float32"),
 }
 HEAVIER = 4.0  # the weight of the level that a default sweep favours

@@ -21,6 +21,7 @@ from spadeline.engine.fitting.copies import pixels_digest, without_copies
 from spadeline.engine.fitting.thresholds import leave_one_out
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.images.turning import turned
 from spadeline.engine.inspect.scoring import Scorer
 from spadeline.engine.recipe.changes import create_recipe
 from spadeline.engine.recipe.recipe import Recipe
@@ -34,7 +35,7 @@ WIDEST_FIRST: tuple[Storage, ...] = ("float32", "float16")
 
 
 class ScoredClass:
-    """A class's features in one framing: a recipe for each storage, and the test images' features beside them.
+    """A class's features, extracted in one way: a recipe for each storage, and the test images' features beside them.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class ScoredClass:
         The class.
     extractor, extractor_path
         The extractor of the features, and its file.
-    framing, storages
+    framing, angles, storages
         Those of the settings that will be asked for.
     advance
         Called after each image.
@@ -58,6 +59,7 @@ class ScoredClass:
         extractor_path: Path,
         *,
         framing: Framing,
+        angles: int,
         storages: Sequence[Storage],
         advance: Callable[[], object],
     ) -> None:
@@ -69,8 +71,8 @@ class ScoredClass:
                 folder / storage,
                 extractor_path=extractor_path,
                 features=features,
-                count=len(image_class.train),
-                settings=Settings(framing=framing, storage=storage),
+                count=len(image_class.train) * angles,
+                settings=Settings(framing=framing, angles=angles, storage=storage),
                 level_names=extractor.level_names,
                 level_shapes=extractor.level_shapes,
                 input_size=extractor.input_size,
@@ -79,7 +81,8 @@ class ScoredClass:
 
         # A feature rounds to the same float16 whether it comes from float32 or not.
         widest, *narrower = (storage for storage in WIDEST_FIRST if storage in storages)
-        self._recipes[widest] = store(widest, _train_features(image_class.train, extractor, framing, advance))
+        taken = _train_features(image_class.train, extractor, framing, angles, advance)
+        self._recipes[widest] = store(widest, taken)
         for storage in narrower:
             self._recipes[storage] = store(storage, _stored_features(self._recipes[widest]))
         self._level_names = extractor.level_names
@@ -117,7 +120,7 @@ class ScoredClass:
 
 def _normal_scores(recipe: Recipe, threads: int, advance: Callable[[], object]) -> dict[str, tuple[float, ...]]:
     """Return both scores of each normal image, left out of its own retrieval; none where that leaves nothing."""
-    if len(recipe.images) < 2 or not without_copies(recipe.images):
+    if len(recipe.originals) < 2 or not without_copies(recipe.images):
         return dict.fromkeys(SCORES, ())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the report names classes of fewer images than k_gallery
@@ -126,12 +129,15 @@ def _normal_scores(recipe: Recipe, threads: int, advance: Callable[[], object]) 
 
 
 def _train_features(
-    paths: Sequence[Path], extractor: Extractor, framing: Framing, advance: Callable[[], object]
+    paths: Sequence[Path], extractor: Extractor, framing: Framing, angles: int, advance: Callable[[], object]
 ) -> Iterator[tuple[ImageRecord, Features]]:
     for path in paths:
-        frame = read_image(path)
-        record = ImageRecord(path.as_posix(), pixels_sha256=pixels_digest(as_rgb(frame)))
+        frame = as_rgb(read_image(path))
+        record = ImageRecord(path.as_posix(), pixels_sha256=pixels_digest(frame))
         yield record, _features(frame, path, extractor, framing)
+        for number in range(1, angles):
+            degrees = 360 * number / angles
+            yield record.turned(degrees, None), _features(turned(frame, degrees), path, extractor, framing)
         advance()
 
 

@@ -217,7 +217,7 @@ def _recipe_record(recipe: Recipe, images: NormalImages | None) -> dict[str, Any
         "recipe": str(recipe.folder),
         "version": recipe.version,
         "generation": recipe.generation,
-        "images": len(recipe.images),
+        "images": len(recipe.originals),
         "created": recipe.created,
         "settings": asdict(recipe.settings),
         "levels": dict(zip(recipe.level_names, recipe.level_shapes, strict=True)),

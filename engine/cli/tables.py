@@ -84,7 +84,9 @@ def record_line(record: Mapping[str, Any]) -> str:
 
 def recipe_table(recipe: Recipe) -> str:
     """Return what a recipe holds as text: images, thresholds with their false-alarm rates, and what is missing."""
-    lines = [f"{escaped(str(recipe.folder))}: {len(recipe.images)} normal images, generation {recipe.generation}"]
+    angles = f" at {recipe.settings.angles} angles" if recipe.settings.angles > 1 else ""
+    count = len(recipe.originals)
+    lines = [f"{escaped(str(recipe.folder))}: {count} normal images{angles}, generation {recipe.generation}"]
     if not recipe.is_sealed:
         lines.append(
             f"  recipe.json is of version {recipe.version}, which holds no hash of itself: damage to it may pass; "

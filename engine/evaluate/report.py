@@ -91,7 +91,8 @@ def _worst(evaluation: Evaluation, *, abnormal: bool) -> list[Outcome]:
 
 def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) -> Case:
     pictures = _pictures(evaluation, outcome)
-    normal = normal_picture(outcome.nearest_normal, _file_below(normal_images, outcome.nearest_normal.name))
+    nearest = outcome.nearest_normal
+    normal = normal_picture(nearest, _file_below(normal_images, nearest.original or nearest.name))
     if normal is not None:
         pictures["nearest normal image"] = normal
     flagged, passed = ("caught", "miss") if outcome.image.label else ("false alarm", "passed")
@@ -104,7 +105,7 @@ def _case(evaluation: Evaluation, outcome: Outcome, normal_images: Path | None) 
             (name, getattr(outcome, score), _SYMBOLS[score], evaluation.thresholds[score])
             for score, name in _NAMES.items()
         ),
-        nearest_normal=outcome.nearest_normal.name,
+        nearest_normal=nearest.name,
         pictures={caption: data_url(picture) for caption, picture in pictures.items()},
     )
 

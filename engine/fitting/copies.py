@@ -51,9 +51,13 @@ def find_copies(
 
 
 def without_copies(images: Sequence[ImageRecord]) -> list[int]:
-    """Return the indices of the images that have no copy among the others."""
-    count = Counter(digest for image in images for digest in _digests(image))
-    return [index for index, image in enumerate(images) if all(count[digest] == 1 for digest in _digests(image))]
+    """Return the indices of the images that have no copy among the others; turned ones don't count."""
+    count = Counter(digest for image in images if image.original is None for digest in _digests(image))
+    return [
+        index
+        for index, image in enumerate(images)
+        if image.original is None and all(count[digest] == 1 for digest in _digests(image))
+    ]
 
 
 def warn_of_copies(copies: Sequence[tuple[str, str]], total: int) -> None:

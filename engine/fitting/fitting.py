@@ -124,8 +124,8 @@ def fit(
     recipe = create_recipe(
         folder,
         extractor_path=extractor,
-        features=extract(gallery, opened, settings.framing, on_progress, ignore=ignored),
-        count=len(gallery),
+        features=extract(gallery, opened, settings.framing, on_progress, ignore=ignored, angles=settings.angles),
+        count=len(gallery) * settings.angles,
         settings=settings,
         level_names=opened.level_names,
         level_shapes=opened.level_shapes,
@@ -190,8 +190,9 @@ def add(
         return recipe
     images = with_free_names([images[index] for index in firsts], recipe.images, rename=rename)
     opened = Extractor(recipe.extractor_file, device=device, threads=threads)
-    features = extract(images, opened, framing, on_progress, ignore=recipe.ignore)
-    return add_images(folder, features, len(images), made_for=recipe)
+    angles = recipe.settings.angles
+    features = extract(images, opened, framing, on_progress, ignore=recipe.ignore, angles=angles)
+    return add_images(folder, features, len(images) * angles, made_for=recipe)
 
 
 def calibrate(
@@ -215,8 +216,8 @@ def calibrate(
     threads, on_progress
         As for :func:`fit`.
     changes
-        Settings to change along with the thresholds, by name: any but framing and storage, on which the stored features
-        depend.
+        Settings to change along with the thresholds, by name: any but framing, angles and storage, on which the stored
+        features depend.
 
     Raises
     ------

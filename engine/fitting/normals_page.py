@@ -154,7 +154,8 @@ class _Shown:
             nearest = self._recipe.images[self._held[like[0]]]
         elif scored is not None and len(scored.retrieved.nearest_images):
             nearest = self._recipe.images[scored.retrieved.nearest_images[0]]
-        if nearest is not None and (normal := normal_picture(nearest, self._files.get(nearest.name))) is not None:
+        file = None if nearest is None else self._files.get(nearest.original or nearest.name)
+        if nearest is not None and (normal := normal_picture(nearest, file)) is not None:
             pictures["nearest normal image"] = normal
         return Case(
             name=name,

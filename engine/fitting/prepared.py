@@ -22,6 +22,7 @@ from ..images.decoding import read_picture
 from ..images.frame_facts import frame_facts
 from ..images.frame_shape import FrameShapes, Size
 from ..images.resizing import as_rgb, place
+from ..images.turning import turned
 from ..recipe.records import ImageRecord
 from ..settings import Framing
 from .copies import pixels_digest, some
@@ -71,18 +72,20 @@ def prepare_images(
     InputError
         An image that can't be read or prepared, or of other proportions; the text names it.
     """
-    images, turned, kept = [], [], 0
+    images, by_exif, kept = [], [], 0
     for name, path in named:
         record, prepared, is_turned = _read(name, path, size, framing, ignore, shapes)
         if is_turned:
-            turned.append(name)
+            by_exif.append(name)
         kept += prepared.nbytes
         images.append(PreparedImage(record, path, prepared if kept <= KEPT_BYTES else None))
         if on_progress:
             on_progress("read", len(images), len(named))
-    if turned:
-        text = f"{len(turned)} of {len(named)} images have an EXIF orientation and were turned as a viewer shows them: "
-        warnings.warn(text + f"{some(turned)}; a camera's arrays must stand the same way", UserWarning, stacklevel=3)
+    if by_exif:
+        text = (
+            f"{len(by_exif)} of {len(named)} images have an EXIF orientation and were turned as a viewer shows them: "
+        )
+        warnings.warn(text + f"{some(by_exif)}; a camera's arrays must stand the same way", UserWarning, stacklevel=3)
     return images
 
 
@@ -131,9 +134,10 @@ def extract(
     on_progress: Progress | None = None,
     *,
     ignore: NDArray[np.bool_] | None = None,
+    angles: int = 1,
     stage: str = "extract",
 ) -> Iterator[tuple[ImageRecord, Features]]:
-    """Extract images one by one; ``ignore`` is the mask that they were prepared with.
+    """Extract images one by one, each at a number of angles; ``ignore`` is the mask that they were prepared with.
 
     Raises
     ------
@@ -147,10 +151,31 @@ def extract(
         if prepared is None:
             record, prepared, _ = _read(image.record.name, image.path, extractor.input_size, framing, ignore)
             if record != image.record:
-                raise InputError(f"{image.path}: expected the image that was read before, got another: it was changed")
+                raise _changed(image)
         yield image.record, extractor.extract(prepared[None])
+        if angles > 1:
+            for record, prepared in _turned(image, extractor.input_size, framing, ignore, angles):
+                yield record, extractor.extract(prepared[None])
         if on_progress:
             on_progress(stage, index + 1, len(images))
+
+
+def _turned(
+    image: PreparedImage, size: Size, framing: Framing, ignore: NDArray[np.bool_] | None, angles: int
+) -> Iterator[tuple[ImageRecord, NDArray[np.uint8]]]:
+    """Yield an image's record and pixels at all angles but 0; the whole frame is turned, before it is placed."""
+    picture = read_picture(image.path)
+    rgb = as_rgb(picture.pixels)
+    if picture.sha256 != image.record.sha256:
+        raise _changed(image)
+    for number in range(1, angles):
+        degrees = 360 * number / angles
+        prepared, _ = place(turned(rgb, degrees), size, framing=framing)
+        yield image.record.turned(degrees, frame_facts(prepared, ignore)), prepared
+
+
+def _changed(image: PreparedImage) -> InputError:
+    return InputError(f"{image.path}: expected the image that was read before, got another: it was changed")
 
 
 def _read(

@@ -113,18 +113,22 @@ def far_below(scores: NDArray[np.float64], settings: Settings) -> list[int]:
 
 
 def near_copies(recipe: Recipe) -> list[tuple[int, int]]:
-    """Return pairs of images of the gallery that nearly equal each other, the earlier one second."""
-    coarsest, count, embeddings = recipe.levels[-1], len(recipe.images), np.asarray(recipe.embeddings)
-    looked_at = _evenly(count, _MOST_LOOKED_AT)
-    usual_ones = {index: _flat(coarsest[index]) for index in _evenly(count, _USUAL_FROM).tolist()}
+    """Return pairs of images of the gallery that nearly equal each other, the earlier one second.
+
+    Turned images aren't looked at: turned to one angle, any two parts may nearly equal each other.
+    """
+    rows = np.array([family.start for family in recipe.families])
+    coarsest, embeddings = recipe.levels[-1], np.asarray(recipe.embeddings)[rows]
+    looked_at = _evenly(len(rows), _MOST_LOOKED_AT)
+    usual_ones = {index: _flat(coarsest[rows[index]]) for index in _evenly(len(rows), _USUAL_FROM).tolist()}
     pairs = set()
     for image, nearest in zip(looked_at.tolist(), _nearest(embeddings, looked_at), strict=True):
-        features = _flat(coarsest[image])
+        features = _flat(coarsest[rows[image]])
         others = [_squared(features, other) for index, other in usual_ones.items() if index != image]
         limit = OF_USUAL * np.median(others) if others else -1.0
         for other in nearest.tolist():
-            if _squared(features, _flat(coarsest[other])) <= limit:
-                pairs.add((max(image, other), min(image, other)))
+            if _squared(features, _flat(coarsest[rows[other]])) <= limit:
+                pairs.add((int(rows[max(image, other)]), int(rows[min(image, other)])))
     return sorted(pairs)
 
 
@@ -159,8 +163,8 @@ def sentences(recipe: Recipe) -> list[str]:
         named = some([f"{image} and {other}" for image, other in suspects.near_copies])
         copies = list(dict.fromkeys(image for image, _ in suspects.near_copies))
         texts.append(
-            f"{len(copies)} of {len(recipe.images)} normal images nearly equal another, as two shots of one part do, "
-            f"and may make the thresholds too low: {named}; {look}, and {_remedy(recipe, copies)}"
+            f"{len(copies)} of {len(recipe.originals)} normal images nearly equal another, as two shots of one part "
+            f"do, and may make the thresholds too low: {named}; {look}, and {_remedy(recipe, copies)}"
         )
     return texts
 

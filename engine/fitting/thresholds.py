@@ -127,12 +127,15 @@ def single_images(recipe: Recipe) -> list[int]:
     InputError
         A recipe of one image, or of copies alone.
     """
-    if len(recipe.images) < 2:
+    if len(recipe.originals) < 2:
         raise InputError(f"{recipe.folder}: expected at least 2 images for leave-one-out thresholds, got 1")
     single = without_copies(recipe.images)
     if not single:
         raise InputError(f"{recipe.folder}: expected images without exact copies for thresholds, got copies alone")
-    if copied := [recipe.images[index].name for index in sorted({*range(len(recipe.images))}.difference(single))]:
-        text = f"{len(copied)} of {len(recipe.images)} images are exact copies of each other and give no thresholds: "
+    names = {recipe.images[index].name for index in single}
+    if copied := [image.name for image in recipe.originals if image.name not in names]:
+        text = (
+            f"{len(copied)} of {len(recipe.originals)} images are exact copies of each other and give no thresholds: "
+        )
         warnings.warn(text + f"{some(copied)}; spadeline remove takes images out", UserWarning, stacklevel=4)
     return single

@@ -86,8 +86,17 @@ def _times(large: float, small: float) -> float:
     return large / small if large < MOST_EXCESS * small else MOST_EXCESS if large > 0 else 0.0
 
 
-def farthest_nearest(embeddings: NDArray[np.float32], retrieval: Retrieval) -> float | None:
-    """Return the largest squared distance of a normal image to the nearest other one; None for a single image."""
-    chosen = np.unique(np.linspace(0, len(embeddings) - 1, min(len(embeddings), MOST_COMPARED)).astype(int))
-    found = (retrieval.nearest(np.array(embeddings[index]), 1, exclude=int(index))[1] for index in chosen)
+def farthest_nearest(embeddings: NDArray[np.float32], retrieval: Retrieval, families: Sequence[range]) -> float | None:
+    """Return the largest squared distance of a normal image to the nearest one of another family; None for one family.
+
+    Parameters
+    ----------
+    families
+        Each normal image's index and those of the images that were turned from it, as :meth:`.Manifest.family` returns.
+    """
+    chosen = np.unique(np.linspace(0, len(families) - 1, min(len(families), MOST_COMPARED)).astype(int))
+    found = (
+        retrieval.nearest(np.array(embeddings[family.start]), 1, exclude=family)[1]
+        for family in (families[index] for index in chosen)
+    )
     return max((float(squared[0]) for squared in found if len(squared)), default=None)

@@ -84,7 +84,7 @@ class Retrieval:
         return other
 
     def nearest(
-        self, embedding: NDArray[np.float32], k: int, *, exclude: int | None = None
+        self, embedding: NDArray[np.float32], k: int, *, exclude: int | range | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the k nearest images; those of equal distance are sorted by id.
 
@@ -96,7 +96,7 @@ class Retrieval:
             Clamped to the number of images. In an index with inverted lists, more lists are searched until k images
             are found; HNSW may find fewer.
         exclude
-            An image to leave out, such as a normal image that must not find itself.
+            An image to leave out, or several, such as a normal image that must not find itself.
 
         Returns
         -------
@@ -117,13 +117,16 @@ class Retrieval:
             raise InputError(f"embedding: expected float32 ({size},), got {described(embedding)}")
         _check_range("embedding", embedding, self._largest)
         check_integer("k", k, low=1, high=2**31 - 1)
-        if exclude is not None:
+        if exclude is None:
+            exclude = range(0)
+        elif not isinstance(exclude, range):
             check_integer("exclude", exclude, low=0, high=2**63 - 1)
-        reach = min(k if exclude is None else k + 1, len(self._embeddings))
+            exclude = range(exclude, exclude + 1)
+        reach = min(k + len(exclude), len(self._embeddings))
         self._set_threads()
         ids = self._candidates(np.ascontiguousarray(embedding)[None], reach)
-        if exclude is not None:
-            ids = ids[ids != exclude]
+        if exclude:
+            ids = ids[(ids < exclude.start) | (ids >= exclude.stop)]
         differences = self._embeddings.take(ids, axis=0)  # the following steps work in this array
         differences -= embedding
         squared: NDArray[np.float32] = np.square(differences, out=differences).sum(axis=1)

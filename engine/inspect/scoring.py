@@ -131,7 +131,7 @@ class RecipeScorer:
         embedding
             (d,).
         exclude
-            A normal image to leave out: in leave-one-out calibration, the scored image itself.
+            A normal image to leave out with all that were turned from it: in leave-one-out calibration, the scored one.
 
         Raises
         ------
@@ -140,10 +140,10 @@ class RecipeScorer:
         DeviceError
             The GPU fails.
         """
-        start = time.perf_counter()
-        settings = self._settings
+        start, settings = time.perf_counter(), self._settings
         k = max(settings.k_score, settings.k_gallery)
-        nearest, squared = self.retrieval.nearest(embedding, k, exclude=exclude)
+        family = None if exclude is None else self._recipe.family(exclude)
+        nearest, squared = self.retrieval.nearest(embedding, k, exclude=family)
         score = float(squared[: settings.k_score].mean(dtype=np.float64))
         if settings.distance == "root":
             score = math.sqrt(score)

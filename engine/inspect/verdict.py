@@ -65,7 +65,9 @@ class Judge:
         self._rule = recipe.settings.label_rule
         self.limits: FrameLimits | None = None
         if recipe.settings.frame_check == "on" and recipe.frame_facts is not None:
-            nearest = farthest_nearest(scorer.gallery.embeddings, scorer.retrieval) if recipe.ignore is None else None
+            nearest = None
+            if recipe.ignore is None:
+                nearest = farthest_nearest(scorer.gallery.embeddings, scorer.retrieval, recipe.families)
             self.limits = FrameLimits.of(recipe.frame_facts, nearest)
 
     @property

@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import InputError
 from ..images.decoding import read_picture
 from ..images.resizing import Placement, as_rgb, place
+from ..images.turning import turned
 from ..inspect.overlay import overlay
 from ..recipe.records import ImageRecord
 from ..settings import Framing
@@ -71,7 +72,10 @@ def normal_picture(record: ImageRecord, path: Path | None) -> NDArray[np.uint8] 
         picture = None if path is None else read_picture(path)
     except InputError:  # it can't be read, or isn't an image any more
         return None
-    return None if picture is None or picture.sha256 != record.sha256 else thumbnail(as_rgb(picture.pixels))
+    if picture is None or picture.sha256 != record.sha256:
+        return None
+    rgb = as_rgb(picture.pixels)
+    return thumbnail(turned(rgb, record.degrees) if record.degrees else rgb)
 
 
 def data_url(picture: NDArray[np.uint8]) -> str:

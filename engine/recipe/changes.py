@@ -160,8 +160,8 @@ def add_images(
     features, count
         As for :func:`create_recipe`.
     made_for
-        The recipe whose extractor and framing the features were made with. Another one may have replaced it in the
-        folder since. None: the live one.
+        The recipe whose extractor, framing and angles the features were made with. Another one may have replaced it in
+        the folder since. None: the live one.
 
     Raises
     ------
@@ -170,13 +170,14 @@ def add_images(
     OutputError
         As :func:`create_recipe`, except that a recipe of before stays.
     RecipeError
-        Not a recipe, a damaged one, one that now has another extractor or framing, or another process is writing.
+        Not a recipe, a damaged one, one that now has another extractor, framing or angles, or another process is
+        writing.
     """
     check_integer("count", count, low=1, high=MOST_IMAGES)
     with changing(Path(folder), verify=True) as (recipe, own):
         if made_for is not None and _made_with(made_for) != _made_with(recipe):
             raise RecipeError(
-                f"{folder}: expected the extractor and the framing that the features were made with, "
+                f"{folder}: expected the extractor, the framing and the angles that the features were made with, "
                 "got others: the recipe was replaced meanwhile; add the images again"
             )
         return write_generation(recipe, own, range(len(recipe.images)), features, count)
@@ -188,7 +189,7 @@ def remove_images(
     *,
     calibrate: Callable[[Recipe], Calibration] | None = None,
 ) -> Recipe:
-    """Remove normal images by name; the others keep their order.
+    """Remove normal images by name, with those that were turned from them; the others keep their order.
 
     Parameters
     ----------
@@ -209,12 +210,12 @@ def remove_images(
     check_instances("names", names := tuple(names), str)
     with changing(Path(folder), verify=True) as (recipe, own):
         unwanted = set(names)
-        known = {image.name for image in recipe.images}
+        known = {image.name for image in recipe.originals}
         if not unwanted or unwanted == known:
             raise InputError(f"names: expected 1 to {len(known) - 1} of {len(known)} images, got {len(unwanted)}")
         if unknown := sorted(unwanted - known):
             raise InputError(f"names: expected images of {folder}, got {unknown[0]!r:.100}")
-        kept = [index for index, image in enumerate(recipe.images) if image.name not in unwanted]
+        kept = [index for index, image in enumerate(recipe.images) if (image.original or image.name) not in unwanted]
         return write_generation(recipe, own, kept, (), 0, calibrate=calibrate)
 
 
@@ -287,8 +288,8 @@ def update_codes(folder: str | os.PathLike[str]) -> Recipe:
         return commit(recipe.folder, with_codes(own, bare, next_generation(recipe.folder), recipe.levels))
 
 
-def _made_with(recipe: Manifest) -> tuple[str, str]:
-    return recipe.files[EXTRACTOR].sha256, recipe.settings.framing
+def _made_with(recipe: Manifest) -> tuple[str, str, int]:
+    return recipe.files[EXTRACTOR].sha256, recipe.settings.framing, recipe.settings.angles
 
 
 def _spadeline_version() -> str:

@@ -63,7 +63,8 @@ class Manifest:
     tuning
         Why the settings were chosen. None: nobody tuned them, or they were changed since.
     images
-        The normal images, in the gallery's order. The id of an image is its index.
+        The normal images, in the gallery's order, each followed by those that were turned from it. The id of an image
+        is its index.
     version
         Version of the format that it was read from. The newest version is always the one that is written.
     """
@@ -97,6 +98,7 @@ class Manifest:
         if not self.images:
             raise InputError("images: expected one or more, got none")
         check_unique("images", (image.name for image in self.images))
+        self._check_originals()
         self._check_files()
 
     @property
@@ -105,10 +107,27 @@ class Manifest:
         return self.version >= FIRST_SEALED
 
     @property
+    def originals(self) -> tuple[ImageRecord, ...]:
+        """The images that aren't turned."""
+        return tuple(image for image in self.images if image.original is None)
+
+    @property
+    def families(self) -> tuple[range, ...]:
+        """The indices of each image that isn't turned and of all that were turned from it."""
+        return tuple(self.family(index) for index, image in enumerate(self.images) if image.original is None)
+
+    def family(self, index: int) -> range:
+        """Return the indices of an image that isn't turned and of all that were turned from it."""
+        end = index + 1
+        while end < len(self.images) and self.images[end].original is not None:
+            end += 1
+        return range(index, end)
+
+    @property
     def frame_sizes(self) -> tuple[tuple[int, int], ...] | None:
-        """(height, width) of each image's frame. None: not all of them are known."""
-        known = tuple(image.size for image in self.images if image.size is not None)
-        return known if len(known) == len(self.images) else None
+        """(height, width) of each image's frame, without turned ones. None: not all of them are known."""
+        known = tuple(image.size for image in self.originals if image.size is not None)
+        return known if len(known) == len(self.originals) else None
 
     @property
     def frame_facts(self) -> tuple[FrameFacts, ...] | None:
@@ -120,6 +139,18 @@ class Manifest:
     def has_codes(self) -> bool:
         """Whether there are codes of the version that this spadeline uses."""
         return self.codes_version == CODES_VERSION
+
+    def _check_originals(self) -> None:
+        """Raise InputError unless each turned image follows its original, as :meth:`family` expects."""
+        original = None
+        for image in self.images:
+            if image.original is None:
+                original = image.name
+            elif image.original != original:
+                raise InputError(
+                    f"image {image.name!r:.100}: expected to follow its original {image.original!r:.100}, "
+                    f"got it behind {original!r:.100}"
+                )
 
     def _check_files(self) -> None:
         """Raise InputError unless each file has the only name that it may have, which can't lead out of the folder."""

@@ -8,7 +8,8 @@ The file holds its own hash: its last field is the SHA-256 of all bytes before t
 change unseen. This guards against damage. It doesn't guard against malice, since whoever can write the file can write
 another hash. The hash can be made without spadeline: ``head -n -2 recipe.json | sha256sum``.
 
-Versions 1 to 4 are read, too. Version 4 has no record of tuning, and version 3 no setting ``need`` either. Versions 1
+Versions 1 to 4 are read, too. Version 4 has no record of tuning and no turned images, and version 3 no setting ``need``
+either. Versions 1
 and 2 don't hold that hash, so damage to them may pass; their images lack the hash of their pixels, their size and their
 facts, and their thresholds the names of their images. Version 1 has no codes, level weights or ignore mask either.
 Codes have a version of their own, since they change no score: codes of another version are passed over.
@@ -40,7 +41,7 @@ FORMAT = "spadeline-recipe"
 NEW_IN_2 = frozenset({"codes_version", "level_weights", IGNORE})
 NEW_IN_3 = frozenset({"frame_check", "frame_shape", "size", "facts", "image_names", "pixels_sha256"})
 NEW_IN_4 = frozenset({"need"})
-NEW_IN_5 = frozenset({"tuning"})
+NEW_IN_5 = frozenset({"tuning", "angles", "original", "degrees"})
 LATER = {
     1: NEW_IN_2 | NEW_IN_3 | NEW_IN_4 | NEW_IN_5,
     2: NEW_IN_3 | NEW_IN_4 | NEW_IN_5,

@@ -134,7 +134,7 @@ class Recipe(Manifest):
         Raises
         ------
         InputError
-            A change of framing or storage, which the stored features depend on.
+            A change of framing, angles or storage, which the stored features depend on.
         """
         for name in BUILT_IN:
             own, new = getattr(self.settings, name), getattr(settings, name)

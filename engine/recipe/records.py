@@ -93,6 +93,11 @@ class ImageRecord:
         (height, width) of the frame as read. None: unknown, as in recipes of version 1 or 2.
     facts
         Facts for the frame check. None: unknown, as in recipes of version 1 or 2.
+    original
+        Name of the image that this one was turned from; ``sha256`` is then that of its file. None: it stands as it was
+        read.
+    degrees
+        The angle that it was turned by, counter-clockwise.
     """
 
     name: str
@@ -100,6 +105,8 @@ class ImageRecord:
     pixels_sha256: str | None = None
     size: Size | None = None
     facts: FrameFacts | None = None
+    original: str | None = None
+    degrees: float = 0.0
 
     def __post_init__(self) -> None:
         check_text("image name", self.name)
@@ -110,3 +117,16 @@ class ImageRecord:
             check_shape(f"image {self.name!r:.100}: size", self.size, height=MAX_PIXELS, width=MAX_PIXELS)
         if self.facts is not None:
             check_instance(f"image {self.name!r:.100}: facts", self.facts, FrameFacts)
+        if self.original is not None:
+            check_text(f"image {self.name!r:.100}: original", self.original)
+        check_number(f"image {self.name!r:.100}: degrees", self.degrees, low=0, high=360)
+        if (self.original is None) != (self.degrees == 0):
+            raise InputError(
+                f"image {self.name!r:.100}: expected degrees above 0 if, and only if, it has an original, "
+                f"got {self.degrees:g} and {self.original!r:.100}"
+            )
+
+    def turned(self, degrees: float, facts: FrameFacts | None) -> ImageRecord:
+        """Return the record of this image turned by an angle; the facts are the turned image's."""
+        name = f"{self.name}, turned by {degrees:g} degrees"
+        return ImageRecord(name, self.sha256, size=self.size, facts=facts, original=self.name, degrees=degrees)

@@ -152,7 +152,7 @@ class Trials:
 
     def possible(self, settings: Settings) -> bool:
         """Whether every pixel reaches enough gallery pixels, also when a normal image is left out."""
-        images = min(settings.k_gallery, len(self._recipe.images) - 1)
+        images = min(settings.k_gallery, len(self._recipe.images) - self._recipe.settings.angles)
         return settings.kappa <= images * self._scorer.matcher.reachable(settings.window)
 
     def run(self, settings: Settings, stage: str) -> Trial:

@@ -40,7 +40,9 @@ def recipe_of(map_scores, image_scores=None, *, method="leave-one-out", gallery=
     return SimpleNamespace(
         folder="line 1",
         calibration=calibration,
+        originals=[ImageRecord(name) for name in gallery],
         images=[ImageRecord(name) for name in gallery],
+        families=[range(index, index + 1) for index in range(len(gallery))],
         settings=Settings(**settings),
         embeddings=features.reshape(len(features), -1).astype(np.float32),
         levels=[features],

@@ -77,10 +77,21 @@ def test_a_constant_frame_is_flagged_whatever_the_normal_images_are_like():
 
 def test_the_farthest_nearest_image():
     embeddings = np.array([[0.0], [1.0], [3.0], [10.0]], np.float32)
-    assert farthest_nearest(embeddings, Retrieval(embeddings)) == 49
-    assert farthest_nearest(embeddings[:1], Retrieval(embeddings[:1])) is None
+    assert farthest_nearest(embeddings, Retrieval(embeddings), single(embeddings)) == 49
+    assert farthest_nearest(embeddings[:1], Retrieval(embeddings[:1]), [range(1)]) is None
     many = np.arange(1000, dtype=np.float32)[:, None] ** 2
-    assert farthest_nearest(many, Retrieval(many)) == (999.0**2 - 998.0**2) ** 2  # the last is among those asked for
+    # The last one is among those that are compared.
+    assert farthest_nearest(many, Retrieval(many), single(many)) == (999.0**2 - 998.0**2) ** 2
+
+
+def test_turned_images_are_nobodys_nearest():
+    embeddings = np.array([[0.0], [0.1], [5.0], [5.1]], np.float32)  # each of two images, and the same one turned
+    assert farthest_nearest(embeddings, Retrieval(embeddings), [range(2), range(2, 4)]) == 25
+
+
+def single(embeddings):
+    """Return the families of images of which none is turned."""
+    return [range(index, index + 1) for index in range(len(embeddings))]
 
 
 # --- real images -----------------------------------------------------------------------------------------------------
@@ -102,7 +113,7 @@ def test_real_frames_that_are_spoiled_are_flagged_and_normal_ones_are_not(name, 
     good = [as_rgb(read_image(path)) for path in sorted((folder / "test/good").iterdir())]
     embeddings = np.stack([embedding for _, embedding in known])
     retrieval = Retrieval(embeddings)
-    limits = FrameLimits.of([facts for facts, _ in known], farthest_nearest(embeddings, retrieval))
+    limits = FrameLimits.of([facts for facts, _ in known], farthest_nearest(embeddings, retrieval, single(embeddings)))
 
     def exceeded(frame):
         facts, embedding = look(frame)

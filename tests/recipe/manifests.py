@@ -55,7 +55,8 @@ FACTS = {"brightness": 101.5, "contrast": 30.25, "sharpness": 1.75}
 
 def image(name, **changes):
     """Return an image's record as JSON."""
-    return {"name": name, "sha256": None, "pixels_sha256": None, "size": None, "facts": None} | changes
+    unknown = dict.fromkeys(("sha256", "pixels_sha256", "size", "facts", "original"))
+    return {"name": name, "degrees": 0.0} | unknown | changes
 
 
 def files_of(names):

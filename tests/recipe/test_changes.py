@@ -120,9 +120,7 @@ def test_features_of_another_extractor_or_framing_are_not_added(create, tmp_path
     if "extractor_path" in other:
         other = {"extractor_path": tmp_path / "other.onnx"}
     replaced = create_small(first.folder, "x", overwrite=True, **({"extractor_path": extractor} | other))
-    text = (
-        "expected the extractor and the framing that the features were made with, got others: the recipe was replaced"
-    )
+    text = "expected the extractor, the framing and the angles that the features were made with, got others: the recipe was replaced"
     with pytest.raises(RecipeError, match=text):
         add_images(first.folder, images("d"), 1, made_for=again)
     assert Recipe.load(first.folder, verify=True) == replaced

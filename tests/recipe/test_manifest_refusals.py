@@ -141,6 +141,18 @@ def test_refuses_what_is_not_a_recipe(raw, text):
             [image("a", size=[256, 0])],
             "image 'a': size: width: expected an integer from 1 to 100000000, got 0",
         ),
+        (
+            "images",
+            [image("a"), image("b", original="c", degrees=90.0)],
+            "to follow its original 'c', got it behind 'a'",
+        ),
+        ("images", [image("a", degrees=90.0)], "expected degrees above 0 if, and only if, it has an original, got 90"),
+        ("images", [image("a"), image("b", original="a")], "if, and only if, it has an original, got 0 and 'a'"),
+        (
+            "images",
+            [image("a"), image("b", original="a", degrees=361)],
+            "degrees: expected a finite number from 0 to 360",
+        ),
         ("images", [image("a", size=256)], "image 'a': size: expected (height, width), got 256"),
         ("images", [image("a", facts={"brightness": 1.0})], "images: image 0: facts: contrast is missing"),
         ("images", [image("a", facts=FACTS | {"contrast": None})], "facts: contrast: expected a finite number"),
