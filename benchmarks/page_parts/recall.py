@@ -16,7 +16,8 @@ SCORES = {"map_score": "the map's maximum", "image_score": "the detector's own i
 
 def recall_tables(document: Mapping[str, Any]) -> dict[str, Table]:
     """Return by name, for each data set, what thresholds on the map's maximum find, and means by the other score."""
-    means = [mean for mean in document["means"] if mean["knob"] is None and recall("map_score", RATES[0]) in _of(mean)]
+    found = recall("map_score", RATES[0])
+    means = [mean for mean in document["means"] if mean["knob"] in (None, "angles") and found in _of(mean)]
     tables = {}
     for data in dict.fromkeys(mean["data"] for mean in means):
         members = [mean for mean in means if mean["data"] == data]
@@ -80,7 +81,8 @@ def _who(row: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[str, str]
     if row["protocol"] in PATCHCORE:
         name, settings = PATCHCORE[row["protocol"]], "anomalib's"
     else:
-        name, settings = f"spadeline, {_levels(row['extractor'], document)}", row["protocol"]
+        name = f"spadeline, {_levels(row['extractor'], document)}"
+        settings = row["protocol"] if row["knob"] is None else f"{row['protocol']}, {row['value']} angles"
     extractors = document["extractors"]
     if len({facts["neighbourhood"] for facts in extractors}) < len(extractors) > 1:
         name += f" ({Path(row['extractor']).stem})"

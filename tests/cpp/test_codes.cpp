@@ -201,7 +201,7 @@ class Check {
 
 void check_soundness() {
     std::vector<int64_t> widths = {255, 256, 257, 1008, 1024, 1792};
-    for (int64_t channels = 1; channels <= 70; ++channels) widths.push_back(channels);
+    for (int64_t channels = 1; channels <= 70; channels += channels < 20 || channels > 60 ? 1 : 5) widths.push_back(channels);
     const auto available = available_kernels();
     Random random(1);
     for (const int64_t channels : widths)

@@ -136,16 +136,15 @@ int main() {
         const Case c = made_case(1, storage, 4);
         const auto available = available_kernels();
         const Codes codes = encode(c, *available.front());
-        for (const Kernels* kernels : {available.front(), available.back()})
-            for (const int threads : {1, 3})
-                for (const double guard_share : {-1.0, 0.0, kGuardShare, everything}) {  // below zero: the dense path
-                    const Gallery gallery = gallery_of(c, guard_share < 0 ? nullptr : &codes);
-                    Matcher matcher(c.shape, gallery, threads, kernels->name, Upsampling::nearest);
-                    const int64_t count = allocated_by_later_calls(matcher, c, guard_share);
-                    expect(count == 0, std::string(kernels->name) + ", " + std::to_string(threads) +
-                                           " threads, guard share " + std::to_string(guard_share) +
-                                           ": later calls allocated " + std::to_string(count) + " times");
-                }
+        for (const auto& [kernels, threads] : {std::pair(available.front(), 3), std::pair(available.back(), 1)})
+            for (const double guard_share : {-1.0, 0.0, kGuardShare, everything}) {  // below zero: the dense path
+                const Gallery gallery = gallery_of(c, guard_share < 0 ? nullptr : &codes);
+                Matcher matcher(c.shape, gallery, threads, kernels->name, Upsampling::nearest);
+                const int64_t count = allocated_by_later_calls(matcher, c, guard_share);
+                expect(count == 0, std::string(kernels->name) + ", " + std::to_string(threads) +
+                                       " threads, guard share " + std::to_string(guard_share) +
+                                       ": later calls allocated " + std::to_string(count) + " times");
+            }
     }
     return report();
 }
