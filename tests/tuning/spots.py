@@ -2,7 +2,9 @@
 
 import numpy as np
 from PIL import Image
-from spadeline.engine import Settings
+from spadeline.engine import Detector, Settings
+from spadeline.engine.images.reading import read_image
+from spadeline.engine.tuning.halves import Named, split
 
 from shared_parts.drawn import part
 
@@ -30,3 +32,16 @@ def write_labelled(folder):
     for seed in SPOTTED:
         write(folder / "test" / "spot" / f"{seed}.png", spotted(seed))
     return folder
+
+
+def halves_of(folder):
+    paths = sorted((folder / "test").glob("*/*.png"))
+    named = [Named(path.relative_to(folder).as_posix(), path.parent.name, path.parent.name != "good") for path in paths]
+    return [[paths[index] for index in half] for half in split(named)]
+
+
+def flagged(recipe, paths):
+    """Return how many abnormal and how many good images a detector of the recipe flags."""
+    detector = Detector.load(recipe.folder, device="cpu", threads=1)
+    found = [path.parent.name for path in paths if detector.predict(read_image(path)).pred_label]
+    return len(found) - found.count("good"), found.count("good")
