@@ -7,7 +7,7 @@ from spadeline.engine import Recipe
 
 from shared_parts.drawn import part
 
-from ..tuning.spots import SETTINGS, write, write_labelled
+from ..tuning.spots import SETTINGS, try_few_settings, write, write_blind, write_labelled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(far above|far below) the others")
 
@@ -89,11 +89,41 @@ def test_no_evidence(run, recipe, labelled):
     assert "changed nothing; of the others" in run("info", recipe)[1]
 
 
+def test_another_extractor(run, labelled, parts, extractor_path, tmp_path, monkeypatch):
+    try_few_settings(monkeypatch)
+    images, recipe = parts / "train" / "good", tmp_path / "recipe"
+    own = write_blind(extractor_path, tmp_path / "blind.onnx")
+    settings = ("--k-score", 3, "--frame-check", "off", "--false-alarm-rate", 0.1)
+    assert run("fit", images, "--extractor", own, "--recipe", recipe, *settings)[0] == 0
+    for path in (labelled / "test" / "spot").iterdir():
+        write(path, part(int(path.stem), scratched=True)[0])
+    command = ("tune", recipe, "--labelled", labelled, "--extractor", own, extractor_path, "--images", parts)
+    code, out, err = run(*command, "--dry-run", "--json")
+    told = json.loads(out)
+    assert (code, told["record"]["extractors"]) == (0, 2)
+    assert told["changed"] == {"extractor": {"before": None, "after": str(extractor_path)}}
+    assert told["trials"][0]["changed"] == {}
+    assert told["trials"][-1]["changed"]["extractor"] == str(extractor_path)
+    assert f"spadeline: {parts}: normal images: 12 from train/good" in err
+    code, out, _ = run(*command)
+    lines = out.splitlines()
+    assert (code, lines[-1]) == (0, "written, with thresholds made anew")
+    assert f"{told['record']['tried']} settings tried with 2 extractors at a false-alarm rate" in lines[0]
+    heading = lines.index(f"  with {extractor_path}:")
+    assert lines[heading + 1].startswith("  the recipe's own  ")
+    assert f"chosen: {extractor_path}, the settings stay: 6 abnormal images more" in lines
+    assert "settings tried with 2 extractors on 6 abnormal" in run("info", recipe)[1]
+    assert "changed extractor; of the others, 6 of 6 abnormal images found (before: 0)" in run("info", recipe)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (["--labelled", "nowhere"], "nowhere: expected a data set's folder"),
         (["--labelled", "PARTS"], "labelled: expected at least 8 abnormal images, 4 for each half, got 4"),
+        (["--labelled", "PARTS", "--extractor", "x.onnx"], "images: expected the recipe's normal images along with"),
+        (["--labelled", "PARTS", "--extractor", "x.onnx", "--images", "PARTS"], "x.onnx: is missing"),
+        (["--labelled", "PARTS", "--images", "PARTS"], "extractors: expected at least one to try along with images"),
         (["--labelled", "PARTS", "--false-alarm-rate", 0], "false_alarm_rate: expected a number between 0 and 1"),
     ],
 )

@@ -8,29 +8,25 @@ import pytest
 from spadeline.engine import Detector, Recipe, calibrate, fit, remove_images, tune
 from spadeline.engine.errors import ExtractorError, InputError
 from spadeline.engine.images.reading import read_image
-from spadeline.engine.tuning import search
 from spadeline.engine.tuning.candidates import open_candidates
 
 import shared_parts.drawn
 from shared_parts.drawn import part, write_small_extractor
 
-from .spots import SETTINGS, flagged, halves_of, write
+from .spots import SETTINGS, edited, flagged, halves_of, try_few_settings, write, write_blind
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(far above|far below) the others")
 
 
 @pytest.fixture(autouse=True)
 def few_settings(monkeypatch):
-    """Sigma alone is changed: a search in two directions isn't what these tests are about, and takes long."""
-    for name in ("WINDOWS", "NEIGHBOURS", "KAPPAS", "FACTORS"):
-        monkeypatch.setattr(search, name, ())
-    monkeypatch.setattr(search, "get_args", lambda _: ("map",))
+    try_few_settings(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def blind_path(tmp_path_factory, extractor_path):
     """An extractor that sees the frame's margin alone, where no defect is."""
-    return edited(extractor_path, tmp_path_factory.mktemp("blind") / "blind.onnx", blind)
+    return write_blind(extractor_path, tmp_path_factory.mktemp("blind") / "blind.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +37,6 @@ def other_path(tmp_path_factory):
         patched.setattr(shared_parts.drawn, "INPUT_SIDE", 96)
         write_small_extractor(path)
     return edited(path, path, lambda graph: graph.output.remove(graph.output[2]))
-
-
-def edited(source, target, edit):
-    onnx = pytest.importorskip("onnx")
-    model = onnx.load(source)
-    edit(model.graph)
-    onnx.save(model, target)
-    return target
-
-
-def blind(graph):
-    onnx = pytest.importorskip("onnx")
-    seen = np.zeros((1, 1, 64, 64), np.float32)
-    seen[..., :8] = 1 / 32
-    graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(seen, "scale"))
 
 
 @pytest.fixture
