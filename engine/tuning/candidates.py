@@ -114,7 +114,12 @@ def _those_of(
 
     A warning names those that aren't. They may have been removed from the recipe, or held out for thresholds.
     """
-    images = prepare_images(given.named, size, recipe.settings.framing, on_progress, ignore=recipe.ignore)
+
+    def show(_: str, done: int, total: int) -> None:
+        if on_progress:
+            on_progress(f"read normal images, {size[0]} x {size[1]}", done, total)
+
+    images = prepare_images(given.named, size, recipe.settings.framing, show, ignore=recipe.ignore)
     by_digest = {digest: image for image in reversed(images) for digest in digests(image.record)}
     found = [next((by_digest[each] for each in digests(own) if each in by_digest), None) for own in recipe.images]
     if missing := [own.name for own, image in zip(recipe.images, found, strict=True) if image is None]:

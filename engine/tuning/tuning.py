@@ -142,11 +142,12 @@ def tune(
     contest = _Contest(single, prepared.halves, rate, threads, on_progress)
     beside = recipe.folder.resolve()
     with ExitStack() as stack:
+        # All folders are made first: one that can't be written is an error before the long work.
+        rooms = [stack.enter_context(_temporary_folder(beside.parent, f".{beside.name}-tune-")) for _ in candidates]
         features = stack.enter_context(_temporary_folder(Path(tempfile.gettempdir())))
         extractor = Extractor(recipe.extractor_file, device=device, threads=threads)
         contenders = [contest.tune(recipe, store(recipe, prepared, extractor, features, on_progress))]
-        for candidate in candidates:
-            room = stack.enter_context(_temporary_folder(beside.parent, f".{beside.name}-tune-"))
+        for candidate, room in zip(candidates, rooms, strict=True):
             other = candidate.fit(recipe, room / "recipe", on_progress)
             again = prepared if other.input_size == recipe.input_size else prepare_for(other, prepared, on_progress)
             stage = f"{candidate.path.name}: labelled images"

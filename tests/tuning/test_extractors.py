@@ -106,7 +106,11 @@ def test_the_recipes_extractor_stays_without_evidence(recipe, labelled, parts, b
         trial.figures.found for trial in tuned.trials if trial.extractor == blind_path
     )
     assert tuned.before == alone.before
-    wanted = ("blind.onnx: normal images", 12, 12), ("blind.onnx: labelled images", 20, 20)
+    wanted = (
+        ("read normal images, 64 x 64", 12, 12),
+        ("blind.onnx: normal images", 12, 12),
+        ("blind.onnx: labelled images", 20, 20),
+    )
     assert {*wanted, ("blind.onnx: the recipe's own settings", 22, 22)} <= {*seen}
 
 
