@@ -41,7 +41,7 @@ class Refine {
             if (going[i] && !group.resume) refine.count_pairs();
             going[i] = going[i] && refine.seed();
         }
-        for (int64_t k = 0; k < task.image_count; ++k)
+        for (int64_t k = 0; k < task.image_count && !task.visits; ++k)
             for (int64_t i = 0; i < group.count; ++i) going[i] = going[i] && cells[i]->sweep(k);
         for (int64_t i = 0; i < group.count; ++i) {
             const Refine& refine = *cells[i];
