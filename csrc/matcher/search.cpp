@@ -15,6 +15,8 @@ namespace {
 // Cells that a worker encodes or collects at a time. The 14 x 14 cells of a 224 x 224 image make 25 pieces of work, and
 // the features of 8 cells, 128 KB at a level of 16 positions of 256 channels, stay in the second-level cache.
 constexpr int64_t kCellsAtOnce = 8;
+// Results of fewer positions are written by the caller's thread: that takes less time than waking the others.
+constexpr int64_t kFewResults = 8192;
 // Bounds that exist at once, at most. A query of 196 cells among 50 images of 196 cells takes 8 MB.
 constexpr int64_t kBoundsBytes = 16 << 20;
 // What the dense path takes where codes filter, as a part of its multiply-adds without them: 0.01 to 0.3 on images,
@@ -86,13 +88,12 @@ bool Search::begin(const Request& request, ThreadPool* pool, Expiry expiry, cons
         pool, ceil_div(task_.cells, kCellsAtOnce), 1,
         [&](int worker, int64_t i, int64_t) {
             const int64_t first = i * kCellsAtOnce, last = std::min(first + kCellsAtOnce, task_.cells);
-            gather(first, last);
-            if (glance.images) {
-                counts_[worker].exact +=
-                    model_.kernels.match_same_place(task_, first, last, scratch_[worker].data());
-            } else {
-                encode(worker, first, last);
+            for (int64_t l = 0; l < task_.level_count; ++l) {
+                gather(l, first, last);
+                if (!glance.images) encode(worker, l, first, last);
             }
+            if (glance.images)
+                counts_[worker].exact += model_.kernels.match_same_place(task_, first, last, scratch_[worker].data());
         },
         [&] { return late(); });
     return !expired_;
@@ -119,6 +120,7 @@ bool Search::pass(const Pass& pass, ThreadPool* pool) {
 
 void Search::finish(bool partly, ThreadPool* pool) {
     const int64_t cells = task_.cells;
+    if (model_.shape.positions(0) < kFewResults) pool = nullptr;
     share_out(pool, ceil_div(cells, kCellsAtOnce),
               [&](int, int64_t i) { collect(partly, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells)); });
 }
@@ -205,7 +207,8 @@ bool Search::take_cells(ThreadPool* pool) {
                 for (const int64_t end = i + number; i < end;) {  // cells in a row at once
                     const int64_t first = i++;
                     while (i < end && uncoded_[i] == uncoded_[i - 1] + 1) ++i;
-                    encode(worker, uncoded_[first], uncoded_[i - 1] + 1);
+                    for (int64_t l = 0; l < task_.level_count; ++l)
+                        encode(worker, l, uncoded_[first], uncoded_[i - 1] + 1);
                 }
             },
             [&] { return late(); });

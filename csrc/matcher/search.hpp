@@ -127,8 +127,8 @@ class Search {
         AlignedBuffer<int32_t> sums;
     };
 
-    void gather(int64_t first_cell, int64_t last_cell);
-    void encode(int worker, int64_t first_cell, int64_t last_cell);
+    void gather(int64_t level, int64_t first_cell, int64_t last_cell);
+    void encode(int worker, int64_t level, int64_t first_cell, int64_t last_cell);
     void gather(const QueryLevel& query, int64_t level, int64_t first, int64_t last);
     bool take_cells(ThreadPool* pool);
     void bound_and_refine(double guard_share, ThreadPool* pool);

@@ -58,31 +58,27 @@ bool in_pairs(const int64_t* at) {
 
 }  // namespace
 
-// Turns the query's features into rows of channels, in cells [first_cell, last_cell).
-void Search::gather(int64_t first_cell, int64_t last_cell) {
-    for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
-        const int64_t block = task_.level[l].block, last = last_cell * block;
-        for (int64_t i = first_cell * block; i < last; i += kGathered)
-            gather(request_.levels[l], l, i, std::min(i + kGathered, last));
-    }
+// Turns one level's features into rows of channels, in cells [first_cell, last_cell).
+void Search::gather(int64_t l, int64_t first_cell, int64_t last_cell) {
+    const int64_t block = task_.level[l].block, last = last_cell * block;
+    for (int64_t i = first_cell * block; i < last; i += kGathered)
+        gather(request_.levels[l], l, i, std::min(i + kGathered, last));
 }
 
-// Turns rows of channels into codes, in cells [first_cell, last_cell).
-void Search::encode(int worker, int64_t first_cell, int64_t last_cell) {
-    std::fill(coded_.begin() + first_cell, coded_.begin() + last_cell, uint8_t{1});
-    for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
-        const LevelTask& level = task_.level[l];
-        const int64_t first = first_cell * level.block, last = last_cell * level.block;
-        const auto encode_as = [&](const LevelEncoder* encoder, const CodeRows& rows) {
-            if (!encoder) return;
-            const Codebook& book = encoder->book();
-            model_.kernels.encode(book, level.query + first * level.channels, last - first,
-                                  {rows.codes + first * book.dims, rows.terms + first * kTerms, rows.sums + first},
-                                  scratch_[worker].data());
-        };
-        encode_as(model_.projected[l].get(), level.projected.query);
-        encode_as(model_.rotated[l].get(), level.rotated.query);
-    }
+// Turns one level's rows of channels into codes, in cells [first_cell, last_cell).
+void Search::encode(int worker, int64_t l, int64_t first_cell, int64_t last_cell) {
+    const LevelTask& level = task_.level[l];
+    const int64_t first = first_cell * level.block, count = (last_cell - first_cell) * level.block;
+    const auto encode_as = [&](const LevelEncoder* encoder, const CodeRows& rows) {
+        if (!encoder) return;
+        const Codebook& book = encoder->book();
+        model_.kernels.encode(book, level.query + first * level.channels, count,
+                              {rows.codes + first * book.dims, rows.terms + first * kTerms, rows.sums + first},
+                              scratch_[worker].data());
+    };
+    encode_as(model_.projected[l].get(), level.projected.query);
+    encode_as(model_.rotated[l].get(), level.rotated.query);
+    if (l == 0) std::fill_n(coded_.begin() + first_cell, last_cell - first_cell, uint8_t{1});
 }
 
 // Copies one level's features of positions [first, last), at most kGathered, channel by channel: a channel's positions
