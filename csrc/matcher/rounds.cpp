@@ -19,9 +19,9 @@ constexpr int64_t kNearVisits = 8, kVisits = 24;
 // Up to this part of theta an upper map may well be a normal one whose nearest distances aren't found yet. So the most
 // likely cells of all images are searched before a proof.
 constexpr double kNearMiss = 1.5;
-// A mask with more open positions than this part of all is tried with every sixth row of cells first; cells in a row are
-// encoded faster than single ones. Where fewer than the second part of these positions stop, theta lies inside the map,
-// and most distances are needed anyway.
+// A mask with more open positions than this part of all is tried with every sixth row of cells first; cells in a row
+// are encoded faster than single ones. Where fewer than the second part of these positions stop, theta lies inside the
+// map, and most distances are needed anyway.
 constexpr double kManyOpen = 0.3, kFewStop = 0.5;
 constexpr int64_t kSampledRow = 6;
 constexpr int64_t kProofs = 3;  // peaks at which a defect is looked for, one after the other
@@ -122,7 +122,7 @@ bool Rounds::narrow(ThreadPool* pool) {
 }
 
 // The open positions in the nearest images. It isn't `worthwhile` to go on if a sample of many shows that most of them
-// stay open.
+// stay open: then theta lies inside the map.
 bool Rounds::search_near(bool& worthwhile, ThreadPool* pool) {
     const Pass pass{std::min(images_, kNearImages), positions_.data(), nullptr, enough(), kNoGuard, kNearVisits};
     const auto keep = [&](bool sampled) {
@@ -292,7 +292,6 @@ bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
         if (!pass.positions[i]) continue;
         const Neighbour* best = search_.best(static_cast<int64_t>(i));
         const double mean = mean_distance(best, kappa_);
-        if (pass.enough >= 0 && mean <= pass.enough) continue;
         if (!pass.caps || best[kappa_ - 1].distance <= pass.caps[i]) {
             if (!std::isfinite(mean))
                 throw std::runtime_error("gallery: expected finite features, got NaN or infinity");

@@ -14,7 +14,7 @@ namespace spadeline {
 
 template <class Op>
 bool Refine<Op>::seed() {
-    const int64_t seeds = task_.visits ? task_.visits : task_.enough >= 0 ? kSeedsOfRound : kSeeds;
+    const int64_t seeds = task_.visits ? task_.visits : kSeeds;
     for (int64_t s = 0; s < seeds; ++s) {
         if (!(cell_threshold() >= 0)) return false;  // nothing is asked for any more
         Place best{-1, 0};

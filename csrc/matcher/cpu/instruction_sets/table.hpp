@@ -6,8 +6,8 @@
 #include "matcher/cpu/dense.hpp"
 #include "matcher/cpu/encode.hpp"
 #include "matcher/cpu/instruction_sets/instruction_set.hpp"
-#include "matcher/cpu/same_place.hpp"
 #include "matcher/cpu/refine.hpp"
+#include "matcher/cpu/same_place.hpp"
 #include "matcher/cpu/smooth.hpp"
 
 namespace spadeline {
