@@ -22,7 +22,7 @@ constexpr double kNearMiss = 1.5;
 // A mask with more open positions than this part of all is tried with every sixth row of cells first; cells in a row
 // are encoded faster than single ones. Where fewer than the second part of these positions stop, theta lies inside the
 // map, and most distances are needed anyway.
-constexpr double kManyOpen = 0.3, kFewStop = 0.5;
+constexpr double kManyOpen = 0.3, kFewStop = 0.65;
 constexpr int64_t kSampledRow = 6;
 constexpr int64_t kProofs = 3;  // peaks at which a defect is looked for, one after the other
 // What a proof's caps would give at the peak, in parts of theta.
