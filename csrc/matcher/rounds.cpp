@@ -15,7 +15,7 @@ constexpr int64_t kNearImages = 3;
 // where each position's own value counts.
 constexpr double kEnough = 0.9, kEnoughOfAll = 0.6;
 // Gallery cells that a query cell visits in the nearest images and in all images. More of them hardly lower the map.
-constexpr int64_t kNearVisits = 8, kVisits = 24;
+constexpr int64_t kNearVisits = 8, kVisits = 64;
 // Up to this part of theta an upper map may well be a normal one whose nearest distances aren't found yet. So the most
 // likely cells of all images are searched before a proof.
 constexpr double kNearMiss = 1.5;
