@@ -91,8 +91,10 @@ PYBIND11_MODULE(_native, module) {
                py::arg("capsule"));
     module.def("encode", encode, "Records of the codes of a level's cells.", py::arg("cells"), py::arg("basis"),
                py::kw_only(), py::arg("coarsest"));
-    define_area(module);
+    define_frames(module);
     define_heatmap(module);
+    define_retrieval(module);
+    define_verdict(module);
     py::class_<PyMatcher<Matcher>> matcher(module, "Matcher");
     matcher
         .def(py::init(&open_matcher), py::arg("levels"), py::arg("size"), py::arg("shifts"), py::kw_only(),
