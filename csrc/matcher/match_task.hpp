@@ -104,6 +104,7 @@ struct MatchTask {
     const uint8_t* scored;  // (finest positions), 0 where padded, ignored, or not asked for
     const float* caps;      // (finest positions): larger distances aren't asked for; null: all are
     double enough;          // a position whose mean distance is at most this is searched no further; -1: all are
+    int64_t visits;         // gallery cells that a query cell visits, those of the lowest bounds; 0: all that it takes
     const int64_t* image_ids;
     int64_t image_count;
     int64_t kappa;
@@ -160,6 +161,9 @@ struct Kernels {
                         float* bounds, int64_t stride);
     int64_t (*refine_floats)(const MatchTask&);
     void (*refine)(const MatchTask&, const Refinement&, Counts&);
+    // Positions beside their own place in each image: see cpu/same_place.hpp. Returns the number of distances.
+    int64_t (*same_place_floats)(const MatchTask&);
+    int64_t (*match_same_place)(const MatchTask&, int64_t first_cell, int64_t last_cell, float* workspace);
     // The anomaly map's steps: see cpu/smooth.hpp. map_floats: the floats of workspace that `smooth_rows` needs.
     int64_t (*map_floats)(const MapTask&);
     void (*smooth_rows)(const MapTask&, const float* values, int64_t first, int64_t last, float* rows,

@@ -8,22 +8,31 @@
 namespace spadeline {
 namespace {
 
-// The images of the first round. From so many cells on, an input of 352 x 352 with cells of 16 x 16, it has one: bounds
-// of all pairs of cells grow with the cells' square.
-constexpr int64_t kFirstImages = 3, kFirstImagesOfMany = 1, kManyCells = 484;
-// A position stops in the first round once its distance is at most this part of theta. Less leaves more for later
-// rounds, more leaves maps that are too close to theta.
-constexpr double kEnough = 0.9;
+// The nearest images, which are searched first.
+constexpr int64_t kNearImages = 3;
+// A position stops in them once its distance is at most the first part of theta. Less leaves more for later rounds,
+// more leaves maps that are too close to theta. In all images it stops at the second part: there it lies about a peak,
+// where each position's own value counts.
+constexpr double kEnough = 0.9, kEnoughOfAll = 0.6;
+// Gallery cells that a query cell visits in the nearest images and in all images. More of them hardly lower the map.
+constexpr int64_t kNearVisits = 8, kVisits = 64;
+// Up to this part of theta an upper map may well be a normal one whose nearest distances aren't found yet. So the most
+// likely cells of all images are searched before a proof.
+constexpr double kNearMiss = 1.5;
+// A mask with more open positions than this part of all is tried with every sixth row of cells first; cells in a row
+// are encoded faster than single ones. Where fewer than the second part of these positions stop, theta lies inside the
+// map, and most distances are needed anyway.
+constexpr double kManyOpen = 0.3, kFewStop = 0.65;
+constexpr int64_t kSampledRow = 6;
 constexpr int64_t kProofs = 3;  // peaks at which a defect is looked for, one after the other
 // What a proof's caps would give at the peak, in parts of theta.
 constexpr double kMargin = 1.05;
 // More cells are taken until the caps are this part of the distances found so far. Caps above the second part of them
-// save nothing: then all distances are found.
+// save nothing: then all distances are found, of as many cells as it takes.
 constexpr double kSaving = 0.7, kLeastSaving = 0.9;
-// What pruning may cost in the first round and in a proof, as parts of the dense path's work: see Pass. The first
-// round's positions soon stop, which saves the dense path nothing. A proof has a few cells, for which the dense path
-// would read the whole gallery.
-constexpr double kFirstShare = 2.5, kProofShare = 4;
+// What pruning may cost in a proof, as a part of the dense path's work: see Pass. A proof has a few cells, for which
+// the dense path would read the whole gallery.
+constexpr double kProofShare = 4;
 // A distance that a bound or a cap rules out may be smaller by its own roundings in float64.
 constexpr double kRoundings = 1 - 0x1p-20;
 
@@ -75,21 +84,13 @@ Outcome Rounds::run(const Request& request, const Goal& goal, ThreadPool* pool) 
     const MapSize size = goal.heatmap->map();
     std::fill_n(goal.lower, size.height * size.width, 0.0f);
 
-    bool in_time = search_.begin(request, pool, goal.expiry);
     const bool all = goal.need == Need::map || !search_.pruned();
-    if (in_time) in_time = all ? search_all(pool) : search_first(pool);
+    bool in_time = search_.begin(request, pool, goal.expiry, all ? Glance{} : glance());
+    if (in_time && all) in_time = search_all(pool);
+    if (in_time && !all) ++outcome_.passes;
     make_upper(pool);
-    if (goal.need == Need::label && !all) {
-        for (int64_t proof = 0; in_time && !decided() && proof < kProofs; ++proof) {
-            in_time = prove(pool);
-            make_upper(pool);
-            make_lower(pool);
-        }
-    }
-    if (in_time && !all && !decided()) {
-        in_time = search_undecided(pool);
-        make_upper(pool);
-    }
+    if (in_time && !all && !decided()) in_time = narrow(pool);
+    if (in_time && !all && !decided()) in_time = search_undecided(pool);
     make_lower(pool);
     outcome_.decided = in_time || (goal.need != Need::map && decided());
     search_.finish(true, pool);
@@ -99,9 +100,59 @@ Outcome Rounds::run(const Request& request, const Goal& goal, ThreadPool* pool) 
 
 bool Rounds::search_all(ThreadPool* pool) { return pass({images_, search_.scored()}, pool); }
 
-bool Rounds::search_first(ThreadPool* pool) {
-    const int64_t images = shape_.cells() < kManyCells ? kFirstImages : kFirstImagesOfMany;
-    return pass({std::min(images_, images), search_.scored(), nullptr, enough(), kFirstShare}, pool);
+// Step 1: as many images as kappa distances need, at least.
+Glance Rounds::glance() const { return {std::min(images_, std::max(kNearImages, kappa_)), enough()}; }
+
+// Steps 2 to 4. Returns false if time is up.
+bool Rounds::narrow(ThreadPool* pool) {
+    bool worthwhile = true, likely = false;
+    if (!search_near(worthwhile, pool)) return false;
+    for (int64_t proofs = 0; worthwhile && !decided() && proofs < kProofs;) {
+        if (!likely && *peak_pixel() < kNearMiss * goal_->normal) {
+            if (!search_likely(pool)) return false;
+            likely = true;
+        } else if (goal_->need == Need::label) {
+            if (!prove(pool)) return false;
+            ++proofs;
+        } else {
+            break;
+        }
+    }
+    return true;
+}
+
+// The open positions in the nearest images. It isn't `worthwhile` to go on if a sample of many shows that most of them
+// stay open: then theta lies inside the map.
+bool Rounds::search_near(bool& worthwhile, ThreadPool* pool) {
+    const Pass pass{std::min(images_, kNearImages), positions_.data(), nullptr, enough(), kNoGuard, kNearVisits};
+    const auto keep = [&](bool sampled) {
+        const int64_t block = shape_.block(0), columns = shape_.cell_columns();
+        for (int64_t cell = 0; cell < shape_.cells(); ++cell)
+            if ((cell / columns % kSampledRow == kSampledRow / 2) != sampled)
+                std::fill_n(positions_.begin() + cell * block, block, uint8_t{0});
+    };
+    const int64_t open = take_open(enough());
+    if (goal_->need == Need::mask && static_cast<double>(open) > kManyOpen * static_cast<double>(positions_.size())) {
+        keep(true);
+        const auto sample = std::count(positions_.begin(), positions_.end(), uint8_t{1});
+        const bool in_time = this->pass(pass, pool);
+        worthwhile = static_cast<double>(count_open(enough())) < (1 - kFewStop) * static_cast<double>(sample);
+        if (!in_time || !worthwhile) return in_time;
+        take_open(enough());
+        keep(false);
+    }
+    const bool in_time = this->pass(pass, pool);
+    make_upper(pool);
+    return in_time;
+}
+
+// The open positions in those cells of all images that their bounds make most likely.
+bool Rounds::search_likely(ThreadPool* pool) {
+    const double enough = distance_of(kEnoughOfAll * goal_->normal);
+    take_open(enough);
+    const bool in_time = pass({images_, positions_.data(), nullptr, enough, kNoGuard, kVisits}, pool);
+    make_upper(pool);
+    return in_time;
 }
 
 // What a position enters the map's upper bound with.
@@ -116,7 +167,7 @@ double Rounds::upper_value(int64_t position) const {
 bool Rounds::prove(ThreadPool* pool) {
     const Heatmap& heatmap = *goal_->heatmap;
     const MapSize size = heatmap.map();
-    const float* highest = std::max_element(goal_->upper, goal_->upper + size.height * size.width);
+    const float* highest = peak_pixel();
     const int64_t y = (highest - goal_->upper) / size.width, x = (highest - goal_->upper) % size.width;
     const auto rows = heatmap.rows_of(y), columns = heatmap.columns_of(x);
     const LevelShape& finest = shape_.levels()[0];
@@ -151,7 +202,7 @@ bool Rounds::prove(ThreadPool* pool) {
     const double needed = std::max(kMargin * goal_->normal / *highest * total - known, 0.0);
     double taken = 0, part = 1;
     size_t cells = 0;
-    for (const double saving : {kSaving, kLeastSaving}) {
+    for (const double saving : {kSaving, kLeastSaving, 1.0}) {
         taken = 0;
         for (cells = 0; cells < parts_.size() && (cells == 0 || needed > saving * taken); ++cells)
             taken += parts_[cells].part;
@@ -170,11 +221,22 @@ bool Rounds::prove(ThreadPool* pool) {
             caps_[i] = static_cast<float>(std::min(distance_of(part * upper_value(i)), kLargestDistance));
         }
     }
-    return pass({images_, positions_.data(), capped ? caps_.data() : nullptr, -1, kProofShare}, pool);
+    const bool in_time = pass({images_, positions_.data(), capped ? caps_.data() : nullptr, -1, kProofShare}, pool);
+    make_upper(pool);
+    make_lower(pool);
+    return in_time;
 }
 
 // Finds all distances of the positions that undecided pixels depend on.
 bool Rounds::search_undecided(ThreadPool* pool) {
+    take_undecided();
+    const bool in_time = pass({images_, positions_.data()}, pool);
+    make_upper(pool);
+    return in_time;
+}
+
+// Takes the positions that undecided pixels depend on, of those whose distance isn't known.
+void Rounds::take_undecided() {
     const Heatmap& heatmap = *goal_->heatmap;
     const MapSize size = heatmap.map();
     const int64_t stride = size.width + 1;
@@ -202,20 +264,34 @@ bool Rounds::search_undecided(ThreadPool* pool) {
                             0;
         }
     }
-    return pass({images_, positions_.data()}, pool);
+}
+
+// Takes those of them whose distance is above `enough`, and returns their number.
+int64_t Rounds::take_open(double enough) {
+    take_undecided();
+    for (size_t i = 0; i < positions_.size(); ++i)
+        positions_[i] = positions_[i] && mean_distance(search_.best(static_cast<int64_t>(i)), kappa_) > enough;
+    return count_open(enough);
+}
+
+// How many of the positions taken are above `enough`.
+int64_t Rounds::count_open(double enough) const {
+    int64_t open = 0;
+    for (size_t i = 0; i < positions_.size(); ++i)
+        open += positions_[i] && mean_distance(search_.best(static_cast<int64_t>(i)), kappa_) > enough;
+    return open;
 }
 
 // One pass, and what it proved.
 bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
     ++outcome_.passes;
     if (!search_.pass(pass, pool)) return false;
-    if (pass.images < images_) return true;  // other images may hold something nearer
+    if (pass.images < images_ || pass.visits) return true;  // there may be something nearer elsewhere
     proved_ = true;
     for (size_t i = 0; i < complete_.size(); ++i) {
         if (!pass.positions[i]) continue;
         const Neighbour* best = search_.best(static_cast<int64_t>(i));
         const double mean = mean_distance(best, kappa_);
-        if (pass.enough >= 0 && mean <= pass.enough) continue;
         if (!pass.caps || best[kappa_ - 1].distance <= pass.caps[i]) {
             if (!std::isfinite(mean))
                 throw std::runtime_error("gallery: expected finite features, got NaN or infinity");
@@ -269,6 +345,11 @@ bool Rounds::decided() const {
         proven += lower[i] > anomalous;
     }
     return undecided == 0 || (goal_->need == Need::label && proven > 0);
+}
+
+const float* Rounds::peak_pixel() const {
+    const MapSize size = goal_->heatmap->map();
+    return std::max_element(goal_->upper, goal_->upper + size.height * size.width);
 }
 
 double Rounds::enough() const { return distance_of(kEnough * goal_->normal); }

@@ -4,9 +4,12 @@
 // bound of the map, and lower bounds a lower one. A pixel whose upper bound is at most theta is normal, one whose lower
 // bound is above theta is anomalous, and only what lies between needs more of the search:
 //
-//     1. the nearest few images, for every position, until its distance is well below theta;
-//     2. for a label: the positions about the upper map's peak, in all images, as far as it takes to prove a defect;
-//     3. all distances of the positions that an undecided pixel depends on. Then upper and lower bound are the map.
+//     1. every position is compared with its own place in the nearest few images, until its distance is well below
+//        theta. This takes no codes, and decides most frames that look like their normal images;
+//     2. the positions that an undecided pixel depends on, in the most likely cells of these images;
+//     3. if the upper map isn't far above theta: in the most likely cells of all images;
+//     4. for a label: the positions about the upper map's peak, in all images, as far as it takes to prove a defect;
+//     5. all distances of the positions that an undecided pixel depends on. Then upper and lower bound are the map.
 //
 // A position's upper bound is the mean of its nearest so far. Its lower bound comes from a pass over all images that
 // looked for no distance above a cap: what it didn't find is larger.
@@ -53,15 +56,22 @@ class Rounds {
 
  private:
     bool search_all(ThreadPool* pool);
-    bool search_first(ThreadPool* pool);
+    Glance glance() const;
+    bool narrow(ThreadPool* pool);
+    bool search_near(bool& worthwhile, ThreadPool* pool);
+    bool search_likely(ThreadPool* pool);
     bool prove(ThreadPool* pool);
     bool search_undecided(ThreadPool* pool);
+    void take_undecided();
+    int64_t take_open(double enough);
+    int64_t count_open(double enough) const;
     bool pass(const Pass& pass, ThreadPool* pool);
     void make_upper(ThreadPool* pool);
     void make_lower(ThreadPool* pool);
     void make(float* map, ThreadPool* pool);
     bool undecided(int64_t pixel) const;
     bool decided() const;
+    const float* peak_pixel() const;
     double enough() const;
     double upper_value(int64_t position) const;
     double distance_of(double value) const;

@@ -1,14 +1,11 @@
 #include "matcher/search.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <stdexcept>
 
-#include "matcher/half.hpp"
 #include "matcher/share_out.hpp"
 #include "matcher/sizes.hpp"
 
@@ -18,10 +15,8 @@ namespace {
 // Cells that a worker encodes or collects at a time. The 14 x 14 cells of a 224 x 224 image make 25 pieces of work, and
 // the features of 8 cells, 128 KB at a level of 16 positions of 256 channels, stay in the second-level cache.
 constexpr int64_t kCellsAtOnce = 8;
-// Positions whose features are copied at a time: a cell's at the finest of three levels.
-constexpr int64_t kGathered = 16;
-// Features are fetched so many channels ahead. Channels lie a whole plane apart, which the processor doesn't foresee.
-constexpr int64_t kChannelsAhead = 16;
+// Results of fewer positions are written by the caller's thread: that takes less time than waking the others.
+constexpr int64_t kFewResults = 8192;
 // Bounds that exist at once, at most. A query of 196 cells among 50 images of 196 cells takes 8 MB.
 constexpr int64_t kBoundsBytes = 16 << 20;
 // What the dense path takes where codes filter, as a part of its multiply-adds without them: 0.01 to 0.3 on images,
@@ -31,47 +26,6 @@ constexpr double kCodedCost = 0.3;
 constexpr double kMostCost = 0x1p40;  // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
 // A cell isn't resumed for less than this part of its first budget: resuming reads all its bounds again.
 constexpr int64_t kLeastGrant = 16;
-
-using Four = float __attribute__((vector_size(16)));
-
-// The four floats data[at[0]] to data[at[3]]. Where they lie in a row two by two, two are loaded at once.
-template <int kRun>
-Four load_four(const float* data, const int64_t* at) {
-    Four four;
-    for (int i = 0; i < 4; i += kRun)
-        std::memcpy(reinterpret_cast<float*>(&four) + i, data + at[i], kRun * sizeof(float));
-    return four;
-}
-
-// Copies `channels`, a multiple of 4, of kGathered positions, `plane` apart, to rows of channels: four channels of four
-// positions at a time, which are transposed in registers.
-template <int kRun>
-void gather_whole(const float* data, int64_t plane, const int64_t* at, int64_t channels, float* rows) {
-    for (int64_t c = 0; c < channels; c += 4, data += 4 * plane) {
-        for (int64_t i = 0; i < kGathered; i += 4) {
-            for (int k = 0; k < 4; ++k) {
-                __builtin_prefetch(data + (kChannelsAhead + k) * plane + at[i]);
-                __builtin_prefetch(data + (kChannelsAhead + k) * plane + at[i + 2]);
-            }
-            const Four a = load_four<kRun>(data, at + i), b = load_four<kRun>(data + plane, at + i);
-            const Four d = load_four<kRun>(data + 2 * plane, at + i), e = load_four<kRun>(data + 3 * plane, at + i);
-            const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), de = __builtin_shufflevector(d, e, 0, 4, 1, 5);
-            const Four ab_2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-            const Four de_2 = __builtin_shufflevector(d, e, 2, 6, 3, 7);
-            const Four turned[4] = {
-                __builtin_shufflevector(ab, de, 0, 1, 4, 5), __builtin_shufflevector(ab, de, 2, 3, 6, 7),
-                __builtin_shufflevector(ab_2, de_2, 0, 1, 4, 5), __builtin_shufflevector(ab_2, de_2, 2, 3, 6, 7)};
-            for (int k = 0; k < 4; ++k) std::memcpy(rows + (i + k) * channels + c, &turned[k], sizeof turned[k]);
-        }
-    }
-}
-
-// Whether the positions lie in a row two by two.
-bool in_pairs(const int64_t* at) {
-    for (int64_t i = 0; i < kGathered; i += 2)
-        if (at[i + 1] != at[i] + 1) return false;
-    return true;
-}
 
 }  // namespace
 
@@ -87,10 +41,12 @@ Search::Search(const Model& model, int workers)
       next_chunk_(workers),
       counts_(workers),
       scored_(model.shape.positions(0)),
-      budgets_(model.shape.cells()) {
+      budgets_(model.shape.cells()),
+      coded_(model.shape.cells()) {
     task_.raster = model.shape.raster(0).data();
     for (int l = 0; l < task_.level_count; ++l) task_.level[l].taps = model.taps[l].data();
     cells_.reserve(model.shape.cells());
+    uncoded_.reserve(model.shape.cells());
     unfinished_.reserve(model.shape.cells());
     guarded_.reserve(model.shape.cells());
 }
@@ -103,18 +59,20 @@ bool Search::late() {
 
 Statistics Search::run(const Request& request, ThreadPool* pool) {
     begin(request, pool);
-    pass({task_.image_count, scored_.data(), nullptr, -1, request.guard_share}, pool);
+    const auto images = static_cast<int64_t>(request.image_ids.size());
+    pass({images, scored_.data(), nullptr, -1, request.guard_share}, pool);
     finish(false, pool);
     return statistics();
 }
 
-bool Search::begin(const Request& request, ThreadPool* pool, Expiry expiry) {
+bool Search::begin(const Request& request, ThreadPool* pool, Expiry expiry, const Glance& glance) {
     reserve(request);
     request_ = request;
     expired_ = false;
     task_.expiry = expiry;
     task_.image_ids = request.image_ids.data();
-    task_.image_count = static_cast<int64_t>(request.image_ids.size());
+    task_.image_count = glance.images;
+    task_.enough = glance.enough;
     task_.kappa = request.kappa;
     task_.window = request.window.value_or(kEverywhere);
     for (size_t i = 0; i < scored_.size(); ++i)
@@ -124,11 +82,18 @@ bool Search::begin(const Request& request, ThreadPool* pool, Expiry expiry) {
     std::fill(counts_.begin(), counts_.end(), Counts{});
     guarded_cells_ = 0;
     plain_ = 0;
-    const int64_t cells = task_.cells;
+    std::fill(coded_.begin(), coded_.end(), uint8_t{0});
+    task_.scored = scored_.data();
     share_out(
-        pool, ceil_div(cells, kCellsAtOnce), 1,
+        pool, ceil_div(task_.cells, kCellsAtOnce), 1,
         [&](int worker, int64_t i, int64_t) {
-            encode(worker, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells));
+            const int64_t first = i * kCellsAtOnce, last = std::min(first + kCellsAtOnce, task_.cells);
+            for (int64_t l = 0; l < task_.level_count; ++l) {
+                gather(l, first, last);
+                if (!glance.images) encode(worker, l, first, last);
+            }
+            if (glance.images)
+                counts_[worker].exact += model_.kernels.match_same_place(task_, first, last, scratch_[worker].data());
         },
         [&] { return late(); });
     return !expired_;
@@ -139,6 +104,7 @@ bool Search::pass(const Pass& pass, ThreadPool* pool) {
     task_.scored = pass.positions;
     task_.caps = pass.caps;
     task_.enough = pass.enough;
+    task_.visits = pass.visits;
     // With an infinite share no cell is given up, whatever it costs.
     const double dense_cost =
         std::isinf(pass.guard_share) ? kMostCost : kCodedCost * model_.shape.dense_cost(request_.window, pass.images);
@@ -154,6 +120,7 @@ bool Search::pass(const Pass& pass, ThreadPool* pool) {
 
 void Search::finish(bool partly, ThreadPool* pool) {
     const int64_t cells = task_.cells;
+    if (model_.shape.positions(0) < kFewResults) pool = nullptr;
     share_out(pool, ceil_div(cells, kCellsAtOnce),
               [&](int, int64_t i) { collect(partly, i * kCellsAtOnce, std::min((i + 1) * kCellsAtOnce, cells)); });
 }
@@ -169,7 +136,8 @@ Statistics Search::statistics() const {
 }
 
 void Search::reserve(const Request& request) {
-    int64_t scratch = model_.pruned ? Refinement::kMost * model_.kernels.refine_floats(task_) : 0;
+    int64_t scratch = std::max(model_.pruned ? Refinement::kMost * model_.kernels.refine_floats(task_) : 0,
+                               model_.kernels.same_place_floats(task_));
     for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
         LevelTask& level = task_.level[l];
         level.query = features_[l].reserve(level.positions * level.channels);
@@ -214,73 +182,38 @@ int64_t Search::band_of(int64_t images) const {
 
 int64_t Search::panels() const { return ceil_div(task_.cells, kPanel); }
 
-// Turns the query's features into rows of channels and into codes, in cells [first_cell, last_cell).
-void Search::encode(int worker, int64_t first_cell, int64_t last_cell) {
-    for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
-        const LevelTask& level = task_.level[l];
-        const int64_t first = first_cell * level.block, last = last_cell * level.block;
-        for (int64_t i = first; i < last; i += kGathered)
-            gather(request_.levels[l], l, i, std::min(i + kGathered, last));
-        const auto encode_as = [&](const LevelEncoder* encoder, const CodeRows& rows) {
-            if (!encoder) return;
-            const Codebook& book = encoder->book();
-            model_.kernels.encode(book, level.query + first * level.channels, last - first,
-                                  {rows.codes + first * book.dims, rows.terms + first * kTerms, rows.sums + first},
-                                  scratch_[worker].data());
-        };
-        encode_as(model_.projected[l].get(), level.projected.query);
-        encode_as(model_.rotated[l].get(), level.rotated.query);
-    }
-}
-
-// Copies one level's features of positions [first, last), at most kGathered, channel by channel: a channel's positions
-// lie close to each other, a position's channels don't.
-void Search::gather(const QueryLevel& query, int64_t l, int64_t first, int64_t last) {
-    const LevelShape& level = model_.shape.levels()[l];
-    const int64_t plane = level.height * level.width, count = last - first;
-    const auto* raster = model_.shape.raster(l).data() + first;
-    float* rows = features_[l].data() + first * level.channels;
-    const bool whole = std::none_of(raster, raster + count, [](int64_t at) { return at < 0; });
-    // One float at a time.
-    const auto copy = [&](const auto* data, const auto& value) {
-        for (int64_t c = 0; c < level.channels; ++c, data += plane)
-            for (int64_t i = 0; i < count; ++i) {
-                if (i % 2 == 0 && raster[i] >= 0) __builtin_prefetch(data + kChannelsAhead * plane + raster[i]);
-                rows[i * level.channels + c] = raster[i] < 0 ? 0.0f : value(data[raster[i]]);
-            }
-    };
-    if (query.storage == Storage::float16) {
-        copy(static_cast<const uint16_t*>(query.data), [](uint16_t half) { return half_to_float(half); });
-    } else if (whole && count == kGathered && level.channels % 4 == 0) {
-        const auto run = in_pairs(raster) ? gather_whole<2> : gather_whole<1>;
-        run(static_cast<const float*>(query.data), plane, raster, level.channels, rows);
-    } else {
-        copy(static_cast<const float*>(query.data), [](float value) { return value; });
-    }
-    uint32_t special = 0;  // whether an exponent is all ones: NaN or infinity; found without a branch
-    for (int64_t i = 0; i < count * level.channels; ++i)
-        special |= (std::bit_cast<uint32_t>(rows[i]) & 0x7f800000u) == 0x7f800000u;
-    if (!special) return;
-    const float* bad = std::find_if_not(rows, rows + count * level.channels, [](float v) { return std::isfinite(v); });
-    const int64_t i = (bad - rows) / level.channels;
-    throw NotFinite{l, (bad - rows) % level.channels, raster[i] / level.width, raster[i] % level.width};
-}
-
 // The codes that the coarsest level's bounds are made of.
 const CodeTask& Search::coarsest_codes() const {
     const LevelTask& level = task_.level[task_.level_count - 1];
     return task_.level_count > 1 ? level.projected : level.rotated;
 }
 
-// Gives each cell with a position to search a slot. The codes of their coarsest level are copied, so that they lie
-// together.
-void Search::take_cells() {
+// Gives each cell with a position to search a slot, and codes if it has none. The codes of their coarsest level are
+// copied, so that they lie together. Returns false if it is late.
+bool Search::take_cells(ThreadPool* pool) {
     cells_.clear();
+    uncoded_.clear();
     const int64_t block = model_.shape.block(0);
     for (int64_t cell = 0; cell < task_.cells; ++cell) {
         const uint8_t* positions = task_.scored + cell * block;
-        if (std::any_of(positions, positions + block, [](uint8_t asked) { return asked != 0; })) cells_.push_back(cell);
+        if (std::none_of(positions, positions + block, [](uint8_t asked) { return asked != 0; })) continue;
+        cells_.push_back(cell);
+        if (!coded_[cell]) uncoded_.push_back(cell);
     }
+    if (!uncoded_.empty()) {
+        share_out(
+            pool, static_cast<int64_t>(uncoded_.size()), kCellsAtOnce,
+            [&](int worker, int64_t i, int64_t number) {
+                for (const int64_t end = i + number; i < end;) {  // cells in a row at once
+                    const int64_t first = i++;
+                    while (i < end && uncoded_[i] == uncoded_[i - 1] + 1) ++i;
+                    for (int64_t l = 0; l < task_.level_count; ++l)
+                        encode(worker, l, uncoded_[first], uncoded_[i - 1] + 1);
+                }
+            },
+            [&] { return late(); });
+    }
+    if (expired_) return false;
     const CodeTask& code = coarsest_codes();
     for (size_t slot = 0; slot < cells_.size(); ++slot) {
         const auto to = static_cast<int64_t>(slot), from = cells_[slot];
@@ -288,12 +221,13 @@ void Search::take_cells() {
         std::copy_n(code.query.terms + from * kTerms, kTerms, coarsest_rows_.terms + to * kTerms);
         coarsest_rows_.sums[to] = code.query.sums[from];
     }
+    return true;
 }
 
 // The pass's cells are taken in bands whose bounds fit kBoundsBytes. Each band is bounded, then refined.
 void Search::bound_and_refine(double guard_share, ThreadPool* pool) {
     guarded_.clear();
-    take_cells();
+    if (!take_cells(pool)) return;
     const int64_t panels = this->panels(), stride = stride_of(task_.image_count), band = band_of(task_.image_count);
     const int64_t dims = coarsest_codes().dims, cells = static_cast<int64_t>(cells_.size());
     const auto budget = static_cast<int64_t>(std::min(guard_share * static_cast<double>(task_.dense_cost), kMostCost));

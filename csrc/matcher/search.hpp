@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -28,6 +29,7 @@ struct QueryLevel {
 // cell by cell. What is left of it then is granted to the cells that need more. The worst case measured took 1.24 times
 // the time of the dense path without codes.
 inline constexpr double kGuardShare = 0.08;
+inline constexpr double kNoGuard = std::numeric_limits<double>::infinity();
 
 // One query and what is asked about it. Image ids must be distinct and in range, kappa between 1 and
 // PyramidShape::reachable(window) * ids.
@@ -43,6 +45,13 @@ struct Request {
     double guard_share = kGuardShare;
 };
 
+// What `begin` compares the query with: each position with its own place in so many of the request's images, until its
+// mean distance is at most `enough`. Codes are made when a pass needs them; without such images, at once.
+struct Glance {
+    int64_t images = 0;
+    double enough = -1;
+};
+
 // A part of a search: which positions, in which images, and how far.
 struct Pass {
     int64_t images;               // so many of the request's, in their order
@@ -51,6 +60,7 @@ struct Pass {
     double enough = -1;           // a position whose mean distance is at most this is searched no further
     // Like Request's. A pass over a few cells may grant more: the dense path reads the whole gallery for each of them.
     double guard_share = kGuardShare;
+    int64_t visits = 0;  // gallery cells that a query cell visits, those of the lowest bounds; 0: all that it takes
 };
 
 struct Statistics {
@@ -92,7 +102,7 @@ class Search {
     // The same in steps, which rounds.hpp takes: begin, any number of passes, finish. `begin` and `pass` return false
     // if the expiry passed before they were done. Then some positions have found less than they were asked for, and
     // nothing else is wrong.
-    bool begin(const Request& request, ThreadPool* pool, Expiry expiry = {});
+    bool begin(const Request& request, ThreadPool* pool, Expiry expiry = {}, const Glance& glance = {});
     bool pass(const Pass& pass, ThreadPool* pool);
     // Writes distances and neighbours, however late it is. A position with fewer than kappa neighbours is an error
     // (std::runtime_error: the gallery's features aren't finite); if the search went only `partly`, its distance is
@@ -117,9 +127,10 @@ class Search {
         AlignedBuffer<int32_t> sums;
     };
 
-    void encode(int worker, int64_t first_cell, int64_t last_cell);
+    void gather(int64_t level, int64_t first_cell, int64_t last_cell);
+    void encode(int worker, int64_t level, int64_t first_cell, int64_t last_cell);
     void gather(const QueryLevel& query, int64_t level, int64_t first, int64_t last);
-    void take_cells();
+    bool take_cells(ThreadPool* pool);
     void bound_and_refine(double guard_share, ThreadPool* pool);
     void refine(int64_t first, int64_t count, int64_t budget, ThreadPool* pool);
     void match_guarded(ThreadPool* pool);
@@ -150,7 +161,9 @@ class Search {
     AlignedBuffer<Neighbour> best_;
     std::vector<uint8_t> scored_;      // one a finest position
     std::vector<int64_t> budgets_;     // one a slot: what it may still cost
+    std::vector<uint8_t> coded_;       // one a cell: it has codes
     std::vector<int64_t> cells_;       // one a slot: the cells of a pass
+    std::vector<int64_t> uncoded_;     // those of them without codes
     std::vector<int64_t> unfinished_;  // slots
     std::vector<int64_t> guarded_;     // cells
     int64_t guarded_cells_ = 0;        // of all passes

@@ -41,7 +41,7 @@ class Refine {
             if (going[i] && !group.resume) refine.count_pairs();
             going[i] = going[i] && refine.seed();
         }
-        for (int64_t k = 0; k < task.image_count; ++k)
+        for (int64_t k = 0; k < task.image_count && !task.visits; ++k)  // few visits are seeds
             for (int64_t i = 0; i < group.count; ++i) going[i] = going[i] && cells[i]->sweep(k);
         for (int64_t i = 0; i < group.count; ++i) {
             const Refine& refine = *cells[i];
@@ -191,7 +191,6 @@ class Refine {
     void lower_threshold(int l, int64_t i);
 
     static constexpr int kSeeds = 2;  // further seeds hardly lowered thresholds, and each of them reads all bounds
-    static constexpr int kSeedsOfRound = 8;  // a round has few bounds, and a cell is done once its positions stop
     static constexpr int64_t kBetweenLooks = 1 << 21;  // multiply-adds between looks at the clock, some 0.05 ms
     // Gallery cells whose codes are fetched together. With kPrefetchBytes each they take 144 KB of the second-level
     // cache.

@@ -14,8 +14,8 @@ namespace spadeline {
 
 template <class Op>
 bool Refine<Op>::seed() {
-    const int seeds = task_.enough >= 0 ? kSeedsOfRound : kSeeds;
-    for (int s = 0; s < seeds; ++s) {
+    const int64_t seeds = task_.visits ? task_.visits : kSeeds;
+    for (int64_t s = 0; s < seeds; ++s) {
         if (!(cell_threshold() >= 0)) return false;  // nothing is asked for any more
         Place best{-1, 0};
         float lowest = __builtin_inff();

@@ -8,6 +8,7 @@
 #include "matcher/cpu/encode.hpp"
 #include "matcher/cpu/instruction_sets/instruction_set.hpp"
 #include "matcher/cpu/refine.hpp"
+#include "matcher/cpu/same_place.hpp"
 #include "matcher/cpu/smooth.hpp"
 
 namespace spadeline {
@@ -25,6 +26,8 @@ constexpr Kernels kernels_of(const char* name, bool (*supported)()) {
             Coarse<Op>::bound_panel,
             Refine<Op>::workspace_floats,
             Refine<Op>::match,
+            SamePlace<Op>::workspace_floats,
+            SamePlace<Op>::match,
             Smooth<Op>::floats,
             Smooth<Op>::rows,
             Smooth<Op>::columns,
