@@ -163,11 +163,11 @@ Manifest read(const Json& content, std::string_view encoded) {
 
 std::string code_role(const char* kind, const std::string& level_name) { return std::string(kind) + "-" + level_name; }
 
-std::vector<FrameSize> Manifest::frame_sizes() const {
-    std::vector<FrameSize> sizes;
+std::vector<PictureSize> Manifest::frame_sizes() const {
+    std::vector<PictureSize> sizes;
     for (const ImageRecord& image : images)
         if (image.size) sizes.push_back(*image.size);
-    return sizes.size() == images.size() ? sizes : std::vector<FrameSize>{};
+    return sizes.size() == images.size() ? sizes : std::vector<PictureSize>{};
 }
 
 std::vector<FrameFacts> Manifest::frame_facts() const {

@@ -30,7 +30,7 @@ struct Calibration {
 // One normal image. What an older version doesn't know of it is missing.
 struct ImageRecord {
     std::string name;  // as parse_json returns it
-    std::optional<FrameSize> size;
+    std::optional<PictureSize> size;
     std::optional<FrameFacts> facts;
 };
 
@@ -46,7 +46,7 @@ struct Manifest {
     std::vector<ImageRecord> images;
 
     // All images' sizes, or facts; empty if one isn't known.
-    std::vector<FrameSize> frame_sizes() const;
+    std::vector<PictureSize> frame_sizes() const;
     std::vector<FrameFacts> frame_facts() const;
 };
 

@@ -59,7 +59,7 @@ ImageRecord image_of(const Json& content, const std::set<std::string>& later) {
     if (const Json& size = fields.at("size"); !size.is_null()) {
         if (!size.is_array() || size.size() != 2)
             throw InputError(prefix + "size: expected (height, width), got " + shown(size));
-        image.size = FrameSize{integer(prefix + "size: height", size[0], 1, kMostPixels),
+        image.size = PictureSize{integer(prefix + "size: height", size[0], 1, kMostPixels),
                                integer(prefix + "size: width", size[1], 1, kMostPixels)};
     }
     if (const Json& facts = fields.at("facts"); !facts.is_null())

@@ -10,13 +10,16 @@
 #include "matcher/match_task.hpp"
 #include "matcher/matcher.hpp"
 #include "matcher/rounds.hpp"
-#include "runtime/frame.hpp"
+#include "runtime/placement.hpp"
 #include "runtime/recipe/json.hpp"
 #include "runtime/verdict.hpp"
 
 namespace spadeline {
 
 inline constexpr int64_t kMostImages = (int64_t{1} << 31) - 1;
+
+// What happens to a frame of other proportions than the normal images'.
+enum class FrameShapeRule { error, warn, any };
 
 struct Settings {
     Framing framing = Framing::whole;
