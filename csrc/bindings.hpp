@@ -302,6 +302,9 @@ void define_area(py::module_& module);
 // Adds the class of the CPU's anomaly map: bindings_heatmap.cpp.
 void define_heatmap(py::module_& module);
 
+// Adds what follows a frame's scores: bindings_verdict.cpp.
+void define_verdict(py::module_& module);
+
 // Adds the classes of a GPU. It is defined in bindings_cuda.cpp, which only builds with CUDA have.
 void define_cuda(py::module_& module);
 

@@ -13,11 +13,19 @@ namespace spadeline {
 // Writes a mask, map > theta, of `count` pixels. Theta is rounded to float32 first. Returns whether any pixel is above.
 bool mask_above(const float* map, int64_t count, double theta, uint8_t* mask);
 
+struct Box {
+    int64_t top, left, bottom, right;  // half-open
+    bool operator==(const Box&) const = default;
+};
+
+// Turns a box of the map into one of the frame: rounded outwards to whole pixels, none of them outside.
+Box frame_box(const Box& box, const Placement& placement, PictureSize frame);
+
 struct Region {
-    int64_t area;                      // pixels of the map
-    int64_t top, left, bottom, right;  // its box in pixels of the frame, half-open, rounded outwards
-    int64_t peak_y, peak_x;            // of the first of its highest scores, row by row, in pixels of the frame
-    float score;                       // the map's value there
+    int64_t area;            // pixels of the map
+    Box box;                 // in pixels of the frame
+    int64_t peak_y, peak_x;  // of the first of its highest scores, row by row, in pixels of the frame
+    float score;             // the map's value there
     bool operator==(const Region&) const = default;
 };
 
@@ -31,27 +39,26 @@ class RegionFinder {
     std::span<const Region> find(const float* map, const uint8_t* mask, const Placement& placement, PictureSize frame);
 
  private:
-    // Pixels of a row that lie one beside the other, and where it is the first one of a region, all of that.
+    // Pixels that lie side by side in a row. A region is a tree of them, and its first run in raster order is the root,
+    // which also holds what is said of the region.
     struct Run {
-        int64_t parent;  // another run of its region, or itself
-        int64_t row, first, last;
-        int64_t area, top, left, right, bottom;
-        int64_t peak;
-        float score;
+        int64_t parent;  // a run before it in its region; a root's is itself
+        int64_t row, first, end;
+        float highest;  // of its own pixels
+        float score;    // the region's
+        int64_t area;   // the region's
+        Box box;        // the region's, in the map
+        int64_t peak;   // the region's, as y * W + x; -1: not found yet
     };
+    void add_runs(const float* map, const uint8_t* mask, int64_t row);
+    void join_rows(int64_t upper, int64_t lower);
     int64_t root(int64_t run);
     void join(int64_t a, int64_t b);
 
     const MapSize map_;
     std::vector<Run> runs_;
-    std::vector<int64_t> found_;
+    std::vector<int64_t> roots_;
     std::vector<Region> regions_;
 };
-
-// Turns a box of the map, half-open, into one of the frame: rounded outwards to whole pixels, none of them outside.
-struct FrameBox {
-    int64_t top, left, bottom, right;
-};
-FrameBox frame_box(FrameBox map_box, const Placement& placement, PictureSize frame);
 
 }  // namespace spadeline

@@ -7,8 +7,7 @@ happens inside the extractor's graph. Files are decoded in :mod:`.decoding`; sid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -105,8 +104,7 @@ def _converted(pixels: NDArray[np.uint8], meaning: str) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, _CONVERSIONS[meaning]), np.uint8)
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     """Where the extractor's input lies in the frame: ``frame = (input + 0.5) * scale + offset - 0.5``.
 
     Coordinates are those of pixel centres: the first pixel spans -0.5 to 0.5.

@@ -1,22 +1,18 @@
 """From the matcher's distance map to the anomaly map, its mask and its regions.
 
 ``anomaly_map = Gaussian(sigma) of the bilinearly enlarged distances``, over the pixels that aren't ignored. Nothing is
-rescaled by an image's own range: two frames' maps can be compared. ``csrc/matcher/heatmap.hpp`` makes the map; pictures
-are drawn in ``overlay.py``.
+rescaled by an image's own range: two frames' maps can be compared. ``csrc/matcher/heatmap.hpp`` makes the map,
+``csrc/runtime/regions.hpp`` the mask and the regions; pictures are drawn in ``overlay.py``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
 from ..errors import InputError
-from ..images.resizing import EDGE_ROUNDING, Placement, any_under
+from ..images.resizing import Placement, any_under
 from ..resources import asked_instruction_set
 from ..result import Region
 
@@ -177,44 +173,13 @@ def find_regions(
         Regions of equal scores are sorted by the peak's position, row by row. Of equal peaks within a region, the
         first in that order is taken.
     """
-    mask = anomaly_map > theta if mask is None else mask
-    if not mask.any():  # most frames on a line
-        return mask, ()
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    inside = np.flatnonzero(mask)
-    scores, label = anomaly_map.ravel()[inside], np.asarray(labels, np.int32).ravel()[inside]
-    best = np.full(count, -np.inf, np.float32)
-    np.maximum.at(best, label, scores)
-    highest = scores == best[label]
-    peaks = np.empty(count, np.int64)
-    peaks[label[highest][::-1]] = inside[highest][::-1]  # written backwards, so that the first of equal peaks remains
-    order = np.lexsort((peaks[1:], -best[1:])) + 1  # label 0 is the background
-    width = anomaly_map.shape[1]
-    regions = tuple(
-        Region(
-            area=int(stats[i, cv2.CC_STAT_AREA]),
-            box=frame_box(stats[i], placement, frame_size),
-            peak=_frame_pixel(divmod(int(peaks[i]), width), placement, frame_size),
-            score=float(best[i]),
-        )
-        for i in order
+    made = mask is None
+    mask = np.empty(anomaly_map.shape, np.bool_) if mask is None else np.ascontiguousarray(mask)
+    found = _native.find_regions(
+        np.ascontiguousarray(anomaly_map),
+        theta if made else None,
+        mask=mask,
+        placement=placement,
+        frame_size=frame_size[:2],
     )
-    return mask, regions
-
-
-def frame_box(
-    stats: Sequence[int] | NDArray[np.int32], placement: Placement, frame_size: tuple[int, ...]
-) -> tuple[int, int, int, int]:
-    """Turn (left, top, width, height, ...) in the map into (top, left, bottom, right) in the frame."""
-    left, top, width, height = (int(value) for value in stats[:4])
-    first = placement.to_frame(top - 0.5, left - 0.5)
-    last = placement.to_frame(top + height - 0.5, left + width - 0.5)
-    begin = [max(math.floor(centre + 0.5 + EDGE_ROUNDING), 0) for centre in first]
-    end = [math.ceil(centre + 0.5 - EDGE_ROUNDING) for centre in last]
-    return begin[0], begin[1], min(end[0], frame_size[0]), min(end[1], frame_size[1])
-
-
-def _frame_pixel(point: tuple[int, int], placement: Placement, frame_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the frame's pixel that holds the centre of the map's pixel (y, x)."""
-    y, x = (math.floor(value + 0.5) for value in placement.to_frame(*point))
-    return min(max(y, 0), frame_size[0] - 1), min(max(x, 0), frame_size[1] - 1)
+    return mask, tuple(Region(*region) for region in found)

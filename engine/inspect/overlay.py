@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..images.resizing import Placement
 from ..result import Region
-from .heatmap import frame_box
+from .. import _native
 
 # The overlay's colours start at the first of these multiples of theta, and no longer change from the second on.
 _VISIBLE_FROM = 0.5
@@ -67,7 +67,9 @@ def overlay(
         raise InputError(f"frame_rgb: expected uint8 (h, w, 3), got {frame_rgb.dtype} {frame_rgb.shape}")
     picture = np.array(frame_rgb, order="C")
     rows, columns = anomaly_map.shape
-    top, left, bottom, right = frame_box((0, 0, columns, rows), placement, picture.shape[:2])
+    top, left, bottom, right = _native.frame_box(
+        (0, 0, rows, columns), placement=placement, frame_size=picture.shape[:2]
+    )
     ratio = np.clip(anomaly_map / np.float64(max(theta, _SMALLEST_THETA)), 0, _FULL_SCALE)
     covered = (right - left, bottom - top)
     ratio = np.asarray(cv2.resize(ratio.astype(np.float32), covered, interpolation=cv2.INTER_LINEAR))
