@@ -62,7 +62,7 @@ std::string tidied(const std::string& message) {
 void limit_memory(Ort::Env& environment, Ort::SessionOptions& options) {
     const auto most = static_cast<size_t>(given(kBytes, kDefaultBytes));
     try {
-        const Ort::ArenaCfg limit({{"max_mem", most}});
+        const Ort::ArenaCfg limit(most, -1, -1, -1);
         environment.CreateAndRegisterAllocator(Ort::MemoryInfo("Cpu", OrtArenaAllocator, 0, OrtMemTypeDefault), limit);
     } catch (const Ort::Exception&) {
         return;
