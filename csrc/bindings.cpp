@@ -93,6 +93,7 @@ PYBIND11_MODULE(_native, module) {
                py::kw_only(), py::arg("coarsest"));
     define_area(module);
     define_heatmap(module);
+    define_retrieval(module);
     define_verdict(module);
     py::class_<PyMatcher<Matcher>> matcher(module, "Matcher");
     matcher

@@ -302,6 +302,9 @@ void define_area(py::module_& module);
 // Adds the class of the CPU's anomaly map: bindings_heatmap.cpp.
 void define_heatmap(py::module_& module);
 
+// Adds the ranking of retrieved images: bindings_retrieval.cpp.
+void define_retrieval(py::module_& module);
+
 // Adds what follows a frame's scores: bindings_verdict.cpp.
 void define_verdict(py::module_& module);
 

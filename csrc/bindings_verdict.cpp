@@ -1,9 +1,12 @@
-// Python's functions for what follows a frame's scores: regions and verdicts, and retrieval. See runtime/.
+// Python's functions for what follows a frame's scores: its regions, and its verdict. See runtime/regions.hpp,
+// runtime/frame_check.hpp and runtime/verdict.hpp.
 #include <cstring>
 
 #include "bindings.hpp"
 #include "matcher/arithmetic.hpp"
+#include "runtime/frame_check.hpp"
 #include "runtime/regions.hpp"
+#include "runtime/verdict.hpp"
 
 namespace spadeline {
 namespace {
@@ -45,9 +48,75 @@ py::list find_regions(const py::array& map, std::optional<double> theta, py::arr
     return found;
 }
 
+using PyFacts = std::tuple<double, double, double>;  // brightness, contrast, sharpness
+// darkest, brightest, least_contrast, least_sharpness, farthest
+using PyLimits = std::tuple<double, double, double, double, std::optional<double>>;
+
+FrameFacts facts_of(const PyFacts& facts) { return {std::get<0>(facts), std::get<1>(facts), std::get<2>(facts)}; }
+
+FrameLimits limits_of(const PyLimits& limits) {
+    const auto& [darkest, brightest, least_contrast, least_sharpness, farthest] = limits;
+    return {darkest, brightest, least_contrast, least_sharpness, farthest};
+}
+
+PyLimits frame_limits(const std::vector<PyFacts>& facts, std::optional<double> nearest) {
+    if (facts.empty()) throw py::value_error("facts: expected those of one image or more, got none");
+    std::vector<FrameFacts> images;
+    for (const PyFacts& image : facts) images.push_back(facts_of(image));
+    const FrameLimits limits = FrameLimits::of(images, nearest);
+    return {limits.darkest, limits.brightest, limits.least_contrast, limits.least_sharpness, limits.farthest};
+}
+
+py::tuple excess_of(const PyLimits& limits, const PyFacts& facts, double distance) {
+    const Excess excess = limits_of(limits).excess(facts_of(facts), distance);
+    return py::make_tuple(excess.exposure, excess.contrast, excess.sharpness, excess.unlike);
+}
+
+LabelRule rule_of(const std::string& name) {
+    if (name == "image") return LabelRule::image;
+    if (name == "map") return LabelRule::map;
+    if (name == "either") return LabelRule::either;
+    throw py::value_error("rule: expected 'image', 'map' or 'either', got '" + name + "'");
+}
+
+std::unique_ptr<Judge> open_judge(const std::string& rule, double tau, double theta,
+                                  const std::optional<PyLimits>& limits) {
+    return std::make_unique<Judge>(rule_of(rule), tau, theta,
+                                   limits ? std::optional(limits_of(*limits)) : std::nullopt);
+}
+
+Known known_of(double image_score, double nearest_distance, const std::optional<PyFacts>& facts) {
+    return {image_score, nearest_distance, facts ? std::optional(facts_of(*facts)) : std::nullopt};
+}
+
+// Returns (pred_score, reasons).
+py::tuple verdict_of(const Judge& judge, double image_score, double nearest_distance, double map_score,
+                     const std::optional<PyFacts>& facts) {
+    const StandardArithmetic arithmetic;
+    const Verdict verdict = judge.verdict(known_of(image_score, nearest_distance, facts), map_score);
+    py::list reasons;
+    for (const Reason reason : kReasons)
+        if (verdict.reasons.has(reason)) reasons.append(name_of(reason));
+    return py::make_tuple(verdict.pred_score, py::tuple(reasons));
+}
+
+bool label_known(const Judge& judge, double image_score, double nearest_distance, const std::optional<PyFacts>& facts) {
+    const StandardArithmetic arithmetic;
+    return judge.label_known(known_of(image_score, nearest_distance, facts));
+}
+
 }  // namespace
 
 void define_verdict(py::module_& module) {
+    module.def("frame_limits", frame_limits, "The limits that the facts of normal images set.", py::arg("facts"),
+               py::arg("nearest"));
+    module.def("frame_excess", excess_of, "(exposure, contrast, sharpness, unlike): how far a frame is beyond limits.",
+               py::arg("limits"), py::arg("facts"), py::arg("distance"));
+    py::class_<Judge>(module, "Judge")
+        .def(py::init(&open_judge), py::arg("rule"), py::kw_only(), py::arg("tau"), py::arg("theta"), py::arg("limits"))
+        .def("label_known", label_known, py::arg("image_score"), py::arg("nearest_distance"), py::arg("facts"))
+        .def("verdict", verdict_of, py::arg("image_score"), py::arg("nearest_distance"), py::arg("map_score"),
+             py::arg("facts"));
     module.def("find_regions", find_regions, "(area, box, peak, score) of a map's regions; makes the mask above theta.",
                py::arg("anomaly_map"), py::arg("theta"), py::kw_only(), py::arg("mask"), py::arg("placement"),
                py::arg("frame_size"));

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "images/area_task.hpp"
+#include "images/gray_task.hpp"
 #include "matcher/map_task.hpp"
 
 namespace spadeline {
@@ -168,6 +169,9 @@ struct Kernels {
     // needs.
     int64_t (*area_floats)(const AreaTask&);
     void (*area_rows)(const AreaTask&, const AreaFrame& frame, int64_t first, int64_t last, float* workspace);
+    // A frame's gray levels, and sums of them: see images/cpu/gray.hpp.
+    void (*gray_levels)(const uint8_t* rgb, int64_t pixels, uint8_t* out);
+    GraySums (*gray_sums)(const GrayImage& image);
     int64_t lanes;  // floats of a register
 };
 

@@ -8,25 +8,24 @@
 #include <vector>
 
 #include "runtime/frame_facts.hpp"
+#include "runtime/retrieval.hpp"
 
 namespace spadeline {
-
-class FlatRetrieval;
 
 // How far beyond the normal images' own range a frame may be. benchmarks/frame_check.py measures the false alarms that
 // this costs, and what the check finds.
 inline constexpr double kBeyond = 1.5;  // the factor by which brightness, contrast or sharpness may lie outside of it
 inline constexpr double kUnlike = 2;    // times the largest squared distance of a normal image to its nearest other one
 
-inline constexpr int64_t kMostCompared = 200;  // normal images that are compared with the others: a start must be short
+// Normal images, evenly spread, that are compared with the others: a start must stay short.
+inline constexpr int64_t kMostCompared = 200;
 inline constexpr double kLeastContrast = 1e-3;  // gray levels; a constant frame has less, whatever the normal ones have
-inline constexpr double kMostExcess =
-    1e6;  // the largest excess reported: a black frame is infinitely many times too dark
+inline constexpr double kMostExcess = 1e6;      // the largest one reported: a black frame is infinitely too dark
 
-// By which factor a frame exceeds each limit; 0 where it doesn't. A factor reported is above 1.
+// The factors by which a frame is beyond its limits. Only those above 1 exceed a limit.
 struct Excess {
     double exposure, contrast, sharpness, unlike;
-    double largest() const;  // 0: none is exceeded
+    bool operator==(const Excess&) const = default;
 };
 
 struct FrameLimits {
@@ -37,14 +36,14 @@ struct FrameLimits {
     static FrameLimits of(std::span<const FrameFacts> facts, std::optional<double> nearest);
 
     // `distance`: squared, of the frame's embedding to the nearest normal one.
-    Excess exceeded(const FrameFacts& facts, double distance) const;
+    Excess excess(const FrameFacts& facts, double distance) const;
     bool operator==(const FrameLimits&) const = default;
 };
 
 // Images of `count`, at most kMostCompared, evenly spread and ascending.
 std::vector<int64_t> compared_images(int64_t count);
 
-// The largest squared distance of a normal image to the nearest other one, of the images above; none for one image.
+// The largest squared distance of the images above to their nearest other one; none if there is one image.
 std::optional<double> farthest_nearest(FlatRetrieval& retrieval);
 
 }  // namespace spadeline

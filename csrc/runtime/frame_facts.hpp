@@ -1,11 +1,12 @@
 // Three numbers of an image, in gray and at the size of the extractor's input, so that frames can be compared with the
-// normal images. Which numbers a frame may have is decided in frame_check.hpp. Python's frame_facts is this function.
+// normal images. Which numbers a frame may have is decided in frame_check.hpp. Python's frame_facts is this one.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "images/area.hpp"
+#include "matcher/match_task.hpp"
 
 namespace spadeline {
 
@@ -18,20 +19,21 @@ struct FrameFacts {
     bool operator==(const FrameFacts&) const = default;
 };
 
-// Measures images of one size. One caller at a time.
+// Measures images of one size. One caller at a time; no call allocates.
 class FactsMeter {
  public:
     // `ignore`, (H, W) or null, isn't zero at pixels that are left out; it is read here alone.
-    FactsMeter(PictureSize size, const uint8_t* ignore);
+    FactsMeter(const Kernels& kernels, PictureSize size, const uint8_t* ignore);
 
     // The facts of an (H, W, 3) RGB image, each to six digits.
     FrameFacts measure(const uint8_t* rgb);
 
  private:
+    const Kernels& kernels_;
     const PictureSize size_;
-    std::vector<uint8_t> counted_, inner_;  // (H, W) or empty: pixels that count; those whose neighbours all count, too
+    std::vector<uint8_t> counted_, inner_;  // (H, W), or empty: see images/gray_task.hpp
     int64_t counted_pixels_, inner_pixels_;
-    std::vector<uint8_t> gray_;  // three rows, each with its neighbours mirrored at both ends
+    std::vector<uint8_t> gray_;  // (H, W)
 };
 
 }  // namespace spadeline

@@ -56,7 +56,8 @@ class FlatRetrieval {
     std::vector<NearImage> candidates_;
 };
 
-// The mean squared distance of the nearest images, those that k_score asks for, or its root.
+// The mean of the squared distances of the nearest images, those that k_score asks for, or its root.
 double image_score(std::span<const NearImage> nearest, bool root);
+double image_score(std::span<const float> squared, bool root);
 
 }  // namespace spadeline

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "images/cpu/area_rows.hpp"
+#include "images/cpu/gray.hpp"
 #include "matcher/cpu/coarse.hpp"
 #include "matcher/cpu/dense.hpp"
 #include "matcher/cpu/encode.hpp"
@@ -29,6 +30,8 @@ constexpr Kernels kernels_of(const char* name, bool (*supported)()) {
             Smooth<Op>::columns,
             AreaRows<Op>::floats,
             AreaRows<Op>::make,
+            Gray<Op>::levels,
+            Gray<Op>::sums,
             Op::lanes};
 }
 
