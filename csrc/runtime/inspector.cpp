@@ -57,7 +57,7 @@ Inspector::Inspector(std::shared_ptr<const LoadedRecipe> recipe, int threads)
       matcher_(recipe_->geometry().pyramid(), recipe_->gallery().levels(), threads, asked_instruction_set(),
                recipe_->settings().upsampling),
       preparation_(kernels(), recipe_->settings().framing, recipe_->input(), threads),
-      meter_(recipe_->input(), recipe_->ignore()),
+      meter_(kernels(), recipe_->input(), recipe_->ignore()),
       extraction_(extractor_),
       retrieval_(recipe_->gallery().embeddings(), static_cast<int64_t>(recipe_->manifest().images.size()),
                  recipe_->geometry().embedding_size),
