@@ -91,7 +91,7 @@ PYBIND11_MODULE(_native, module) {
                py::arg("capsule"));
     module.def("encode", encode, "Records of the codes of a level's cells.", py::arg("cells"), py::arg("basis"),
                py::kw_only(), py::arg("coarsest"));
-    define_area(module);
+    define_frames(module);
     define_heatmap(module);
     define_retrieval(module);
     define_verdict(module);

@@ -296,8 +296,8 @@ class PyMatcher {
     M matcher_;
 };
 
-// Adds the class that shrinks frames: bindings_area.cpp.
-void define_area(py::module_& module);
+// Adds what is done with a frame before it is scored: bindings_frames.cpp.
+void define_frames(py::module_& module);
 
 // Adds the class of the CPU's anomaly map: bindings_heatmap.cpp.
 void define_heatmap(py::module_& module);

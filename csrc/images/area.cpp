@@ -14,7 +14,6 @@
 namespace spadeline {
 namespace {
 
-constexpr int64_t kMostSide = 1 << 20;
 // Rows of the picture that a worker takes at a time. The frame's row between two pieces is summed for both of them.
 constexpr int64_t kPieceRows = 16;
 // Smaller frames are shrunk by the caller's thread: waking a team up takes longer than what it saves.

@@ -13,6 +13,8 @@
 
 namespace spadeline {
 
+inline constexpr int64_t kMostSide = 1 << 20;  // of a frame, in pixels
+
 struct PictureSize {
     int64_t height, width;
     bool operator==(const PictureSize&) const = default;

@@ -15,23 +15,25 @@ class LinearResize {
     // `channels` is 1 or 3, the picture's and the result's. No side of `out` is smaller than the picture's.
     LinearResize(PictureSize picture, PictureSize out, int64_t channels);
 
-    // Integers of workspace that `make` needs: two rows of the result, before they are mixed.
+    // Integers of workspace that `make` needs.
     int64_t integers() const { return 2 * out_.width * channels_; }
-    // From the C-contiguous picture to rows [first, last) of the result, C-contiguous from row `first` on.
-    void make(const uint8_t* pixels, int64_t first, int64_t last, uint8_t* out, int32_t* workspace) const;
+    // From the picture to the larger one, both C-contiguous.
+    void make(const uint8_t* pixels, uint8_t* out, int32_t* workspace) const;
 
  private:
-    // A result's pixel is mixed from the pixels at and at + 1 of a line; weights in units of 1 / 2048.
+    // A pixel is mixed from two of a line, with weights in units of 1 / 2048.
     struct Mix {
         int64_t at, next;
-        int32_t weight, rest;
+        int32_t first, second;
     };
-    static std::vector<Mix> mixes(int64_t length, int64_t target, bool clamp_weights);
+    // `clamped`: at the ends, one pixel alone makes the result; else the same pixel is taken twice, which may differ in
+    // the last bit.
+    static std::vector<Mix> mixes(int64_t length, int64_t target, bool clamped);
     void enlarge_row(const uint8_t* row, int32_t* out) const;
 
     const PictureSize picture_, out_;
     const int64_t channels_;
-    std::vector<Mix> rows_, columns_;
+    const std::vector<Mix> rows_, columns_;
 };
 
 }  // namespace spadeline

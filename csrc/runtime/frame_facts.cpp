@@ -24,17 +24,18 @@ double to_six_digits(double value) {
 
 // Pixels that count, and whose neighbours in the image all count, too.
 std::vector<uint8_t> inner_of(const std::vector<uint8_t>& counted, PictureSize size) {
-    std::vector<uint8_t> inner(counted.size());
-    for (int64_t y = 0; y < size.height; ++y) {
-        for (int64_t x = 0; x < size.width; ++x) {
-            uint8_t all = 1;
-            for (int64_t j = std::max<int64_t>(y - 1, 0); j <= std::min(y + 1, size.height - 1); ++j)
-                for (int64_t i = std::max<int64_t>(x - 1, 0); i <= std::min(x + 1, size.width - 1); ++i)
-                    all &= counted[j * size.width + i];
-            inner[y * size.width + x] = all;
+    // The image itself, and what lies beside it along one side. Beyond the border nothing is left out.
+    const auto with_neighbours = [](const std::vector<uint8_t>& of, int64_t step, int64_t line) {
+        std::vector<uint8_t> all = of;
+        for (int64_t begin = 0; begin < static_cast<int64_t>(of.size()); begin += line) {
+            const int64_t end = begin + line - step;
+            for (int64_t i = begin; i < end; ++i) all[i] &= of[i + step];
+            for (int64_t i = begin; i < end; ++i) all[i + step] &= of[i];
         }
-    }
-    return inner;
+        return all;
+    };
+    const std::vector<uint8_t> rows = with_neighbours(counted, 1, size.width);
+    return with_neighbours(rows, size.width, size.height * size.width);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace spadeline {
 
 // Whether one size may be the other one scaled, as exactly as whole pixels can tell. If b is a scaled, and each side of
 // b is off by half a pixel from rounding, or both by less than a pixel from cutting off, then
-// |a.height * b.width - a.width * b.height| is at most a's longer side. Sides are at most 2^31.
+// |a.height * b.width - a.width * b.height| is at most the longest side. Sides are at most 2^31.
 bool same_proportions(PictureSize a, PictureSize b);
 
 class FrameShapes {

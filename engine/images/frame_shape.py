@@ -1,7 +1,7 @@
 """The heights and widths of a recipe's frames, and whether another frame has the same proportions.
 
 A frame of another size is resized and compared as usual. A frame of other proportions shows another region, or
-stretched parts, so its verdict would mean nothing.
+stretched parts, so its verdict would mean nothing. ``csrc/runtime/frame_shape.hpp`` compares proportions.
 """
 
 from __future__ import annotations
@@ -10,19 +10,11 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from .. import _native
 from ..errors import InputError
 from ..settings import FrameShape
 
 Size = tuple[int, int]
-
-
-def same_proportions(a: Size, b: Size) -> bool:
-    """Whether one size (height, width) may be the other one scaled, as exactly as whole pixels can tell.
-
-    If b is a scaled, and each side of b is off by half a pixel from rounding, or both by less than a pixel from cutting
-    off, then ``|a[0] * b[1] - a[1] * b[0]|`` is at most a's longer side.
-    """
-    return abs(a[0] * b[1] - a[1] * b[0]) <= max(*a, *b)
 
 
 def sizes_text(sizes: Iterable[Size]) -> str:
@@ -34,7 +26,7 @@ def sizes_text(sizes: Iterable[Size]) -> str:
 def mixed_proportions(sizes: Iterable[Size]) -> bool:
     """Whether some of these sizes have other proportions than the first one."""
     different = list(dict.fromkeys(sizes))
-    return any(not same_proportions(different[0], size) for size in different)
+    return any(not _native.same_proportions(different[0], size) for size in different)
 
 
 class FrameShapes:
@@ -52,9 +44,8 @@ class FrameShapes:
     """
 
     def __init__(self, sizes: Iterable[Size], *, rule: FrameShape, prepared: Size | None) -> None:
-        self._known = tuple(dict.fromkeys(sizes))
+        self._native = _native.FrameShapes(list(sizes), prepared=prepared)
         self._rule = rule
-        self._prepared = prepared
 
     def check(self, size: Sequence[int]) -> None:
         """Check a frame's (height, width); warn of other proportions if the rule is "warn".
@@ -64,16 +55,9 @@ class FrameShapes:
         InputError
             The frame has other proportions than all known ones, and the rule is "error".
         """
-        frame = (int(size[0]), int(size[1]))
-        if self._rule == "any" or not self._known or frame == self._prepared:
+        text = None if self._rule == "any" else self._native.complaint((int(size[0]), int(size[1])))
+        if text is None:
             return
-        if any(same_proportions(frame, known) for known in self._known):
-            return
-        text = (
-            f"frame: expected the proportions of {self._known[0][0]} x {self._known[0][1]}, as in fit, got "
-            f"{frame[0]} x {frame[1]}: was the camera's region changed? Fit anew with frames like this one, or "
-            "take any with: spadeline calibrate --frame-shape any"
-        )
         if self._rule == "error":
             raise InputError(text)
         warnings.warn(text, UserWarning, stacklevel=3)

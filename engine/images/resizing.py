@@ -1,31 +1,29 @@
 """Resizes camera frames to the extractor's uint8 RGB input, and maps positions back to the frame's pixels.
 
 A frame's colours are decided by its declaration, dtype and shape, never by its content. Nothing is normalised: that
-happens inside the extractor's graph. Files are decoded in :mod:`.decoding`; sides that shrink are averaged in
-:mod:`.area`.
+happens inside the extractor's graph. Files are decoded in :mod:`.decoding`.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _native
 from ..checks import check_choice
 from ..errors import InputError
+from ..resources import asked_instruction_set
 from ..settings import Framing
-from .area import AreaResizer, callers_thread
 from .decoding import MIN_SIDE
 
 Color = Literal["auto", "gray", "rgb", "bgr", "rgba", "bgra"]
 
 # A scale such as 1024 / 224 is rounded, so that an edge on a whole pixel may miss it by less than this.
 EDGE_ROUNDING = 1e-6
-# The paper's framing enlarges the longer side along with the shorter one. Beyond this ratio the crop shows next to
-# nothing of the frame, and a very thin frame would take more memory than there is.
-MAX_PAPER_ASPECT = 16
 
 _CHANNELS = {"auto": (1, 3, 4), "gray": (1,), "rgb": (3,), "bgr": (3,), "rgba": (4,), "bgra": (4,)}
 _BY_CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
@@ -35,7 +33,6 @@ _CONVERSIONS = {
     "rgba": cv2.COLOR_RGBA2RGB,
     "bgra": cv2.COLOR_BGRA2RGB,
 }
-_WITHOUT_ALPHA = {"rgba": "rgb", "bgra": "bgr"}
 
 
 def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uint8]:
@@ -63,22 +60,73 @@ def as_rgb(frame: NDArray[np.uint8], *, color: Color = "auto") -> NDArray[np.uin
     return _converted(np.ascontiguousarray(frame), meaning)
 
 
-def prepare(
-    frame: NDArray[np.uint8],
-    size: tuple[int, int],
-    *,
-    framing: Framing,
-    color: Color = "auto",
-    resizer: AreaResizer | None = None,
-) -> tuple[NDArray[np.uint8], Placement]:
-    """Bring a camera frame to the extractor's input: :func:`as_rgb`, then :func:`place`, with the same bits as result.
+class FrameResizer:
+    """Brings camera frames to the extractor's input. May be shared by threads.
 
-    The frame is resized first, as fewer pixels are then brought to RGB.
+    A side that shrinks is averaged over area, one that grows is interpolated linearly. The bytes are those of OpenCV's
+    ``INTER_AREA`` and ``INTER_LINEAR`` on x86-64; ``csrc/runtime/frame.hpp`` computes them, on any processor. The frame
+    is resized first, as fewer pixels are then brought to RGB.
+
+    Parameters
+    ----------
+    size
+        (H, W) of the extractor's input.
+    framing
+        "whole": the whole frame is used, each side scaled on its own. "paper": the frame's proportions are kept, the
+        relatively shorter side becomes 8/7 of the input's, and the centre is cut out, rounded as in torchvision's
+        Resize(256) and CenterCrop(224). The border of the frame isn't seen, 23 % of a square frame.
+    threads
+        Of the team that shrinks a large frame. The caller's thread alone shrinks a small one, and any frame while the
+        team shrinks another one. They don't change the result.
+
+    Attributes
+    ----------
+    native
+        What prepares the frames.
+
+    Raises
+    ------
+    InputError
+        An unknown framing, a number of threads below 1, or an instruction set, named by ``SPADELINE_INSTRUCTION_SET``,
+        that this machine lacks.
     """
-    meaning = _meaning(frame, color)
-    pixels = frame[..., 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame
-    resized, placement = place(pixels, size, framing=framing, resizer=resizer)
-    return _converted(resized, _WITHOUT_ALPHA.get(meaning, meaning)), placement
+
+    def __init__(self, size: tuple[int, int], *, framing: Framing, threads: int) -> None:
+        check_choice("framing", framing, ("whole", "paper"))
+        self.size = size
+        try:
+            self.native = _native.Preparation(
+                size, framing=framing, threads=threads, instruction_set=asked_instruction_set()
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    def prepare(self, frame: NDArray[np.uint8], *, color: Color = "auto") -> tuple[NDArray[np.uint8], Placement]:
+        """Bring a frame to (H, W, 3) uint8 RGB, and return where that lies in the frame.
+
+        Parameters
+        ----------
+        frame, color
+            As for :func:`as_rgb`. Rows may lie apart, as in a cut-out of a frame. With other strides the pixels are
+            copied first.
+
+        Raises
+        ------
+        InputError
+            What :func:`as_rgb` refuses, a frame too long and thin for the paper's framing, or a fork of the process
+            that made a team of several threads.
+        """
+        meaning = _meaning(frame, color)
+        pixels = frame[..., 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame
+        rows_are_whole = pixels.strides[0] >= pixels[0].nbytes and pixels[0].flags.c_contiguous
+        if not rows_are_whole:
+            pixels = np.ascontiguousarray(pixels)
+        prepared = np.empty((*self.size, 3), np.uint8)
+        try:
+            placement = self.native.prepare(pixels, color=meaning, out=prepared)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(str(error)) from None
+        return prepared, Placement(*placement)
 
 
 def _meaning(frame: NDArray[np.uint8], color: Color) -> str:
@@ -131,50 +179,14 @@ class Placement(NamedTuple):
         return (y + 0.5 - self.top) / self.scale_y - 0.5, (x + 0.5 - self.left) / self.scale_x - 0.5
 
 
-def place(
-    pixels: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing, resizer: AreaResizer | None = None
-) -> tuple[NDArray[np.uint8], Placement]:
-    """Resize a frame to the extractor's input, antialiased.
+def place(rgb: NDArray[np.uint8], size: tuple[int, int], *, framing: Framing) -> tuple[NDArray[np.uint8], Placement]:
+    """Resize a frame of :func:`as_rgb` to the extractor's input on the caller's thread: see :class:`FrameResizer`."""
+    return _callers_thread(size, framing).prepare(rgb, color="rgb")
 
-    A side that shrinks is averaged over area, one that grows is interpolated linearly.
 
-    Parameters
-    ----------
-    pixels
-        (h, w, 3) uint8, as :func:`as_rgb` returns it, (h, w), or (h, w, 4), of which the fourth channel is left out.
-        Channels are resized one by one, whatever they mean.
-    size
-        (H, W) of the extractor's input.
-    framing
-        "whole": the whole frame is used, each side scaled on its own. "paper": the frame's proportions are kept, the
-        relatively shorter side becomes 8/7 of the input's, and the centre is cut out, rounded as in torchvision's
-        Resize(256) and CenterCrop(224). The border of the frame isn't seen, 23 % of a square frame.
-    resizer
-        What shrinks the frame; None: the caller's thread. It doesn't change the result.
-
-    Raises
-    ------
-    InputError
-        A frame too long and thin for the paper's framing.
-    """
-    check_choice("framing", framing, ("whole", "paper"))
-    (height, width), (rows, columns) = pixels.shape[:2], size
-    resizer = resizer or callers_thread()
-    if framing == "whole":
-        return _resize(pixels, (rows, columns), resizer), Placement(height / rows, width / columns, 0.0, 0.0)
-    enlarged = (round(rows * 8 / 7), round(columns * 8 / 7))
-    aspect = (height * enlarged[1]) / (width * enlarged[0])
-    if not 1 / MAX_PAPER_ASPECT <= aspect <= MAX_PAPER_ASPECT:
-        raise InputError(
-            f"frame: expected an aspect ratio within {MAX_PAPER_ASPECT} times that of the input's {rows} x {columns} "
-            f"for framing 'paper', got {height} x {width}"
-        )
-    # Of the two terms, the larger one scales the shorter side to 8/7 of the input's and the longer side along with it.
-    resized = (max(enlarged[0], enlarged[1] * height // width), max(enlarged[1], enlarged[0] * width // height))
-    top, left = round((resized[0] - rows) / 2), round((resized[1] - columns) / 2)
-    scale_y, scale_x = height / resized[0], width / resized[1]
-    cut = _resize(pixels, resized, resizer)[top : top + rows, left : left + columns]
-    return np.ascontiguousarray(cut), Placement(scale_y, scale_x, top * scale_y, left * scale_x)
+@functools.lru_cache(maxsize=8)  # few sizes are in use at a time
+def _callers_thread(size: tuple[int, int], framing: Framing) -> FrameResizer:
+    return FrameResizer(size, framing=framing, threads=1)
 
 
 def any_under(mask: NDArray[np.bool_], size: tuple[int, int], placement: Placement) -> NDArray[np.bool_]:
@@ -206,12 +218,3 @@ def _edges(count: int, scale: float, offset: float, length: int) -> tuple[NDArra
     edges = np.arange(count + 1) * scale + offset
     first, last = np.floor(edges[:-1] + EDGE_ROUNDING), np.ceil(edges[1:] - EDGE_ROUNDING)
     return first.clip(0, length).astype(np.intp), last.clip(0, length).astype(np.intp)
-
-
-def _resize(pixels: NDArray[np.uint8], size: tuple[int, int], resizer: AreaResizer) -> NDArray[np.uint8]:
-    """Average sides that shrink first, and then interpolate those that grow, which few cameras' frames have."""
-    smaller = min(pixels.shape[0], size[0]), min(pixels.shape[1], size[1])
-    shrunk = resizer.shrink(pixels, smaller)
-    if smaller == size:
-        return shrunk
-    return np.asarray(cv2.resize(shrunk, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.uint8)

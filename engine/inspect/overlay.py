@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _native
 from ..errors import InputError
 from ..images.resizing import Placement
 from ..result import Region
-from .. import _native
 
 # The overlay's colours start at the first of these multiples of theta, and no longer change from the second on.
 _VISIBLE_FROM = 0.5

@@ -11,10 +11,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.area import AreaResizer
 from ..images.frame_facts import FrameFacts, frame_facts
 from ..images.frame_shape import FrameShapes
-from ..images.resizing import Color, Placement, prepare
+from ..images.resizing import Color, FrameResizer, Placement
 from ..recipe.recipe import Recipe
 
 
@@ -61,16 +60,16 @@ class Preparation:
 
     def __init__(self, recipe: Recipe, *, threads: int) -> None:
         self.input_size = recipe.input_size
-        self.framing = recipe.settings.framing
         self.checks_frames = recipe.settings.frame_check == "on" and recipe.frame_facts is not None
         self._shapes = frame_shapes(recipe)
         self._ignore = recipe.ignore
-        self._resizer = AreaResizer(threads=threads)
+        self.framing = recipe.settings.framing
+        self._resizer = FrameResizer(recipe.input_size, framing=self.framing, threads=threads)
 
     def on_one_thread(self) -> Self:
         """Return what prepares another caller's frames with the caller's thread alone."""
         other = copy.copy(self)
-        other._resizer = AreaResizer(threads=1)  # noqa: SLF001 - our own
+        other._resizer = FrameResizer(self.input_size, framing=self.framing, threads=1)  # noqa: SLF001 - our own
         return other
 
     def prepare(self, frame: NDArray[np.uint8], color: Color) -> Prepared:
@@ -82,7 +81,7 @@ class Preparation:
             A frame of another dtype or shape, one that is too small, or one of other proportions than the normal
             images', unless the recipe's ``frame_shape`` allows it.
         """
-        image, placement = prepare(frame, self.input_size, framing=self.framing, color=color, resizer=self._resizer)
+        image, placement = self._resizer.prepare(frame, color=color)
         frame_size = frame.shape[:2]
         self._shapes.check(frame_size)
         return Prepared(image, placement, frame_size, self.facts(image))

@@ -1,7 +1,8 @@
 """Retrieval: the normal images whose embeddings are nearest to a frame's, found by faiss.
 
 faiss finds candidates with the index that the recipe names. Their distances are then computed from the embeddings
-themselves, ``sum((e - q)**2)``, so that no index's compression changes a score.
+themselves, ``sum((e - q)**2)``, so that no index's compression changes a score; ``csrc/runtime/retrieval.hpp`` computes
+and ranks them. With the index "Flat", the nearest images are proven to be among the candidates.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _native
 from ..checks import check_instance, check_integer, described, is_array
 from ..errors import InputError
 from ..optional import RUNTIME, imported
-from ..recipe.gallery import largest_embedding
 from ..resources import MOST_THREADS
 from .gpu_index import MOST_FOUND, GpuIndex, faiss_reason, offers_gpu
+
+# Candidates that a flat index is asked for beyond those wanted: with as many, few queries need to be asked again.
+SPARE = 8
 
 
 class Retrieval:
@@ -62,8 +66,8 @@ class Retrieval:
         if not is_array(embeddings) or embeddings.dtype != np.float32 or embeddings.ndim != 2 or 0 in embeddings.shape:
             raise InputError(f"embeddings: expected float32 (n, d), got {described(embeddings)}")
         check_instance("factory", factory, str)
-        self._largest = largest_embedding(embeddings.shape[1])
-        _check_range("embeddings", embeddings, self._largest)
+        embeddings = np.ascontiguousarray(embeddings)
+        _check_range("embeddings", embeddings)
         if threads is not None:
             check_integer("threads", threads, low=1, high=MOST_THREADS)
         self._faiss = imported("faiss", RUNTIME)
@@ -75,6 +79,7 @@ class Retrieval:
         self._gpu: GpuIndex | None = None
         if gpu and factory == "Flat" and offers_gpu(self._faiss):
             self._gpu = GpuIndex(self._faiss, self._index)
+        self._proven = factory == "Flat" and self._gpu is None
         self.device: Literal["cpu", "gpu"] = "cpu" if self._gpu is None else "gpu"
 
     def on_one_thread(self) -> Self:
@@ -115,23 +120,25 @@ class Retrieval:
         size = self._embeddings.shape[1]
         if not is_array(embedding) or embedding.dtype != np.float32 or embedding.shape != (size,):
             raise InputError(f"embedding: expected float32 ({size},), got {described(embedding)}")
-        _check_range("embedding", embedding, self._largest)
+        embedding = np.ascontiguousarray(embedding)
+        _check_range("embedding", embedding)
         check_integer("k", k, low=1, high=2**31 - 1)
         if exclude is not None:
             check_integer("exclude", exclude, low=0, high=2**63 - 1)
-        reach = min(k if exclude is None else k + 1, len(self._embeddings))
+        count = len(self._embeddings)
+        reach = min((k if exclude is None else k + 1) + (SPARE if self._proven else 0), count)
         self._set_threads()
-        ids = self._candidates(np.ascontiguousarray(embedding)[None], reach)
-        if exclude is not None:
-            ids = ids[ids != exclude]
-        differences = self._embeddings.take(ids, axis=0)  # the following steps work in this array
-        differences -= embedding
-        squared: NDArray[np.float32] = np.square(differences, out=differences).sum(axis=1)
-        order = np.lexsort((ids, squared))[:k]
-        return ids[order], squared[order]
+        while True:
+            distances, found = self._candidates(embedding[None], reach)
+            ids, squared = _native.nearest_of(
+                self._embeddings, embedding, found if exclude is None else found[found != exclude], k=k
+            )
+            if not self._proven or reach == count or squared[-1] < _least_beyond(float(distances[-1]), size):
+                return ids, squared
+            reach = min(2 * reach, count)
 
-    def _candidates(self, query: NDArray[np.float32], reach: int) -> NDArray[np.int64]:
-        """Return the ids of at least ``reach`` images near a query (1, d), or of all that the index finds."""
+    def _candidates(self, query: NDArray[np.float32], reach: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return at least ``reach`` images near a query (1, d), or all that the index finds: its distances, and ids."""
         if self._gpu is not None and reach <= MOST_FOUND:
             return _found(self._gpu.search(query, reach))
         if self._inverted is None:
@@ -141,9 +148,9 @@ class Retrieval:
             probing = params = self._faiss.SearchParametersIVF(nprobe=probes)
             if isinstance(self._index, self._faiss.IndexPreTransform):
                 params = self._faiss.SearchParametersPreTransform(index_params=probing)
-            ids = _found(self._index.search(query, reach, params=params))
-            if len(ids) >= reach or probes >= self._inverted.nlist:
-                return ids
+            found = _found(self._index.search(query, reach, params=params))
+            if len(found[1]) >= reach or probes >= self._inverted.nlist:
+                return found
             probes *= 2
 
     def _set_threads(self) -> None:
@@ -151,14 +158,26 @@ class Retrieval:
             self._faiss.omp_set_num_threads(self._threads)
 
 
-def _check_range(name: str, values: NDArray[np.float32], largest: float) -> None:
-    low, high = float(values.min()), float(values.max())
-    if not (-largest <= low and high <= largest):  # NaN, too, fails this
-        came = low if low < -largest else high
-        raise InputError(
-            f"{name}: expected numbers from {-largest:.3g} to {largest:.3g}, whose squared distances float32 holds, "
-            f"got {came:.3g}"
-        )
+def _least_beyond(distance: float, size: int) -> float:
+    """Return a bound that the squared distance of an image that a flat index didn't return is at least.
+
+    The index returns the images whose distances are smallest as it computes them: in float32, ``size`` squares of
+    differences and their sum in any order. So each is within ``(size + 2) * 2**-24`` of itself, but for terms too small
+    for normal numbers. ``nearest_of`` rounds twice. Both are doubled here.
+
+    Parameters
+    ----------
+    distance
+        The largest one that the index returned.
+    """
+    return distance * (1 - (size + 8) * 2.0**-23) - size * 2.0**-125
+
+
+def _check_range(name: str, values: NDArray[np.float32]) -> None:
+    try:
+        _native.check_embeddings(name, values, size=values.shape[-1])
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _build(faiss: Any, embeddings: NDArray[np.float32], factory: str) -> Any:
@@ -187,6 +206,7 @@ def _in_memory(faiss: Any, index: Any, embeddings: NDArray[np.float32]) -> NDArr
     return np.array(embeddings)
 
 
-def _found(answer: tuple[NDArray[np.float32], NDArray[np.int64]]) -> NDArray[np.int64]:
-    ids: NDArray[np.int64] = answer[1][0]
-    return ids[ids >= 0]  # faiss returns -1 in the places of images that it didn't find
+def _found(answer: tuple[NDArray[np.float32], NDArray[np.int64]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    distances, ids = answer[0][0], answer[1][0]
+    known = ids >= 0  # faiss returns -1 in the places of images that it didn't find
+    return distances[known], ids[known]

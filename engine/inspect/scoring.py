@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _native
 from ..errors import InputError, RecipeError
 from ..match.gpu import Inspector
 from ..match.matcher import Matcher
@@ -144,9 +145,7 @@ class RecipeScorer:
         settings = self._settings
         k = max(settings.k_score, settings.k_gallery)
         nearest, squared = self.retrieval.nearest(embedding, k, exclude=exclude)
-        score = float(squared[: settings.k_score].mean(dtype=np.float64))
-        if settings.distance == "root":
-            score = math.sqrt(score)
+        score = _native.image_score(squared[: settings.k_score], root=settings.distance == "root")
         return Retrieved(score, nearest[: settings.k_gallery], float(squared[0]), time.perf_counter() - start)
 
 

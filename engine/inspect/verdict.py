@@ -3,17 +3,17 @@
 A map that isn't exact counts by its upper bound: what isn't proven to be normal is anomalous. But if the label is known
 without the map, the map counts by its lower bound: what isn't known of it then tells nothing.
 
-Scores come from :mod:`.scoring`; :mod:`.frame_check` says what a frame must be like.
+Scores come from :mod:`.scoring`; :mod:`.frame_check` says what a frame must be like. ``csrc/runtime/verdict.hpp`` has
+the rule.
 """
 
 from __future__ import annotations
 
-import math
-import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any, NamedTuple
 
+from .. import _native
 from ..errors import RecipeError
 from ..images.frame_facts import FrameFacts
 from ..recipe.recipe import Recipe
@@ -62,11 +62,16 @@ class Judge:
             raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
         self.tau = recipe.calibration.tau.value
         self.theta = recipe.calibration.theta.value
-        self._rule = recipe.settings.label_rule
         self.limits: FrameLimits | None = None
         if recipe.settings.frame_check == "on" and recipe.frame_facts is not None:
             nearest = farthest_nearest(scorer.gallery.embeddings, scorer.retrieval) if recipe.ignore is None else None
             self.limits = FrameLimits.of(recipe.frame_facts, nearest)
+        self._native = _native.Judge(
+            recipe.settings.label_rule,
+            tau=self.tau,
+            theta=self.theta,
+            limits=None if self.limits is None else astuple(self.limits),
+        )
 
     @property
     def info(self) -> dict[str, Any] | None:
@@ -114,7 +119,7 @@ class Judge:
 
     def label_known(self, retrieved: Retrieved, facts: FrameFacts | None) -> bool:
         """Return whether a frame's label is known without its map: it doesn't count, or there is another reason."""
-        return self._rule == "image" or bool(self.exact_verdict(retrieved, 0.0, facts).reasons)
+        return self._native.label_known(retrieved.image_score, retrieved.nearest_distance, _plain(facts))
 
     def verdict(self, scores: Scores, facts: FrameFacts | None) -> Verdict:
         """Judge a frame by its scores and its facts; facts of None: without the frame check."""
@@ -125,32 +130,10 @@ class Judge:
 
     def exact_verdict(self, retrieved: Retrieved, map_score: float, facts: FrameFacts | None) -> Verdict:
         """Judge a frame by its map's maximum; facts of None: without the frame check."""
-        image_score = retrieved.image_score
-        reasons: list[Reason] = []
-        if self._rule != "image" and map_score > self.theta:
-            reasons.append("map")
-        if self._rule != "map" and image_score > self.tau:
-            reasons.append("image")
-        score, threshold = self._score(image_score, map_score)
-        exceeded: dict[Reason, float] = {}
-        if self.limits is not None and facts is not None:
-            exceeded = self.limits.exceeded(facts, retrieved.nearest_distance)
-        if exceeded and not reasons:
-            # The score alone must tell the verdict: it becomes the threshold times the factor beyond the frame's limit.
-            score = min(threshold * max(exceeded.values()), sys.float_info.max)
-        reasons += exceeded
-        if reasons:
-            score = max(score, math.nextafter(threshold, math.inf))  # the threshold may be 0, or the ratio round to 1
-        return Verdict(score, tuple(reasons))
+        return Verdict(
+            *self._native.verdict(retrieved.image_score, retrieved.nearest_distance, map_score, _plain(facts))
+        )
 
-    def _score(self, image_score: float, map_score: float) -> tuple[float, float]:
-        """Return the score that the label rule looks at, and its threshold."""
-        if self._rule == "image":
-            return image_score, self.tau
-        if self._rule == "map":
-            return map_score, self.theta
-        # Either: both scores in units of their thresholds, so that the larger one decides.
-        # A threshold of 0 must not make the ratio infinite, which JSON can't hold.
-        least, most = sys.float_info.min, sys.float_info.max
-        ratio = max(image_score / max(self.tau, least), map_score / max(self.theta, least))
-        return min(ratio, most), 1.0
+
+def _plain(facts: FrameFacts | None) -> tuple[float, float, float] | None:
+    return None if facts is None else (facts.brightness, facts.contrast, facts.sharpness)

@@ -8,7 +8,6 @@ Which files are live is decided in :mod:`.generations`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _native
 from ..checks import check_instances, check_integer, check_shape, check_unique
 from ..errors import InputError
 from ..features import LEVEL_NAME, Features
@@ -113,7 +113,7 @@ def largest_embedding(size: int) -> float:
     magnitude in each of ``size`` numbers: 4 * size * largest**2 is a quarter of float32's range, which leaves room for
     the intermediate results of an index.
     """
-    return float(np.float32(math.sqrt(float(np.finfo(np.float32).max) / size) / 4))
+    return _native.largest_embedding(size)
 
 
 class GalleryWriter:

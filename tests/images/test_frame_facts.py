@@ -3,14 +3,18 @@
 import cv2
 import numpy as np
 import pytest
+from spadeline.engine import _native
 from spadeline.engine.errors import InputError
-from spadeline.engine.images.frame_facts import ROUNDING, FrameFacts, frame_facts
+from spadeline.engine.images.frame_facts import FrameFacts, frame_facts
 
 
 def picture(seed=0, size=(64, 80), sigma=1.0):
     noise = np.random.default_rng(seed).normal(0, 1, (*size, 3))
     smooth = cv2.GaussianBlur(noise, (0, 0), sigma)
     return np.clip(128 + 30 * smooth / smooth.std(), 0, 255).astype(np.uint8)
+
+
+ROUNDING = 1 / 8  # variance that rounding adds to a gray level
 
 
 def by_definition(gray, counted):
@@ -42,6 +46,18 @@ def test_facts_follow_their_definitions(masked):
     counted = np.ones((64, 80), bool) if ignore is None else ~ignore
     expected = by_definition(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), counted)
     assert (facts.brightness, facts.contrast, facts.sharpness) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", _native.instruction_sets())
+def test_gray_levels_are_opencvs(name):
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (1, 9), (7, 1), (2, 2), (37, 41), (5, 2100)):
+        for low, high in ((0, 256), (200, 256), (90, 93)):
+            image = rng.integers(low, high, (*shape, 3), np.uint8)
+            mean, deviation = cv2.meanStdDev(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+            brightness, contrast, _ = _native.frame_facts(image, None, instruction_set=name)
+            assert brightness == float(f"{mean.item():.6g}")
+            assert contrast == pytest.approx(deviation.item(), rel=1e-5, abs=1e-6)
 
 
 def test_what_is_ignored_does_not_count():

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from spadeline.engine import Detector, FrameError, Settings, add, calibrate, fit
+from spadeline.engine import Detector, FrameError, Settings, _native, add, calibrate, fit
 from spadeline.engine.bench.bench import bench
 from spadeline.engine.cli.main import main
 from spadeline.engine.errors import InputError
-from spadeline.engine.images.frame_shape import FrameShapes, mixed_proportions, same_proportions, sizes_text
+from spadeline.engine.images.frame_shape import FrameShapes, mixed_proportions, sizes_text
 from spadeline.engine.images.resizing import place
 from spadeline.engine.recipe.recipe import Recipe
 
@@ -39,14 +39,14 @@ REFUSED = "expected the proportions of 96 x 96, as in fit, got 64 x 96"
     ],
 )
 def test_proportions(a, b, same):
-    assert same_proportions(a, b) == same_proportions(b, a) == same
+    assert _native.same_proportions(a, b) == _native.same_proportions(b, a) == same
 
 
 @given(st.integers(8, 5000), st.integers(8, 5000), st.floats(0.01, 1), st.sampled_from([round, int]))
 def test_whatever_rounds_a_scaled_side_keeps_the_proportions(height, width, scale, rounded):
     small = (rounded(height * scale), rounded(width * scale))
     if min(small) >= 8:
-        assert same_proportions((height, width), small)
+        assert _native.same_proportions((height, width), small)
         assert not mixed_proportions([(height, width), small])
 
 

@@ -2,18 +2,15 @@
 
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from spadeline.engine.errors import InputError
-from spadeline.engine.images.area import AreaResizer
-from spadeline.engine.images.resizing import Placement, any_under, as_rgb, place, prepare
+from spadeline.engine.images.resizing import FrameResizer, Placement, any_under, as_rgb, place
 
 from .drawn import pixels
-from .test_area import MOST_OFF
 
 
 def area_weights(length, target):
@@ -65,31 +62,11 @@ def test_camera_frames_are_prepared_as_they_are_placed(shape):
 
 
 def assert_prepared(frame, size, *, framing, color="auto"):
-    image, placement = prepare(frame, size, framing=framing, color=color)
+    image, placement = FrameResizer(size, framing=framing, threads=1).prepare(frame, color=color)
     expected, expected_placement = place(as_rgb(frame, color=color), size, framing=framing)
     np.testing.assert_array_equal(image, expected, strict=True)
     assert image.flags.c_contiguous
     assert placement == expected_placement
-
-
-def test_gray_is_resized_as_one_channel(monkeypatch):
-    shapes, shrink = [], AreaResizer.shrink
-    monkeypatch.setattr(
-        AreaResizer, "shrink", lambda self, given, size: (shapes.append(given.shape), shrink(self, given, size))[1]
-    )
-    prepare(pixels(90, 70), (32, 32), framing="whole")
-    prepare(pixels(90, 70, 1), (32, 32), framing="whole", color="gray")
-    assert shapes == [(90, 70)] * 2
-
-
-@settings(deadline=None, max_examples=100)
-@given(st.integers(8, 200), st.integers(8, 200), st.integers(1, 3), st.integers(1, 3), st.booleans())
-def test_frames_are_resized_to_opencvs_bytes(height, width, rows, columns, colour):
-    frame, size = pixels(height, width, *[3] * colour), (32 * rows, 32 * columns)
-    smaller = cv2.resize(frame, (min(width, size[1]), min(height, size[0])), interpolation=cv2.INTER_AREA)
-    expected = cv2.resize(smaller, size[::-1], interpolation=cv2.INTER_LINEAR)
-    off = np.abs(place(frame, size, framing="whole")[0].astype(np.int64) - expected)
-    assert off.max() <= MOST_OFF
 
 
 @settings(deadline=None, max_examples=60)

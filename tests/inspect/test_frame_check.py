@@ -13,7 +13,7 @@ from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.images.frame_facts import FrameFacts, frame_facts
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
-from spadeline.engine.inspect.frame_check import BEYOND, MOST_EXCESS, UNLIKE, FrameLimits, farthest_nearest
+from spadeline.engine.inspect.frame_check import FrameLimits, farthest_nearest
 from spadeline.engine.inspect.retrieval import Retrieval
 from spadeline.engine.recipe.recipe import Recipe
 
@@ -25,6 +25,7 @@ faiss = pytest.importorskip("faiss")
 SETS = ("hazelnut_reduced", "transistor_reduced", "screw", "kolektorsdd", "cookie")
 NETWORKS = ("resnet18_imagenet.onnx", "resnet50_thin.onnx")
 CHECKS = {"exposure", "contrast", "sharpness", "unlike"}
+BEYOND, UNLIKE, MOST_EXCESS = 1.5, 2, 1e6  # of csrc/runtime/frame_check.hpp
 FACTS = (FrameFacts(100.0, 30.0, 2.0), FrameFacts(120.0, 40.0, 1.5))
 LIMITS = FrameLimits.of(FACTS, 8.0)
 

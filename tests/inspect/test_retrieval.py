@@ -1,13 +1,16 @@
 """Retrieval: exact distances compared with float64, ties, leaving an image out, refused embeddings."""
 
+import math
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spadeline.engine import _native
 from spadeline.engine.errors import DependencyError, InputError
-from spadeline.engine.inspect.retrieval import Retrieval
+from spadeline.engine.inspect.retrieval import SPARE, Retrieval
 from spadeline.engine.recipe.gallery import largest_embedding
 
 faiss = pytest.importorskip("faiss")
@@ -180,13 +183,61 @@ def test_an_index_that_takes_all_memory_is_an_error(monkeypatch):
     assert str(caught.value) == text
 
 
+def squared_by_definition(images, query):
+    """Sum every eighth square by itself, then add these sums in pairs."""
+    sums = np.zeros((len(images), 8))
+    for c in range(images.shape[1]):
+        sums[:, c % 8] += (images[:, c] - query[c]).astype(np.float64) ** 2
+    for half in (4, 2, 1):
+        sums[:, :half] += sums[:, half : 2 * half]
+    return sums[:, 0].astype(np.float32)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 60), st.sampled_from([1, 7, 64, 1024, 2048]), st.integers(1, 60), st.integers(0, 99))
-def test_distances_are_summed_as_numpy_sums_rows(n, d, k, seed):
+def test_distances_are_summed_in_a_fixed_order(n, d, k, seed):
     images, query = embeddings(n, d, seed) + 1, embeddings(1, d, seed + 1)[0]
     for factory in ("Flat", "SQ8"):
         ids, squared = Retrieval(images, factory=factory).nearest(query, k)
-        np.testing.assert_array_equal(squared, ((images[ids] - query) ** 2).sum(axis=1, dtype=np.float32), strict=True)
+        np.testing.assert_array_equal(squared, squared_by_definition(images[ids], query), strict=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(20, 300), st.sampled_from([1, 16, 300]), st.integers(1, 30), st.sampled_from([0, 1, 3, 6]), st.data()
+)
+def test_a_flat_index_finds_the_nearest_of_all(n, d, k, digits, data):
+    """Images so close to each other that faiss's rounding can't tell them apart."""
+    seed = data.draw(st.integers(0, 99))
+    images = np.float32(1) + np.round(embeddings(n, d, seed), 1) * np.float32(10.0**-digits)
+    exclude = data.draw(st.none() | st.integers(0, n - 1))
+    ids, squared = Retrieval(images).nearest(images[seed % n], k, exclude=exclude)
+    everyone = np.delete(np.arange(n), [] if exclude is None else exclude)
+    wanted = _native.nearest_of(images, images[seed % n], everyone, k=k)
+    np.testing.assert_array_equal(ids, wanted[0])
+    np.testing.assert_array_equal(squared, wanted[1])
+
+
+def test_more_candidates_are_asked_for_until_the_nearest_are_proven(monkeypatch):
+    images = embeddings(400, 16)
+    retrieval, asked = Retrieval(images), []
+    search = retrieval._index.search
+    monkeypatch.setattr(retrieval, "_index", SimpleNamespace(search=lambda q, k: (asked.append(k), search(q, k))[1]))
+    retrieval.nearest(images[0], 10)
+    assert asked == [10 + SPARE]
+    images[:] = images[0]
+    retrieval, asked[:] = Retrieval(images), []
+    search = retrieval._index.search
+    monkeypatch.setattr(retrieval, "_index", SimpleNamespace(search=lambda q, k: (asked.append(k), search(q, k))[1]))
+    ids, _ = retrieval.nearest(images[0], 10)
+    assert asked == [18, 36, 72, 144, 288, 400]
+    np.testing.assert_array_equal(ids, np.arange(10))
+
+
+def test_the_image_score_is_the_mean_in_float64():
+    squared = np.array([1e8, 1, 1], np.float32)
+    assert _native.image_score(squared, root=False) == (1e8 + 2) / 3
+    assert _native.image_score(squared, root=True) == math.sqrt((1e8 + 2) / 3)
 
 
 def test_embeddings_are_read_where_the_flat_index_has_them():
