@@ -42,7 +42,8 @@ struct spadeline_inspector {
     spadeline_inspector(std::shared_ptr<const LoadedRecipe> recipe, int threads)
         : inspector(std::move(recipe), threads), json(described(inspector)) {
         const PictureSize input = inspector.recipe().input();
-        regions.reserve(static_cast<size_t>((input.height + 1) / 2 * ((input.width + 1) / 2)));  // as many as there can be
+        regions.reserve(
+            static_cast<size_t>((input.height + 1) / 2 * ((input.width + 1) / 2)));  // as many as there can be
     }
 
     uint64_t mark = kInspectorMark;
@@ -124,8 +125,9 @@ class Turn {
             throw BadHandle(std::string("inspector: expected a handle of spadeline_open, got ") +
                             (inspector ? "something else" : "null"));
         if (inspector->busy.exchange(true, std::memory_order_acquire))
-            throw Busy("inspector: expected one call at a time, got one during another; open an inspector for each "
-                       "thread");
+            throw Busy(
+                "inspector: expected one call at a time, got one during another; open an inspector for each "
+                "thread");
     }
     ~Turn() { inspector_->busy.store(false, std::memory_order_release); }
     Turn(const Turn&) = delete;
@@ -230,15 +232,15 @@ int32_t spadeline_abi(void) { return SPADELINE_ABI; }
 
 const char* spadeline_error(void) { return thread_text; }
 
-int32_t spadeline_load(const char* folder, int32_t device, int32_t gallery, int32_t verify,
-                       spadeline_recipe** recipe) {
+int32_t spadeline_load(const char* folder, int32_t device, int32_t gallery, int32_t verify, spadeline_recipe** recipe) {
     if (recipe) *recipe = nullptr;
     return guarded(nullptr, [&] {
         checked_out(recipe, "recipe");
         if (!folder) throw InputError("folder: expected a recipe's, got null");
         if (one_of("device", device, SPADELINE_DEVICE_CUDA) == SPADELINE_DEVICE_CUDA)
-            throw NoDevice("device: expected SPADELINE_DEVICE_AUTO or SPADELINE_DEVICE_CPU, since this library "
-                           "inspects on the CPU alone, got SPADELINE_DEVICE_CUDA");
+            throw NoDevice(
+                "device: expected SPADELINE_DEVICE_AUTO or SPADELINE_DEVICE_CPU, since this library "
+                "inspects on the CPU alone, got SPADELINE_DEVICE_CUDA");
         const auto place = static_cast<GalleryPlace>(one_of("gallery", gallery, SPADELINE_GALLERY_MAPPED));
         auto handle = std::make_unique<spadeline_recipe>();
         handle->loaded = std::make_shared<const LoadedRecipe>(folder, place, verify != 0);

@@ -1,6 +1,7 @@
 #include "runtime/describe.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace spadeline {
 namespace {
@@ -75,8 +76,7 @@ std::string described(const LoadedRecipe& recipe) {
     content["codes"] = manifest.has_codes;
     const std::vector<uint8_t>& ignore = recipe.recipe().ignore;
     const auto ignored = static_cast<double>(std::count(ignore.begin(), ignore.end(), 1));
-    content["ignored_share"] =
-        ignore.empty() ? Ordered() : Ordered(ignored / static_cast<double>(ignore.size()));
+    content["ignored_share"] = ignore.empty() ? Ordered() : Ordered(ignored / static_cast<double>(ignore.size()));
     content["frame_check"] = limits_json(recipe.limits());
     return text_of(content);
 }

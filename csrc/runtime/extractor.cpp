@@ -6,6 +6,7 @@
 
 #include "matcher/half.hpp"
 #include "runtime/errors.hpp"
+#include "runtime/recipe/text.hpp"
 #include "runtime/session.hpp"
 
 namespace spadeline {
@@ -162,9 +163,8 @@ void Extractor::try_out(const Recipe& recipe) {
                 path_,
                 [trial] {
                     const auto place = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
-                    const Ort::Value image =
-                        Ort::Value::CreateTensor<uint8_t>(place, trial->images.data(), trial->images.size(),
-                                                          trial->shape.data(), trial->shape.size());
+                    const Ort::Value image = Ort::Value::CreateTensor<uint8_t>(
+                        place, trial->images.data(), trial->images.size(), trial->shape.data(), trial->shape.size());
                     const char* input = "image";
                     std::vector<const char*> names;
                     for (const std::string& name : trial->names) names.push_back(name.c_str());
@@ -208,8 +208,7 @@ void Extractor::try_out(const Recipe& recipe) {
 }
 
 struct Extraction::Buffers {
-    Buffers(const Extractor& extractor)
-        : session(extractor.session_), binding(session->session) {
+    Buffers(const Extractor& extractor) : session(extractor.session_), binding(session->session) {
         const auto place = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
         const std::vector<int64_t> shape{1, extractor.height_, extractor.width_, 3};
         image.resize(static_cast<size_t>(extractor.height_ * extractor.width_ * 3));
@@ -220,10 +219,9 @@ struct Extraction::Buffers {
             int64_t bytes = bytes_of(extractor.storage_[i]);
             for (const int64_t side : output) bytes *= side;
             outputs.emplace_back().reserve(bytes);
-            values.push_back(Ort::Value::CreateTensor(place, outputs.back().data(), static_cast<size_t>(bytes),
-                                                      output.data(), output.size(),
-                                                      extractor.storage_[i] == Storage::float16
-                                                          ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+            values.push_back(Ort::Value::CreateTensor(
+                place, outputs.back().data(), static_cast<size_t>(bytes), output.data(), output.size(),
+                extractor.storage_[i] == Storage::float16 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                                                           : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
             binding.BindOutput(extractor.names_[i].c_str(), values.back());
         }
@@ -257,8 +255,7 @@ void Extraction::run() {
     const uint8_t* bytes = buffers_->outputs.back().data();
     if (extractor_->storage_.back() == Storage::float16) {
         std::transform(reinterpret_cast<const uint16_t*>(bytes),
-                       reinterpret_cast<const uint16_t*>(bytes) + embedding_.size(), embedding_.begin(),
-                       half_to_float);
+                       reinterpret_cast<const uint16_t*>(bytes) + embedding_.size(), embedding_.begin(), half_to_float);
     } else {
         std::copy_n(reinterpret_cast<const float*>(bytes), embedding_.size(), embedding_.begin());
     }

@@ -45,8 +45,8 @@ class Extractor {
     std::map<std::string, std::string> metadata_;
     int64_t neighbourhood_ = 1;
     int64_t height_ = 0, width_ = 0;
-    std::vector<std::string> names_;  // of the outputs: the levels, then the embedding
-    std::vector<Storage> storage_;    // of the outputs
+    std::vector<std::string> names_;            // of the outputs: the levels, then the embedding
+    std::vector<Storage> storage_;              // of the outputs
     std::vector<std::vector<int64_t>> shapes_;  // of the outputs, for one image
 };
 

@@ -26,8 +26,8 @@ MapSize finest_size(const LoadedRecipe& recipe) {
 
 MapSize map_size(const LoadedRecipe& recipe) { return {recipe.geometry().height, recipe.geometry().width}; }
 
-// Two float32 numbers: up to the first a pixel is normal, above the second it is anomalous. A mask compares the map with
-// theta in float32, a label compares its maximum in float64. The two differ at one number at most, where theta is
+// Two float32 numbers: up to the first a pixel is normal, above the second it is anomalous. A mask compares the map
+// with theta in float32, a label compares its maximum in float64. The two differ at one number at most, where theta is
 // rounded up. So between the two numbers, a pixel needs its own value.
 std::pair<float, float> decisive(double theta) {
     constexpr double kLargest = std::numeric_limits<float>::max();
@@ -39,10 +39,11 @@ std::pair<float, float> decisive(double theta) {
 void check_largest(double distance) {
     if (distance <= kLargestDistance) return;  // NaN, too, fails this
     char text[200];
-    std::snprintf(text, sizeof text,
-                  "distances: expected numbers up to %.3g, which a map of float32 holds, got %.3g: the frame's features "
-                  "are beyond comparison with the normal images'",
-                  kLargestDistance, distance);
+    std::snprintf(
+        text, sizeof text,
+        "distances: expected numbers up to %.3g, which a map of float32 holds, got %.3g: the frame's features "
+        "are beyond comparison with the normal images'",
+        kLargestDistance, distance);
     throw InputError(text);
 }
 
@@ -161,8 +162,8 @@ void Inspector::search_all() {
     result_.passes = 1;
     const Time matched = now();
     const auto count = static_cast<int64_t>(distances_.size());
-    check_largest(map_values(distances_.data(), count, recipe_->settings().root, recipe_->ignored_distances(),
-                             values_.data()));
+    check_largest(
+        map_values(distances_.data(), count, recipe_->settings().root, recipe_->ignored_distances(), values_.data()));
     heatmap_.make(values_.data(), upper_.data(), workspace_.data(), &map_pool_);
     result_.map = result_.lower_map = upper_.data();
     result_.map_score = highest(upper_);
@@ -206,8 +207,7 @@ void Inspector::skip_search(bool decided) {
 void Inspector::judge(const FrameView& frame, const Placement& placement, bool label_alone) {
     const bool exact = result_.lower_map == result_.map;
     const float* shown = label_alone ? result_.lower_map : result_.map;
-    const bool any =
-        mask_above(shown, static_cast<int64_t>(mask_.size()), recipe_->theta(), mask_.data());
+    const bool any = mask_above(shown, static_cast<int64_t>(mask_.size()), recipe_->theta(), mask_.data());
     result_.regions = {};
     if (any) result_.regions = finder_.find(shown, mask_.data(), placement, frame.size());
     result_.mask = mask_.data();

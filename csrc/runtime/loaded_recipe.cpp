@@ -5,6 +5,7 @@
 
 #include "matcher/arithmetic.hpp"
 #include "runtime/errors.hpp"
+#include "runtime/recipe/text.hpp"
 #include "runtime/retrieval.hpp"
 
 namespace spadeline {
@@ -73,8 +74,7 @@ LoadedRecipe::LoadedRecipe(const std::string& folder, GalleryPlace place, bool v
 
 // Images may have been removed since kappa was set, or the window may be too narrow.
 void LoadedRecipe::check_reach() const {
-    const auto images =
-        std::min<int64_t>(settings().k_gallery, static_cast<int64_t>(recipe_.manifest.images.size()));
+    const auto images = std::min<int64_t>(settings().k_gallery, static_cast<int64_t>(recipe_.manifest.images.size()));
     const int64_t reach = images * geometry().pyramid().reachable(settings().window);
     if (settings().kappa > reach)
         throw RecipeError(recipe_.folder + ": expected a kappa of at most the " + std::to_string(reach) +

@@ -43,8 +43,8 @@ class LoadedRecipe {
     // Images' names as bytes, in the gallery's order.
     const std::vector<std::string>& image_names() const { return image_names_; }
 
-    // The extractor on so many threads. Inspectors that ask for the same number share it while one of them lives. May be
-    // called from any thread. Throws ExtractorError or RecipeError.
+    // The extractor on so many threads. Inspectors that ask for the same number share it while one of them lives. May
+    // be called from any thread. Throws ExtractorError or RecipeError.
     std::shared_ptr<const Extractor> extractor(int threads) const;
 
  private:

@@ -11,6 +11,7 @@
 #include "matcher/cpu/kernels.hpp"
 #include "runtime/errors.hpp"
 #include "runtime/extractor.hpp"
+#include "runtime/recipe/text.hpp"
 
 namespace spadeline {
 namespace {
@@ -79,9 +80,8 @@ Ort::SessionOptions session_options(int threads) {
     options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);  // everything else arrives as an exception
     // Without VNNI, an int8 graph's products overflow 16 bits on x86, so they are computed exactly there.
     const auto sets = available_kernels();
-    if (std::none_of(sets.begin(), sets.end(), [](const Kernels* k) {
-            return std::string_view(k->name).find("vnni") != std::string_view::npos;
-        }))
+    if (std::none_of(sets.begin(), sets.end(),
+                     [](const Kernels* k) { return std::string_view(k->name).find("vnni") != std::string_view::npos; }))
         options.AddConfigEntry("session.x64quantprecision", "1");
     if (minor_version() >= kFirstWithSpinDuration) {
         options.AddConfigEntry("session.intra_op.spin_duration_us", kSpinUs);

@@ -151,9 +151,7 @@ class Library:
     def load(self, folder, *, gallery="auto", verify=False):
         """Return a recipe's handle."""
         handle = ctypes.c_void_p()
-        self.expect(
-            self.c.spadeline_load(str(folder).encode(), 0, GALLERIES[gallery], verify, ctypes.byref(handle))
-        )
+        self.expect(self.c.spadeline_load(str(folder).encode(), 0, GALLERIES[gallery], verify, ctypes.byref(handle)))
         return handle
 
     def open(self, recipe, *, threads=2, need=None, deadline_s=-1.0):

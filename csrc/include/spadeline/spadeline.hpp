@@ -6,8 +6,8 @@
 //     const spadeline::Result result = inspector.inspect({pixels, height, width, spadeline::Color::bgr});
 //     if (result.pred_label()) reject(result.regions());
 //
-// What spadeline.h says of threads and owners holds here, too: a recipe may be used from all threads, an inspector takes
-// one call at a time, and a result can be read until its inspector's next inspection.
+// What spadeline.h says of threads and owners holds here, too: a recipe may be used from all threads, an inspector
+// takes one call at a time, and a result can be read until its inspector's next inspection.
 #pragma once
 
 #include <cstdint>
@@ -63,8 +63,8 @@ inline void check(int32_t code) {
 
 }  // namespace detail
 
-// A frame in the caller's memory: 8-bit, `height` rows of `width` pixels, `pitch` bytes from one row to the next; 0: the
-// rows follow each other without gaps.
+// A frame in the caller's memory: 8-bit, `height` rows of `width` pixels, `pitch` bytes from one row to the next; 0:
+// the rows follow each other without gaps.
 struct Frame {
     std::span<const uint8_t> pixels;
     int64_t height, width;
@@ -183,9 +183,9 @@ class Inspector {
     // The span must hold the rows, the last one without what may lie behind it.
     static void check_size(const Frame& frame) {
         constexpr int64_t kMost = int64_t{1} << 31;  // of each side, so that nothing below overflows
-        const int64_t bytes = frame.color == Color::gray                                ? 1
+        const int64_t bytes = frame.color == Color::gray                               ? 1
                               : frame.color == Color::rgb || frame.color == Color::bgr ? 3
-                                                                                        : 4;
+                                                                                       : 4;
         if (frame.height < 1 || frame.height > kMost || frame.width < 1 || frame.width > kMost || frame.pitch < 0 ||
             frame.pitch > kMost * 4)
             return;  // the library refuses it
@@ -194,10 +194,9 @@ class Inspector {
         const bool fits = frame.height - 1 <= most / pitch &&
                           (frame.height - 1) * pitch + row <= static_cast<int64_t>(frame.pixels.size());
         if (!fits)
-            throw Error(SPADELINE_ARGUMENT,
-                        "pixels: expected " + std::to_string(frame.height) + " rows of " + std::to_string(row) +
-                            " bytes, " + std::to_string(pitch) + " bytes apart, got " +
-                            std::to_string(frame.pixels.size()) + " bytes");
+            throw Error(SPADELINE_ARGUMENT, "pixels: expected " + std::to_string(frame.height) + " rows of " +
+                                                std::to_string(row) + " bytes, " + std::to_string(pitch) +
+                                                " bytes apart, got " + std::to_string(frame.pixels.size()) + " bytes");
     }
 
     struct Free {

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "runtime/errors.hpp"
+#include "runtime/recipe/text.hpp"
+
 namespace spadeline {
 namespace {
 

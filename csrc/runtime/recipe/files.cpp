@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "runtime/errors.hpp"
 #include "runtime/recipe/sha256.hpp"
 
 namespace spadeline {
@@ -21,13 +22,12 @@ std::string reason() { return std::generic_category().message(errno); }
 int open_file(const std::string& path) {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would never return.
     const int descriptor = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (descriptor < 0)
-        throw RecipeError(path + (errno == ENOENT ? ": is missing" : ": can't be read: " + reason()));
+    if (descriptor < 0) throw RecipeError(path + (errno == ENOENT ? ": is missing" : ": can't be read: " + reason()));
     return descriptor;
 }
 
 int64_t size_of(int descriptor, const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     if (fstat(descriptor, &status) != 0) throw RecipeError(path + ": can't be read: " + reason());
     if (!S_ISREG(status.st_mode)) throw RecipeError(path + ": expected an ordinary file, got a folder or a device");
     return status.st_size;

@@ -5,6 +5,7 @@
 #include "matcher/codes.hpp"
 #include "matcher/encoder.hpp"
 #include "matcher/sizes.hpp"
+#include "runtime/recipe/json.hpp"
 
 namespace spadeline {
 namespace {

@@ -1,16 +1,17 @@
 // The shapes of an extractor's input and outputs for one image, and of the arrays that a recipe stores of them.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "matcher/match_task.hpp"
 #include "matcher/pyramid.hpp"
-#include "runtime/recipe/json.hpp"
 
 namespace spadeline {
+
+using Json = nlohmann::json;
 
 inline constexpr int64_t kMostPixels = 100'000'000;  // of an extractor's input
 inline constexpr int64_t kLongestSide = int64_t{1} << 15;
@@ -27,9 +28,9 @@ struct ArrayLayout {
 
 // The shapes of one level's codes: see engine/match/codes.py.
 struct CodeLayout {
-    int64_t directions = 0;             // of the basis, which is (1 + directions, channels)
-    std::vector<int64_t> projected;     // (groups, record) of one image; empty where the level has none
-    std::vector<int64_t> rotated;       // likewise
+    int64_t directions = 0;          // of the basis, which is (1 + directions, channels)
+    std::vector<int64_t> projected;  // (groups, record) of one image; empty where the level has none
+    std::vector<int64_t> rotated;    // likewise
 };
 
 struct Geometry {

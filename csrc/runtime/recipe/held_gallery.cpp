@@ -4,9 +4,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "matcher/codes.hpp"
-#include "matcher/sizes.hpp"
 #include "matcher/thread_pool.hpp"
+#include "runtime/errors.hpp"
 #include "runtime/recipe/recipe.hpp"
 #include "runtime/resources.hpp"
 
@@ -39,11 +38,9 @@ HeldGallery::HeldGallery(const Manifest& manifest, const std::string& folder, Ga
     for (size_t l = 0; l < codes.size(); ++l) {
         const CodeLayout layout = geometry.code_layout(l);
         const std::string& name = geometry.level_names[l];
-        codes[l].basis =
-            add(code_role("basis", name), {"<f4", {1 + layout.directions, geometry.levels[l].channels}});
-        for (const auto& [kind, records, index] :
-             {std::tuple("projected", &layout.projected, &codes[l].projected),
-              std::tuple("rotated", &layout.rotated, &codes[l].rotated)})
+        codes[l].basis = add(code_role("basis", name), {"<f4", {1 + layout.directions, geometry.levels[l].channels}});
+        for (const auto& [kind, records, index] : {std::tuple("projected", &layout.projected, &codes[l].projected),
+                                                   std::tuple("rotated", &layout.rotated, &codes[l].rotated)})
             if (!records->empty())
                 *index = add(code_role(kind, name), {"|u1", {images, records->at(0), records->at(1)}});
     }
@@ -61,9 +58,7 @@ HeldGallery::HeldGallery(const Manifest& manifest, const std::string& folder, Ga
     for (size_t l = 0; l < levels; ++l) gallery_.levels.push_back(data(1 + l));
     for (const Codes& level : codes) {
         check_basis(level.basis);
-        const auto records = [&](size_t array) {
-            return array ? static_cast<const uint8_t*>(data(array)) : nullptr;
-        };
+        const auto records = [&](size_t array) { return array ? static_cast<const uint8_t*>(data(array)) : nullptr; };
         gallery_.codes.push_back({static_cast<const float*>(data(level.basis)),
                                   arrays_[level.basis].layout().shape[0] - 1, records(level.projected),
                                   records(level.rotated)});

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/errors.hpp"
+#include "runtime/recipe/text.hpp"
 
 namespace spadeline {
 
@@ -20,19 +21,12 @@ using Json = nlohmann::json;
 
 // Parses UTF-8 text. Repeated keys, NaN, infinities and values that lie deeper than a recipe's are refused.
 //
-// A file name that isn't UTF-8 stands in the text as lone low surrogates, one for each byte. They become characters from
-// U+F0080 to U+F00FF, since UTF-8 has none for surrogates; file_name() turns them back.
+// A file name that isn't UTF-8 stands in the text as lone low surrogates, one for each byte. They become characters
+// from U+F0080 to U+F00FF, since UTF-8 has none for surrogates; file_name() turns them back.
 Json parse_json(std::string_view text);
-
-// The bytes of a file name that parse_json read.
-std::string file_name(const std::string& text);
 
 // A value as an error text shows it, in Python's spelling and cut off after 100 characters.
 std::string shown(const Json& value);
-std::string shown(const std::string& text);
-
-// "a, b, c"
-std::string listed(const std::vector<std::string>& names);
 
 // The fields of a JSON object that has exactly these names. `later` are those that came after the version of the
 // format, and must be missing.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <regex>
 
+#include "runtime/recipe/json.hpp"
 #include "runtime/recipe/records.hpp"
 #include "runtime/recipe/sha256.hpp"
 
@@ -73,11 +74,10 @@ void check_file_names(const Manifest& manifest, const std::vector<std::string>& 
         const bool fixed = std::find(features.begin(), features.end(), role) != features.end();
         const std::string start = role + "-", end = role == kExtractorRole ? ".onnx" : ".npy";
         const std::string number = fixed ? std::to_string(manifest.generation) : "<generation>";
-        bool fits = file.name.size() > start.size() + end.size() && file.name.starts_with(start) &&
-                    file.name.ends_with(end);
+        bool fits =
+            file.name.size() > start.size() + end.size() && file.name.starts_with(start) && file.name.ends_with(end);
         if (fits) {
-            const std::string came =
-                file.name.substr(start.size(), file.name.size() - start.size() - end.size());
+            const std::string came = file.name.substr(start.size(), file.name.size() - start.size() - end.size());
             fits = fixed ? came == number : std::regex_match(came, generation);
         }
         if (!fits)

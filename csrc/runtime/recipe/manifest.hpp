@@ -1,5 +1,5 @@
-// recipe.json, read with all checks of engine/recipe/manifest_json.py: versions 1 to 5, the seal, unknown fields, sizes.
-// Whether the files that it names are there is found out when they are opened.
+// recipe.json, read with all checks of engine/recipe/manifest_json.py: versions 1 to 5, the seal, unknown fields,
+// sizes. Whether the files that it names are there is found out when they are opened.
 #pragma once
 
 #include <cstdint>

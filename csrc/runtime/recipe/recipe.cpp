@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/errors.hpp"
 #include "runtime/resources.hpp"
 
 namespace spadeline {
@@ -17,8 +18,8 @@ void check_room(const Manifest& manifest, const std::string& folder) {
     const Geometry& geometry = manifest.geometry;
     const LevelShape& finest = geometry.levels[0];
     const int64_t kappa = manifest.settings.kappa;
-    const int64_t needed = finest.pixels() * (kMatcherBytes + kappa * kNeighbourBytes) +
-                           geometry.height * geometry.width * kMapBytes;
+    const int64_t needed =
+        finest.pixels() * (kMatcherBytes + kappa * kNeighbourBytes) + geometry.height * geometry.width * kMapBytes;
     const int64_t available = available_memory();
     if (needed <= available) return;
     throw RecipeError(folder + ": expected levels and a kappa that " + megabytes(available) +

@@ -1,5 +1,5 @@
-// A recipe opened for inspecting: recipe.json, and the files that it named at that moment, checked and held. Recipes are
-// made and changed by Python.
+// A recipe opened for inspecting: recipe.json, and the files that it named at that moment, checked and held. Recipes
+// are made and changed by Python.
 #pragma once
 
 #include <memory>

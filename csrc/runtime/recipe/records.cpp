@@ -1,5 +1,9 @@
 #include "runtime/recipe/records.hpp"
 
+#include <algorithm>
+
+#include "runtime/recipe/json.hpp"
+
 namespace spadeline {
 namespace {
 
@@ -35,8 +39,7 @@ void check_scores(const std::string& name, const Json& scores, const std::string
 void check_names(const Json& names, size_t scores) {
     std::vector<std::string> found;
     array("image_names", names);
-    for (size_t i = 0; i < names.size(); ++i)
-        found.push_back(text("image_names[" + std::to_string(i) + "]", names[i]));
+    for (size_t i = 0; i < names.size(); ++i) found.push_back(text("image_names[" + std::to_string(i) + "]", names[i]));
     check_unique("image_names", found);
     if (found.size() != scores)
         throw InputError("image_names: expected one for each of " + std::to_string(scores) + " scores, got " +
@@ -60,7 +63,7 @@ ImageRecord image_of(const Json& content, const std::set<std::string>& later) {
         if (!size.is_array() || size.size() != 2)
             throw InputError(prefix + "size: expected (height, width), got " + shown(size));
         image.size = PictureSize{integer(prefix + "size: height", size[0], 1, kMostPixels),
-                               integer(prefix + "size: width", size[1], 1, kMostPixels)};
+                                 integer(prefix + "size: width", size[1], 1, kMostPixels)};
     }
     if (const Json& facts = fields.at("facts"); !facts.is_null())
         image.facts = named("facts", [&] { return facts_of(facts); });
@@ -90,13 +93,12 @@ std::vector<ImageRecord> images_of(const Json& content, const std::set<std::stri
 }
 
 void check_tuning(const Json& content) {
-    const Fields fields(content,
-                        {"date", "tried", "changed", "choosing_abnormal", "choosing_good", "final_abnormal",
-                         "final_good", "found_before", "found", "false_alarms_before", "false_alarms"});
+    const Fields fields(content, {"date", "tried", "changed", "choosing_abnormal", "choosing_good", "final_abnormal",
+                                  "final_good", "found_before", "found", "false_alarms_before", "false_alarms"});
     utc("date", fields.at("date"));
-    static const Json settings = {"framing",       "k_score",     "k_gallery",   "kappa",  "window",
-                                  "level_weights", "upsampling",  "distance",    "sigma",  "index_factory",
-                                  "storage",       "label_rule",  "frame_check", "frame_shape", "need"};
+    static const Json settings = {"framing",       "k_score",    "k_gallery",   "kappa",       "window",
+                                  "level_weights", "upsampling", "distance",    "sigma",       "index_factory",
+                                  "storage",       "label_rule", "frame_check", "frame_shape", "need"};
     std::vector<std::string> changed;
     for (const Json& name : array("changed", fields.at("changed"))) {
         const std::string place = "changed[" + std::to_string(changed.size()) + "]";

@@ -1,4 +1,5 @@
-// What a recipe records apart from its settings: thresholds with their scores, images, and why its settings were chosen.
+// What a recipe records apart from its settings: thresholds with their scores, images, and why its settings were
+// chosen.
 #pragma once
 
 #include "runtime/recipe/manifest.hpp"

@@ -2,6 +2,8 @@
 
 #include <regex>
 
+#include "runtime/recipe/json.hpp"
+
 namespace spadeline {
 namespace {
 
@@ -37,10 +39,11 @@ std::vector<double> level_weights(const Json& value) {
 }  // namespace
 
 Settings settings_of(const Json& content, const std::set<std::string>& later) {
-    const Fields fields(content,
-                        {"framing", "k_score", "k_gallery", "kappa", "window", "level_weights", "upsampling", "distance",
-                         "sigma", "index_factory", "storage", "label_rule", "frame_check", "frame_shape", "need"},
-                        later);
+    const Fields fields(
+        content,
+        {"framing", "k_score", "k_gallery", "kappa", "window", "level_weights", "upsampling", "distance", "sigma",
+         "index_factory", "storage", "label_rule", "frame_check", "frame_shape", "need"},
+        later);
     Settings settings;
     settings.framing = choice<Framing>("framing", fields.at("framing"), {"whole", "paper"});
     settings.k_score = integer("k_score", fields.at("k_score"), 1, kMostImages);

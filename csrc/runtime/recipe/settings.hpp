@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
 #include <string>
@@ -11,10 +12,11 @@
 #include "matcher/matcher.hpp"
 #include "matcher/rounds.hpp"
 #include "runtime/placement.hpp"
-#include "runtime/recipe/json.hpp"
 #include "runtime/verdict.hpp"
 
 namespace spadeline {
+
+using Json = nlohmann::json;
 
 inline constexpr int64_t kMostImages = (int64_t{1} << 31) - 1;
 
