@@ -56,6 +56,9 @@ install(DIRECTORY csrc/include/spadeline DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/spadeline)
 install(EXPORT spadeline NAMESPACE spadeline:: FILE spadelineConfig.cmake DESTINATION ${package} COMPONENT library)
 write_basic_package_version_file(spadelineConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+# The whole tree may be moved, so the file names folders relative to itself.
+file(RELATIVE_PATH includedir_from_pkgconfig
+  "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
 configure_file(cmake/spadeline.pc.in spadeline.pc @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/spadelineConfigVersion.cmake" DESTINATION ${package} COMPONENT library)
 install(FILES "${PROJECT_BINARY_DIR}/spadeline.pc" DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)

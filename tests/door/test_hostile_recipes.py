@@ -56,7 +56,6 @@ WRONG = [
     ("geometry.level_names", []),
     ("geometry.level_shapes", [[8, 16, 16], [2**40, 8, 8], [32, 4, 4]]),
     ("geometry.level_shapes", [[8, 16, 16], [16, 16, 16], [32, 4, 4]]),
-    ("geometry.level_shapes", [[8, 1, 1], [16, 1, 1], [32, 1, 1]]),
     ("geometry.embedding_size", 0),
     ("files", []),
     ("files.embeddings", GONE),
@@ -83,7 +82,6 @@ WRONG = [
     ("images", {}),
     ("images.0.name", ""),
     ("images.0.name", "x" * 4097),
-    ("images.0.name", "\ud800"),
     ("images.0.sha256", "x"),
     ("images.0.size", [0, 5]),
     ("images.0.facts.contrast", 256),
@@ -138,8 +136,7 @@ def test_manifests(library, copied):
         assert came.value.code == RECIPE
         if spoken(str(came.value)) != spoken(str(expected.value)):
             different.append((keys, value, str(came.value), str(expected.value)))
-    # Where one reader says that a value has the wrong type and the other that it is out of range, or lone surrogates.
-    assert [(keys, value) for keys, value, *_ in different] == [], different
+    assert different == []
 
 
 @pytest.mark.parametrize(
@@ -155,6 +152,7 @@ def test_manifests(library, copied):
         (b"null", "expected an object of format 'spadeline-recipe'"),
         (b'{"format": "spadeline-recipe", "format": "spadeline-recipe"}', "keys: 'format' comes twice"),
         (b'{"format": NaN}', "expected strict JSON"),
+        (b'{"format": "\\ud800"}', "expected strict JSON"),
         (b'{"format": "\xff"}', "expected strict JSON"),
         (b'{"format": "spadeline-recipe", "version": 1}', "calibration is missing"),
         (b'{"format": "spadeline-recipe", "version": 5}', "expected to end with the SHA-256 of what precedes it"),

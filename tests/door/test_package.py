@@ -15,7 +15,7 @@ from .library import SIGNATURES
 
 pytestmark = pytest.mark.xdist_group("door")
 EXAMPLES = ROOT / "csrc" / "examples"
-PLACES = ("CMAKE_ENVIRONMENT_PATH", "CMAKE_SYSTEM_PATH", "PACKAGE_ROOT_PATH", "SYSTEM_ENVIRONMENT_PATH")
+PLACES = ("CMAKE_ENVIRONMENT_PATH", "CMAKE_SYSTEM_PATH", "PACKAGE_ROOT_PATH")
 FRAME = part(301, scratched=True)[0]
 
 
@@ -75,8 +75,6 @@ def test_pkg_config(installed, tmp_path, recipe_folder, picture):
         pytest.skip("no pkg-config")
     (folder,) = installed.rglob("pkgconfig")
     flags = run("pkg-config", "--cflags", "--libs", folder / "spadeline.pc").split()
-    # The file names the prefix that CMake was configured with; the library of this run lies in another one.
-    flags = [flag.replace("/usr/local", str(installed)) for flag in flags]
     program = tmp_path / "inspect"
     run("cc", EXAMPLES / "inspect.c", *flags, f"-Wl,-rpath,{folder.parent}", "-o", program)
     assert subprocess.run([program, recipe_folder, picture], capture_output=True, check=False).returncode == 1

@@ -124,16 +124,17 @@ Manifest read(const Json& content, std::string_view encoded) {
                          shown(version));
     Manifest manifest;
     manifest.version = version.get<int64_t>();
-    std::set<std::string> later = later_than(manifest.version);
+    const std::set<std::string> later = later_than(manifest.version);
+    std::set<std::string> later_here = later;
     if (manifest.version < kFirstSealed) {
-        later.insert("sha256");
+        later_here.insert("sha256");  // images have a field of this name in all versions
     } else {
         check_seal(encoded);
     }
     const Fields fields(content,
                         {"format", "version", "spadeline_version", "created", "generation", "settings", "geometry",
                          "files", "codes_version", "calibration", "tuning", "images", "sha256"},
-                        later);
+                        later_here);
     manifest.spadeline_version = text("spadeline_version", fields.at("spadeline_version"), 100);
     manifest.created = utc("created", fields.at("created"));
     manifest.generation = integer("generation", fields.at("generation"), 1, kLastGeneration);

@@ -57,7 +57,8 @@ Settings settings_of(const Json& content, const std::set<std::string>& later) {
     settings.sigma = number("sigma", fields.at("sigma"), 0, kLargestSigma);
     settings.index_factory = index_factory(fields.at("index_factory"));
     settings.storage = choice<Storage>("storage", fields.at("storage"), {"float32", "float16"});
-    settings.label_rule = choice<LabelRule>("label_rule", fields.at("label_rule"), {"image", "map", "either"});
+    constexpr LabelRule kRules[] = {LabelRule::map, LabelRule::image, LabelRule::either};
+    settings.label_rule = kRules[choice<int>("label_rule", fields.at("label_rule"), {"map", "image", "either"})];
     if (!later.contains("frame_check")) {
         settings.frame_check = choice<int>("frame_check", fields.at("frame_check"), {"on", "off"}) == 0;
         settings.frame_shape =
