@@ -86,6 +86,7 @@ def test_the_recipe_format_has_every_field():
 def test_messages_to_look_up_are_those_of_the_code():
     """All pieces of a quoted message stand in one text of the code, where … is what the code fills in."""
     texts = [text for folder in ("engine", "export", "command") for text in texts_of(ROOT / folder)]
+    texts += native_texts_of(ROOT / "csrc")
     rows = re.findall(r"^\| (`.*?) \|", (DOCS / "troubleshooting.md").read_text("utf-8"), re.MULTILINE)
     messages = [message for row in rows for message in re.findall(r"`(.*?)`", row)]
     assert len(messages) > 50
@@ -95,6 +96,12 @@ def test_messages_to_look_up_are_those_of_the_code():
         if not any(all(piece in text for piece in pieces) for text in texts):
             unknown.append(message)
     assert unknown == []
+
+
+def native_texts_of(folder):
+    """Return the text of each statement in C++ that has one, without what it fills in."""
+    statements = [piece for path in folder.rglob("*.[ch]pp") for piece in path.read_text("utf-8").split(";")]
+    return ["".join(re.findall(r'"((?:[^"\\\n]|\\.)*)"', statement)) for statement in statements]
 
 
 def texts_of(folder):

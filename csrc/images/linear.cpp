@@ -32,28 +32,34 @@ std::vector<LinearResize::Mix> LinearResize::mixes(int64_t length, int64_t targe
     return all;
 }
 
-void LinearResize::enlarge_row(const uint8_t* row, int32_t* out) const {
+// A pixel loses four of its bits: what is left are 15, which a vector's lane of 16 multiplies.
+template <int kChannels>
+void LinearResize::enlarge_row(const uint8_t* row, int16_t* out) const {
     for (const Mix& mix : columns_) {
-        const uint8_t *a = row + mix.at * channels_, *b = row + mix.next * channels_;
-        for (int64_t c = 0; c < channels_; ++c) *out++ = a[c] * mix.first + b[c] * mix.second;
+        const uint8_t *a = row + mix.at * kChannels, *b = row + mix.next * kChannels;
+        for (int c = 0; c < kChannels; ++c)
+            out[c] = static_cast<int16_t>((a[c] * mix.first + b[c] * mix.second) >> (kBits - 7));
+        out += kChannels;
     }
 }
 
-void LinearResize::make(const uint8_t* pixels, uint8_t* out, int32_t* workspace) const {
+void LinearResize::make(const uint8_t* pixels, uint8_t* out, int16_t* workspace) const {
     const int64_t length = out_.width * channels_;
-    int32_t* lines[2] = {workspace, workspace + length};  // row i of the picture is line i % 2
+    int16_t* lines[2] = {workspace, workspace + length};  // row i of the picture is line i % 2
     int64_t held[2] = {-1, -1};
     for (const Mix& mix : rows_) {
         for (const int64_t row : {mix.at, mix.next}) {
             if (held[row % 2] == row) continue;
-            enlarge_row(pixels + row * picture_.width * channels_, lines[row % 2]);
+            const uint8_t* line = pixels + row * picture_.width * channels_;
+            channels_ == 1 ? enlarge_row<1>(line, lines[row % 2]) : enlarge_row<3>(line, lines[row % 2]);
             held[row % 2] = row;
         }
-        const int32_t *a = lines[mix.at % 2], *b = lines[mix.next % 2];
+        const int16_t *a = lines[mix.at % 2], *b = lines[mix.next % 2];
+        const auto first = static_cast<int16_t>(mix.first), second = static_cast<int16_t>(mix.second);
         for (int64_t i = 0; i < length; ++i) {
-            // Products lose 16 of their 22 bits one by one, and the sum the rest, as OpenCV's do.
-            const int32_t first = (mix.first * (a[i] >> 4)) >> 16, second = (mix.second * (b[i] >> 4)) >> 16;
-            out[i] = static_cast<uint8_t>((first + second + 2) >> 2);
+            // Each product loses 16 bits by itself, and their sum two, as OpenCV's do.
+            const int sum = ((a[i] * first) >> 16) + ((b[i] * second) >> 16);
+            out[i] = static_cast<uint8_t>((sum + 2) >> 2);
         }
         out += length;
     }

@@ -15,10 +15,10 @@ class LinearResize {
     // `channels` is 1 or 3, the picture's and the result's. No side of `out` is smaller than the picture's.
     LinearResize(PictureSize picture, PictureSize out, int64_t channels);
 
-    // Integers of workspace that `make` needs.
-    int64_t integers() const { return 2 * out_.width * channels_; }
+    // Words of workspace that `make` needs.
+    int64_t words() const { return 2 * out_.width * channels_; }
     // From the picture to the larger one, both C-contiguous.
-    void make(const uint8_t* pixels, uint8_t* out, int32_t* workspace) const;
+    void make(const uint8_t* pixels, uint8_t* out, int16_t* workspace) const;
 
  private:
     // A pixel is mixed from two of a line, with weights in units of 1 / 2048.
@@ -29,7 +29,8 @@ class LinearResize {
     // `clamped`: at the ends, one pixel alone makes the result; else the same pixel is taken twice, which may differ in
     // the last bit.
     static std::vector<Mix> mixes(int64_t length, int64_t target, bool clamped);
-    void enlarge_row(const uint8_t* row, int32_t* out) const;
+    template <int kChannels>
+    void enlarge_row(const uint8_t* row, int16_t* out) const;
 
     const PictureSize picture_, out_;
     const int64_t channels_;

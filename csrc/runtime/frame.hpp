@@ -64,7 +64,7 @@ class Preparation {
     std::unique_ptr<const LinearResize> grow_;  // null if no side grows
     AlignedBuffer<float> workspace_;
     std::vector<uint8_t> shrunk_, grown_;
-    std::vector<int32_t> lines_;
+    std::vector<int16_t> lines_;
 };
 
 }  // namespace spadeline

@@ -2,7 +2,7 @@
 
 faiss finds candidates with the index that the recipe names. Their distances are then computed from the embeddings
 themselves, ``sum((e - q)**2)``, so that no index's compression changes a score; ``csrc/runtime/retrieval.hpp`` computes
-and ranks them. With the index "Flat", the nearest images are proven to be among the candidates.
+and ranks them. With the index "Flat" on the CPU, the nearest images are proven to be among the candidates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..resources import MOST_THREADS
 from .gpu_index import MOST_FOUND, GpuIndex, faiss_reason, offers_gpu
 
 # Candidates that a flat index is asked for beyond those wanted: with as many, few queries need to be asked again.
-SPARE = 8
+SPARE = 16
 
 
 class Retrieval:
@@ -162,15 +162,15 @@ def _least_beyond(distance: float, size: int) -> float:
     """Return a bound that the squared distance of an image that a flat index didn't return is at least.
 
     The index returns the images whose distances are smallest as it computes them: in float32, ``size`` squares of
-    differences and their sum in any order. So each is within ``(size + 2) * 2**-24`` of itself, but for terms too small
-    for normal numbers. ``nearest_of`` rounds twice. Both are doubled here.
+    differences and their sum in any order. So each is within ``(size + 2) * 2**-24`` of itself, to first order, but for
+    terms too small for normal numbers. ``nearest_of`` rounds a few times more.
 
     Parameters
     ----------
     distance
         The largest one that the index returned.
     """
-    return distance * (1 - (size + 8) * 2.0**-23) - size * 2.0**-125
+    return distance * (1 - 1.01 * (size + 8) * 2.0**-24) - size * 2.0**-125
 
 
 def _check_range(name: str, values: NDArray[np.float32]) -> None:

@@ -7,6 +7,11 @@
 #include <vector>
 
 #include "matcher/cpu/kernels.hpp"
+#include "runtime/frame.hpp"
+#include "runtime/frame_facts.hpp"
+#include "runtime/regions.hpp"
+#include "runtime/retrieval.hpp"
+#include "runtime/verdict.hpp"
 #include "support/expect.hpp"
 #include "support/naive.hpp"
 
@@ -109,6 +114,34 @@ int64_t allocated_by_later_calls(Matcher& matcher, const Case& c, double guard_s
     return allocations - before;
 }
 
+// A frame's way to the extractor's input, and from its scores to its verdict; masks with more regions come later.
+int64_t allocated_by_later_frames(Framing framing, Color color, PictureSize input) {
+    const Kernels& kernels = *available_kernels().front();
+    const int64_t pixels = input.height * input.width;
+    const std::vector<uint8_t> frame(1500 * 1000 * 4, 77), ignore(pixels, 0);
+    std::vector<uint8_t> rgb(3 * pixels), mask(pixels);
+    std::vector<float> map(pixels), embeddings(100 * 32, 1);
+    Preparation preparation(kernels, framing, input, 2);
+    FactsMeter meter(kernels, input, ignore.data());
+    FlatRetrieval retrieval(embeddings.data(), 100, 32);
+    RegionFinder finder({input.height, input.width});
+    const Judge judge(LabelRule::either, 1, 1, FrameLimits{1, 200, 1, 1, 5.0});
+    const auto call = [&](int64_t step) {
+        const Placement placement =
+            preparation.prepare({frame.data(), 1500, 1000, 1000 * channels_of(color), color}, rgb.data());
+        const auto nearest = retrieval.nearest(retrieval.row(3), 50, 3);
+        const Known known{image_score(nearest, false), nearest[0].squared, meter.measure(rgb.data())};
+        for (int64_t i = 0; i < pixels; i += step) map[i] = static_cast<float>(1 + i % 7);
+        mask_above(map.data(), pixels, 0.5, mask.data());
+        finder.find(map.data(), mask.data(), placement, {1500, 1000});
+        judge.verdict(known, judge.label_known(known) ? 0 : 7);
+    };
+    call(900);
+    const int64_t before = allocations;
+    for (const int64_t step : {500, 7, 2, 1}) call(step);
+    return allocations - before;
+}
+
 void check_that_all_forms_are_counted() {
     const int64_t before = allocations;
     struct alignas(64) Line {
@@ -131,6 +164,12 @@ void check_that_all_forms_are_counted() {
 
 int main() {
     check_that_all_forms_are_counted();
+    for (const Framing framing : {Framing::whole, Framing::paper})
+        for (const Color color : {Color::gray, Color::bgra})
+            for (const PictureSize input : {PictureSize{64, 80}, {1600, 300}}) {
+                const int64_t count = allocated_by_later_frames(framing, color, input);
+                expect(count == 0, "later frames allocated " + std::to_string(count) + " times");
+            }
     constexpr double everything = std::numeric_limits<double>::infinity();
     for (const Storage storage : {Storage::float32, Storage::float16}) {
         const Case c = made_case(1, storage, 4);

@@ -230,7 +230,7 @@ def test_more_candidates_are_asked_for_until_the_nearest_are_proven(monkeypatch)
     search = retrieval._index.search
     monkeypatch.setattr(retrieval, "_index", SimpleNamespace(search=lambda q, k: (asked.append(k), search(q, k))[1]))
     ids, _ = retrieval.nearest(images[0], 10)
-    assert asked == [18, 36, 72, 144, 288, 400]
+    assert asked == [26, 52, 104, 208, 400]
     np.testing.assert_array_equal(ids, np.arange(10))
 
 
