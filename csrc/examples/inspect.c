@@ -1,5 +1,5 @@
-/* Inspects one frame with a recipe: inspect RECIPE FRAME.pgm|FRAME.ppm. Exits with 1 if it is anomalous, with 2 after an
- * error. */
+/* Inspects one frame with a recipe: inspect RECIPE FRAME.pgm|FRAME.ppm. Exits with 1 if it is anomalous, with 2 after
+ * an error. */
 #include <spadeline/spadeline.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -110,14 +110,14 @@ typedef struct spadeline_region {
  * image_score and nearest_images are always exact. The rest follows from an upper bound of the map, so that what isn't
  * proven to be normal counts as anomalous. */
 typedef struct spadeline_result {
-    int64_t struct_size; /* bytes that this library fills: fields beyond them don't exist */
-    int32_t pred_label;  /* 1: anomalous; 0: normal */
-    uint32_t reasons;    /* bits of spadeline_reason; 0 if it is normal */
-    int32_t need;        /* spadeline_need, never SPADELINE_NEED_RECIPE */
-    int32_t decided;     /* 0: the deadline ended the search, and the frame was judged by the upper bound */
-    double pred_score;   /* above its threshold exactly if pred_label is 1; always finite */
-    double image_score;  /* anomalous above tau */
-    double map_score;    /* the map's maximum; anomalous above theta */
+    int64_t struct_size;           /* bytes that this library fills: fields beyond them don't exist */
+    int32_t pred_label;            /* 1: anomalous; 0: normal */
+    uint32_t reasons;              /* bits of spadeline_reason; 0 if it is normal */
+    int32_t need;                  /* spadeline_need, never SPADELINE_NEED_RECIPE */
+    int32_t decided;               /* 0: the deadline ended the search, and the frame was judged by the upper bound */
+    double pred_score;             /* above its threshold exactly if pred_label is 1; always finite */
+    double image_score;            /* anomalous above tau */
+    double map_score;              /* the map's maximum; anomalous above theta */
     int64_t map_height, map_width; /* of the extractor's input */
     const float* anomaly_map;      /* (map_height, map_width); 0 where ignored; an upper bound if it isn't exact */
     const float* lower_map;        /* likewise; a lower bound of each pixel */
@@ -128,7 +128,7 @@ typedef struct spadeline_result {
     const int32_t* neighbours; /* (grid_height, grid_width, kappa, 3) as image, y, x: the normal pixels that each one of
                                   the finest level matched; -1 where nothing was searched */
     int64_t nearest_count;
-    const int64_t* nearest_images; /* the normal images that were searched, nearest first */
+    const int64_t* nearest_images;                           /* the normal images that were searched, nearest first */
     double prepare_s, extract_s, retrieve_s, match_s, map_s; /* seconds by stage */
     /* What the matcher had to compute: pairs of the coarsest level's pixels; pairs of each level's that no bound ruled
      * out, finest first; distances in float64; cells left to the dense path; passes over the images. */
@@ -167,8 +167,8 @@ SPADELINE_API int32_t spadeline_describe(const spadeline_recipe* recipe, const c
 /* The number of normal images; -1 for a handle that is none. Any thread. */
 SPADELINE_API int64_t spadeline_image_count(const spadeline_recipe* recipe);
 
-/* The name of a normal image as `fit` found it, in the bytes of a file name; null for a handle that is none, or an index
- * that isn't from 0 to the number of images - 1. The text lives as long as the handle. Any thread. */
+/* The name of a normal image as `fit` found it, in the bytes of a file name; null for a handle that is none, or an
+ * index that isn't from 0 to the number of images - 1. The text lives as long as the handle. Any thread. */
 SPADELINE_API const char* spadeline_image_name(const spadeline_recipe* recipe, int64_t index);
 
 /* Opens an inspector. Several inspectors may be open with one recipe: they share its gallery, and those with the same
@@ -177,10 +177,10 @@ SPADELINE_API const char* spadeline_image_name(const spadeline_recipe* recipe, i
  *
  * threads     of the extractor and the matcher: 1 to 1024; 0: the processors that this process may use.
  * need        a spadeline_need.
- * deadline_s  seconds from the beginning of each inspection, 0 or more, after which the search ends. What isn't known by
- *             then counts as anomalous, so a deadline can cause a false alarm, but never a miss. Nothing but the search
- *             is cut short. Negative: there is no deadline.
- * inspector   gets the handle, or null if the call fails. Free it with spadeline_free_inspector().
+ * deadline_s  seconds from the beginning of each inspection, 0 or more, after which the search ends. What isn't known
+ * by then counts as anomalous, so a deadline can cause a false alarm, but never a miss. Nothing but the search is cut
+ * short. Negative: there is no deadline. inspector   gets the handle, or null if the call fails. Free it with
+ * spadeline_free_inspector().
  *
  * Any thread. SPADELINE_ARGUMENT, _HANDLE, _RECIPE, _EXTRACTOR, _MEMORY, _FAILED. */
 SPADELINE_API int32_t spadeline_open(const spadeline_recipe* recipe, int32_t threads, int32_t need, double deadline_s,
