@@ -8,6 +8,7 @@ that the next run need not build all anew.
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from .library import Library
 
 ROOT = Path(__file__).resolve().parents[2]
+# Python's own CMake comes first: the system's may be too old.
+CMAKE = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
 
 def run(*command, **options):
@@ -23,6 +26,11 @@ def run(*command, **options):
     if done.returncode != 0:
         raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
     return done.stdout
+
+
+def configure(folder, *options):
+    """Let CMake configure the library in a folder."""
+    run(CMAKE, "-S", ROOT, "-B", folder, "-DSPADELINE_LIBRARY=ON", "-DSPADELINE_CUDA=OFF", *options)
 
 
 @pytest.fixture(scope="session")
@@ -38,26 +46,17 @@ def runtime():
 @pytest.fixture(scope="session")
 def build(tmp_path_factory, runtime):
     """The folder where the library is built."""
-    if shutil.which("cmake") is None:
+    if CMAKE is None:
         pytest.skip("no cmake")
     folder = os.environ.get("SPADELINE_LIBRARY_BUILD") or tmp_path_factory.mktemp("library")
-    options = ["-DSPADELINE_LIBRARY=ON", "-DSPADELINE_CUDA=OFF", "-DSPADELINE_WERROR=ON"]
+    options = [f"-Donnxruntime_LIBRARY={runtime}", "-DSPADELINE_WERROR=ON", "-DCMAKE_CXX_FLAGS_RELEASE=-O2"]
     try:
-        run(
-            "cmake",
-            "-S",
-            ROOT,
-            "-B",
-            folder,
-            *options,
-            "-DCMAKE_CXX_FLAGS_RELEASE=-O2",
-            f"-Donnxruntime_LIBRARY={runtime}",
-        )
+        configure(folder, *options)
     except RuntimeError as error:
         if "SPADELINE_LIBRARY=ON: expected" not in str(error):
             raise
         pytest.skip(" ".join(str(error).split("SPADELINE_LIBRARY=ON: ")[1].split("Call Stack")[0].split()))
-    run("cmake", "--build", folder, "--parallel", "2")
+    run(CMAKE, "--build", folder, "--parallel", "2")
     return Path(folder)
 
 
@@ -65,7 +64,7 @@ def build(tmp_path_factory, runtime):
 def installed(build, runtime, tmp_path_factory):
     """The folder that the library is installed into, with ONNX Runtime's beside it."""
     prefix = tmp_path_factory.mktemp("installed")
-    run("cmake", "--install", build, "--prefix", prefix, "--component", "library")
+    run(CMAKE, "--install", build, "--prefix", prefix, "--component", "library")
     (folder,) = {path.parent for path in prefix.rglob("libspadeline.so")}
     (folder / "libonnxruntime.so.1").symlink_to(runtime)
     return prefix

@@ -1,5 +1,6 @@
 """The installed package: what it shows, and programs in C and C++ that are built against it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from PIL import Image
 from spadeline.engine import Detector
 
 from ..conftest import part
-from .conftest import ROOT, run
+from .conftest import CMAKE, ROOT, configure, run
 from .library import SIGNATURES
 
 pytestmark = pytest.mark.xdist_group("door")
@@ -24,8 +25,8 @@ def programs(installed, tmp_path_factory):
     """Programs built by CMake with find_package(spadeline)."""
     folder = tmp_path_factory.mktemp("consumer")
     source = ROOT / "tests" / "door" / "consumer"
-    run("cmake", "-S", source, "-B", folder, f"-DEXAMPLES={EXAMPLES}", f"-DCMAKE_PREFIX_PATH={installed}")
-    run("cmake", "--build", folder)
+    run(CMAKE, "-S", source, "-B", folder, f"-DEXAMPLES={EXAMPLES}", f"-DCMAKE_PREFIX_PATH={installed}")
+    run(CMAKE, "--build", folder)
     return folder
 
 
@@ -70,6 +71,16 @@ def test_the_c_example(programs, recipe_folder, picture):
     assert refused.stderr.startswith(f"{picture}/recipe.json: can't be read: ")
 
 
+def test_the_first_environment_of_onnx_runtime_writes_nothing(programs, recipe_folder, picture, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    hidden = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden} | {"HOME": str(home)}
+    ended = subprocess.run([programs / "inspect", recipe_folder, picture], env=environment, check=False)
+    assert ended.returncode == 1
+    assert list(home.iterdir()) == []
+
+
 def test_pkg_config(installed, tmp_path, recipe_folder, picture):
     if shutil.which("pkg-config") is None:
         pytest.skip("no pkg-config")
@@ -80,11 +91,36 @@ def test_pkg_config(installed, tmp_path, recipe_folder, picture):
     assert subprocess.run([program, recipe_folder, picture], capture_output=True, check=False).returncode == 1
 
 
+def headers_of(build):
+    """The folder of ONNX Runtime's headers that a build has found."""
+    cache = (build / "CMakeCache.txt").read_text("utf-8")
+    return re.findall("^onnxruntime_INCLUDE_DIR:.*=(.*)", cache, re.MULTILINE)[0]
+
+
 def test_what_is_missing_is_named(build, runtime, tmp_path):
-    nowhere = [f"-DCMAKE_FIND_USE_{place}=OFF" for place in PLACES]
-    configure = ["cmake", "-S", ROOT, "-B", tmp_path, "-DSPADELINE_LIBRARY=ON", f"-Donnxruntime_LIBRARY={runtime}"]
+    nowhere = [f"-DCMAKE_FIND_USE_{place}=OFF" for place in PLACES] + [f"-Donnxruntime_LIBRARY={runtime}"]
     with pytest.raises(RuntimeError, match="SPADELINE_LIBRARY=ON: expected ONNX Runtime's C"):
-        run(*configure, *nowhere)
-    (headers,) = re.findall("^onnxruntime_INCLUDE_DIR:.*=(.*)", (build / "CMakeCache.txt").read_text(), re.MULTILINE)
+        configure(tmp_path, *nowhere)
     with pytest.raises(RuntimeError, match="SPADELINE_LIBRARY=ON: expected the header nlohmann"):
-        run(*configure, *nowhere, f"-Donnxruntime_INCLUDE_DIR={headers}")
+        configure(tmp_path, *nowhere, f"-Donnxruntime_INCLUDE_DIR={headers_of(build)}")
+
+
+@pytest.mark.parametrize(
+    ("headers", "libraries", "option"),
+    [
+        ("include", "lib", "onnxruntime_ROOT"),  # the archive
+        ("include/onnxruntime", "lib", "CMAKE_PREFIX_PATH"),  # a package
+    ],
+)
+def test_onnx_runtime_is_found_in_an_archive_and_a_package(build, runtime, tmp_path, headers, libraries, option):
+    folder = tmp_path / "onnxruntime"
+    (folder / libraries).mkdir(parents=True)
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / libraries / name).symlink_to(runtime)
+    (folder / headers).parent.mkdir(exist_ok=True)
+    (folder / headers).symlink_to(headers_of(build))
+    prefixes = os.environ.get("CMAKE_PREFIX_PATH", "")  # nlohmann/json may lie there
+    place = f"{folder};{prefixes.replace(os.pathsep, ';')}" if option == "CMAKE_PREFIX_PATH" else folder
+    configure(tmp_path / "build", f"-D{option}={place}")
+    cache = (tmp_path / "build" / "CMakeCache.txt").read_text("utf-8")
+    assert f"={folder / libraries / 'libonnxruntime.so'}\n" in cache
