@@ -78,6 +78,8 @@ int64_t available_memory() {
     return available;
 }
 
+std::string megabytes(int64_t bytes) { return std::to_string((bytes + 500'000) / 1'000'000) + " MB"; }
+
 std::string asked_instruction_set() {
     const char* name = std::getenv("SPADELINE_INSTRUCTION_SET");
     return name ? name : "auto";

@@ -81,6 +81,19 @@ def test_the_first_environment_of_onnx_runtime_writes_nothing(programs, recipe_f
     assert list(home.iterdir()) == []
 
 
+def test_the_pages_programs_compile(tmp_path):
+    page = (ROOT / "docs" / "how-to" / "c-and-cpp.md").read_text("utf-8")
+    (c,) = re.findall("```c\n(.*?)```", page, re.DOTALL)
+    (cpp,) = re.findall("```cpp\n(.*?)```", page, re.DOTALL)
+    include, body = cpp.split("\n", 1)
+    names = "std::span<const uint8_t> pixels, int64_t height, int64_t width, void (*reject)(int64_t, int64_t)"
+    for name, text in (("page.c", c), ("page.cpp", f"{include}\nvoid line({names}) {{\n{body}}}\n")):
+        (tmp_path / name).write_text(text)
+        standard = "-std=c99" if name == "page.c" else "-std=c++20"
+        options = ["-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT / 'csrc' / 'include'}"]
+        run("c++" if name == "page.cpp" else "cc", standard, *options, tmp_path / name)
+
+
 def test_pkg_config(installed, tmp_path, recipe_folder, picture):
     if shutil.which("pkg-config") is None:
         pytest.skip("no pkg-config")

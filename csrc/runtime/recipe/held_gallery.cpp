@@ -16,8 +16,6 @@ constexpr double kMostOfAvailable = 0.5;  // that `automatic` takes: extractor, 
 // By which a basis's directions may miss being orthonormal (Frobenius): just below the encoder's limit, 1e-3.
 constexpr double kLargestDefect = 9e-4;
 
-std::string megabytes(double bytes) { return std::to_string(std::llround(bytes / 1e6)) + " MB"; }
-
 }  // namespace
 
 HeldGallery::HeldGallery(const Manifest& manifest, const std::string& folder, GalleryPlace place, bool verify) {
@@ -66,14 +64,15 @@ HeldGallery::HeldGallery(const Manifest& manifest, const std::string& folder, Ga
 }
 
 bool HeldGallery::has_room(GalleryPlace place) const {
-    double needed = 0;
-    for (const StoredArray& array : arrays_) needed += static_cast<double>(array.layout().bytes());
-    const auto available = static_cast<double>(available_memory());
+    int64_t needed = 0;
+    for (const StoredArray& array : arrays_) needed += array.layout().bytes();
+    const int64_t available = available_memory();
     if (place == GalleryPlace::memory && needed > available)
         throw InputError("gallery: expected one that fits into the " + megabytes(available) +
                          " of memory that are available, got " + megabytes(needed) +
                          "; take gallery 'mapped', and never write into its files");
-    return place == GalleryPlace::memory || needed <= kMostOfAvailable * available;
+    return place == GalleryPlace::memory ||
+           static_cast<double>(needed) <= kMostOfAvailable * static_cast<double>(available);
 }
 
 // Reads and checks the files side by side: hashing takes longer than reading.

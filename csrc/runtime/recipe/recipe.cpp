@@ -12,8 +12,6 @@ namespace {
 // finest level, its results' for each position and neighbour, and those of the map and its steps for each pixel.
 constexpr int64_t kMatcherBytes = 24'000, kNeighbourBytes = 24, kMapBytes = 32;
 
-std::string megabytes(int64_t bytes) { return std::to_string((bytes + 500'000) / 1'000'000) + " MB"; }
-
 void check_room(const Manifest& manifest, const std::string& folder) {
     const Geometry& geometry = manifest.geometry;
     const LevelShape& finest = geometry.levels[0];
