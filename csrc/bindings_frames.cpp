@@ -1,5 +1,5 @@
 // The Python class that prepares frames, and what is asked of a frame before it is scored: see runtime/frame.hpp,
-// runtime/frame_shape.hpp and runtime/frame_facts.hpp.
+// runtime/frame_shape.hpp, runtime/frame_facts.hpp and runtime/masks.hpp.
 #include <mutex>
 
 #include "bindings.hpp"
@@ -8,6 +8,7 @@
 #include "runtime/frame.hpp"
 #include "runtime/frame_facts.hpp"
 #include "runtime/frame_shape.hpp"
+#include "runtime/masks.hpp"
 
 namespace spadeline {
 namespace {
@@ -95,6 +96,32 @@ py::tuple frame_facts(const py::array& image, const std::optional<py::array>& ig
     return py::make_tuple(facts.brightness, facts.contrast, facts.sharpness);
 }
 
+using PyPlacement = std::tuple<double, double, double, double>;  // scale_y, scale_x, top, left
+
+const uint8_t* mask_from(const py::array& mask, const char* name) {
+    if (mask.ndim() != 2 || !mask.dtype().is(py::dtype::of<bool>()) || !fits(mask, {mask.shape(0), mask.shape(1)}))
+        throw py::value_error(std::string(name) + ": expected C-contiguous bool (h, w), got " + described(mask));
+    return static_cast<const uint8_t*>(mask.data());
+}
+
+py::array_t<bool> as_mask(const std::vector<uint8_t>& pixels, PySize size) {
+    py::array_t<bool> mask({size.first, size.second});
+    std::copy(pixels.begin(), pixels.end(), mask.mutable_data());
+    return mask;
+}
+
+py::array_t<bool> mask_under(const py::array& mask, PySize size, const PyPlacement& placement) {
+    const auto& [scale_y, scale_x, top, left] = placement;
+    const uint8_t* pixels = mask_from(mask, "mask");
+    return as_mask(any_under(pixels, {mask.shape(0), mask.shape(1)}, size_of(size), {scale_y, scale_x, top, left}),
+                   size);
+}
+
+py::array_t<bool> mask_of_distances(const py::array& ignore, PySize size) {
+    const uint8_t* pixels = mask_from(ignore, "ignore");
+    return as_mask(ignored_distances(pixels, {ignore.shape(0), ignore.shape(1)}, size_of(size)), size);
+}
+
 }  // namespace
 
 void define_frames(py::module_& module) {
@@ -117,6 +144,10 @@ void define_frames(py::module_& module) {
     module.def(
         "same_proportions", [](PySize a, PySize b) { return same_proportions(size_of(a), size_of(b)); },
         "Whether one size may be the other one scaled.", py::arg("a"), py::arg("b"));
+    module.def("any_under", mask_under, "A frame's mask in the input's geometry.", py::arg("mask"), py::arg("size"),
+               py::arg("placement"));
+    module.def("ignored_distances", mask_of_distances, "Which distances cover ignored pixels alone.", py::arg("ignore"),
+               py::arg("size"));
     module.def("frame_facts", frame_facts, "(brightness, contrast, sharpness) of an image.", py::arg("image"),
                py::arg("ignore"), py::kw_only(), py::arg("instruction_set"));
 }

@@ -8,6 +8,9 @@
 
 namespace spadeline {
 
+// A scale such as 1024 / 224 is rounded, so that an edge on a whole pixel may miss it by less than this.
+inline constexpr double kEdgeRounding = 1e-6;
+
 // frame = (input + 0.5) * scale + offset - 0.5. Coordinates are those of pixel centres: the first pixel spans -0.5 to
 // 0.5.
 struct Placement {

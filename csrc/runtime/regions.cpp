@@ -7,9 +7,6 @@
 namespace spadeline {
 namespace {
 
-// A scale such as 1024 / 224 is rounded, so that an edge on a whole pixel may miss it by less than this.
-constexpr double kEdgeRounding = 1e-6;
-
 // The largest of `count` values, at least one. Eight are compared at a time, which a compiler doesn't do by itself:
 // it must not change the order of comparisons, unless it knows that there is no NaN.
 float highest(const float* values, int64_t count) {

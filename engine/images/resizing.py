@@ -22,8 +22,6 @@ from .decoding import MIN_SIDE
 
 Color = Literal["auto", "gray", "rgb", "bgr", "rgba", "bgra"]
 
-# A scale such as 1024 / 224 is rounded, so that an edge on a whole pixel may miss it by less than this.
-EDGE_ROUNDING = 1e-6
 
 _CHANNELS = {"auto": (1, 3, 4), "gray": (1,), "rgb": (3,), "bgr": (3,), "rgba": (4,), "bgra": (4,)}
 _BY_CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
@@ -206,15 +204,4 @@ def any_under(mask: NDArray[np.bool_], size: tuple[int, int], placement: Placeme
     ndarray
         (H, W) bool.
     """
-    top, bottom = _edges(size[0], placement.scale_y, placement.top, mask.shape[0])
-    left, right = _edges(size[1], placement.scale_x, placement.left, mask.shape[1])
-    sums = np.asarray(cv2.integral(mask.astype(np.uint8)))  # (h + 1, w + 1): true pixels above and to the left
-    strips = sums[bottom] - sums[top]
-    return strips[:, right] > strips[:, left]
-
-
-def _edges(count: int, scale: float, offset: float, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return where each of ``count`` input pixels begins and ends along a side of the frame, rounded outwards."""
-    edges = np.arange(count + 1) * scale + offset
-    first, last = np.floor(edges[:-1] + EDGE_ROUNDING), np.ceil(edges[1:] - EDGE_ROUNDING)
-    return first.clip(0, length).astype(np.intp), last.clip(0, length).astype(np.intp)
+    return _native.any_under(np.ascontiguousarray(mask), size, placement)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _native
 from ..errors import InputError
-from ..images.resizing import Placement, any_under
+from ..images.resizing import Placement
 from ..resources import asked_instruction_set
 from ..result import Region
 
@@ -83,7 +83,7 @@ class Heatmap:
         self.ignored_distances = None
         if ignore is not None:
             ignore = np.ascontiguousarray(ignore)
-            self.ignored_distances = np.ascontiguousarray(ignored_distances(ignore, distances_size))
+            self.ignored_distances = ignored_distances(ignore, distances_size)
         try:
             self.native = _native.Heatmap(
                 distances_size,
@@ -140,8 +140,7 @@ def ignored_distances(ignore: NDArray[np.bool_], size: tuple[int, int]) -> NDArr
     ndarray
         (h, w) bool.
     """
-    scales = ignore.shape[0] / size[0], ignore.shape[1] / size[1]
-    return ~any_under(~ignore, size, Placement(*scales, top=0.0, left=0.0))
+    return _native.ignored_distances(np.ascontiguousarray(ignore), size)
 
 
 def find_regions(
