@@ -1,51 +1,14 @@
 #include "runtime/loaded_recipe.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "matcher/arithmetic.hpp"
 #include "runtime/errors.hpp"
+#include "runtime/masks.hpp"
 #include "runtime/recipe/text.hpp"
 #include "runtime/retrieval.hpp"
 
 namespace spadeline {
-namespace {
-
-// A scale such as 1024 / 224 is rounded, so that an edge on a whole pixel may miss it by less than this.
-constexpr double kEdgeRounding = 1e-6;
-
-// Where each of `count` positions begins and ends along a side of `length` pixels, rounded outwards.
-std::vector<std::pair<int64_t, int64_t>> edges(int64_t count, int64_t length) {
-    const double scale = static_cast<double>(length) / static_cast<double>(count);
-    std::vector<std::pair<int64_t, int64_t>> result;
-    for (int64_t i = 0; i < count; ++i) {
-        const auto first = static_cast<int64_t>(std::floor(static_cast<double>(i) * scale + kEdgeRounding));
-        const auto last = static_cast<int64_t>(std::ceil(static_cast<double>(i + 1) * scale - kEdgeRounding));
-        result.emplace_back(std::clamp<int64_t>(first, 0, length), std::clamp<int64_t>(last, 0, length));
-    }
-    return result;
-}
-
-// Which positions of the finest level cover ignored pixels alone.
-std::vector<uint8_t> positions_ignored(const std::vector<uint8_t>& ignore, PictureSize input,
-                                       const LevelShape& finest) {
-    std::vector<uint8_t> ignored;
-    if (ignore.empty()) return ignored;
-    const auto rows = edges(finest.height, input.height), columns = edges(finest.width, input.width);
-    for (const auto& [top, bottom] : rows) {
-        for (const auto& [left, right] : columns) {
-            bool all = true;
-            for (int64_t y = top; y < bottom && all; ++y) {
-                const uint8_t* row = ignore.data() + y * input.width;
-                all = std::find(row + left, row + right, 0) == row + right;
-            }
-            ignored.push_back(all);
-        }
-    }
-    return ignored;
-}
-
-}  // namespace
 
 LoadedRecipe::LoadedRecipe(const std::string& folder, GalleryPlace place, bool verify)
     : recipe_(load_recipe(folder, place, verify)) {
@@ -68,7 +31,8 @@ LoadedRecipe::LoadedRecipe(const std::string& folder, GalleryPlace place, bool v
     judge_.emplace(settings().label_rule, tau(), theta(), limits_);
     shapes_.emplace(manifest.frame_sizes(),
                     settings().framing == Framing::whole ? std::optional(input()) : std::nullopt);
-    ignored_distances_ = positions_ignored(recipe_.ignore, input(), geometry().levels[0]);
+    const LevelShape& finest = geometry().levels[0];
+    if (ignore()) ignored_distances_ = spadeline::ignored_distances(ignore(), input(), {finest.height, finest.width});
     for (const ImageRecord& image : manifest.images) image_names_.push_back(file_name(image.name));
 }
 
