@@ -6,6 +6,7 @@
 
 It measures image ROCAUC, pixel ROCAUC and AU-PRO of each class, and how many defects and how many good parts lie above
 thresholds for 1 % and 5 % false alarms, which are made of normal images alone, as `fit` makes them; and their means.
+With `--tune`, half of each class's test images choose settings, and the other half shows what those find.
 Every figure is stored as soon as it is known, so the same command goes on where it was interrupted. Nothing is timed.
 README.md beside this file lists the options.
 """
@@ -33,6 +34,7 @@ from accuracy_parts.knobs import PROTOCOLS, Point, as_json, default_knobs, parse
 from accuracy_parts.patchcore import PEERS, Patchcore, backbones
 from accuracy_parts.records import Records, code_digest
 from accuracy_parts.scored import ScoredClass
+from accuracy_parts.tuned import test_names, tuned_figures
 from detectors_parts.process import DetectorError
 from page_parts.accuracy import accuracy as chapter
 from shared_parts import command
@@ -55,11 +57,13 @@ def main() -> None:
         jobs = _jobs(data_sets, candidates, conditions)
         peers = _Peers.open(options, candidates)
         results = [*_measure(jobs, records, options), *peers.measure(jobs, records, conditions)]
+        tuned = _tune(jobs, records, conditions, options) if options.tune else []
     document |= {
         "extractors": [candidate.facts for candidate in candidates],
         "data": [report.described(data_set) for data_set in data_sets],
         "results": results,
         "means": report.means(results),
+        "tuned": tuned,
         "peers": {"versions": peers.versions, "left_out": peers.left_out},
         "paper": report.PAPER,
     }
@@ -180,6 +184,24 @@ def _fill(
                 records.write(job.keys[settings], scored.figures(settings, threads=options.threads, advance=advance))
 
 
+def _tune(
+    jobs: Sequence[_Job], records: Records, conditions: dict[str, Any], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Return for each job what the first protocol's settings and tuned ones find; those without a record are tuned."""
+    rows, (protocol, *_) = [], options.protocol
+    for job in tqdm(jobs, desc="tuning", unit="class", disable=None, leave=False):
+        settings, by = PROTOCOLS[protocol], {name: job.candidate.facts[name] for name in ("sha256", "provider")}
+        images = {"images": job.images, "names": test_names(job.image_class)}
+        key = {"tuned": asdict(settings), **images, "extractor": by, **conditions}
+        if records.find(key) is None:
+            run = {"device": options.device, "threads": options.threads}
+            with records.scratch() as folder:
+                made = tuned_figures(folder / "recipe", job.image_class, job.candidate.path, settings, **run)
+            records.write(key, made)
+        rows.append(_row(job, {"protocol": protocol}, asdict(settings), records.find(key)))
+    return rows
+
+
 @dataclass(frozen=True, eq=False)
 class _Peers:
     """PatchCore's variants that were asked for.
@@ -261,6 +283,8 @@ def _options() -> argparse.Namespace:
     how.add_argument("--extractor", type=Path, nargs="+", required=True, metavar="FILE.onnx", help=text)
     text = "default: both; knobs are turned around the first one named"
     how.add_argument("--protocol", nargs="+", choices=list(PROTOCOLS), default=list(PROTOCOLS), help=text)
+    text = "also tune each class with the first protocol, on half of its test images, and compare on the other half"
+    how.add_argument("--tune", action="store_true", help=text)
     how.add_argument("--sweep", action="store_true", help="turn every knob, one at a time")
     text = "turn this knob to these values; none and 1:2:4 are values, too"
     how.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=V1,V2,…", help=text)

@@ -4,9 +4,10 @@ The native matcher. Python code calls it through the Matcher class of spadeline.
 from __future__ import annotations
 import collections.abc
 import numpy
+import numpy.typing
 import typing
 import typing_extensions
-__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'FrameShapes', 'Heatmap', 'Judge', 'Matcher', 'Preparation', 'check_embeddings', 'compared_images', 'encode', 'find_regions', 'frame_box', 'frame_excess', 'frame_facts', 'frame_limits', 'image_score', 'instruction_sets', 'largest_embedding', 'nearest_of', 'read_dlpack', 'same_proportions']
+__all__: list[str] = ['CUDA', 'CudaInspector', 'CudaMatcher', 'DeviceError', 'FrameShapes', 'Heatmap', 'Judge', 'Matcher', 'Preparation', 'any_under', 'check_embeddings', 'compared_images', 'encode', 'find_regions', 'frame_box', 'frame_excess', 'frame_facts', 'frame_limits', 'ignored_distances', 'image_score', 'instruction_sets', 'largest_embedding', 'nearest_of', 'read_dlpack', 'same_proportions']
 class DeviceError(RuntimeError):
     pass
 class Preparation:
@@ -89,6 +90,10 @@ class CudaInspector:  # only where CUDA is True
     @property
     def stream(self) -> int:
         ...
+def any_under(mask: numpy.ndarray, size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], placement: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]) -> numpy.typing.NDArray[numpy.bool]:
+    """
+    A frame's mask in the input's geometry.
+    """
 def check_embeddings(name: str, values: numpy.ndarray, *, size: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Raises ValueError unless all values lie within the largest magnitude.
@@ -120,6 +125,10 @@ def frame_facts(image: numpy.ndarray, ignore: numpy.ndarray | None, *, instructi
 def frame_limits(facts: collections.abc.Sequence[tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]], nearest: typing.SupportsFloat | typing.SupportsIndex | None) -> tuple[float, float, float, float, float | None]:
     """
     The limits that the facts of normal images set.
+    """
+def ignored_distances(ignore: numpy.ndarray, size: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]) -> numpy.typing.NDArray[numpy.bool]:
+    """
+    Which distances cover ignored pixels alone.
     """
 def image_score(squared: numpy.ndarray, *, root: bool) -> float:
     """

@@ -28,6 +28,7 @@ class ImageClass:
     """One product: normal images to fit on, labelled ones to evaluate on."""
 
     name: str
+    folder: Path
     train: tuple[Path, ...]
     test: tuple[LabelledImage, ...]
 
@@ -133,4 +134,4 @@ def _class(folder: Path, train: dict[str, Path]) -> ImageClass:
     tested = {image.path.resolve() for image in dataset.test}
     if both := [path for path in images if path.resolve() in tested]:
         raise InputError(f"{both[0]}: expected an image to fit on that isn't evaluated on, too")
-    return ImageClass(name, images, dataset.test)
+    return ImageClass(name, folder, images, dataset.test)

@@ -88,7 +88,7 @@ def code_digest() -> str:
     """Return a SHA-256 of the code that computes the figures: the engine with its compiled part, and what calls it."""
     engine, parts = Path(spadeline.engine.__file__).parent, Path(__file__).parent
     files = sorted(path for pattern in ("*.py", "_native*.so", "_native*.pyd") for path in engine.rglob(pattern))
-    return files_digest([*files, *(parts / name for name in ("figures.py", "scored.py"))])
+    return files_digest([*files, *(parts / name for name in ("figures.py", "scored.py", "tuned.py"))])
 
 
 def files_digest(paths: Iterable[Path]) -> str:

@@ -13,6 +13,7 @@ from spadeline.engine.pages.speed_charts import knob_chart
 from accuracy_parts.knobs import label
 from page_parts.chapter import Chapter, side
 from page_parts.recall import PATCHCORE, left_out, recall_tables
+from page_parts.tuned import tuned_tables
 
 FIGURES = {
     "image_rocauc_by_image_score": "image, embedding",
@@ -27,7 +28,7 @@ def accuracy(document: Mapping[str, Any]) -> Chapter:
     means, results = document["means"], document["results"]
     plain = [mean for mean in means if mean["knob"] is None and mean["protocol"] not in PATCHCORE]
     tables = {_key(mean, document): _classes(mean, results, document) for mean in plain}
-    tables |= recall_tables(document)
+    tables |= recall_tables(document) | tuned_tables(document)
     turned: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for mean in means:
         if mean["knob"] is not None:

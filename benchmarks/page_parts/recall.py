@@ -63,7 +63,7 @@ def _of_classes(
             point = {key: mean[key] for key in ("data", "extractor", "protocol", "knob", "value")} | {"class": name}
             for row in document["results"]:
                 if all(row[key] == value for key, value in point.items()):
-                    yield (name, *_who(row, document), *_areas(row, "map_score"), *_counts(row, "map_score"))
+                    yield (name, *who(row, document), *_areas(row, "map_score"), *_counts(row, "map_score"))
 
 
 def _of_means(
@@ -72,10 +72,10 @@ def _of_means(
     for mean in means:
         shares = [_of(mean)[name(score, rate)] for rate in RATES for name in (recall, false_alarms)]
         written = [None if share is None else f"{100 * share:.0f} %" for share in shares]
-        yield ("mean", *_who(mean, document), *_areas(mean, score), *written)
+        yield ("mean", *who(mean, document), *_areas(mean, score), *written)
 
 
-def _who(row: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[str, str]:
+def who(row: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[str, str]:
     """Return the detector of a row, and its settings' name; the extractor's name too where that is needed."""
     if row["protocol"] in PATCHCORE:
         name, settings = PATCHCORE[row["protocol"]], "anomalib's"

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
 #include "images/area.hpp"
 
@@ -11,6 +10,10 @@ namespace spadeline {
 // A scale such as 1024 / 224 is rounded, so that an edge on a whole pixel may miss it by less than this.
 inline constexpr double kEdgeRounding = 1e-6;
 
+struct FramePoint {
+    double y, x;
+};
+
 // frame = (input + 0.5) * scale + offset - 0.5. Coordinates are those of pixel centres: the first pixel spans -0.5 to
 // 0.5.
 struct Placement {
@@ -18,7 +21,7 @@ struct Placement {
     double top, left;         // the input's upper left corner, in frame pixels from the frame's own corner
 
     // Where the input's point (y, x) lies in the frame.
-    std::pair<double, double> to_frame(double y, double x) const {
+    FramePoint to_frame(double y, double x) const {
         return {(y + 0.5) * scale_y + top - 0.5, (x + 0.5) * scale_x + left - 0.5};
     }
     bool operator==(const Placement&) const = default;

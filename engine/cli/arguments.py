@@ -189,6 +189,17 @@ def _add_tune(commands: Commands) -> None:
         metavar="FOLDER",
         help="a data set's folder, as for eval: at least 8 abnormal and 2 good images",
     )
+    tune.add_argument(
+        "--extractor",
+        dest="extractors",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="try these extractors (ONNX files), too; needs --images",
+    )
+    text = "the recipe's normal images, as for fit, to try other extractors with"
+    tune.add_argument("--images", type=Path, metavar="FOLDER", help=text)
     tune.add_argument("--dry-run", action="store_true", help="change nothing in the recipe")
     _rate_option(tune, default=None, default_text="as its thresholds were made")
     _run_options(tune, device="where the extractor runs")

@@ -118,11 +118,12 @@ def recipe_table(recipe: Recipe) -> str:
 def _tuning_line(record: TuningRecord) -> str:
     """Return in one line why a recipe has its settings."""
     changed = f"changed {', '.join(record.changed)}" if record.changed else "changed nothing"
+    extractors = f"with {record.extractors} extractors " if record.extractors > 1 else ""
     return (
-        f"tuned on {record.date[:10]}: {record.tried} settings tried on {record.choosing_abnormal} abnormal and "
-        f"{record.choosing_good} good images, {changed}; of the others, {record.found} of {record.final_abnormal} "
-        f"abnormal images found (before: {record.found_before}), {record.false_alarms} of {record.final_good} good "
-        f"ones flagged (before: {record.false_alarms_before})"
+        f"tuned on {record.date[:10]}: {record.tried} settings tried {extractors}on "
+        f"{record.choosing_abnormal} abnormal and {record.choosing_good} good images, {changed}; of the others, "
+        f"{record.found} of {record.final_abnormal} abnormal images found (before: {record.found_before}), "
+        f"{record.false_alarms} of {record.final_good} good ones flagged (before: {record.false_alarms_before})"
     )
 
 

@@ -38,13 +38,13 @@ def find_copies(
     copies
         (name of the copy, name of its original).
     """
-    originals = {digest: record.name for record in reversed(tuple(among)) for digest in _digests(record)}
+    originals = {digest: record.name for record in reversed(tuple(among)) for digest in digests(record)}
     firsts, copies = [], []
     for index, record in enumerate(records):
-        original = next((originals[digest] for digest in _digests(record) if digest in originals), None)
+        original = next((originals[digest] for digest in digests(record) if digest in originals), None)
         if original is None:
             firsts.append(index)
-            originals |= dict.fromkeys(_digests(record), record.name)
+            originals |= dict.fromkeys(digests(record), record.name)
         else:
             copies.append((record.name, original))
     return firsts, copies
@@ -52,8 +52,8 @@ def find_copies(
 
 def without_copies(images: Sequence[ImageRecord]) -> list[int]:
     """Return the indices of the images that have no copy among the others."""
-    count = Counter(digest for image in images for digest in _digests(image))
-    return [index for index, image in enumerate(images) if all(count[digest] == 1 for digest in _digests(image))]
+    count = Counter(digest for image in images for digest in digests(image))
+    return [index for index, image in enumerate(images) if all(count[digest] == 1 for digest in digests(image))]
 
 
 def warn_of_copies(copies: Sequence[tuple[str, str]], total: int) -> None:
@@ -70,6 +70,6 @@ def some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:MOST_NAMED]) + (", …" if len(texts) > MOST_NAMED else "")
 
 
-def _digests(record: ImageRecord) -> set[str]:
+def digests(record: ImageRecord) -> set[str]:
     """Return the digests that copies have in common; that of the file alone if an older version stored the image."""
     return {digest for digest in (record.pixels_sha256, record.sha256) if digest is not None}

@@ -1,4 +1,4 @@
-"""The changes of a recipe's folder: create it, add and remove normal images, set its thresholds and settings.
+"""The changes of a recipe's folder: create it, add and remove images, set thresholds, replace the extractor.
 
 A change of features or codes writes new files beside the old ones and then switches to them. Its steps stand in
 :mod:`.change_steps`. How the switch survives kills and full disks stands in :mod:`.generations`. Each change that
@@ -251,14 +251,65 @@ def set_calibration(
         Not a recipe, a damaged one, one that now has another generation, or another process is writing.
     """
     with changing(Path(folder)) as (recipe, _):
-        if generation not in (None, recipe.generation):
-            raise RecipeError(
-                f"{folder}: expected generation {generation}, which the thresholds were made from, "
-                f"got {recipe.generation}: images were added or removed meanwhile; calibrate again"
-            )
+        _check_generation(recipe, generation)
         settings = recipe.with_settings(settings or recipe.settings).settings
         kept = recipe.tuning if settings == recipe.settings else None
         return commit(recipe.folder, recipe.changed(calibration=calibration, settings=settings, tuning=tuning or kept))
+
+
+def replace_extractor(
+    folder: str | os.PathLike[str],
+    fitted: Recipe,
+    *,
+    calibration: Calibration,
+    generation: int,
+    tuning: TuningRecord,
+) -> Recipe:
+    """Replace extractor, features, codes, settings and thresholds: the next generation holds those of another recipe.
+
+    Parameters
+    ----------
+    folder
+        The recipe.
+    fitted
+        A recipe in another folder, of the same normal images. Its files are copied.
+    calibration
+        The thresholds, of its features and settings.
+    generation
+        The generation of the recipe whose images it was made of.
+    tuning
+        Why the extractor was replaced.
+
+    Raises
+    ------
+    OutputError
+        As :func:`create_recipe`, except that a recipe of before stays.
+    RecipeError
+        Not a recipe, one that now has another generation, or another process is writing; or a file of ``fitted`` is
+        damaged.
+    """
+    with changing(Path(folder)) as (recipe, own):
+        _check_generation(recipe, generation)
+        number = next_generation(recipe.folder)
+        files = {}
+        for role, file in fitted.files.items():
+            source = fitted.folder / file.name
+            files[role] = copied = copy_file(source, own / f"{role}-{number}{source.suffix}")
+            if copied.sha256 != file.sha256:
+                raise RecipeError(
+                    f"{source}: expected SHA-256 {file.sha256}, got {copied.sha256}: its content was changed"
+                )
+        manifest = recipe.changed(
+            generation=number,
+            settings=fitted.settings,
+            geometry=fitted.geometry,
+            files=files,
+            codes_version=fitted.codes_version,
+            calibration=calibration,
+            tuning=tuning,
+            images=fitted.images,
+        )
+        return commit(recipe.folder, manifest)
 
 
 def update_codes(folder: str | os.PathLike[str]) -> Recipe:
@@ -285,6 +336,15 @@ def update_codes(folder: str | os.PathLike[str]) -> Recipe:
         files = {role: file for role, file in recipe.files.items() if role not in code_roles(recipe.geometry)}
         bare = recipe.changed(files=files, codes_version=None)
         return commit(recipe.folder, with_codes(own, bare, next_generation(recipe.folder), recipe.levels))
+
+
+def _check_generation(recipe: Recipe, generation: int | None) -> None:
+    """Raise RecipeError if thresholds were made from another generation than the live one."""
+    if generation not in (None, recipe.generation):
+        raise RecipeError(
+            f"{recipe.folder}: expected generation {generation}, which the thresholds were made from, "
+            f"got {recipe.generation}: images were added or removed meanwhile; calibrate again"
+        )
 
 
 def _made_with(recipe: Manifest) -> tuple[str, str]:

@@ -1,11 +1,11 @@
-"""Labelled images on their way to a choice of settings: read, extracted once, and kept on the disk meanwhile.
+"""Labelled images on their way to a choice of settings: read, extracted, and kept on the disk meanwhile.
 
-No setting that is tried changes features, so each image passes the extractor once.
+No setting that is tried changes features, so each image passes each extractor once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -80,8 +80,27 @@ def prepare(recipe: Recipe, dataset: Dataset, on_progress: Progress | None) -> P
     return Prepared(tuple(images[index] for index in firsts), labels, halves)
 
 
+def prepare_for(recipe: Recipe, prepared: Prepared, on_progress: Progress | None) -> Prepared:
+    """Read prepared images again for a recipe with an extractor of another input size. The halves stay.
+
+    Raises
+    ------
+    InputError
+        An image that can't be read any more.
+    """
+    named = [(image.record.name, image.path) for image in prepared.images]
+    images = prepare_images(named, recipe.input_size, recipe.settings.framing, on_progress, ignore=recipe.ignore)
+    return replace(prepared, images=tuple(images))
+
+
 def store(
-    recipe: Recipe, prepared: Prepared, extractor: Extractor, folder: Path, on_progress: Progress | None
+    recipe: Recipe,
+    prepared: Prepared,
+    extractor: Extractor,
+    folder: Path,
+    on_progress: Progress | None,
+    *,
+    stage: str = "extract",
 ) -> tuple[LabelledQuery, ...]:
     """Extract labelled images and write their features into a folder, a file for each.
 
@@ -93,7 +112,7 @@ def store(
         The folder can't be written, or the disk is full.
     """
     extracted = extract(
-        prepared.images, extractor, recipe.settings.framing, on_progress, ignore=recipe.ignore, stage="extract"
+        prepared.images, extractor, recipe.settings.framing, on_progress, ignore=recipe.ignore, stage=stage
     )
     stored = []
     for index, ((record, features), label) in enumerate(zip(extracted, prepared.labels, strict=True)):

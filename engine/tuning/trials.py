@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -55,6 +56,8 @@ class Trial:
     ----------
     settings
         The settings.
+    extractor
+        The extractor's file; None: the one that the recipe had.
     calibration
         The thresholds that the normal images give, leave-one-out.
     figures
@@ -70,6 +73,7 @@ class Trial:
     """
 
     settings: Settings
+    extractor: Path | None = None
     calibration: Calibration
     figures: Figures
     allowed: int
@@ -112,6 +116,8 @@ class Trials:
     ----------
     recipe
         The recipe.
+    extractor
+        Its extractor's file; None: the one that the recipe had before tuning.
     normal
         Its normal images without copies, each left out of its own retrieval.
     names
@@ -133,12 +139,14 @@ class Trials:
         names: Sequence[str],
         labelled: Sequence[LabelledQuery],
         *,
+        extractor: Path | None = None,
         sigmas: Sequence[float],
         false_alarm_rate: float,
         threads: int | None,
         on_progress: Progress | None,
     ) -> None:
         self._recipe, self._names, self._labelled = recipe, names, labelled
+        self._extractor = extractor
         self._normal = normal
         self._scores = ImageScores(recipe, [image.query for image in labelled], sigmas=sigmas, threads=threads)
         self._scorer = Scorer(recipe, threads=threads)
@@ -158,7 +166,7 @@ class Trials:
     def run(self, settings: Settings, stage: str) -> Trial:
         """Try settings; those that were tried already aren't tried again. ``stage`` names the trial in the progress."""
         if settings not in self._done:
-            advance = self._advance(stage)
+            advance = self._advance(stage if self._extractor is None else f"{self._extractor.name}: {stage}")
             normal = self._normal.scores(settings, advance)
             labelled = self._scores.scores(settings, advance)
             calibration = calibration_of(
@@ -176,6 +184,7 @@ class Trials:
             figures = judged.figures()
             self._done[settings] = Trial(
                 settings=settings,
+                extractor=self._extractor,
                 calibration=calibration,
                 figures=figures,
                 allowed=math.ceil(_bound(settings, calibration) * figures.good),

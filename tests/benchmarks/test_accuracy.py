@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from spadeline.engine import Detector, calibrate, fit
+from spadeline.engine import Detector, calibrate, fit, tune
 from spadeline.engine.errors import InputError, SpadelineError
 from spadeline.engine.evaluate.evaluation import evaluate
 from spadeline.engine.folders.dataset import find_dataset
@@ -26,6 +26,7 @@ from accuracy_parts import report as accuracy_report
 from page_parts import sections
 
 from ..conftest import part
+from ..tuning.spots import try_few_settings, write_labelled
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("faiss")
@@ -184,6 +185,40 @@ def test_a_set_of_classes_beside_the_papers_figures(run, parts, tmp_path):
     assert table.rows[1][3:5] == (None, None)  # pixel ROCAUC and AU-PRO of wood
     assert [row[-1] for row in table.rows] == ["0.9910", "0.8850", None]
     assert table.note == "–: masks: expected one for at least one abnormal image, got none."
+
+
+def test_tuned_settings_beside_the_defaults(run, parts, tmp_path, monkeypatch, extractor_path):
+    try_few_settings(monkeypatch)
+    (tmp_path / "set").mkdir()
+    write_labelled(folder := tmp_path / "set" / "spots")
+    images = parts / "train" / "good"
+    command = (tmp_path / "set", "--train", f"spots={images}", "--protocol", "defaults", "--tune")
+    document, printed = run(*command)
+    (row,) = document["tuned"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # k_gallery above the number of images
+        fit(images, tmp_path / "recipe", extractor=extractor_path, threads=1)
+        tuned = tune(tmp_path / "recipe", folder, threads=1)
+    assert row["final"] == {"before": vars(tuned.before), "after": vars(tuned.after)}
+    assert row["choosing"] == {"before": vars(tuned.own.figures), "after": vars(tuned.chosen.figures)}
+    assert (row["tried"], list(row["changed"])) == (len(tuned.trials), list(tuned.record.changed))
+    table = sections.chapter(document, "accuracy").tables["set-tuned"]
+    default, chosen, *_, total = table.rows
+    assert default[2:] == (
+        "defaults", f"{tuned.before.image_rocauc:.3f}",
+        f"{tuned.before.found} of 6", f"{tuned.before.false_alarms} of 4",
+    )  # fmt: skip
+    assert chosen[2].startswith("tuned: ")
+    assert chosen[4] == f"{tuned.after.found} of 6"
+    assert total == ("all", "spadeline, levels as they are", "tuned", None, *chosen[4:])
+    assert "set: default and tuned settings, on the half of the test images that had no part in the choice" in printed
+    calls = []
+    monkeypatch.setattr(accuracy, "tuned_figures", lambda *given, **_: calls.append(given) or row)
+    assert run(*command)[0]["tuned"] == document["tuned"]
+    assert not calls
+    (folder / "test" / "spot" / "411.png").rename(folder / "test" / "spot" / "412.png")
+    run(*command)
+    assert len(calls) == 1  # names decide which half an image is in
 
 
 def test_the_papers_means_stand_beside_those_of_all_its_classes(run, parts, tmp_path):

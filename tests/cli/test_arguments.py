@@ -22,7 +22,7 @@ OPTIONS = {
     "remove": "--calibrate --threads --json",
     "codes": "--json",
     "info": "--verify --html --normal-images --json",
-    "tune": "--labelled --dry-run --false-alarm-rate --threads --device --json",
+    "tune": "--labelled --extractor --images --dry-run --false-alarm-rate --threads --device --json",
     "predict": f"--overlays --need --deadline-s --threads --device --json {LOADING}",
     "eval": f"--html --normal-images --threads --device --json {LOADING}",
     "bench": f"--takt --runs --warm-up --seconds --html --need --deadline-s --threads --device --json {LOADING}",

@@ -4,10 +4,11 @@ import json
 
 import pytest
 from spadeline.engine import Recipe
+from spadeline.engine.cli import tune_command
 
 from shared_parts.drawn import part
 
-from ..tuning.spots import SETTINGS, write, write_labelled
+from ..tuning.spots import SETTINGS, try_few_settings, write, write_blind, write_labelled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(far above|far below) the others")
 
@@ -89,11 +90,46 @@ def test_no_evidence(run, recipe, labelled):
     assert "changed nothing; of the others" in run("info", recipe)[1]
 
 
+def test_another_extractor(run, labelled, parts, extractor_path, tmp_path, monkeypatch):
+    try_few_settings(monkeypatch)
+    kept, tune = [], tune_command.tune_recipe
+    monkeypatch.setattr(tune_command, "tune_recipe", lambda *a, **b: kept.append(tune(*a, **b)) or kept[0])
+    images, recipe = parts / "train" / "good", tmp_path / "recipe"
+    own = write_blind(extractor_path, tmp_path / "blind.onnx")
+    settings = ("--k-score", 3, "--frame-check", "off", "--false-alarm-rate", 0.1)
+    assert run("fit", images, "--extractor", own, "--recipe", recipe, *settings)[0] == 0
+    for path in sorted((labelled / "test" / "spot").iterdir()):
+        if int(path.stem) < 408:
+            write(path, part(int(path.stem), scratched=True)[0])
+        else:
+            path.unlink()
+    command = ("tune", recipe, "--labelled", labelled, "--extractor", own, extractor_path, "--images", parts)
+    code, out, err = run(*command)
+    lines, record = out.splitlines(), Recipe.load(recipe).tuning
+    assert (code, lines[-1]) == (0, "written, with thresholds made anew")
+    assert f"{record.tried} settings tried with 2 extractors at a false-alarm rate" in lines[0]
+    heading = lines.index(f"  with {extractor_path}:")
+    assert lines[heading + 1].startswith("  the recipe's own  ")
+    assert f"chosen: {extractor_path}, the settings stay: 4 abnormal images more" in lines
+    assert f"spadeline: {parts}: normal images: 12 from train/good" in err
+    monkeypatch.setattr(tune_command, "tune_recipe", lambda *_, **__: kept[0])
+    told = json.loads(run(*command, "--json")[1])
+    assert told["changed"] == {"extractor": {"before": None, "after": str(extractor_path)}}
+    assert told["trials"][0]["changed"] == {}
+    assert told["trials"][-1]["changed"]["extractor"] == str(extractor_path)
+    assert told["record"]["extractors"] == 2
+    assert "settings tried with 2 extractors on 4 abnormal" in run("info", recipe)[1]
+    assert "changed extractor; of the others, 4 of 4 abnormal images found (before: 0)" in run("info", recipe)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (["--labelled", "nowhere"], "nowhere: expected a data set's folder"),
         (["--labelled", "PARTS"], "labelled: expected at least 8 abnormal images, 4 for each half, got 4"),
+        (["--labelled", "PARTS", "--extractor", "x.onnx"], "images: expected the recipe's normal images along with"),
+        (["--labelled", "PARTS", "--extractor", "x.onnx", "--images", "PARTS"], "x.onnx: is missing"),
+        (["--labelled", "PARTS", "--images", "PARTS"], "extractors: expected at least one to try along with images"),
         (["--labelled", "PARTS", "--false-alarm-rate", 0], "false_alarm_rate: expected a number between 0 and 1"),
     ],
 )

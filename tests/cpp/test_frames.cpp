@@ -14,6 +14,7 @@
 #include "runtime/frame.hpp"
 #include "runtime/frame_facts.hpp"
 #include "runtime/frame_shape.hpp"
+#include "runtime/masks.hpp"
 #include "support/expect.hpp"
 #include "support/features.hpp"
 
@@ -155,6 +156,16 @@ void check_facts(uint64_t seed) {
     if (range == 1) expect(expected == FrameFacts{static_cast<double>(level), 0, 0}, name + "a constant image");
 }
 
+// An input pixel's part of the frame is rounded outwards; a distance is ignored if all below it is.
+void check_masks() {
+    const std::vector<uint8_t> mask{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0};  // (3, 4)
+    expect(any_under(mask.data(), {3, 4}, {3, 4}, {1, 1, 0, 0}) == mask, "a mask of the frame's size");
+    expect(any_under(mask.data(), {3, 4}, {2, 2}, {1.5, 2, 0, 0}) == std::vector<uint8_t>{0, 1, 0, 0}, "a smaller one");
+    expect(any_under(mask.data(), {3, 4}, {1, 1}, {1, 1, -5, 9}) == std::vector<uint8_t>{0}, "beyond the frame");
+    const std::vector<uint8_t> ignore{1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1};
+    expect(ignored_distances(ignore.data(), {3, 4}, {3, 2}) == std::vector<uint8_t>{1, 0, 1, 0, 1, 1}, "distances");
+}
+
 void check_shapes() {
     const FrameShapes shapes({{256, 256}, {512, 512}, {100, 200}}, PictureSize{224, 300});
     for (const PictureSize size : {PictureSize{64, 64}, {31, 62}, {224, 300}})
@@ -176,6 +187,7 @@ int main(int count, char** arguments) {
         check_colours();
         check_refusals();
         check_shapes();
+        check_masks();
     }
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) {
         check_case(i);

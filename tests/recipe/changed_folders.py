@@ -10,10 +10,19 @@ from spadeline.engine.errors import RecipeError
 from spadeline.engine.features import Features
 from spadeline.engine.match.codes import CODES_VERSION, code_layout, encode
 from spadeline.engine.recipe import change_steps, manifest
-from spadeline.engine.recipe.changes import add_images, create_recipe, remove_images, update_codes
+from spadeline.engine.recipe.changes import (
+    add_images,
+    create_recipe,
+    remove_images,
+    replace_extractor,
+    update_codes,
+)
 from spadeline.engine.recipe.recipe import Recipe
 from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.settings import Settings
+
+from .conftest import CALIBRATION
+from .manifests import FULL
 
 SHAPES = ((8, 13, 11), (64, 7, 6))  # the second is wide enough for codes of fewer directions than channels
 IGNORE = np.eye(52, 44, dtype=np.bool_)
@@ -86,12 +95,20 @@ def renew_codes(folder):
         update_codes(folder)
 
 
+def replace_by_fitted(folder):
+    """Take over the recipe that :func:`furnished` put beside the folder."""
+    generation = Recipe.load(folder).generation
+    fitted = Recipe.load(folder.parent / "fitted")
+    return replace_extractor(folder, fitted, calibration=CALIBRATION, generation=generation, tuning=FULL.tuning)
+
+
 # Each change, and the images that a recipe of BEFORE holds after it.
 CHANGES = {
     "create": (lambda folder: create(folder, ("x", "y", "z")), ("x", "y", "z")),
     "add": (lambda folder: add_images(folder, images(("e", "f")), 2), (*BEFORE, "e", "f")),
     "remove": (lambda folder: remove_images(folder, ["b"]), ("a", "c", "d")),
     "codes": (renew_codes, (*BEFORE, RENEWED)),
+    "replace": (replace_by_fitted, ("x", "y", "z")),
 }
 
 
@@ -145,6 +162,8 @@ def furnished(folder, *, recipe):
     folder.mkdir()
     for names in (BEFORE, ("x", "y", "z")):
         (folder.parent / f"{names[0]}.onnx").write_bytes(extractor_of(names))
+    if not (folder.parent / "fitted").exists():
+        create(folder.parent / "fitted", ("x", "y", "z"))
     for name in FOREIGN:
         (folder / name).write_text("not ours")
     if recipe:

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 from spadeline.engine.errors import InputError, RecipeError
-from spadeline.engine.recipe.changes import add_images, remove_images, set_calibration, update_codes
+from spadeline.engine.recipe.changes import add_images, remove_images, replace_extractor, set_calibration, update_codes
 from spadeline.engine.recipe.recipe import Recipe
 from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.settings import Settings
@@ -24,6 +24,7 @@ from ..recipes import (
     peak_memory,
 )
 from .conftest import CALIBRATION
+from .manifests import FULL
 
 
 @pytest.mark.parametrize("storage", ["float32", "float16"])
@@ -96,6 +97,36 @@ def test_settings_change_along_with_the_thresholds(create):
     assert recipe.calibration == CALIBRATION
     assert set_calibration(folder, None).settings == recipe.settings
     assert_holds(recipe, "a", "b")
+
+
+def test_another_recipes_extractor_and_features_take_the_place_of_the_own(create, tmp_path):
+    reader = create("a", "b", ignore=mask())
+    set_calibration(reader.folder, CALIBRATION)
+    (tmp_path / "other.onnx").write_bytes(b"another" * 1000)
+    fitted = create_small(
+        tmp_path / "fitted", "a", "b", extractor_path=tmp_path / "other.onnx", ignore=mask(),
+        settings=Settings(storage="float16"),
+    )  # fmt: skip
+    options = {"calibration": CALIBRATION, "tuning": FULL.tuning}
+    fitted = fitted.with_settings(Settings(kappa=3, storage="float16"))
+    recipe = replace_extractor(reader.folder, fitted, generation=1, **options)
+    assert_holds(Recipe.load(recipe.folder, verify=True), "a", "b")
+    assert_holds(reader, "a", "b")
+    assert (recipe.generation, recipe.created, recipe.tuning) == (2, reader.created, FULL.tuning)
+    assert (recipe.settings, recipe.calibration) == (fitted.settings, CALIBRATION)
+    assert {role: file.sha256 for role, file in recipe.files.items()} == {
+        role: file.sha256 for role, file in fitted.files.items()
+    }
+    assert names_in(recipe.folder) == live_files(recipe)
+    with pytest.raises(RecipeError, match="expected generation 1, which the thresholds were made from, got 2"):
+        replace_extractor(recipe.folder, fitted, generation=1, **options)
+    with (fitted.folder / "layer1-1.npy").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"?")
+    with pytest.raises(RecipeError, match=r"layer1-1\.npy: expected SHA-256 .*: its content was changed"):
+        replace_extractor(recipe.folder, fitted, generation=2, **options)
+    assert Recipe.load(recipe.folder, verify=True) == recipe
+    assert names_in(recipe.folder) == live_files(recipe)
 
 
 @pytest.mark.parametrize(("name", "own", "new"), [("storage", "float32", "float16"), ("framing", "whole", "paper")])

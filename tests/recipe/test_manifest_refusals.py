@@ -118,7 +118,11 @@ def test_refuses_what_is_not_a_recipe(raw, text):
         ("calibration.tau.images", 4, "calibration: image_scores: expected tau's 4 scores, got 3"),
         ("calibration.map_scores", [1.0, "x", 2.0], "calibration: map_scores[1]: expected float, got str"),
         ("tuning", {}, "tuning: changed is missing"),
-        ("tuning", RECORD | {"changed": ["colour"]}, "changed[0]: expected a setting's name, got 'colour'"),
+        (
+            "tuning",
+            RECORD | {"changed": ["colour"]},
+            "changed[0]: expected a setting's name or 'extractor', got 'colour'",
+        ),
         ("tuning", RECORD | {"changed": ["sigma", "sigma"]}, "changed: 'sigma' comes twice"),
         ("tuning", RECORD | {"date": "2026-01-03"}, "tuning: date: expected a time in UTC as ISO 8601"),
         ("tuning", RECORD | {"tried": 0}, "tuning: tried: expected an integer from 1"),

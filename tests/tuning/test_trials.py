@@ -7,7 +7,7 @@ import pytest
 from spadeline.engine import Settings, calibrate, fit
 from spadeline.engine.tuning import search as search_module
 from spadeline.engine.tuning.image_scores import ImageScores, Queried
-from spadeline.engine.tuning.search import choices_of, described, search
+from spadeline.engine.tuning.search import best_of, choices_of, described, search
 from spadeline.engine.tuning.trials import Figures, Trial, Trials
 
 from .spots import SETTINGS
@@ -115,6 +115,15 @@ def test_the_search_changes_one_setting_after_the_other(recipe):
 def test_one_image_more_is_chance(recipe, gain, changed):
     best = search(Scripted(lambda settings: 3 + gain * (settings.sigma == 2)), recipe)
     assert described(best.settings, SETTINGS) == (changed or "the recipe's own")
+
+
+def test_another_extractor_must_find_two_images_more():
+    own = trial(5)
+    assert best_of([own]) is own
+    assert best_of([own, trial(6, separation=1.0)]) is own
+    assert best_of([own, trial(9, false_alarms=2)]) is own
+    others = trial(7), trial(8), trial(8, separation=0.95), trial(6)
+    assert best_of([own, *others]) is others[2]
 
 
 def test_values_are_those_that_change_something(recipe):

@@ -4,31 +4,16 @@ import shutil
 
 import pytest
 from PIL import Image
-from spadeline.engine import Detector, Recipe, calibrate, remove_images, tune
+from spadeline.engine import Recipe, calibrate, remove_images, tune
 from spadeline.engine.errors import InputError
-from spadeline.engine.images.reading import read_image
 from spadeline.engine.settings import all_settings
 from spadeline.engine.tuning import trials as trials_module
-from spadeline.engine.tuning.halves import Named, split
 
 from shared_parts.drawn import part
 
-from .spots import SETTINGS, spotted, write
+from .spots import SETTINGS, flagged, halves_of, spotted, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(far above|far below) the others")
-
-
-def halves_of(folder):
-    paths = sorted((folder / "test").glob("*/*.png"))
-    named = [Named(path.relative_to(folder).as_posix(), path.parent.name, path.parent.name != "good") for path in paths]
-    return [[paths[index] for index in half] for half in split(named)]
-
-
-def flagged(recipe, paths):
-    """Return how many abnormal and how many good images a detector of the recipe flags."""
-    detector = Detector.load(recipe.folder, device="cpu", threads=1)
-    found = [path.parent.name for path in paths if detector.predict(read_image(path)).pred_label]
-    return len(found) - found.count("good"), found.count("good")
 
 
 def test_settings_that_find_more_are_written_as_calibrate_would(recipe, labelled, tmp_path):
