@@ -1,0 +1,190 @@
+"""libspadeline.so through ctypes: structures and functions as spadeline.h declares them."""
+
+import ctypes
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+OK, ARGUMENT, HANDLE, BUSY, RECIPE, EXTRACTOR, DEVICE, MEMORY, FAILED = range(9)
+NEEDS = {None: 0, "map": 1, "mask": 2, "label": 3}
+GALLERIES = {"auto": 0, "memory": 1, "mapped": 2}
+COLORS = {"gray": 0, "rgb": 1, "bgr": 2, "rgba": 3, "bgra": 4}
+REASONS = ("map", "image", "exposure", "contrast", "sharpness", "unlike")
+INTEGER, POINTER = ctypes.c_int32, ctypes.c_void_p
+
+
+class Region(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("area", "top", "left", "bottom", "right", "peak_y", "peak_x")),
+        ("score", ctypes.c_double),
+    ]
+
+
+class RawResult(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_int64),
+        ("pred_label", ctypes.c_int32),
+        ("reasons", ctypes.c_uint32),
+        ("need", ctypes.c_int32),
+        ("decided", ctypes.c_int32),
+        *((name, ctypes.c_double) for name in ("pred_score", "image_score", "map_score")),
+        *((name, ctypes.c_int64) for name in ("map_height", "map_width")),
+        ("anomaly_map", ctypes.POINTER(ctypes.c_float)),
+        ("lower_map", ctypes.POINTER(ctypes.c_float)),
+        ("pred_mask", ctypes.POINTER(ctypes.c_uint8)),
+        ("region_count", ctypes.c_int64),
+        ("regions", ctypes.POINTER(Region)),
+        *((name, ctypes.c_int64) for name in ("grid_height", "grid_width", "kappa")),
+        ("neighbours", ctypes.POINTER(ctypes.c_int32)),
+        ("nearest_count", ctypes.c_int64),
+        ("nearest_images", ctypes.POINTER(ctypes.c_int64)),
+        *((f"{stage}_s", ctypes.c_double) for stage in ("prepare", "extract", "retrieve", "match", "map")),
+        ("pairs", ctypes.c_int64),
+        ("passed", ctypes.c_int64 * 4),
+        *((name, ctypes.c_int64) for name in ("exact", "guarded_cells", "passes")),
+        ("warning", ctypes.c_char_p),
+    ]
+
+
+SIGNATURES = {
+    "spadeline_version": (ctypes.c_char_p, []),
+    "spadeline_abi": (INTEGER, []),
+    "spadeline_error": (ctypes.c_char_p, []),
+    "spadeline_load": (INTEGER, [ctypes.c_char_p, INTEGER, INTEGER, INTEGER, POINTER]),
+    "spadeline_free_recipe": (None, [POINTER]),
+    "spadeline_describe": (INTEGER, [POINTER, POINTER]),
+    "spadeline_image_count": (ctypes.c_int64, [POINTER]),
+    "spadeline_image_name": (ctypes.c_char_p, [POINTER, ctypes.c_int64]),
+    "spadeline_open": (INTEGER, [POINTER, INTEGER, INTEGER, ctypes.c_double, POINTER]),
+    "spadeline_free_inspector": (None, [POINTER]),
+    "spadeline_describe_inspector": (INTEGER, [POINTER, POINTER]),
+    "spadeline_set_need": (INTEGER, [POINTER, INTEGER]),
+    "spadeline_set_deadline": (INTEGER, [POINTER, ctypes.c_double]),
+    "spadeline_inspect": (
+        INTEGER,
+        [POINTER, POINTER, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, INTEGER, POINTER],
+    ),
+    "spadeline_inspector_error": (ctypes.c_char_p, [POINTER]),
+}
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A result, copied; the names and forms are those of spadeline.engine.Result."""
+
+    pred_label: bool
+    pred_score: float
+    image_score: float
+    map_score: float
+    reasons: tuple[str, ...]
+    need: str
+    decided: bool
+    anomaly_map: np.ndarray
+    lower_map: np.ndarray
+    pred_mask: np.ndarray
+    regions: list
+    neighbours: np.ndarray
+    nearest_images: np.ndarray
+    statistics: tuple
+    timings_s: dict
+    warning: str | None
+
+
+class CallError(Exception):
+    """A call that failed: its code and the text."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+
+
+def copied(raw):
+    """Copy what the library's memory holds."""
+    size, grid = (raw.map_height, raw.map_width), (raw.grid_height, raw.grid_width, raw.kappa, 3)
+
+    def array(pointer, shape):
+        return np.ctypeslib.as_array(pointer, shape).copy()
+
+    return Inspected(
+        pred_label=bool(raw.pred_label),
+        pred_score=raw.pred_score,
+        image_score=raw.image_score,
+        map_score=raw.map_score,
+        reasons=tuple(name for bit, name in enumerate(REASONS) if raw.reasons >> bit & 1),
+        need=next(name for name, number in NEEDS.items() if number == raw.need),
+        decided=bool(raw.decided),
+        anomaly_map=array(raw.anomaly_map, size),
+        lower_map=array(raw.lower_map, size),
+        pred_mask=array(raw.pred_mask, size).astype(bool),
+        regions=[
+            (one.area, (one.top, one.left, one.bottom, one.right), (one.peak_y, one.peak_x), one.score)
+            for one in raw.regions[: raw.region_count]
+        ],
+        neighbours=array(raw.neighbours, grid),
+        nearest_images=array(raw.nearest_images, (raw.nearest_count,)),
+        statistics=(raw.pairs, tuple(raw.passed), raw.exact, raw.guarded_cells, raw.passes),
+        timings_s={name: getattr(raw, f"{name}_s") for name in ("prepare", "extract", "retrieve", "match", "map")},
+        warning=raw.warning and raw.warning.decode(),
+    )
+
+
+class Library:
+    """The functions, and the ways through them that tests share."""
+
+    def __init__(self, path):
+        self.path = path
+        self.c = ctypes.CDLL(str(path))
+        for name, (result, arguments) in SIGNATURES.items():
+            function = getattr(self.c, name)
+            function.restype, function.argtypes = result, arguments
+
+    def error(self):
+        """Return the thread's text."""
+        return self.c.spadeline_error().decode("utf-8", "replace")
+
+    def expect(self, code):
+        """Raise CallError unless a call went well."""
+        if code != OK:
+            raise CallError(code, self.error())
+
+    def load(self, folder, *, gallery="auto", verify=False):
+        """Return a recipe's handle."""
+        handle = ctypes.c_void_p()
+        self.expect(self.c.spadeline_load(str(folder).encode(), 0, GALLERIES[gallery], verify, ctypes.byref(handle)))
+        return handle
+
+    def open(self, recipe, *, threads=2, need=None, deadline_s=-1.0):
+        """Return an inspector's handle."""
+        handle = ctypes.c_void_p()
+        self.expect(self.c.spadeline_open(recipe, threads, NEEDS[need], deadline_s, ctypes.byref(handle)))
+        return handle
+
+    @contextmanager
+    def inspector(self, folder, *, gallery="auto", verify=False, **options):
+        """Open a recipe's inspector. The recipe's handle is freed at once: the inspector keeps what it needs."""
+        recipe = self.load(folder, gallery=gallery, verify=verify)
+        try:
+            inspector = self.open(recipe, **options)
+        finally:
+            self.c.spadeline_free_recipe(recipe)
+        try:
+            yield inspector
+        finally:
+            self.c.spadeline_free_inspector(inspector)
+
+    def inspect_raw(self, inspector, frame, *, color="rgb"):
+        """Inspect a frame whose rows may lie apart; return the code and the pointer to the result."""
+        result = ctypes.POINTER(RawResult)()
+        height, width, *_ = frame.shape
+        code = self.c.spadeline_inspect(
+            inspector, frame.ctypes.data, height, width, frame.strides[0], COLORS[color], ctypes.byref(result)
+        )
+        return code, result
+
+    def inspect(self, inspector, frame, *, color="rgb"):
+        """Inspect a frame and return the result, copied."""
+        code, result = self.inspect_raw(inspector, frame, color=color)
+        self.expect(code)
+        assert result.contents.struct_size == ctypes.sizeof(RawResult)
+        return copied(result.contents)
