@@ -82,7 +82,7 @@ def who(row: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[str, str]:
         name, settings = PATCHCORE[row["protocol"]], "anomalib's"
     else:
         name = f"spadeline, {_levels(row['extractor'], document)}"
-        settings = row["protocol"] if row["knob"] is None else f"{row['protocol']}, {row['value']} angles"
+        settings = row["protocol"] if row.get("knob") is None else f"{row['protocol']}, {row['value']} angles"
     extractors = document["extractors"]
     if len({facts["neighbourhood"] for facts in extractors}) < len(extractors) > 1:
         name += f" ({Path(row['extractor']).stem})"

@@ -52,7 +52,7 @@ class Candidate:
     @property
     def title(self) -> str:
         """What it is called in progress."""
-        return f"{self.path.name}, {self.angles} {'angle' if self.angles == 1 else 'angles'}"
+        return self.path.name + (f", {self.angles} angles" if self.angles > 1 else "")
 
     def fit(self, recipe: Recipe, folder: Path, on_progress: Progress | None) -> Recipe:
         """Make a recipe without thresholds. Its settings are those of ``recipe``, and so is its mask.

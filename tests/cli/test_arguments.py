@@ -6,7 +6,7 @@ import pytest
 from spadeline.engine.cli.arguments import command_parser
 from spadeline.engine.settings import all_settings
 
-FRAMING_AND_STORAGE = "--framing --storage"
+BUILT_IN = "--framing --angles --storage"
 OTHER_SETTINGS = (
     "--k-score --k-gallery --kappa --window --level-weights --upsampling --distance --sigma --index-factory "
     "--label-rule --frame-check --frame-shape --need"
@@ -16,13 +16,13 @@ OPTIONS = {
     "export": "--backbone --levels --embedding --input-size --weights --precision --neighbourhood --from "
     "--preset --calibrate --framing --evaluate --least-correlation --most-rocauc-loss --json",
     "fit": f"--extractor --recipe --held-out --overwrite --ignore --html --preset --false-alarm-rate --threads --device --json "
-    f"{FRAMING_AND_STORAGE} {OTHER_SETTINGS}",
+    f"{BUILT_IN} {OTHER_SETTINGS}",
     "calibrate": f"--false-alarm-rate --threads --json {OTHER_SETTINGS}",
     "add": "--rename --threads --device --json",
     "remove": "--calibrate --threads --json",
     "codes": "--json",
     "info": "--verify --html --normal-images --json",
-    "tune": "--labelled --extractor --images --dry-run --false-alarm-rate --threads --device --json",
+    "tune": "--labelled --extractor --angles --images --dry-run --false-alarm-rate --threads --device --json",
     "predict": f"--overlays --need --deadline-s --threads --device --json {LOADING}",
     "eval": f"--html --normal-images --threads --device --json {LOADING}",
     "bench": f"--takt --runs --warm-up --seconds --html --need --deadline-s --threads --device --json {LOADING}",

@@ -115,7 +115,7 @@ def test_the_recipes_extractor_stays_without_evidence(recipe, labelled, parts, b
 
 
 def candidates(recipe, paths, images):
-    return open_candidates(recipe, paths, images, device="cpu", threads=1, on_progress=None)
+    return open_candidates(recipe, paths, (), images, device="cpu", threads=1, on_progress=None)
 
 
 def test_the_images_are_all_of_the_recipes(recipe, parts, blind_path, tmp_path):
@@ -138,7 +138,9 @@ def test_errors(recipe, parts, other_path, blind_path, extractor_path, tmp_path)
     images, ignore = parts / "train" / "good", np.zeros((96, 96), np.bool_)
     with pytest.raises(InputError, match="images: expected the recipe's normal images along with extractors"):
         candidates(recipe, [blind_path], None)
-    with pytest.raises(InputError, match="extractors: expected at least one to try along with images, got none"):
+    with pytest.raises(
+        InputError, match="extractors: expected at least one to try along with images, or angles to try"
+    ):
         candidates(recipe, [], images)
     with pytest.raises(ExtractorError, match=r"gone\.onnx: is missing"):
         candidates(recipe, [tmp_path / "gone.onnx"], images)
