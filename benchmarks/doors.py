@@ -3,8 +3,8 @@
     python benchmarks/doors.py --installed PREFIX --data hazelnut screw --extractor resnet18.onnx --json doors.json
 
 PREFIX is the folder that libspadeline.so was installed into. Each data set, in MVTec AD's layout, is fitted with each
-extractor; then the thresholds are made anew for other settings. Every test image goes through both doors, and all that
-is exact is compared bit by bit. Nothing is timed here.
+extractor; other settings are then compared at the same thresholds. Every test image goes through both doors, and all
+that is exact is compared bit by bit. Nothing is timed here.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from spadeline.engine import Detector, Recipe, calibrate
+from spadeline.engine import Detector, Recipe
 from spadeline.engine.errors import InputError
 from spadeline.engine.folders.dataset import LabelledImage
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb
+from spadeline.engine.recipe.changes import set_calibration
 from spadeline.engine.resources import processors
 from spadeline.engine.result import Result
 from spadeline.engine.settings import Need
@@ -37,8 +39,8 @@ from shared_parts.subjects import subjects
 # Settings besides the defaults, and the needs that each is compared for.
 VARIANTS: Mapping[str, tuple[Mapping[str, Any], tuple[Need, ...]]] = {
     "as fitted": ({}, ("map", "label")),
-    "window 2, kappa 3, root": ({"window": 2, "kappa": 3, "distance": "root"}, ("map",)),
-    "either, bilinear, sigma 2": ({"label_rule": "either", "upsampling": "bilinear", "sigma": 2.0}, ("map",)),
+    "window 2, kappa 3": ({"window": 2, "kappa": 3}, ("map",)),
+    "either, 20 images, sigma 2": ({"label_rule": "either", "k_gallery": 20, "k_score": 1, "sigma": 2.0}, ("map",)),
 }
 
 
@@ -52,7 +54,7 @@ def main() -> None:
         for settings in options.settings:
             changes, needs = VARIANTS[settings]
             with tempfile.TemporaryDirectory(prefix="spadeline-doors-", dir=subject.recipe.folder.parent) as folder:
-                recipe = _with(subject.recipe, changes, Path(folder) / "recipe", options.threads)
+                recipe = _with(subject.recipe, changes, Path(folder) / "recipe")
                 of = {"data": subject.data, "network": subject.network, "settings": settings}
                 for counts in _compared(library, recipe, subject.frames, needs, options.threads):
                     document["results"].append(of | counts)
@@ -69,12 +71,13 @@ def _library(installed: Path) -> Library:
     return Library(found[0])
 
 
-def _with(recipe: Recipe, changes: Mapping[str, Any], folder: Path, threads: int) -> Recipe:
-    """Return the recipe with other settings and the thresholds that follow, in a folder that shares its files."""
+def _with(recipe: Recipe, changes: Mapping[str, Any], folder: Path) -> Recipe:
+    """Return the recipe with other settings, and the thresholds that it has, in a folder that shares its files."""
     if not changes:
         return recipe
     shutil.copytree(recipe.folder, folder, copy_function=os.link)  # a recipe's files are replaced, never written into
-    return calibrate(folder, changes=changes, threads=threads)
+    settings = replace(recipe.settings, **changes)
+    return set_calibration(folder, recipe.calibration, settings=settings, generation=recipe.generation)
 
 
 def _compared(
