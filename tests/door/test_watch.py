@@ -1,7 +1,6 @@
 """The example that watches a folder: a line for each picture, whatever the files hold."""
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -111,7 +110,7 @@ def test_half_written_files_are_waited_for(programs, recipe_folder, detector, tm
         (tmp_path / "fourth.ppm").write_bytes(b"P6 96 96 255\n")
         assert next_line() == {"image": str(tmp_path / "fourth.ppm"), "error": "bytes are missing"}
         Image.fromarray(SCRATCHED).save(tmp_path / "new")
-        os.replace(tmp_path / "new", tmp_path / "fourth.ppm")
+        (tmp_path / "new").replace(tmp_path / "fourth.ppm")
         assert next_line() == {"image": str(tmp_path / "fourth.ppm"), **verdict(detector, SCRATCHED)}
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_S) == 0
