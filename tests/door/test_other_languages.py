@@ -9,9 +9,10 @@ import sys
 import pytest
 from spadeline.engine import Detector
 
+from shared_parts.library import SIGNATURES
+
 from ..conftest import part
 from .conftest import EXAMPLES, ROOT, run
-from .library import SIGNATURES
 
 pytestmark = pytest.mark.xdist_group("door")
 INCLUDE = ROOT / "csrc" / "include"

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from spadeline.engine import Detector
 
+from shared_parts.library import SIGNATURES
+
 from ..conftest import part
 from .conftest import EXAMPLES, ROOT, configure, run
-from .library import SIGNATURES
 
 pytestmark = pytest.mark.xdist_group("door")
 PLACES = ("CMAKE_ENVIRONMENT_PATH", "CMAKE_SYSTEM_PATH", "PACKAGE_ROOT_PATH")
