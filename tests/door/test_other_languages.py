@@ -84,7 +84,12 @@ def test_csharp_calls_functions_that_there_are():
 
 
 def csharp_program(folder):
-    """Compile the example with what is at hand; return the command that runs it."""
+    """Compile the example, and the page's lines, with what is at hand; return the command that runs the example."""
+    (lines,) = re.findall("```csharp\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (folder / "Page.cs").write_text(
+        "using Spadeline;\nstatic class Page {\nstatic void Reject(long y, long x) {}\n"
+        f"public static void Line(byte[] pixels, long height, long width) {{\n{lines}}}\n}}\n"
+    )
     if dotnet := shutil.which("dotnet"):
         version = run(dotnet, "--version").split(".")[0]
         (folder / "Inspect.csproj").write_text(
@@ -95,7 +100,7 @@ def csharp_program(folder):
         run(dotnet, "build", "--output", folder / "built", folder / "Inspect.csproj")
         return [dotnet, folder / "built" / "Inspect.dll"]
     if shutil.which("mcs") and shutil.which("mono"):
-        run("mcs", "-warnaserror", f"-out:{folder / 'Inspect.exe'}", EXAMPLES / "Inspect.cs")
+        run("mcs", "-warnaserror", f"-out:{folder / 'Inspect.exe'}", EXAMPLES / "Inspect.cs", folder / "Page.cs")
         return ["mono", folder / "Inspect.exe"]
     return pytest.skip("no dotnet, and no mcs with mono")
 

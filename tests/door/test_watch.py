@@ -1,7 +1,10 @@
 """The example that watches a folder: a line for each picture, whatever the files hold."""
 
 import json
+import os
 import queue
+import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -13,10 +16,12 @@ from PIL import Image
 from spadeline.engine import Detector
 
 from ..conftest import part
+from .conftest import ROOT, run
 
 pytestmark = pytest.mark.xdist_group("door")
 GOOD, SCRATCHED = part(301)[0], part(301, scratched=True)[0]
 WAIT_S = 60  # for a line that must come
+PAGE = (ROOT / "docs" / "how-to" / "watch-a-folder.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,10 @@ def verdict(detector, picture):
 
 
 def without_time(line):
+    """Return a line's fields but the time. They are those of the page's lines."""
     record = json.loads(line)
+    (shown,) = re.findall("```json\n(.*?)```", PAGE, re.DOTALL)
+    assert list(record) in [list(json.loads(line)) for line in shown.splitlines()]
     assert record.pop("ms", 1) > 0
     return record
 
@@ -125,3 +133,12 @@ def test_it_ends_when_it_cannot_begin(programs, recipe_folder, tmp_path):
     assert str(tmp_path / "none") in text
     ended = subprocess.run([programs / "watch"], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (2, "usage: watch RECIPE FOLDER [--once]\n")
+
+
+def test_the_pages_command_builds_it(installed, tmp_path):
+    if shutil.which("pkg-config") is None:
+        pytest.skip("no pkg-config")
+    command = re.findall("```bash\n(c\\+\\+ .*)\n", PAGE)[0].replace("csrc/", f"{ROOT}/csrc/")
+    (package,) = installed.rglob("pkgconfig")
+    run("bash", "-c", command, cwd=tmp_path, env=os.environ | {"PKG_CONFIG_PATH": str(package)})
+    assert (tmp_path / "watch").is_file()
