@@ -122,7 +122,7 @@ def test_the_csharp_example(library, recipe_folder, tmp_path):
     found = [tuple(float(number) for number in re.findall(r"[\d.E+-]+", line[len("region") :])) for line in regions]
     assert found == [(*region.peak, region.score) for region in expected.regions]
     code, lines, text = inspect(b"P6 7 96 255\n" + bytes(7 * 96 * 3))
-    assert (code, lines, text) == (2, [], "frame: expected at least 8 pixels in each direction, got 96 x 7")
+    assert (code, lines, text) == (2, [], "frame: expected sides of at least 8 pixels, got 96 x 7")
     code, lines, text = inspect(b"P6 96 96 255\n" + FRAME.tobytes()[:-1])
     assert (code, lines) == (2, [])
     assert text.startswith("expected a frame's bytes, got fewer")

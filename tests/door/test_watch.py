@@ -95,7 +95,7 @@ def test_each_picture_has_a_line(programs, recipe_folder, detector, tmp_path):
         (b"P6 96 96 65535\n", "expected a picture P5 or P6 of 8 bits"),
         (b"P3 96 96 255\n", "expected a picture P5 or P6 of 8 bits"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "expected a picture P5 or P6 of 8 bits"),
-        (b"P5 7 96 255\n" + bytes(7 * 96), "frame: expected at least 8 pixels in each direction, got 96 x 7"),
+        (b"P5 7 96 255\n" + bytes(7 * 96), "frame: expected sides of at least 8 pixels, got 96 x 7"),
     ],
 )
 def test_a_file_that_is_no_picture_has_a_line(programs, recipe_folder, tmp_path, content, error):
@@ -117,7 +117,7 @@ def test_half_written_files_are_waited_for(programs, recipe_folder, detector, tm
         assert next_line() == {"image": str(tmp_path / "second.ppm"), **verdict(detector, SCRATCHED)}
         (tmp_path / "fourth.ppm").write_bytes(b"P6 96 96 255\n")
         assert next_line() == {"image": str(tmp_path / "fourth.ppm"), "error": "bytes are missing"}
-        Image.fromarray(SCRATCHED).save(tmp_path / "new")
+        Image.fromarray(SCRATCHED).save(tmp_path / "new", format="ppm")
         (tmp_path / "new").replace(tmp_path / "fourth.ppm")
         assert next_line() == {"image": str(tmp_path / "fourth.ppm"), **verdict(detector, SCRATCHED)}
         process.send_signal(signal.SIGTERM)
