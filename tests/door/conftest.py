@@ -16,6 +16,7 @@ import pytest
 from shared_parts.library import Library
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "csrc" / "examples"
 # Python's own CMake comes first: the system's may be too old.
 CMAKE = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
@@ -75,3 +76,13 @@ def library(installed):
     """The installed library."""
     (path,) = installed.rglob("libspadeline.so")
     return Library(path)
+
+
+@pytest.fixture(scope="session")
+def programs(installed, tmp_path_factory):
+    """Programs built by CMake with find_package(spadeline)."""
+    folder = tmp_path_factory.mktemp("consumer")
+    source = ROOT / "tests" / "door" / "consumer"
+    run(CMAKE, "-S", source, "-B", folder, f"-DEXAMPLES={EXAMPLES}", f"-DCMAKE_PREFIX_PATH={installed}")
+    run(CMAKE, "--build", folder)
+    return folder

@@ -13,22 +13,11 @@ from spadeline.engine import Detector
 from shared_parts.library import SIGNATURES
 
 from ..conftest import part
-from .conftest import CMAKE, ROOT, configure, run
+from .conftest import EXAMPLES, ROOT, configure, run
 
 pytestmark = pytest.mark.xdist_group("door")
-EXAMPLES = ROOT / "csrc" / "examples"
 PLACES = ("CMAKE_ENVIRONMENT_PATH", "CMAKE_SYSTEM_PATH", "PACKAGE_ROOT_PATH")
 FRAME = part(301, scratched=True)[0]
-
-
-@pytest.fixture(scope="module")
-def programs(installed, tmp_path_factory):
-    """Programs built by CMake with find_package(spadeline)."""
-    folder = tmp_path_factory.mktemp("consumer")
-    source = ROOT / "tests" / "door" / "consumer"
-    run(CMAKE, "-S", source, "-B", folder, f"-DEXAMPLES={EXAMPLES}", f"-DCMAKE_PREFIX_PATH={installed}")
-    run(CMAKE, "--build", folder)
-    return folder
 
 
 @pytest.fixture
