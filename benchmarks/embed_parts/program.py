@@ -43,11 +43,11 @@ def build(installed: Path, folder: Path) -> Path:
     InputError
         No library is installed there, or no program can be built with it.
     """
+    if not any(installed.rglob("spadelineConfig.cmake")):
+        raise InputError(f"{installed}: expected the prefix of an installed libspadeline.so, found none below it")
     cmake = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if cmake is None:
         raise DependencyError("expected cmake on the PATH, which builds the C++ program, found none")
-    if not any(installed.rglob("spadelineConfig.cmake")):
-        raise InputError(f"{installed}: expected the prefix of an installed libspadeline.so, found none below it")
     for arguments in (["-S", SOURCE, "-B", folder, f"-DCMAKE_PREFIX_PATH={installed.resolve()}"], ["--build", folder]):
         done = subprocess.run([cmake, *map(str, arguments)], capture_output=True, text=True, check=False)
         if done.returncode != 0:

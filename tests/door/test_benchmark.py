@@ -51,7 +51,7 @@ def test_a_recipe_that_the_library_refuses_is_one_sentence(installed, tmp_path, 
     built = program.build(installed, tmp_path / "build")
     (tmp_path / "frames").write_bytes(b"")
     with (
-        pytest.raises(program.ProgramError, match="^embed: .*frames: expected frames, got none$"),
+        pytest.raises(program.ProgramError, match=r"^embed: .*frames: expected frames, got none$"),
         program.start(built, recipe_folder, tmp_path / "frames", inspectors=1, threads=1),
     ):
         pass
