@@ -47,7 +47,7 @@ void check_largest(double distance) {
     throw InputError(text);
 }
 
-float highest(const std::vector<float>& map) { return *std::max_element(map.begin(), map.end()); }
+float highest(const std::vector<float>& map) { return highest(map.data(), static_cast<int64_t>(map.size())); }
 
 }  // namespace
 

@@ -7,19 +7,6 @@
 namespace spadeline {
 namespace {
 
-// The largest of `count` values, at least one. Eight are compared at a time, which a compiler doesn't do by itself:
-// it must not change the order of comparisons, unless it knows that there is no NaN.
-float highest(const float* values, int64_t count) {
-    constexpr int64_t kLanes = 8;
-    float lanes[kLanes];
-    std::fill_n(lanes, kLanes, values[0]);
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes)
-        for (int64_t k = 0; k < kLanes; ++k) lanes[k] = values[i + k] > lanes[k] ? values[i + k] : lanes[k];
-    for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
-    return *std::max_element(lanes, lanes + kLanes);
-}
-
 constexpr int64_t kBlock = 64;
 
 // Whether any of kBlock values is above `least`. Comparisons of vectors: a compiler turns each comparison of a plain
@@ -45,6 +32,19 @@ int64_t clamped(double value, int64_t length) {
 }
 
 }  // namespace
+
+// Eight are compared at a time, which a compiler doesn't do by itself: it must not change the order of comparisons,
+// unless it knows that there is no NaN.
+float highest(const float* values, int64_t count) {
+    constexpr int64_t kLanes = 8;
+    float lanes[kLanes];
+    std::fill_n(lanes, kLanes, values[0]);
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes)
+        for (int64_t k = 0; k < kLanes; ++k) lanes[k] = values[i + k] > lanes[k] ? values[i + k] : lanes[k];
+    for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
+    return *std::max_element(lanes, lanes + kLanes);
+}
 
 bool mask_above(const float* map, int64_t count, double theta, uint8_t* mask) {
     const auto least = static_cast<float>(theta);
