@@ -13,6 +13,7 @@ from spadeline.engine.errors import InputError
 from page_parts.accuracy import accuracy
 from page_parts.chapter import Chapter
 from page_parts.detectors import detectors
+from page_parts.doors import doors
 from page_parts.embed import embed
 from page_parts.extractor import extractor
 from page_parts.frame_check import frame_check
@@ -28,6 +29,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's or
     "pipeline_needs": pipeline_needs,
     "embed": embed,
     "detectors": detectors,
+    "doors": doors,
     "accuracy": accuracy,
     "frame_check": frame_check,
     "extractor": extractor,
