@@ -3,14 +3,16 @@
 //
 // It opens so many inspectors of so many threads each, answers "ready", and then each line of standard input:
 //
-//     need N           what the next inspections need, a spadeline_need. Each inspector inspects all frames once.
+//     need N           what the next inspections need, a spadeline_need. Each inspector warms up with some frames.
 //     results FILE     inspects all frames; FILE gets of each the label as a byte, the map, the mask.
-//     time I0 I1 …     inspects these frames, the first one untimed; a line for each other one: seconds of the call, and
+//     time I0 I1 …     inspects these frames, the first one untimed; a line for each other one: seconds of the call,
+//     and
 //                      of the stages prepare, extract, retrieve, match, map.
 //     rate SECONDS     all inspectors side by side, each on a thread of its own: frames, and seconds that they took.
 //     allocations      inspects all frames: how often memory was allocated, and how often of these by libspadeline.so.
 //
 // The last line of each answer is "done". After an error it writes one sentence to standard error, and ends with 1.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -30,6 +32,8 @@
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr size_t kWarmUp = 12;  // frames
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -72,7 +76,7 @@ class Line {
             line >> need;
             for (const auto& inspector : inspectors_) {
                 inspector->set_need(static_cast<spadeline::Need>(need));
-                inspect_all(*inspector);
+                inspect(*inspector, kWarmUp);
             }
         } else if (command == "results") {
             std::string path;
@@ -86,7 +90,7 @@ class Line {
             measure_rate(seconds);
         } else if (command == "allocations") {
             start_counting();
-            inspect_all(*inspectors_[0]);
+            inspect(*inspectors_[0], pictures_.size());
             const Allocations counted = stop_counting();
             std::printf("%lld %lld\n", static_cast<long long>(counted.all), static_cast<long long>(counted.by_library));
         } else {
@@ -95,8 +99,8 @@ class Line {
     }
 
  private:
-    void inspect_all(spadeline::Inspector& inspector) {
-        for (const Picture& picture : pictures_) inspector.inspect(picture.frame());
+    void inspect(spadeline::Inspector& inspector, size_t most) {
+        for (size_t i = 0; i < std::min(most, pictures_.size()); ++i) inspector.inspect(pictures_[i].frame());
     }
 
     void write_results(const std::string& path) {

@@ -72,7 +72,7 @@ class Program:
         self._answer()
 
     def need(self, need: Need) -> None:
-        """Set what the next inspections need, and warm up for it."""
+        """Set what the next inspections need; each inspector warms up for it."""
         self._ask(f"need {NEEDS[need]}")
 
     def results(self, input_size: tuple[int, int]) -> Iterator[tuple[bool, NDArray[np.float32], NDArray[np.bool_]]]:

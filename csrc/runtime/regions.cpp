@@ -35,7 +35,8 @@ int64_t clamped(double value, int64_t length) {
 
 // Eight are compared at a time, which a compiler doesn't do by itself: it must not change the order of comparisons,
 // unless it knows that there is no NaN.
-float highest(const float* values, int64_t count) {
+float highest(std::span<const float> values) {
+    const auto count = static_cast<int64_t>(values.size());
     constexpr int64_t kLanes = 8;
     float lanes[kLanes];
     std::fill_n(lanes, kLanes, values[0]);
@@ -131,7 +132,7 @@ void RegionFinder::add_runs(const float* map, const uint8_t* mask, int64_t row) 
         const auto* found = static_cast<const uint8_t*>(std::memchr(first, 0, end - first));
         next = found ? found : end;
         const int64_t left = first - line, right = next - line;
-        const float score = highest(map + row * map_.width + left, right - left);
+        const float score = highest({map + row * map_.width + left, static_cast<size_t>(right - left)});
         runs_.push_back({static_cast<int64_t>(runs_.size()), row, left, right, score, score, right - left,
                          Box{row, left, row + 1, right}, -1});
     }
