@@ -5,9 +5,8 @@
 //
 //     need N           what the next inspections need, a spadeline_need. Each inspector warms up with some frames.
 //     results FILE     inspects all frames; FILE gets of each the label as a byte, the map, the mask.
-//     time I0 I1 …     inspects these frames, the first one untimed; a line for each other one: seconds of the call,
-//     and
-//                      of the stages prepare, extract, retrieve, match, map.
+//     time I0 I1 …     inspects these frames, the first one untimed; a line for each other one: seconds of the
+//                      call, and of its stages prepare, extract, retrieve, match, map.
 //     rate SECONDS     all inspectors side by side, each on a thread of its own: frames, and seconds that they took.
 //     allocations      inspects all frames: how often memory was allocated, and how often of these by libspadeline.so.
 //

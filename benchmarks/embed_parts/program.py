@@ -110,7 +110,7 @@ class Program:
         return self._answer()
 
     def _answer(self) -> list[str]:
-        lines = []
+        lines: list[str] = []
         for line in self._pipe(self._process.stdout):
             if line.strip() in _ENDS:
                 return lines
