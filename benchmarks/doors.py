@@ -10,11 +10,11 @@ is exact is compared bit by bit. Nothing is timed here.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shutil
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from spadeline.engine.settings import Need
 
 from page_parts.doors import doors as chapter
 from shared_parts import command
-from shared_parts.library import Inspected, Library
+from shared_parts.library import NEEDS, Inspected, Library
 from shared_parts.subjects import subjects
 
 # Settings besides the defaults, and the needs that each is compared for.
@@ -49,13 +49,13 @@ def main() -> None:
     library = _library(options.installed)
     document = command.begin("doors", options.threads) | {"results": []}
     for subject in subjects(options):
-        for settings, (changes, needs) in VARIANTS.items():
+        for settings in options.settings:
+            changes, needs = VARIANTS[settings]
             with tempfile.TemporaryDirectory(prefix="spadeline-doors-", dir=subject.recipe.folder.parent) as folder:
                 recipe = _with(subject.recipe, changes, Path(folder) / "recipe", options.threads)
                 of = {"data": subject.data, "network": subject.network, "settings": settings}
-                for need in needs:
-                    counts = _compared(library, recipe, subject.frames, need, options.threads)
-                    document["results"].append(of | {"need": need} | counts)
+                for counts in _compared(library, recipe, subject.frames, needs, options.threads):
+                    document["results"].append(of | counts)
         print(f"{subject.name}: done", flush=True)
         command.write(document, options.json)  # after each one: a run may be cut short
     command.show(chapter, document)
@@ -78,23 +78,24 @@ def _with(recipe: Recipe, changes: Mapping[str, Any], folder: Path, threads: int
 
 
 def _compared(
-    library: Library, recipe: Recipe, frames: Sequence[LabelledImage], need: Need, threads: int
-) -> dict[str, Any]:
-    """Count the frames whose parts are equal, bit by bit, and find the largest differences of the others."""
+    library: Library, recipe: Recipe, frames: Sequence[LabelledImage], needs: Sequence[Need], threads: int
+) -> Iterator[dict[str, Any]]:
+    """Yield for each need how many frames' parts are equal, bit by bit, and the largest differences of the others."""
     detector = Detector.load(recipe.folder, device="cpu", threads=threads)
-    equal: dict[str, int] = {}
-    largest = {"map": 0.0, "score": 0.0}
-    with library.inspector(recipe.folder, threads=threads, need=need) as inspector:
-        for frame in frames:
-            rgb = as_rgb(read_image(frame.path))
-            got, expected = library.inspect(inspector, rgb), detector.predict(rgb, need=need)
-            for part, same in _parts(got, expected, need):
-                equal[part] = equal.get(part, 0) + same
-            if need == "map":
-                largest["map"] = max(largest["map"], float(np.abs(got.anomaly_map - expected.anomaly_map).max()))
-            largest["score"] = max(largest["score"], _difference(got.image_score, expected.image_score))
-    anomalous = sum(frame.label for frame in frames)
-    return {"frames": len(frames), "abnormal": anomalous, "equal": equal, "largest_difference": largest}
+    with library.inspector(recipe.folder, threads=threads) as inspector:
+        for need in needs:
+            library.expect(library.c.spadeline_set_need(inspector, NEEDS[need]))
+            equal: Counter[str] = Counter()
+            largest = {"map": 0.0, "score": 0.0}
+            for frame in frames:
+                rgb = as_rgb(read_image(frame.path))
+                got, expected = library.inspect(inspector, rgb), detector.predict(rgb, need=need)
+                equal.update({part: int(same) for part, same in _parts(got, expected, need)})
+                largest["score"] = max(largest["score"], abs(got.image_score - expected.image_score))
+                if need == "map":
+                    difference = float(np.abs(got.anomaly_map - expected.anomaly_map).max())
+                    largest["map"] = max(largest["map"], difference)
+            yield {"need": need, "frames": len(frames), "equal": dict(equal), "largest_difference": largest}
 
 
 def _parts(got: Inspected, expected: Result, need: Need) -> Iterator[tuple[str, bool]]:
@@ -112,10 +113,6 @@ def _parts(got: Inspected, expected: Result, need: Need) -> Iterator[tuple[str, 
     yield "scores", scores
 
 
-def _difference(got: float, expected: float) -> float:
-    return 0.0 if math.isclose(got, expected, rel_tol=0, abs_tol=0) else abs(got - expected)
-
-
 def _options() -> argparse.Namespace:
     parser = command.new_parser(__doc__)
     text = "the prefix that libspadeline.so was installed with"
@@ -124,6 +121,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="FOLDER", help=text)
     text = "the networks: ONNX files"
     parser.add_argument("--extractor", nargs="+", type=Path, required=True, metavar="FILE.onnx", help=text)
+    text = "groups of settings; default: all"
+    parser.add_argument("--settings", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="GROUP", help=text)
     parser.add_argument("--recipes", type=Path, metavar="FOLDER", help="recipes stay here for the next run")
     text = "so many good and so many defective frames of each set; default: all"
     parser.add_argument("--most-queries", type=int, metavar="N", help=text)
