@@ -14,6 +14,7 @@ from page_parts.accuracy import accuracy
 from page_parts.chapter import Chapter
 from page_parts.detectors import detectors
 from page_parts.doors import doors
+from page_parts.embed import embed
 from page_parts.extractor import extractor
 from page_parts.frame_check import frame_check
 from page_parts.frames import bench, pipeline
@@ -26,6 +27,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's or
     "bench": bench,
     "pipeline": pipeline,
     "pipeline_needs": pipeline_needs,
+    "embed": embed,
     "detectors": detectors,
     "doors": doors,
     "accuracy": accuracy,

@@ -47,8 +47,6 @@ void check_largest(double distance) {
     throw InputError(text);
 }
 
-float highest(const std::vector<float>& map) { return *std::max_element(map.begin(), map.end()); }
-
 }  // namespace
 
 Inspector::Inspector(std::shared_ptr<const LoadedRecipe> recipe, int threads)

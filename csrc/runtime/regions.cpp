@@ -7,19 +7,6 @@
 namespace spadeline {
 namespace {
 
-// The largest of `count` values, at least one. Eight are compared at a time, which a compiler doesn't do by itself:
-// it must not change the order of comparisons, unless it knows that there is no NaN.
-float highest(const float* values, int64_t count) {
-    constexpr int64_t kLanes = 8;
-    float lanes[kLanes];
-    std::fill_n(lanes, kLanes, values[0]);
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes)
-        for (int64_t k = 0; k < kLanes; ++k) lanes[k] = values[i + k] > lanes[k] ? values[i + k] : lanes[k];
-    for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
-    return *std::max_element(lanes, lanes + kLanes);
-}
-
 constexpr int64_t kBlock = 64;
 
 // Whether any of kBlock values is above `least`. Comparisons of vectors: a compiler turns each comparison of a plain
@@ -45,6 +32,20 @@ int64_t clamped(double value, int64_t length) {
 }
 
 }  // namespace
+
+// Eight are compared at a time, which a compiler doesn't do by itself: it must not change the order of comparisons,
+// unless it knows that there is no NaN.
+float highest(std::span<const float> values) {
+    const auto count = static_cast<int64_t>(values.size());
+    constexpr int64_t kLanes = 8;
+    float lanes[kLanes];
+    std::fill_n(lanes, kLanes, values[0]);
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes)
+        for (int64_t k = 0; k < kLanes; ++k) lanes[k] = values[i + k] > lanes[k] ? values[i + k] : lanes[k];
+    for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
+    return *std::max_element(lanes, lanes + kLanes);
+}
 
 bool mask_above(const float* map, int64_t count, double theta, uint8_t* mask) {
     const auto least = static_cast<float>(theta);
@@ -131,7 +132,7 @@ void RegionFinder::add_runs(const float* map, const uint8_t* mask, int64_t row) 
         const auto* found = static_cast<const uint8_t*>(std::memchr(first, 0, end - first));
         next = found ? found : end;
         const int64_t left = first - line, right = next - line;
-        const float score = highest(map + row * map_.width + left, right - left);
+        const float score = highest({map + row * map_.width + left, static_cast<size_t>(right - left)});
         runs_.push_back({static_cast<int64_t>(runs_.size()), row, left, right, score, score, right - left,
                          Box{row, left, row + 1, right}, -1});
     }

@@ -13,6 +13,9 @@ namespace spadeline {
 // Writes a mask, map > theta, of `count` pixels. Theta is rounded to float32 first. Returns whether any pixel is above.
 bool mask_above(const float* map, int64_t count, double theta, uint8_t* mask);
 
+// The largest of the values, of which there is at least one. None of them is NaN.
+float highest(std::span<const float> values);
+
 struct Box {
     int64_t top, left, bottom, right;  // half-open
     bool operator==(const Box&) const = default;

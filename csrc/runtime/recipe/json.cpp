@@ -64,14 +64,14 @@ void append(std::string& text, const Json& value) {
     } else if (value.is_boolean()) {
         text += value.get<bool>() ? "True" : "False";
     } else if (value.is_string()) {
-        text += "'" + value.get_ref<const std::string&>().substr(0, kLongestShown) + "'";
+        text.append("'").append(value.get_ref<const std::string&>(), 0, kLongestShown).append("'");
     } else if (value.is_structured()) {
         text += value.is_array() ? "[" : "{";
         bool first = true;
         for (const auto& [key, part] : value.items()) {
             if (text.size() > kLongestShown) return;
             if (!first) text += ", ";
-            if (value.is_object()) text += "'" + key.substr(0, kLongestShown) + "': ";
+            if (value.is_object()) text.append("'").append(key, 0, kLongestShown).append("': ");
             append(text, part);
             first = false;
         }
