@@ -44,6 +44,8 @@ target_link_libraries(spadeline PRIVATE $<BUILD_LOCAL_INTERFACE:spadeline_core> 
 # Only the C interface is visible, so that two versions, or other libraries of the same parts, can live in one process.
 target_link_options(spadeline PRIVATE
   "-Wl,--version-script=${PROJECT_SOURCE_DIR}/csrc/runtime/symbols.map" -Wl,--exclude-libs,ALL -Wl,--no-undefined)
+# A graph whose loading can't be stopped keeps a thread in the library, so dlclose() leaves the library where it is.
+target_link_options(spadeline PRIVATE -Wl,-z,nodelete)
 # SOVERSION is SPADELINE_ABI of spadeline.h. Beside the installed library, ONNX Runtime's is found.
 set_target_properties(spadeline PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION 1
