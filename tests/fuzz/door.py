@@ -12,21 +12,23 @@ import os
 import shutil
 import tempfile
 import warnings
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from shared_parts.drawn import part, write_small_extractor
 from spadeline.engine import Detector, Settings, fit
 from spadeline.engine.errors import SpadelineError
 from spadeline.engine.recipe.generations import LOCK_NAME, MANIFEST_NAME
 
+from shared_parts.drawn import part, write_small_extractor
+
 from ..door.comparing import assert_same, assert_same_label, assert_same_mask
-from ..door.library import COLORS, DEVICE, EXTRACTOR, GALLERIES, NEEDS, OK, CallError, Library, RawResult, copied
+from ..door.library import COLORS, GALLERIES, OK, CallError, Library, RawResult, copied
 from ..recipes import as_version_1, as_version_2, as_version_3, as_version_4, without_codes
 from .arrays import HEADER, WORDS, record
-from .manifests import VALUES, change_one, sealed
+from .manifests import change_one, sealed
 from .mutations import mutate_bytes
 
 SECONDS = 20.0
@@ -202,64 +204,59 @@ def change_call(rng, path):
 
 def attempt(case):
     call = json.loads((case / "call.json").read_text())
-    with warnings.catch_warnings():
+    how = {name: call[name] for name in ("threads", "gallery", "verify")}
+    with warnings.catch_warnings(), ExitStack() as opened:
         warnings.simplefilter("ignore")
-        detector, refused = opened(case / "recipe", call)
-        try:
-            with library().inspector(
-                case / "recipe",
-                gallery=call["gallery"],
-                verify=call["verify"],
-                threads=call["threads"],
-                need=call["need"],
-            ) as inspector:
-                assert refused is None, f"the library accepts what Python refuses: {refused}"
-                compare(inspector, detector, call)
-        except CallError as error:
-            assert str(error), f"code {error.code} without a text"
-            assert refused or ONLY_PYTHON in str(error), f"Python accepts what the library refuses: {error}"
-            assert error.code not in (DEVICE, EXTRACTOR), f"code {error.code}: {error}"
+        detector, refused = outcome(lambda: Detector.load(case / "recipe", device="cpu", **how))
+        inspector, declined = outcome(
+            lambda: opened.enter_context(library().inspector(case / "recipe", need=call["need"], **how))
+        )
+        check_agreement(refused, declined)
+        if detector and inspector:
+            compare(inspector, detector, call)
     if refused:
         raise refused
 
 
-def opened(folder, call):
-    """Return Python's detector, or why it can't be opened."""
+def outcome(work):
+    """Return what work() returns and None, or None and its error."""
     try:
-        detector = Detector.load(
-            folder, device="cpu", threads=call["threads"], gallery=call["gallery"], verify=call["verify"]
-        )
-    except SpadelineError as error:
+        return work(), None
+    except (SpadelineError, CallError) as error:
         return None, error
-    return detector, None
+
+
+def check_agreement(refused, declined):
+    """Both doors accept, or both refuse with a text: Python's error and the library's."""
+    if refused is None:
+        assert declined is None or ONLY_PYTHON in str(declined), f"Python accepts, but the library doesn't: {declined}"
+    else:
+        assert declined is not None, f"the library accepts, but Python doesn't: {refused}"
+        assert str(declined), f"code {declined.code} without a text"
 
 
 def compare(inspector, detector, call):
-    """Inspect one frame on both sides. What isn't within the buffer, the library must refuse by its arguments."""
+    """Inspect one frame through both doors. What isn't a frame, the library must refuse by its arguments."""
     height, width, color = call["height"], call["width"], call["color"]
     channels = {"gray": 1, "rgba": 4, "bgra": 4}.get(color, 3)
     pitch = call["pitch"] or width * channels
-    valid = height >= 8 and width >= 8 and pitch >= width * channels and height <= 2**20 >= width
+    valid = 8 <= height <= 2**20 and 8 <= width <= 2**20 and pitch >= width * channels
     if valid and (height - 1) * pitch + width * channels > BUFFER.size:
         return  # the caller's own fault: the library would read on
     result = ctypes.POINTER(RawResult)()
     code = library().c.spadeline_inspect(
         inspector, BUFFER.ctypes.data, height, width, call["pitch"], COLORS[color], ctypes.byref(result)
     )
-    text = library().error()
     assert bool(result) == (code == OK)
+    text = library().c.spadeline_inspector_error(inspector).decode()
+    declined = None if code == OK else CallError(code, text)
     if not valid:
-        assert code, "a frame that is none was accepted"
-        assert text == library().c.spadeline_inspector_error(inspector).decode()
+        assert text, "what is no frame was accepted, or refused without a text"
         return
-    shape, strides = (
-        ((height, width), (pitch, 1)) if channels == 1 else ((height, width, channels), (pitch, channels, 1))
-    )
-    frame = np.lib.stride_tricks.as_strided(BUFFER, shape, strides, writeable=False)
-    try:
-        expected = detector.predict(np.ascontiguousarray(frame), need=call["need"], color=color)
-    except SpadelineError as error:
-        assert code, f"the library judges a frame that Python refuses: {error}"
-        return
-    assert code == OK, f"Python judges a frame that the library refuses: {text}"
-    CHECKS[call["need"]](copied(result.contents), expected)
+    columns = (width,) if channels == 1 else (width, channels)
+    steps = (pitch, 1) if channels == 1 else (pitch, channels, 1)
+    frame = np.lib.stride_tricks.as_strided(BUFFER, (height, *columns), steps, writeable=False)
+    expected, refused = outcome(lambda: detector.predict(np.ascontiguousarray(frame), need=call["need"], color=color))
+    check_agreement(refused, declined)
+    if expected and code == OK:
+        CHECKS[call["need"]](copied(result.contents), expected)
