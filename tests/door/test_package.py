@@ -21,11 +21,11 @@ FRAME = part(301, scratched=True)[0]
 
 
 @pytest.fixture(scope="module")
-def programs(installed, tmp_path_factory):
+def programs(installed, sanitizers, tmp_path_factory):
     """Programs built by CMake with find_package(spadeline)."""
     folder = tmp_path_factory.mktemp("consumer")
     source = ROOT / "tests" / "door" / "consumer"
-    run(CMAKE, "-S", source, "-B", folder, f"-DEXAMPLES={EXAMPLES}", f"-DCMAKE_PREFIX_PATH={installed}")
+    run(CMAKE, "-S", source, "-B", folder, f"-DEXAMPLES={EXAMPLES}", f"-DCMAKE_PREFIX_PATH={installed}", *sanitizers)
     run(CMAKE, "--build", folder)
     return folder
 
@@ -69,6 +69,11 @@ def test_the_c_example(programs, recipe_folder, picture):
     refused = subprocess.run([programs / "inspect", picture, picture], capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(f"{picture}/recipe.json: can't be read: ")
+
+
+def test_handles_in_every_order(programs, recipe_folder):
+    without = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "ASAN_OPTIONS")}
+    run(programs / "handles", recipe_folder, env=without)
 
 
 def test_the_first_environment_of_onnx_runtime_writes_nothing(programs, recipe_folder, picture, tmp_path):
