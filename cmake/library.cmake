@@ -32,6 +32,7 @@ add_library(spadeline SHARED
   csrc/runtime/recipe/records.cpp
   csrc/runtime/recipe/settings.cpp
   csrc/runtime/recipe/sha256.cpp
+  csrc/runtime/recipe/thresholds.cpp
   csrc/runtime/resources.cpp
   csrc/runtime/session.cpp)
 add_library(spadeline::spadeline ALIAS spadeline)

@@ -13,6 +13,7 @@ from spadeline.engine.errors import InputError
 from page_parts.accuracy import accuracy
 from page_parts.chapter import Chapter
 from page_parts.detectors import detectors
+from page_parts.doors import doors
 from page_parts.extractor import extractor
 from page_parts.frame_check import frame_check
 from page_parts.frames import bench, pipeline
@@ -26,6 +27,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's or
     "pipeline": pipeline,
     "pipeline_needs": pipeline_needs,
     "detectors": detectors,
+    "doors": doors,
     "accuracy": accuracy,
     "frame_check": frame_check,
     "extractor": extractor,

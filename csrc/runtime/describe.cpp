@@ -17,6 +17,7 @@ const char* name_of(Need need) { return need == Need::map ? "map" : need == Need
 Ordered settings_json(const Settings& settings) {
     Ordered content;
     content["framing"] = settings.framing == Framing::whole ? "whole" : "paper";
+    content["angles"] = settings.angles;
     content["k_score"] = settings.k_score;
     content["k_gallery"] = settings.k_gallery;
     content["kappa"] = settings.kappa;

@@ -37,10 +37,11 @@ std::vector<int64_t> compared_images(int64_t count) {
     return images;
 }
 
-std::optional<double> farthest_nearest(FlatRetrieval& retrieval) {
+std::optional<double> farthest_nearest(FlatRetrieval& retrieval, std::span<const ImageRange> families) {
     std::optional<double> farthest;
-    for (const int64_t image : compared_images(retrieval.count())) {
-        const auto nearest = retrieval.nearest(retrieval.row(image), 1, image);
+    for (const int64_t index : compared_images(static_cast<int64_t>(families.size()))) {
+        const ImageRange family = families[index];
+        const auto nearest = retrieval.nearest(retrieval.row(family.first), 1, family);
         if (!nearest.empty()) farthest = std::max<double>(farthest.value_or(0), nearest[0].squared);
     }
     return farthest;

@@ -26,7 +26,7 @@ LoadedRecipe::LoadedRecipe(const std::string& folder, GalleryPlace place, bool v
     const std::vector<FrameFacts> facts = manifest.frame_facts();
     if (settings().frame_check && !facts.empty()) {
         FlatRetrieval retrieval(gallery().embeddings(), images, size);
-        limits_ = FrameLimits::of(facts, ignore() ? std::nullopt : farthest_nearest(retrieval));
+        limits_ = FrameLimits::of(facts, ignore() ? std::nullopt : farthest_nearest(retrieval, manifest.families()));
     }
     judge_.emplace(settings().label_rule, tau(), theta(), limits_);
     shapes_.emplace(manifest.frame_sizes(),

@@ -30,8 +30,8 @@ class LoadedRecipe {
     const Geometry& geometry() const { return recipe_.manifest.geometry; }
     const HeldGallery& gallery() const { return *recipe_.gallery; }
     PictureSize input() const { return {geometry().height, geometry().width}; }
-    double tau() const { return recipe_.manifest.calibration->tau; }
-    double theta() const { return recipe_.manifest.calibration->theta; }
+    double tau() const { return recipe_.manifest.calibration->tau.value; }
+    double theta() const { return recipe_.manifest.calibration->theta.value; }
     const std::optional<FrameLimits>& limits() const { return limits_; }
     const Judge& judge() const { return *judge_; }
     const FrameShapes& shapes() const { return *shapes_; }

@@ -79,11 +79,11 @@ FlatRetrieval::FlatRetrieval(const float* embeddings, int64_t count, int64_t siz
     candidates_.reserve(count);
 }
 
-std::span<const NearImage> FlatRetrieval::nearest(const float* embedding, int64_t k, int64_t exclude) {
+std::span<const NearImage> FlatRetrieval::nearest(const float* embedding, int64_t k, ImageRange exclude) {
     check_embeddings("embedding", {embedding, static_cast<size_t>(size_)}, size_);
     candidates_.clear();
     for (int64_t image = 0; image < count_; ++image)
-        if (image != exclude) candidates_.push_back({0, image});
+        if (!exclude.contains(image)) candidates_.push_back({0, image});
     return rank(embeddings_, size_, embedding, candidates_, k);
 }
 

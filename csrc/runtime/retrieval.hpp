@@ -30,6 +30,12 @@ struct NearImage {
     auto operator<=>(const NearImage&) const = default;
 };
 
+// The images from `first` to `end` - 1.
+struct ImageRange {
+    int64_t first = 0, end = 0;
+    bool contains(int64_t image) const { return first <= image && image < end; }
+};
+
 // Writes the nearest of `candidates`, rows of the (n, size) embeddings, to the front, sorted, and returns these, at
 // most k. Their distances are computed here.
 std::span<const NearImage> rank(const float* embeddings, int64_t size, const float* embedding,
@@ -45,10 +51,10 @@ class FlatRetrieval {
     int64_t size() const { return size_; }
     const float* row(int64_t image) const { return embeddings_ + image * size_; }
 
-    // The k nearest images, or all there are, but for `exclude`: an image to leave out, such as a normal image that
-    // must not find itself; -1: none. Valid until the next call. Throws std::invalid_argument for an embedding that
+    // The k nearest images, or all there are, but for `exclude`: images to leave out, such as a normal image that must
+    // not find itself. Valid until the next call. Throws std::invalid_argument for an embedding that
     // check_embeddings refuses.
-    std::span<const NearImage> nearest(const float* embedding, int64_t k, int64_t exclude = -1);
+    std::span<const NearImage> nearest(const float* embedding, int64_t k, ImageRange exclude = {});
 
  private:
     const float* embeddings_;

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .library import Library
+from shared_parts.library import Library
 
 ROOT = Path(__file__).resolve().parents[2]
 # Python's own CMake comes first: the system's may be too old.

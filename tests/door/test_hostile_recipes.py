@@ -4,18 +4,38 @@ import json
 import os
 import re
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from spadeline.engine import Recipe
+from spadeline.engine.calibration import threshold
 from spadeline.engine.errors import RecipeError
 
+from shared_parts.library import ARGUMENT, EXTRACTOR, RECIPE, CallError
+
 from ..recipes import edit_manifest, encoded
-from .library import ARGUMENT, EXTRACTOR, RECIPE, CallError
 
 pytestmark = pytest.mark.xdist_group("door")
 GONE = object()
+TUNING = {
+    "date": "2026-01-02T03:04:05+00:00",
+    "extractors": 2,
+    "tried": 30,
+    "changed": ["extractor", "angles"],
+    "choosing_abnormal": 4,
+    "choosing_good": 4,
+    "final_abnormal": 4,
+    "final_good": 5,
+    "found_before": 1,
+    "found": 4,
+    "false_alarms_before": 0,
+    "false_alarms": 5,
+}
 WRONG = [
+    ("settings.angles", 0),
+    ("settings.angles", 73),
+    ("settings.angles", GONE),
     ("format", "other"),
     ("version", 6),
     ("version", 0),
@@ -82,6 +102,11 @@ WRONG = [
     ("calibration.image_names", ["a"]),
     ("calibration.extra", 1),
     ("tuning", {}),
+    ("tuning", TUNING | {"changed": ["weights"]}),
+    ("tuning", TUNING | {"changed": ["sigma", "sigma"]}),
+    ("tuning", TUNING | {"extractors": 0}),
+    ("tuning", TUNING | {"found": 5}),
+    ("tuning", TUNING | {"extra": 1}),
     ("images", []),
     ("images", {}),
     ("images.0.name", ""),
@@ -90,15 +115,27 @@ WRONG = [
     ("images.0.size", [0, 5]),
     ("images.0.facts.contrast", 256),
     ("images.0.facts", {}),
+    ("images.0.original", GONE),
+    ("images.0.degrees", GONE),
+    ("images.1.original", ""),
+    ("images.1.degrees", 361),
+    ("images.1.degrees", -1),
+    ("images.1.degrees", 90),
+    ("images.1", {"original": "000.png"}),
+    ("images.1", {"original": "002.png", "degrees": 90.0}),
+    ("images.2", {"original": "000.png", "degrees": 90.0}),
+    ("images.0", {"original": "000.png", "degrees": 90.0}),
 ]
 
 
 def changed(content, keys, value):
-    """Set, or remove, what the keys lead to."""
+    """Set, or remove, what the keys lead to; an item of a list is changed in part."""
     *parents, last = (int(key) if key.isdigit() else key for key in keys.split("."))
     for key in parents:
         content = content[key]
-    if value is GONE:
+    if isinstance(value, dict) and isinstance(last, int):
+        content[last] |= value
+    elif value is GONE:
         del content[last]
     else:
         content[last] = value
@@ -125,6 +162,12 @@ def refusal(library, copied):
 def spoken(text):
     """Return a text without what came, which is spelt in another way, and without punctuation of lists."""
     return re.sub(r", got .*|\(.*\)", "", text, flags=re.DOTALL)
+
+
+def test_a_record_of_tuning(library, copied):
+    edit_manifest(copied, lambda content: content.update(tuning=TUNING))
+    assert Recipe.load(copied).tuning.changed == ("extractor", "angles")
+    library.c.spadeline_free_recipe(library.load(copied))
 
 
 def test_manifests(library, copied):
@@ -237,6 +280,53 @@ def test_features_that_are_not_finite(copied, refusal):
     good = (copied / "layer1-1.npy").read_bytes()
     replace(copied, "layer1", good[:-2] + np.float16(np.inf).tobytes())
     assert "expected finite numbers, got NaN or infinity in row 11" in refusal(verify=True)
+
+
+@pytest.mark.parametrize(("name", "scores"), [("tau", "image_scores"), ("theta", "map_scores")])
+@pytest.mark.parametrize("field", ["value", "bound", "false_alarm_rate", "confidence", "scores"])
+def test_thresholds_that_the_scores_do_not_give(library, copied, refusal, name, scores, field):
+    def edit(content):
+        calibration = content["calibration"]
+        if field == "scores":
+            calibration[scores] = [2 * score for score in calibration[scores]]
+        else:
+            calibration[name][field] *= 0.75 if field == "false_alarm_rate" else 0.99
+
+    rates = {"false_alarm_rate": 0.4} if field == "false_alarm_rate" else {}
+    edit_manifest(copied, lambda content: content["calibration"][name].update(rates))
+    edit_manifest(copied, edit)
+    library.c.spadeline_free_recipe(library.load(copied))
+    with pytest.raises(RecipeError) as expected:
+        Recipe.load(copied, verify=True)
+    came, number = refusal(verify=True), r"\d[\d.e-]*"
+    assert re.sub(number, "#", came) == re.sub(number, "#", str(expected.value))
+    figures = [
+        [float(figure) for figure in re.findall(number, text.split(": expected ")[1])]
+        for text in (came, str(expected.value))
+    ]
+    np.testing.assert_allclose(*figures, rtol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 13, 20, 400])
+@pytest.mark.parametrize("rate", [1e-6, 0.01, 0.29, 0.5, 0.999])
+def test_bounds_of_thresholds(library, copied, refusal, count, rate):
+    scores = np.random.default_rng(count).random(count).tolist()
+    made = threshold(scores, false_alarm_rate=rate)
+
+    def edit(content):
+        calibration = content["calibration"]
+        calibration["theta"] = asdict(made)
+        calibration["map_scores"] = scores
+        calibration["tau"], calibration["image_scores"] = calibration["theta"], scores
+        calibration["image_names"] = None
+
+    edit_manifest(copied, edit)
+    library.c.spadeline_free_recipe(library.load(copied, verify=True))
+    for factor in (1 - 3e-6, 1 + 3e-6):
+        bound = made.bound * factor
+        if bound <= 1:
+            edit_manifest(copied, lambda content: content["calibration"]["tau"].update(bound=bound))  # noqa: B023
+            assert "make the thresholds anew with: spadeline calibrate" in refusal(verify=True)
 
 
 def test_what_cannot_be_inspected_with(copied, refusal):

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared_parts.library import ARGUMENT, BUSY, DEVICE, HANDLE, OK, RECIPE, CallError, RawResult
+
 from ..conftest import part
-from .library import ARGUMENT, BUSY, DEVICE, HANDLE, OK, RECIPE, CallError, RawResult
 
 pytestmark = pytest.mark.xdist_group("door")
 FRAME = part(301, scratched=True)[0]

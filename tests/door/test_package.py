@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from spadeline.engine import Detector
 
+from shared_parts.library import SIGNATURES
+
 from ..conftest import part
 from .conftest import CMAKE, ROOT, configure, run
-from .library import SIGNATURES
 
 pytestmark = pytest.mark.xdist_group("door")
 EXAMPLES = ROOT / "csrc" / "examples"

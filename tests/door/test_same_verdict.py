@@ -7,10 +7,11 @@ import pytest
 from spadeline.engine import Detector, Settings, fit
 from spadeline.engine.errors import InputError
 
+from shared_parts.library import ARGUMENT, CallError
+
 from ..conftest import part
 from ..recipes import as_version_1, as_version_2, as_version_3, as_version_4, edit_manifest, without_codes
 from .comparing import assert_same, assert_same_label, assert_same_mask
-from .library import ARGUMENT, CallError
 
 pytestmark = pytest.mark.xdist_group("door")
 SCRATCHED, GOOD = part(301, scratched=True)[0], part(117)[0]

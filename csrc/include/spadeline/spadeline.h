@@ -154,7 +154,8 @@ SPADELINE_API const char* spadeline_error(void);
  * folder   the recipe's folder.
  * device   a spadeline_device.
  * gallery  a spadeline_gallery.
- * verify   not 0: also read mapped files through, and check that all features are finite.
+ * verify   not 0: also read mapped files through, and check that all features are finite and that the stored scores
+ *          give the thresholds.
  * recipe   gets the handle, or null if the call fails. Free it with spadeline_free_recipe().
  *
  * Any thread. SPADELINE_ARGUMENT, _RECIPE, _DEVICE, _MEMORY, _FAILED. */

@@ -25,7 +25,7 @@ std::set<std::string> later_than(int64_t version) {
     if (version < 2) later.insert({"codes_version", "level_weights", kIgnoreRole});
     if (version < 3) later.insert({"frame_check", "frame_shape", "size", "facts", "image_names", "pixels_sha256"});
     if (version < 4) later.insert("need");
-    if (version < 5) later.insert("tuning");
+    if (version < 5) later.insert({"tuning", "angles", "original", "degrees"});
     return later;
 }
 
@@ -115,6 +115,19 @@ void check_files(const Manifest& manifest, int64_t codes_version) {
     check_file_names(manifest, features);
 }
 
+// Each turned image follows its original, as families() expects.
+void check_originals(const std::vector<ImageRecord>& images) {
+    const std::string* original = nullptr;
+    for (const ImageRecord& image : images) {
+        if (!image.original) {
+            original = &image.name;
+        } else if (!original || *image.original != *original) {
+            throw InputError("image " + shown(image.name) + ": expected to follow its original " +
+                             shown(*image.original) + ", got it behind " + (original ? shown(*original) : "None"));
+        }
+    }
+}
+
 Manifest read(const Json& content, std::string_view encoded) {
     if (!content.is_object() || !content.contains("format") || content["format"] != kFormat)
         throw InputError("expected an object of format '" + std::string(kFormat) + "'");
@@ -156,6 +169,7 @@ Manifest read(const Json& content, std::string_view encoded) {
     std::vector<std::string> names;
     for (const ImageRecord& image : manifest.images) names.push_back(image.name);
     check_unique("images", names);
+    check_originals(manifest.images);
     check_files(manifest, codes_version);
     return manifest;
 }
@@ -166,9 +180,12 @@ std::string code_role(const char* kind, const std::string& level_name) { return 
 
 std::vector<PictureSize> Manifest::frame_sizes() const {
     std::vector<PictureSize> sizes;
-    for (const ImageRecord& image : images)
-        if (image.size) sizes.push_back(*image.size);
-    return sizes.size() == images.size() ? sizes : std::vector<PictureSize>{};
+    for (const ImageRecord& image : images) {
+        if (image.original) continue;
+        if (!image.size) return {};
+        sizes.push_back(*image.size);
+    }
+    return sizes;
 }
 
 std::vector<FrameFacts> Manifest::frame_facts() const {
@@ -176,6 +193,15 @@ std::vector<FrameFacts> Manifest::frame_facts() const {
     for (const ImageRecord& image : images)
         if (image.facts) facts.push_back(*image.facts);
     return facts.size() == images.size() ? facts : std::vector<FrameFacts>{};
+}
+
+std::vector<ImageRange> Manifest::families() const {
+    std::vector<ImageRange> families;
+    for (int64_t i = 0; i < static_cast<int64_t>(images.size()); ++i) {
+        if (!images[i].original) families.push_back({i, i});
+        families.back().end = i + 1;
+    }
+    return families;
 }
 
 Manifest manifest_of(std::string_view encoded, const std::string& path) {

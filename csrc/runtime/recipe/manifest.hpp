@@ -23,8 +23,15 @@ struct StoredFile {
     std::string sha256;
 };
 
+struct Threshold {
+    double value = 0, false_alarm_rate = 0;
+    int64_t images = 0;
+    double bound = 0, confidence = 0;
+};
+
 struct Calibration {
-    double tau = 0, theta = 0;
+    Threshold tau, theta;
+    std::vector<double> image_scores, map_scores;  // of normal images: tau and theta are made from them
 };
 
 // One normal image. What an older version doesn't know of it is missing.
@@ -32,6 +39,7 @@ struct ImageRecord {
     std::string name;  // as parse_json returns it
     std::optional<PictureSize> size;
     std::optional<FrameFacts> facts;
+    std::optional<std::string> original;  // the name of the image that it was turned from; none: it is as it was read
 };
 
 struct Manifest {
@@ -43,11 +51,14 @@ struct Manifest {
     std::map<std::string, StoredFile> files;  // by role
     bool has_codes = false;                   // of the version that this library reads
     std::optional<Calibration> calibration;
-    std::vector<ImageRecord> images;
+    std::vector<ImageRecord> images;  // those that were turned from one follow it
 
-    // All images' sizes, or facts; empty if one isn't known.
+    // The sizes of the images that aren't turned, or all images' facts; empty if one isn't known.
     std::vector<PictureSize> frame_sizes() const;
     std::vector<FrameFacts> frame_facts() const;
+
+    // Each image that isn't turned, with those that were turned from it.
+    std::vector<ImageRange> families() const;
 };
 
 // Roles of files.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/errors.hpp"
+#include "runtime/recipe/thresholds.hpp"
 #include "runtime/resources.hpp"
 
 namespace spadeline {
@@ -45,6 +46,13 @@ Recipe open_recipe(const std::string& folder, const std::string& encoded, Galler
     Recipe recipe;
     recipe.folder = folder;
     recipe.manifest = manifest_of(encoded, folder + "/" + kManifestName);
+    if (verify && recipe.manifest.calibration) {
+        try {
+            check_thresholds(*recipe.manifest.calibration);
+        } catch (const InputError& error) {
+            throw RecipeError(folder + "/" + kManifestName + ": " + error.what());
+        }
+    }
     check_room(recipe.manifest, folder);
     const OpenedFile extractor(folder, recipe.manifest.files.at(kExtractorRole));
     recipe.ignore = read_ignore(recipe.manifest, folder);

@@ -7,6 +7,7 @@
 namespace spadeline {
 namespace {
 
+constexpr int64_t kMostAngles = 72;
 constexpr int64_t kMostNeighbours = 1000;
 constexpr int64_t kLargestWindow = (int64_t{1} << 31) - 1;
 constexpr double kLargestSigma = 1000;
@@ -41,11 +42,12 @@ std::vector<double> level_weights(const Json& value) {
 Settings settings_of(const Json& content, const std::set<std::string>& later) {
     const Fields fields(
         content,
-        {"framing", "k_score", "k_gallery", "kappa", "window", "level_weights", "upsampling", "distance", "sigma",
-         "index_factory", "storage", "label_rule", "frame_check", "frame_shape", "need"},
+        {"framing", "angles", "k_score", "k_gallery", "kappa", "window", "level_weights", "upsampling", "distance",
+         "sigma", "index_factory", "storage", "label_rule", "frame_check", "frame_shape", "need"},
         later);
     Settings settings;
     settings.framing = choice<Framing>("framing", fields.at("framing"), {"whole", "paper"});
+    if (!later.contains("angles")) settings.angles = integer("angles", fields.at("angles"), 1, kMostAngles);
     settings.k_score = integer("k_score", fields.at("k_score"), 1, kMostImages);
     settings.k_gallery = integer("k_gallery", fields.at("k_gallery"), 1, kMostImages);
     settings.kappa = integer("kappa", fields.at("kappa"), 1, kMostNeighbours);

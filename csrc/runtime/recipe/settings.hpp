@@ -25,6 +25,7 @@ enum class FrameShapeRule { error, warn, any };
 
 struct Settings {
     Framing framing = Framing::whole;
+    int64_t angles = 1;  // of each normal image
     int64_t k_score = 5, k_gallery = 50, kappa = 1;
     std::optional<int64_t> window;
     std::vector<double> level_weights;  // empty: all 1

@@ -1,10 +1,16 @@
 """libspadeline.so through ctypes: structures and functions as spadeline.h declares them."""
 
+from __future__ import annotations
+
 import ctypes
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 OK, ARGUMENT, HANDLE, BUSY, RECIPE, EXTRACTOR, DEVICE, MEMORY, FAILED = range(9)
 NEEDS = {None: 0, "map": 1, "mask": 2, "label": 3}
@@ -15,6 +21,8 @@ INTEGER, POINTER = ctypes.c_int32, ctypes.c_void_p
 
 
 class Region(ctypes.Structure):
+    """spadeline_region."""
+
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("area", "top", "left", "bottom", "right", "peak_y", "peak_x")),
         ("score", ctypes.c_double),
@@ -22,6 +30,8 @@ class Region(ctypes.Structure):
 
 
 class RawResult(ctypes.Structure):
+    """spadeline_result."""
+
     _fields_ = [
         ("struct_size", ctypes.c_int64),
         ("pred_label", ctypes.c_int32),
@@ -80,31 +90,31 @@ class Inspected:
     reasons: tuple[str, ...]
     need: str
     decided: bool
-    anomaly_map: np.ndarray
-    lower_map: np.ndarray
-    pred_mask: np.ndarray
-    regions: list
-    neighbours: np.ndarray
-    nearest_images: np.ndarray
-    statistics: tuple
-    timings_s: dict
+    anomaly_map: NDArray[np.float32]
+    lower_map: NDArray[np.float32]
+    pred_mask: NDArray[np.bool_]
+    regions: list[tuple[int, tuple[int, ...], tuple[int, int], float]]
+    neighbours: NDArray[np.int32]
+    nearest_images: NDArray[np.int64]
+    statistics: tuple[Any, ...]
+    timings_s: Mapping[str, float]
     warning: str | None
 
 
 class CallError(Exception):
     """A call that failed: its code and the text."""
 
-    def __init__(self, code, text):
+    def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
         self.code = code
 
 
-def copied(raw):
+def copied(raw: RawResult) -> Inspected:
     """Copy what the library's memory holds."""
     size, grid = (raw.map_height, raw.map_width), (raw.grid_height, raw.grid_width, raw.kappa, 3)
 
-    def array(pointer, shape):
-        return np.ctypeslib.as_array(pointer, shape).copy()
+    def array(pointer: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        return np.array(np.ctypeslib.as_array(pointer, shape))
 
     return Inspected(
         pred_label=bool(raw.pred_label),
@@ -112,7 +122,7 @@ def copied(raw):
         image_score=raw.image_score,
         map_score=raw.map_score,
         reasons=tuple(name for bit, name in enumerate(REASONS) if raw.reasons >> bit & 1),
-        need=next(name for name, number in NEEDS.items() if number == raw.need),
+        need=next(str(name) for name, number in NEEDS.items() if number == raw.need),
         decided=bool(raw.decided),
         anomaly_map=array(raw.anomaly_map, size),
         lower_map=array(raw.lower_map, size),
@@ -130,38 +140,42 @@ def copied(raw):
 
 
 class Library:
-    """The functions, and the ways through them that tests share."""
+    """The functions, and the ways through them that tests and benchmarks share."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.c = ctypes.CDLL(str(path))
         for name, (result, arguments) in SIGNATURES.items():
             function = getattr(self.c, name)
             function.restype, function.argtypes = result, arguments
 
-    def error(self):
+    def error(self) -> str:
         """Return the thread's text."""
-        return self.c.spadeline_error().decode("utf-8", "replace")
+        return str(self.c.spadeline_error().decode("utf-8", "replace"))
 
-    def expect(self, code):
+    def expect(self, code: int) -> None:
         """Raise CallError unless a call went well."""
         if code != OK:
             raise CallError(code, self.error())
 
-    def load(self, folder, *, gallery="auto", verify=False):
+    def load(self, folder: Path, *, gallery: str = "auto", verify: bool = False) -> ctypes.c_void_p:
         """Return a recipe's handle."""
         handle = ctypes.c_void_p()
         self.expect(self.c.spadeline_load(str(folder).encode(), 0, GALLERIES[gallery], verify, ctypes.byref(handle)))
         return handle
 
-    def open(self, recipe, *, threads=2, need=None, deadline_s=-1.0):
+    def open(
+        self, recipe: ctypes.c_void_p, *, threads: int = 2, need: str | None = None, deadline_s: float = -1.0
+    ) -> ctypes.c_void_p:
         """Return an inspector's handle."""
         handle = ctypes.c_void_p()
         self.expect(self.c.spadeline_open(recipe, threads, NEEDS[need], deadline_s, ctypes.byref(handle)))
         return handle
 
     @contextmanager
-    def inspector(self, folder, *, gallery="auto", verify=False, **options):
+    def inspector(
+        self, folder: Path, *, gallery: str = "auto", verify: bool = False, **options: Any
+    ) -> Iterator[ctypes.c_void_p]:
         """Open a recipe's inspector. The recipe's handle is freed at once: the inspector keeps what it needs."""
         recipe = self.load(folder, gallery=gallery, verify=verify)
         try:
@@ -173,7 +187,9 @@ class Library:
         finally:
             self.c.spadeline_free_inspector(inspector)
 
-    def inspect_raw(self, inspector, frame, *, color="rgb"):
+    def inspect_raw(
+        self, inspector: ctypes.c_void_p, frame: NDArray[np.uint8], *, color: str = "rgb"
+    ) -> tuple[int, Any]:
         """Inspect a frame whose rows may lie apart; return the code and the pointer to the result."""
         result = ctypes.POINTER(RawResult)()
         height, width, *_ = frame.shape
@@ -182,9 +198,8 @@ class Library:
         )
         return code, result
 
-    def inspect(self, inspector, frame, *, color="rgb"):
+    def inspect(self, inspector: ctypes.c_void_p, frame: NDArray[np.uint8], *, color: str = "rgb") -> Inspected:
         """Inspect a frame and return the result, copied."""
         code, result = self.inspect_raw(inspector, frame, color=color)
         self.expect(code)
-        assert result.contents.struct_size == ctypes.sizeof(RawResult)
         return copied(result.contents)
