@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from shared_parts.library import HANDLE, CallError, Library
+
 from ..conftest import part
-from .library import HANDLE, CallError, Library
 
 pytestmark = pytest.mark.xdist_group("door")
 FRAME = part(301, scratched=True)[0]

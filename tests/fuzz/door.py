@@ -23,9 +23,9 @@ from spadeline.engine.errors import SpadelineError
 from spadeline.engine.recipe.generations import LOCK_NAME, MANIFEST_NAME
 
 from shared_parts.drawn import part, write_small_extractor
+from shared_parts.library import COLORS, GALLERIES, OK, CallError, Library, RawResult, copied
 
 from ..door.comparing import assert_same, assert_same_label, assert_same_mask
-from ..door.library import COLORS, GALLERIES, OK, CallError, Library, RawResult, copied
 from ..recipes import as_version_1, as_version_2, as_version_3, as_version_4, without_codes
 from .arrays import HEADER, WORDS, record
 from .manifests import change_one, sealed
