@@ -5,7 +5,7 @@ import pytest
 from ..fuzz import harness
 
 pytestmark = pytest.mark.xdist_group("door")
-SEED, MUTATIONS = 17, 60
+SEED, MUTATIONS = 17, 40
 
 
 def test_changed_recipes_and_calls(library, tmp_path, monkeypatch):
