@@ -40,11 +40,15 @@ target_include_directories(spadeline PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_include_directories(spadeline SYSTEM PRIVATE "${nlohmann_json_INCLUDE_DIR}")
 target_compile_definitions(spadeline PRIVATE SPADELINE_VERSION_TEXT="${PROJECT_VERSION}")
-target_compile_options(spadeline PRIVATE -ffp-contract=off ${warnings})
+# Under the address sanitizer, GCC 12 warns of its own <regex>.
+target_compile_options(spadeline PRIVATE
+  -ffp-contract=off ${warnings} $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 target_link_libraries(spadeline PRIVATE $<BUILD_LOCAL_INTERFACE:spadeline_core> onnxruntime::onnxruntime OpenSSL::Crypto)
 # Only the C interface is visible, so that two versions, or other libraries of the same parts, can live in one process.
 target_link_options(spadeline PRIVATE
   "-Wl,--version-script=${PROJECT_SOURCE_DIR}/csrc/runtime/symbols.map" -Wl,--exclude-libs,ALL -Wl,--no-undefined)
+# A graph whose loading can't be stopped keeps a thread in the library, so dlclose() leaves the library where it is.
+target_link_options(spadeline PRIVATE -Wl,-z,nodelete)
 # SOVERSION is SPADELINE_ABI of spadeline.h. Beside the installed library, ONNX Runtime's is found.
 set_target_properties(spadeline PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION 1

@@ -198,11 +198,19 @@ def test_the_command_says_which_targets_there_are():
     assert f"expected targets of {', '.join(harness.targets())}, got nothing" in done.stderr
 
 
+def test_the_command_says_what_a_target_needs():
+    command = [sys.executable, "-m", "tests.fuzz", "door"]
+    environment = {name: value for name, value in os.environ.items() if name != "SPADELINE_LIBRARY_FILE"}
+    done = subprocess.run(command, cwd=harness.ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "door: expected the environment variable SPADELINE_LIBRARY_FILE to name a file, got none" in done.stderr
+
+
 def test_every_target_has_its_share():
-    assert harness.targets() == sorted(MUTATIONS)
+    assert harness.targets() == sorted({*MUTATIONS, "door"})  # the door's share is with the library's tests
 
 
-@pytest.mark.parametrize("name", harness.targets())
+@pytest.mark.parametrize("name", MUTATIONS)
 def test_seeds_and_changed_copies(name, tmp_path):
     tally = harness.fuzz(f"{harness.__package__}.{name}", tmp_path, seed=SEED, mutations=MUTATIONS[name])
     said = [f"seed {SEED}; {tally}", *(f"{failure}\n{failure.outcome.detail}" for failure in tally.failures)]

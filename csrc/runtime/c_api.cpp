@@ -1,4 +1,6 @@
 // The C interface: it checks handles and arguments, calls, and turns exceptions into codes and texts.
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -34,6 +36,7 @@ void keep(const char* text) {
 
 struct spadeline_recipe {
     uint64_t mark = kRecipeMark;
+    const pid_t process = getpid();
     std::shared_ptr<const LoadedRecipe> loaded;
     std::string json;
 };
@@ -47,6 +50,7 @@ struct spadeline_inspector {
     }
 
     uint64_t mark = kInspectorMark;
+    const pid_t process = getpid();
     std::atomic<bool> busy = false;
     Inspector inspector;
     const std::string json;
@@ -108,22 +112,27 @@ T& checked_out(T* pointer, const char* name) {
     return *pointer;
 }
 
-const spadeline_recipe& checked(const spadeline_recipe* recipe) {
-    if (!recipe || recipe->mark != kRecipeMark)
-        throw BadHandle(std::string("recipe: expected a handle of spadeline_load, got ") +
-                        (recipe ? "something else" : "null"));
-    return *recipe;
+// What is wrong with a handle; null if nothing is. A fork has none of the threads that work for a handle, and a lock
+// may have been held when it was made, so that a call would never end.
+template <class Handle>
+const char* fault(const Handle* handle, uint64_t mark) {
+    if (!handle) return "null";
+    if (handle->mark != mark) return "something else";
+    return handle->process == getpid() ? nullptr : "one from before a fork; load the recipe in the fork";
 }
 
-bool is_inspector(const spadeline_inspector* inspector) { return inspector && inspector->mark == kInspectorMark; }
+const spadeline_recipe& checked(const spadeline_recipe* recipe) {
+    if (const char* came = fault(recipe, kRecipeMark))
+        throw BadHandle(std::string("recipe: expected a handle of spadeline_load, got ") + came);
+    return *recipe;
+}
 
 // One call's turn with an inspector.
 class Turn {
  public:
     explicit Turn(spadeline_inspector* inspector) : inspector_(inspector) {
-        if (!is_inspector(inspector))
-            throw BadHandle(std::string("inspector: expected a handle of spadeline_open, got ") +
-                            (inspector ? "something else" : "null"));
+        if (const char* came = fault(inspector, kInspectorMark))
+            throw BadHandle(std::string("inspector: expected a handle of spadeline_open, got ") + came);
         if (inspector->busy.exchange(true, std::memory_order_acquire))
             throw Busy(
                 "inspector: expected one call at a time, got one during another; open an inspector for each "
@@ -250,7 +259,7 @@ int32_t spadeline_load(const char* folder, int32_t device, int32_t gallery, int3
 }
 
 void spadeline_free_recipe(spadeline_recipe* recipe) {
-    if (!recipe || recipe->mark != kRecipeMark) return;
+    if (fault(recipe, kRecipeMark)) return;
     recipe->mark = 0;
     delete recipe;
 }
@@ -292,7 +301,7 @@ int32_t spadeline_open(const spadeline_recipe* recipe, int32_t threads, int32_t 
 }
 
 void spadeline_free_inspector(spadeline_inspector* inspector) {
-    if (!is_inspector(inspector)) return;
+    if (fault(inspector, kInspectorMark)) return;
     inspector->mark = 0;
     delete inspector;
 }
@@ -324,7 +333,7 @@ int32_t spadeline_inspect(spadeline_inspector* inspector, const uint8_t* pixels,
 }
 
 const char* spadeline_inspector_error(const spadeline_inspector* inspector) {
-    return is_inspector(inspector) ? inspector->text.c_str() : "";
+    return fault(inspector, kInspectorMark) ? "" : inspector->text.c_str();
 }
 
 }  // extern "C"

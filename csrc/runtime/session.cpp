@@ -1,6 +1,9 @@
 #include "runtime/session.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <future>
@@ -98,22 +101,40 @@ void check_version(const std::string& path) {
                              " or a later one, got " + runtime_version());
 }
 
+// What all sessions of a process share. A fork makes its own: the locks may have been held when it was made. It is
+// never freed, since a session that can't be stopped may still be opening when the process ends.
+struct Shared {
+    const pid_t process = getpid();
+    std::mutex opening;  // an allocator is registered for the session that is made next
+    std::mutex turn;     // for the environment
+    std::weak_ptr<Ort::Env> environment;
+};
+
+Shared& shared_by_sessions() {
+    static std::atomic<Shared*> current = nullptr;
+    Shared* found = current.load();
+    while (!found || found->process != getpid()) {
+        auto own = std::make_unique<Shared>();
+        if (current.compare_exchange_strong(found, own.get())) found = own.release();
+    }
+    return *found;
+}
+
 }  // namespace
 
 std::string runtime_version() { return OrtGetApiBase()->GetVersionString(); }
 
 std::shared_ptr<Ort::Env> runtime_environment() {
-    static std::mutex turn;
-    static std::weak_ptr<Ort::Env> shared;
-    const std::lock_guard lock(turn);
-    std::shared_ptr<Ort::Env> environment = shared.lock();
+    Shared& shared = shared_by_sessions();
+    const std::lock_guard lock(shared.turn);
+    std::shared_ptr<Ort::Env> environment = shared.environment.lock();
     if (!environment) {
         // From 1.29 on, ONNX Runtime writes a device id and events below the home directory, unless this variable is
         // set when its environment is made. If it is set already, its value stays.
         setenv("ORT_DISABLE_TELEMETRY", "1", 0);
         environment = std::make_shared<Ort::Env>(ORT_LOGGING_LEVEL_FATAL, "spadeline");
         environment->DisableTelemetryEvents();
-        shared = environment;
+        shared.environment = environment;
     }
     return environment;
 }
@@ -156,8 +177,7 @@ std::shared_ptr<OrtSession> open_session(const Pages& onnx, const std::string& p
         OrtSession opened;
         Ort::SessionOptions options{nullptr};
     };
-    static std::mutex turn;  // an allocator is registered for the session that is made next
-    const std::lock_guard lock(turn);
+    const std::lock_guard lock(shared_by_sessions().opening);
     const auto opening = std::make_shared<Opening>();
     opening->bytes = bytes;
     try {

@@ -2,10 +2,11 @@
 
 ONNX Runtime's headers are found where CMake looks: in Debian's package, in the folder that the environment variable
 onnxruntime_ROOT names, or below CMAKE_PREFIX_PATH. If ``SPADELINE_LIBRARY_BUILD`` names a folder, CMake builds there, so
-that the next run need not build all anew.
+that the next run need not build all anew. A folder that CMake has configured is built as it is, such as for a sanitizer.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,16 +50,25 @@ def build(tmp_path_factory, runtime):
     """The folder where the library is built."""
     if CMAKE is None:
         pytest.skip("no cmake")
-    folder = os.environ.get("SPADELINE_LIBRARY_BUILD") or tmp_path_factory.mktemp("library")
+    folder = Path(os.environ.get("SPADELINE_LIBRARY_BUILD") or tmp_path_factory.mktemp("library"))
     options = [f"-Donnxruntime_LIBRARY={runtime}", "-DSPADELINE_WERROR=ON", "-DCMAKE_CXX_FLAGS_RELEASE=-O2"]
     try:
-        configure(folder, *options)
+        if not (folder / "CMakeCache.txt").exists():
+            configure(folder, *options)
     except RuntimeError as error:
         if "SPADELINE_LIBRARY=ON: expected" not in str(error):
             raise
         pytest.skip(" ".join(str(error).split("SPADELINE_LIBRARY=ON: ")[1].split("Call Stack")[0].split()))
-    run(CMAKE, "--build", folder, "--parallel", "2")
-    return Path(folder)
+    run(CMAKE, "--build", folder, "--target", "spadeline", "--parallel", "2")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sanitizers(build):
+    """CMake's options for a program that calls the library: the sanitizers that it was built with."""
+    flags = re.findall(r"^CMAKE_CXX_FLAGS\w*:.*?=(.*)", (build / "CMakeCache.txt").read_text("utf-8"), re.MULTILINE)
+    found = sorted({flag for line in flags for flag in line.split() if "sanitize" in flag})
+    return [f"-DCMAKE_{language}_FLAGS={' '.join(found)}" for language in ("C", "CXX") if found]
 
 
 @pytest.fixture(scope="session")
@@ -79,10 +89,10 @@ def library(installed):
 
 
 @pytest.fixture(scope="session")
-def programs(installed, tmp_path_factory):
+def programs(installed, sanitizers, tmp_path_factory):
     """Programs built by CMake with find_package(spadeline)."""
     folder = tmp_path_factory.mktemp("consumer")
     source = ROOT / "tests" / "door" / "consumer"
-    run(CMAKE, "-S", source, "-B", folder, f"-DEXAMPLES={EXAMPLES}", f"-DCMAKE_PREFIX_PATH={installed}")
+    run(CMAKE, "-S", source, "-B", folder, f"-DEXAMPLES={EXAMPLES}", f"-DCMAKE_PREFIX_PATH={installed}", *sanitizers)
     run(CMAKE, "--build", folder)
     return folder

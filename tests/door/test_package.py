@@ -61,6 +61,11 @@ def test_the_c_example(programs, recipe_folder, picture):
     assert refused.stderr.startswith(f"{picture}/recipe.json: can't be read: ")
 
 
+def test_handles_in_every_order(programs, recipe_folder):
+    without = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "ASAN_OPTIONS")}
+    run(programs / "handles", recipe_folder, env=without)
+
+
 def test_the_first_environment_of_onnx_runtime_writes_nothing(programs, recipe_folder, picture, tmp_path):
     home = tmp_path / "home"
     home.mkdir()

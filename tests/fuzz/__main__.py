@@ -4,18 +4,23 @@
     python -m tests.fuzz images --seconds 14400   # one target, for four hours
     python -m tests.fuzz images --case FILE       # one case, such as one that was kept
 
-Run it from the repository's root, with spadeline installed. Exit code 1: an attempt failed, and its case is kept.
+Run it from the repository's root, with spadeline installed. The target door compares the C library with Python; it needs
+the environment variable SPADELINE_LIBRARY_FILE, which names libspadeline.so. Exit code 1: an attempt failed, and its case
+is kept.
 """
 
 import argparse
 import contextlib
 import importlib
+import os
 import secrets
 import sys
 import tempfile
 from pathlib import Path
 
 from . import harness
+
+NEEDED = {"door": "SPADELINE_LIBRARY_FILE"}  # the environment variable that a target needs
 
 
 def main():
@@ -71,7 +76,10 @@ def _options():
         parser.error(f"expected targets of {', '.join(known)}, got {', '.join(unknown)}")
     if options.case and len(options.targets) != 1:
         parser.error(f"--case: expected one target with it, got {len(options.targets)}")
-    options.targets = options.targets or known
+    unset = {name: variable for name, variable in NEEDED.items() if not os.environ.get(variable)}
+    for name in set(options.targets) & set(unset):
+        parser.error(f"{name}: expected the environment variable {unset[name]} to name a file, got none")
+    options.targets = options.targets or [name for name in known if name not in unset]
     return options
 
 

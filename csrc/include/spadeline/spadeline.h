@@ -20,8 +20,12 @@
  *
  * Threads. Different handles may be used from different threads at the same time; a recipe may be used from all threads
  * at the same time. An inspector takes one call at a time, from whichever thread: a call that comes during another one
- * returns SPADELINE_BUSY and changes nothing. Nobody may use a handle while, or after, it is freed. A handle can't be
- * used in a fork of the process that made it; load the recipe there. */
+ * returns SPADELINE_BUSY and changes nothing. Nobody may use a handle while, or after, it is freed. In a fork
+ * of the process that made it, a handle is none: calls return SPADELINE_HANDLE, and freeing it does nothing. Load the
+ * recipe there. Don't fork during a call of another thread that loads, opens or frees.
+ *
+ * dlclose() leaves the library in the process, since threads may still run in it. Several versions of it can live in
+ * one process. */
 #ifndef SPADELINE_H
 #define SPADELINE_H
 

@@ -1,6 +1,7 @@
 #include "runtime/recipe/json.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <regex>
 
 namespace spadeline {
@@ -203,11 +204,19 @@ std::string digest(const std::string& name, const Json& value) {
 
 std::string utc(const std::string& name, const Json& value) {
     static const std::regex form(
-        "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?"
+        "([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T "
+        "]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?"
         "(Z|[+-]00:?00)");
     const std::string found = text(name, value, 100);
-    if (!std::regex_match(found, form))
-        throw InputError(name + ": expected a time in UTC as ISO 8601, got " + shown(value));
+    std::smatch parts;
+    bool fits = std::regex_match(found, parts, form);
+    if (fits) {
+        using namespace std::chrono;
+        const year_month_day date(year(std::stoi(parts[1])), month(static_cast<unsigned>(std::stoi(parts[2]))),
+                                  day(static_cast<unsigned>(std::stoi(parts[3]))));
+        fits = date.ok() && date.year() >= year(1);
+    }
+    if (!fits) throw InputError(name + ": expected a time in UTC as ISO 8601, got " + shown(value));
     return found;
 }
 
