@@ -106,7 +106,9 @@ def _false_alarms(images: Path, extractor: Path, options: argparse.Namespace) ->
             order = rng.permutation(len(inputs))
             known, others = order[:learnt], order[learnt:]
             retrieval = Retrieval(embeddings[known])
-            limits = FrameLimits.of([facts[i] for i in known], farthest_nearest(embeddings[known], retrieval))
+            single = [range(index, index + 1) for index in range(len(known))]
+            nearest = farthest_nearest(embeddings[known], retrieval, single)
+            limits = FrameLimits.of([facts[i] for i in known], nearest)
             for index in others:
                 distance = float(retrieval.nearest(embeddings[index], 1)[1][0])
                 exceeded = limits.exceeded(facts[index], distance)
