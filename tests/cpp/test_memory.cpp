@@ -129,7 +129,7 @@ int64_t allocated_by_later_frames(Framing framing, Color color, PictureSize inpu
     const auto call = [&](int64_t step) {
         const Placement placement =
             preparation.prepare({frame.data(), 1500, 1000, 1000 * channels_of(color), color}, rgb.data());
-        const auto nearest = retrieval.nearest(retrieval.row(3), 50, 3);
+        const auto nearest = retrieval.nearest(retrieval.row(3), 50, {3, 4});
         const Known known{image_score(nearest, false), nearest[0].squared, meter.measure(rgb.data())};
         for (int64_t i = 0; i < pixels; i += step) map[i] = static_cast<float>(1 + i % 7);
         mask_above(map.data(), pixels, 0.5, mask.data());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -31,7 +32,8 @@ void check_retrieval(uint64_t seed) {
     for (int64_t i = 0; i < count * size; ++i)
         embeddings.push_back(ties ? static_cast<float>(random.below(2)) : static_cast<float>(random.normal() + 3));
     FlatRetrieval retrieval(embeddings.data(), count, size);
-    const int64_t k = random.upto(count + 3), exclude = random.below(count + 1) - 1;
+    const int64_t k = random.upto(count + 3), first = random.below(count);
+    const ImageRange exclude{first, first + random.below(4)};  // none, one or several
     const float* query = retrieval.row(random.below(count));
     std::vector<NearImage> expected;
     for (int64_t i = 0; i < count; ++i) {
@@ -40,7 +42,7 @@ void check_retrieval(uint64_t seed) {
         const float squared = squared_distance(retrieval.row(i), query, size);
         expect(std::abs(squared - sum) <= sum * 1e-7, "seed " + std::to_string(seed) + ": distance " +
                                                           std::to_string(squared) + ", not " + std::to_string(sum));
-        if (i != exclude) expected.push_back({squared, i});
+        if (!exclude.contains(i)) expected.push_back({squared, i});
     }
     std::sort(expected.begin(), expected.end());
     expected.resize(std::min<int64_t>(k, static_cast<int64_t>(expected.size())));
@@ -70,13 +72,15 @@ void check_refused_embeddings() {
 void check_farthest() {
     const std::vector<float> embeddings{0, 1, 3, 10};
     FlatRetrieval retrieval(embeddings.data(), 4, 1), single(embeddings.data(), 1, 1);
-    expect(farthest_nearest(retrieval) == 49, "the farthest image's nearest");
-    expect(!farthest_nearest(single), "a single image has none");
+    const std::vector<ImageRange> families{{0, 1}, {1, 2}, {2, 3}, {3, 4}}, turned{{0, 2}, {2, 4}};
+    expect(farthest_nearest(retrieval, families) == 49, "the farthest image's nearest");
+    expect(farthest_nearest(retrieval, turned) == 9, "the nearest one of another family");
+    expect(!farthest_nearest(single, std::span(families).first(1)), "a single image has none");
     expect(compared_images(3) == std::vector<int64_t>{0, 1, 2}, "few images are compared all");
     const auto many = compared_images(1001);
     expect(many.size() == 200 && many.front() == 0 && many.back() == 1000, "many images are compared in part");
     expect(image_score(retrieval.nearest(embeddings.data(), 3), false) == 10.0 / 3, "the mean of three");
-    expect(image_score(retrieval.nearest(embeddings.data() + 3, 2, 3), true) == std::sqrt(65), "its root");
+    expect(image_score(retrieval.nearest(embeddings.data() + 3, 2, {3, 4}), true) == std::sqrt(65), "its root");
 }
 
 void check_rule(LabelRule rule, double image, double map, bool dark, double score, std::vector<Reason> reasons) {
