@@ -209,7 +209,7 @@ void check(const Case& c) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 30);
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 8);
     for (uint64_t i = seed; i < seed + cases && failures < 20; ++i) {
         Case c = random_case(i);
         c.upsampling = Upsampling::nearest;
