@@ -21,7 +21,7 @@ from spadeline.engine.fitting.copies import pixels_digest, without_copies
 from spadeline.engine.fitting.thresholds import leave_one_out
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.images.resizing import as_rgb, place
-from spadeline.engine.images.turning import turned
+from spadeline.engine.images.turning import degrees_of, turned
 from spadeline.engine.inspect.scoring import Scorer
 from spadeline.engine.recipe.changes import create_recipe
 from spadeline.engine.recipe.recipe import Recipe
@@ -135,8 +135,7 @@ def _train_features(
         frame = as_rgb(read_image(path))
         record = ImageRecord(path.as_posix(), pixels_sha256=pixels_digest(frame))
         yield record, _features(frame, path, extractor, framing)
-        for number in range(1, angles):
-            degrees = 360 * number / angles
+        for degrees in degrees_of(angles):
             yield record.turned(degrees, None), _features(turned(frame, degrees), path, extractor, framing)
         advance()
 

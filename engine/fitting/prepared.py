@@ -22,7 +22,7 @@ from ..images.decoding import read_picture
 from ..images.frame_facts import frame_facts
 from ..images.frame_shape import FrameShapes, Size
 from ..images.resizing import as_rgb, place
-from ..images.turning import turned
+from ..images.turning import degrees_of, turned
 from ..recipe.records import ImageRecord
 from ..settings import Framing
 from .copies import pixels_digest, some
@@ -168,8 +168,7 @@ def _turned(
     rgb = as_rgb(picture.pixels)
     if picture.sha256 != image.record.sha256:
         raise _changed(image)
-    for number in range(1, angles):
-        degrees = 360 * number / angles
+    for degrees in degrees_of(angles):
         prepared, _ = place(turned(rgb, degrees), size, framing=framing)
         yield image.record.turned(degrees, frame_facts(prepared, ignore)), prepared
 

@@ -7,6 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def degrees_of(angles: int) -> list[float]:
+    """Return the degrees of so many angles, equal parts of a full circle, without 0."""
+    return [360 * number / angles for number in range(1, angles)]
+
+
 def turned(rgb: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
     """Turn a picture about its centre; it keeps its size.
 

@@ -60,10 +60,10 @@ class Preparation:
 
     def __init__(self, recipe: Recipe, *, threads: int) -> None:
         self.input_size = recipe.input_size
+        self.framing = recipe.settings.framing
         self.checks_frames = recipe.settings.frame_check == "on" and recipe.frame_facts is not None
         self._shapes = frame_shapes(recipe)
         self._ignore = recipe.ignore
-        self.framing = recipe.settings.framing
         self._resizer = FrameResizer(recipe.input_size, framing=self.framing, threads=threads)
 
     def on_one_thread(self) -> Self:
