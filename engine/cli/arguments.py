@@ -35,6 +35,7 @@ def command_parser(*, version: str) -> argparse.ArgumentParser:
     _add_changes(commands)
     _add_tune(commands)
     _add_uses(commands)
+    _add_archives(commands)
     return parser
 
 
@@ -249,6 +250,38 @@ def _add_uses(commands: Commands) -> None:
     demo = commands.add_parser("demo", help="fit and evaluate on solar cells, with packages from PyPI alone")
     demo.add_argument("--folder", type=Path, default=Path("spadeline-demo"), help="folder to write everything into")
     _run_options(demo)
+
+
+def _add_archives(commands: Commands) -> None:
+    """Add the commands for many images, on one machine or a cluster."""
+    score = commands.add_parser(
+        "score", help="score an archive of images, on all cores or a Ray cluster, into Parquet files"
+    )
+    score.add_argument("recipes", nargs="+", metavar="recipe", help="recipes' folders, or their addresses (s3://…)")
+    score.add_argument(
+        "source",
+        help="images, by path or address: a folder, or Parquet files with the columns path and bytes, or path alone",
+    )
+    score.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write the rows into")
+    score.add_argument("--resume", action="store_true", help="score the images that have no rows in --out yet")
+    score.add_argument(
+        "--address", help="a Ray cluster's address; auto: the one that this machine belongs to (this machine alone)"
+    )
+    score.add_argument("--workers", type=int, metavar="N", help="processes that score (as many as there is room for)")
+    score.add_argument("--need", choices=get_args(Need), help="what rows must be exact in (as each recipe says)")
+    score.add_argument("--maps", action="store_true", help="write the anomaly maps, too")
+    score.add_argument("--masks", action="store_true", help="write the masks, too")
+    score.add_argument(
+        "--gallery",
+        choices=get_args(GalleryPlace),
+        default="mapped",
+        help="map the galleries, so that a machine's workers share them, or hold one in each worker's memory (mapped)",
+    )
+    score.add_argument(
+        "--cache", type=Path, metavar="FOLDER", help="where each machine keeps recipes that have an address (temporary)"
+    )
+    score.add_argument("--threads", type=int, default=1, help="threads of each worker (1)")
+    _json_option(score)
 
 
 def _rate_option(parser: argparse.ArgumentParser, *, default: float | None, default_text: str) -> None:

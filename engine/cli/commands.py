@@ -1,6 +1,7 @@
 """What each command does: it reads its options, calls the library and prints the result.
 
-``spadeline export`` stands in :mod:`.export_command`, ``spadeline tune`` in :mod:`.tune_command`.
+``spadeline export`` stands in :mod:`.export_command`, ``spadeline tune`` in :mod:`.tune_command`, ``spadeline score``
+and ``compare`` in :mod:`.score_command`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .exit_codes import ANOMALOUS, FAILED, NORMAL
 from .export_command import export
 from .image_files import inspect_files, overlay_paths
 from .progress import Progress
+from .score_command import score
 from .tables import dataset_line, images_line, recipe_table, record_line, summary_table
 from .terminal import RESULTS, escaped, print_json, say, say_lines
 from .tune_command import tune
@@ -265,4 +267,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "eval": _eval,
     "bench": _bench,
     "demo": _demo,
+    "score": score,
 }

@@ -22,7 +22,7 @@ from ..images.resizing import Color, Placement
 from ..recipe.recipe import Recipe
 from .preparation import Preparation
 from .scores import Asked, Scores
-from .scoring import DeviceScorer, RecipeScorer, Scorer
+from .scoring import BaseScorer, DeviceScorer, Scorer
 
 # So many frames of a batch are extracted together. More of them are no faster on a CPU, and would take more memory.
 EXTRACTED_TOGETHER = 8
@@ -68,7 +68,7 @@ class Chain(Protocol):
         """The feature extractor."""
 
     @property
-    def scorer(self) -> RecipeScorer:
+    def scorer(self) -> BaseScorer:
         """Retrieval and matcher."""
 
     @property

@@ -15,7 +15,7 @@ from ..extract.providers import Device, offers_cuda
 from ..recipe.held import GalleryPlace
 from ..recipe.recipe import Recipe
 from .chains import Chain, DeviceChain, HostChain
-from .scoring import DeviceScorer, RecipeScorer, Scorer
+from .scoring import BaseScorer, DeviceScorer, Scorer
 
 
 def open_chain(
@@ -58,6 +58,17 @@ def open_chain(
         _check_reach(recipe, device_scorer)
         return DeviceChain(recipe, extractor, device_scorer)
     extractor = Extractor(recipe.extractor_file, device=device, threads=threads, tensorrt_cache=tensorrt_cache)
+    return open_on_host(recipe, extractor, threads=threads, gallery=gallery)
+
+
+def open_on_host(recipe: Recipe, extractor: Extractor, *, threads: int, gallery: GalleryPlace) -> HostChain:
+    """Open a recipe's chain with the matcher on the CPU, and an extractor that is open already.
+
+    Raises
+    ------
+    InputError, RecipeError, DependencyError
+        As :meth:`.Detector.load` raises them for device "cpu".
+    """
     _check_extractor(recipe, extractor)  # before the gallery takes memory, whose size follows from the geometry
     scorer = Scorer(recipe, threads=threads, gallery=gallery)
     _check_reach(recipe, scorer)
@@ -73,7 +84,7 @@ def _check_extractor(recipe: Recipe, extractor: Extractor) -> None:
         raise RecipeError("{}: expected {}, got {}".format(recipe.extractor_path, *texts))
 
 
-def _check_reach(recipe: Recipe, scorer: RecipeScorer) -> None:
+def _check_reach(recipe: Recipe, scorer: BaseScorer) -> None:
     """Raise RecipeError if fewer than kappa gallery pixels are within reach.
 
     Images may have been removed since kappa was set, or the window may be too narrow.

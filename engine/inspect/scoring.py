@@ -83,7 +83,7 @@ def _check_room(recipe: Recipe) -> None:
         )
 
 
-class RecipeScorer:
+class BaseScorer:
     """A recipe's gallery, held, with the index and the matcher over it: what both scorers have in common.
 
     A k_score or k_gallery above the number of normal images is clamped to it: see :func:`warn_of_clamping`.
@@ -149,7 +149,7 @@ class RecipeScorer:
         return Retrieved(score, nearest[: settings.k_gallery], float(squared[0]), time.perf_counter() - start)
 
 
-class Scorer(RecipeScorer):
+class Scorer(BaseScorer):
     """Scores images whose features lie in the host's memory; the matcher and the map are on the CPU.
 
     Parameters
@@ -313,7 +313,7 @@ class Scorer(RecipeScorer):
         )
 
 
-class DeviceScorer(RecipeScorer):
+class DeviceScorer(BaseScorer):
     """Scores images whose levels the extractor left in the GPU's memory; the matcher and the map are there.
 
     A flat retrieval is on the GPU, too, if this faiss offers one: see :class:`.retrieval.Retrieval`.

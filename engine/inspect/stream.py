@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..checks import check_integer
 from ..errors import InputError
@@ -23,6 +23,7 @@ DEEPEST = 1024  # the largest depth: so many frames lie in memory
 LONGEST_PULL_S = 5.0  # the longest that closing waits for a frame of the camera
 
 Inspect = Callable[[Any], Result]
+Outcome = TypeVar("Outcome")  # of a frame: a Result, or several of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +43,13 @@ class FrameError:
 
 
 def run_stream(
-    inspect: Inspect,
+    inspect: Callable[[Any], Outcome],
     frames: Iterable[Any],
     *,
     workers: int,
     depth: int | None = None,
     receive: Callable[[Any], Any] | None = None,
-) -> Iterator[Result | FrameError]:
+) -> Iterator[Outcome | FrameError]:
     """Inspect frames as they come and yield the results in their order: see :meth:`.Detector.stream`.
 
     Parameters
@@ -117,8 +118,10 @@ def _without_traceback(error: Exception) -> Exception:
     return error
 
 
-def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> Iterator[Result | FrameError]:
-    def inspected(index: int, frame: Any) -> Result | FrameError:
+def _run(
+    inspect: Callable[[Any], Outcome], source: Iterator[Any], workers: int, depth: int
+) -> Iterator[Outcome | FrameError]:
+    def inspected(index: int, frame: Any) -> Outcome | FrameError:
         if isinstance(frame, _Refused):
             return FrameError(index, _without_traceback(frame.error))
         try:
@@ -137,11 +140,11 @@ def _run(inspect: Inspect, source: Iterator[Any], workers: int, depth: int) -> I
         except StopIteration:
             results.put(None)
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread, after the results before it
-            failure: Future[Result | FrameError] = Future()
+            failure: Future[Outcome | FrameError] = Future()
             failure.set_exception(error)
             results.put(failure)
 
-    results: SimpleQueue[Future[Result | FrameError] | None] = SimpleQueue()
+    results: SimpleQueue[Future[Outcome | FrameError] | None] = SimpleQueue()
     room, closing = threading.Semaphore(depth), threading.Event()
     pool = ThreadPoolExecutor(workers, "spadeline-inspect")
     puller = threading.Thread(target=pull, name="spadeline-pull", daemon=True)

@@ -23,7 +23,7 @@ from .chains import Scored
 from .frame_check import FrameLimits, farthest_nearest
 from .heatmap import find_regions
 from .scores import Retrieved, Scores
-from .scoring import RecipeScorer
+from .scoring import BaseScorer
 
 
 class Verdict(NamedTuple):
@@ -57,7 +57,7 @@ class Judge:
         A recipe without thresholds.
     """
 
-    def __init__(self, recipe: Recipe, scorer: RecipeScorer) -> None:
+    def __init__(self, recipe: Recipe, scorer: BaseScorer) -> None:
         if recipe.calibration is None:
             raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
         self.tau = recipe.calibration.tau.value

@@ -1,0 +1,40 @@
+"""The command for archives: ``spadeline score``."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..json_data import to_json
+from ..scale.scoring import score as score_images
+from .exit_codes import NORMAL
+from .progress import Progress
+from .terminal import RESULTS, escaped, print_json
+
+
+def score(options: argparse.Namespace) -> int:
+    """Score a source with one recipe or several, and print how many rows there are."""
+    with Progress() as progress:
+        counts = score_images(
+            options.recipes,
+            options.source,
+            options.out,
+            address=options.address,
+            workers=options.workers,
+            threads=options.threads,
+            need=options.need,
+            maps=options.maps,
+            masks=options.masks,
+            gallery=options.gallery,
+            cache=options.cache,
+            resume=options.resume,
+            on_progress=progress.show,
+        )
+    if options.json:
+        print_json(to_json(counts))
+        return NORMAL
+    for name, scored in counts.scored.items():
+        RESULTS.print(
+            f"{escaped(name)}: {counts.images:,} images = {scored:,} scored + {counts.errors[name]:,} errors; "
+            f"{counts.anomalous[name]:,} anomalous"
+        )
+    return NORMAL

@@ -1,0 +1,7 @@
+"""Many images with one recipe or several, on one machine or a cluster: an adapter to Ray Data, not an engine."""
+
+from .rows import COLUMNS
+from .scorer import RecipeScorer
+from .scoring import score
+
+__all__ = ["COLUMNS", "RecipeScorer", "score"]

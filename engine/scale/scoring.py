@@ -1,0 +1,166 @@
+"""A run: a source's images, scored by Ray Data's workers, and written in parts.
+
+This process alone writes. Ray hands it each block of rows once, also where a worker died and its task ran again. So no
+image has two rows, and none is missing at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..checks import check_integer
+from ..errors import SpadelineError
+from ..optional import imported
+from ..recipe.held import GalleryPlace
+from ..resources import MOST_THREADS
+from ..settings import Need
+from .addresses import RAY
+from .cluster import connected
+from .local_recipes import LocalRecipe, Recipes, find_recipes
+from .scorer import RecipeScorer
+from .sources import MOST_TOGETHER, find_source
+from .written import Counts, Description, RecipeUsed, open_written
+
+MOST_RETRIES = 3  # of a task whose worker died: an image that ends the process would end it for ever
+BLOCK_BYTES = 8 << 20  # of Parquet files: smaller blocks than Ray's 128 MB, so that all workers get some
+
+
+def score(
+    recipes: Recipes,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    threads: int = 1,
+    need: Need | None = None,
+    maps: bool = False,
+    masks: bool = False,
+    gallery: GalleryPlace = "mapped",
+    cache: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Counts:
+    """Score all images of a source, and write a row for each image and recipe.
+
+    Parameters
+    ----------
+    recipes, threads, need, maps, masks, gallery, cache
+        As for :class:`.RecipeScorer`.
+    source
+        See :func:`.sources.find_source`.
+    out
+        The folder to write: in it, one folder for each recipe, with Parquet files of the columns ``COLUMNS``.
+    address
+        A Ray cluster's address, or "auto". None: this machine's cores.
+    workers
+        Processes that score; None: as many as there is room for.
+    resume
+        Score only the images that ``out`` has no rows of yet. A folder that holds nothing is begun.
+    on_progress
+        Called with "score", the number of images done, and that of all.
+
+    Returns
+    -------
+    Counts
+        For each recipe, the images scored and those with an error; together, all images of the source.
+
+    Raises
+    ------
+    InputError
+        No images, a source or an option that can't be used, a folder that holds another run, too few CPUs.
+    RecipeError, ExtractorError
+        A recipe can't be opened, here or by a worker.
+    OutputError
+        The folder can't be written.
+    DependencyError
+        Ray isn't installed.
+    """
+    check_integer("threads", threads, low=1, high=MOST_THREADS)
+    imported("ray", RAY)
+    found = find_recipes(recipes, cache=cache)
+    images = find_source(source)
+    description = Description(
+        source=os.fspath(source), recipes=tuple(map(_used, found)), need=need, maps=maps, masks=masks
+    )
+    scorer = {
+        "recipes": [os.fspath(recipe) for recipe in _each(recipes)],
+        "threads": threads,
+        "need": need,
+        "maps": maps,
+        "masks": masks,
+        "gallery": gallery,
+        "cache": cache,
+        "sha256": [local.sha256 for local in found],
+    }
+    wanted = set(images.paths)
+    with open_written(Path(out), description, resume=resume) as written:
+        done = written.paths & wanted
+        if left := wanted - done:
+            with connected(address, workers=workers, threads=threads) as count, _plain_errors():
+                _prepare_context()
+                dataset = images.dataset(without=done, workers=count)
+                for rows in _scored(dataset, scorer, workers=count, threads=threads):
+                    written.add(rows)
+                    if on_progress is not None:
+                        on_progress("score", len(written.paths), len(wanted | written.paths))
+        if missing := left - written.paths:
+            written.write_part()
+            raise RuntimeError(f"expected rows for all {len(wanted)} images, got none for {len(missing)}")
+        return written.finish()
+
+
+def _each(recipes: Recipes) -> list[str | os.PathLike[str]]:
+    return [recipes] if isinstance(recipes, str | os.PathLike) else list(recipes)
+
+
+def _used(local: LocalRecipe) -> RecipeUsed:
+    return RecipeUsed(
+        name=local.name,
+        folder=str(local.recipe.folder),
+        generation=local.recipe.generation,
+        sha256=local.sha256,
+    )
+
+
+def _scored(dataset: Any, scorer: dict[str, Any], *, workers: int, threads: int) -> Iterator[Any]:
+    """Yield blocks of rows as the workers finish them, each with all recipes' rows of some images."""
+    data = imported("ray.data", RAY)
+    scored = dataset.map_batches(
+        RecipeScorer,
+        fn_constructor_kwargs=scorer,
+        batch_size=MOST_TOGETHER,
+        batch_format="pyarrow",
+        num_cpus=threads,
+        # The pool may shrink: after a node has died, a worker that finds no room elsewhere would be waited for.
+        compute=data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
+        max_task_retries=MOST_RETRIES,
+    )
+    yield from scored.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def _prepare_context() -> None:
+    """Set what Ray Data takes from its context. Progress is the caller's business."""
+    context = imported("ray.data", RAY).DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = BLOCK_BYTES
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise a worker's error of ours as it was raised there, without Ray's text around it."""
+    try:
+        yield
+    except imported("ray.exceptions", RAY).RayError as error:
+        link: BaseException | None = error
+        while link is not None:
+            for inner in (link, getattr(link, "cause", None)):
+                if isinstance(inner, SpadelineError):
+                    raise inner from None
+            link = link.__cause__ or link.__context__
+        raise
