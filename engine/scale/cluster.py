@@ -7,6 +7,7 @@ one more is declared than is used, while a cluster keeps one free.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from ..optional import imported
 from ..resources import processors
 from .addresses import RAY
 
-USAGE_VARIABLE = "RAY_USAGE_STATS_ENABLED"
+# Ray reads these when it starts. Nothing leaves the machine, and what fails comes as an exception.
+VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 MOST_WORKERS = 100_000
+BLOCK_BYTES = 8 << 20  # of Parquet files: smaller blocks than Ray's 128 MB, so that all workers get some
 
 
 @contextmanager
@@ -47,11 +50,12 @@ def connected(address: str | None, *, workers: int | None, threads: int) -> Iter
     """
     if workers is not None:
         check_integer("workers", workers, low=1, high=MOST_WORKERS)
-    os.environ.setdefault(USAGE_VARIABLE, "0")  # read when Ray starts: nothing leaves the machine
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
     ray = imported("ray", RAY)
-    imported("ray.data", RAY)
     if ray.is_initialized():
-        yield _room(ray, workers, threads)
+        with _quiet_data():
+            yield _room(ray, workers, threads)
         return
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
@@ -64,9 +68,29 @@ def connected(address: str | None, *, workers: int | None, threads: int) -> Iter
             reason = " ".join(str(error).split())[:300].rstrip(". ")
             raise InputError(f"address: expected a Ray cluster at {address!r:.100}, got: {reason}") from error
     try:
-        yield workers if address is None and workers is not None else _room(ray, workers, threads)
+        with _quiet_data():
+            yield workers if address is None and workers is not None else _room(ray, workers, threads)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _quiet_data() -> Iterator[None]:
+    """Let Ray Data neither print nor draw, and make smaller blocks; its settings are as before afterwards."""
+    context, log = imported("ray.data", RAY).DataContext.get_current(), logging.getLogger("ray.data")
+    wanted = {
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "target_max_block_size": BLOCK_BYTES,
+    }
+    before, level = {name: getattr(context, name) for name in wanted}, log.level
+    vars(context).update(wanted)
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        vars(context).update(before)
+        log.setLevel(level)
 
 
 def _room(ray: Any, workers: int | None, threads: int) -> int:

@@ -22,11 +22,12 @@ from .addresses import RAY
 from .cluster import connected
 from .local_recipes import LocalRecipe, Recipes, find_recipes
 from .scorer import RecipeScorer
-from .sources import MOST_TOGETHER, find_source
+from .sources import find_source
 from .written import Counts, Description, RecipeUsed, open_written
 
-MOST_RETRIES = 3  # of a task whose worker died: an image that ends the process would end it for ever
-BLOCK_BYTES = 8 << 20  # of Parquet files: smaller blocks than Ray's 128 MB, so that all workers get some
+# Images in one task: at 10 ms each, what Ray adds to a task is about a hundredth. Of few images, each worker gets several
+# tasks all the same, so that all are busy to the end.
+MOST_TOGETHER, TASKS_EACH = 64, 8
 
 
 def score(
@@ -102,9 +103,9 @@ def score(
         done = written.paths & wanted
         if left := wanted - done:
             with connected(address, workers=workers, threads=threads) as count, _plain_errors():
-                _prepare_context()
-                dataset = images.dataset(without=done, workers=count)
-                for rows in _scored(dataset, scorer, workers=count, threads=threads):
+                together = max(1, min(MOST_TOGETHER, len(left) // (TASKS_EACH * count)))
+                dataset = images.dataset(without=done, together=together)
+                for rows in _scored(dataset, scorer, together=together, workers=count, threads=threads):
                     written.add(rows)
                     if on_progress is not None:
                         on_progress("score", len(written.paths), len(wanted | written.paths))
@@ -127,28 +128,19 @@ def _used(local: LocalRecipe) -> RecipeUsed:
     )
 
 
-def _scored(dataset: Any, scorer: dict[str, Any], *, workers: int, threads: int) -> Iterator[Any]:
+def _scored(dataset: Any, scorer: dict[str, Any], *, together: int, workers: int, threads: int) -> Iterator[Any]:
     """Yield blocks of rows as the workers finish them, each with all recipes' rows of some images."""
     data = imported("ray.data", RAY)
     scored = dataset.map_batches(
         RecipeScorer,
         fn_constructor_kwargs=scorer,
-        batch_size=MOST_TOGETHER,
+        batch_size=together,
         batch_format="pyarrow",
         num_cpus=threads,
         # The pool may shrink: after a node has died, a worker that finds no room elsewhere would be waited for.
         compute=data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
-        max_task_retries=MOST_RETRIES,
     )
     yield from scored.iter_batches(batch_size=None, batch_format="pyarrow")
-
-
-def _prepare_context() -> None:
-    """Set what Ray Data takes from its context. Progress is the caller's business."""
-    context = imported("ray.data", RAY).DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.target_max_block_size = BLOCK_BYTES
 
 
 @contextmanager

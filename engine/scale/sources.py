@@ -19,7 +19,6 @@ from ..optional import imported
 from .addresses import RAY, failing_as, files_below, is_address, open_address, pyarrow
 
 PARQUET = ".parquet"
-MOST_TOGETHER = 64  # images in one task: at 10 ms each, what Ray adds to a task is about a hundredth
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,19 @@ class Source:
     paths: Sequence[str]
     parquet: tuple[str, ...] | None = None
 
-    def dataset(self, *, without: Collection[str], workers: int) -> Any:
+    def dataset(self, *, without: Collection[str], together: int) -> Any:
         """Return a dataset of Ray's: rows with path, and with bytes if the source has them.
 
         Parameters
         ----------
         without
             Paths that are left out.
-        workers
-            Each gets several tasks, so that all are busy to the end.
+        together
+            Images in one task.
         """
         data, arrow = imported("ray.data", RAY), pyarrow()
         if self.parquet is None:
             paths = [path for path in self.paths if path not in without]
-            together = max(1, min(MOST_TOGETHER, len(paths) // (8 * workers)))
             return data.from_arrow(
                 [
                     arrow.table({"path": arrow.array(paths[first : first + together], arrow.string())})
