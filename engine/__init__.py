@@ -11,6 +11,7 @@ from .errors import (
     InputError,
     OutputError,
     RecipeError,
+    ScaleError,
     SpadelineError,
 )
 from .fitting.fitting import add, calibrate, fit
@@ -41,6 +42,7 @@ __all__ = [
     "RecipeError",
     "Region",
     "Result",
+    "ScaleError",
     "Settings",
     "SpadelineError",
     "Statistics",

@@ -35,5 +35,9 @@ class DownloadError(ExportError):
     """Pretrained weights that could not be downloaded."""
 
 
+class ScaleError(SpadelineError):
+    """A run over many images that ended early, because Ray failed. What was written stays, and the run can go on."""
+
+
 class DependencyError(SpadelineError, ImportError):
     """An optional package that is missing or fails to load; if it is missing, the text has the pip command."""

@@ -7,27 +7,29 @@ image has two rows, and none is missing at the end.
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..checks import check_integer
-from ..errors import SpadelineError
+from ..errors import ScaleError, SpadelineError
 from ..optional import imported
 from ..recipe.held import GalleryPlace
 from ..resources import MOST_THREADS
 from ..settings import Need
-from .addresses import RAY
+from .addresses import RAY, pyarrow
 from .cluster import connected
 from .local_recipes import LocalRecipe, Recipes, find_recipes
 from .scorer import RecipeScorer
 from .sources import find_source
 from .written import Counts, Description, RecipeUsed, open_written
 
-# Images in one task: at 10 ms each, what Ray adds to a task is about a hundredth. Of few images, each worker gets several
-# tasks all the same, so that all are busy to the end.
+# Images in one task: at 10 ms each, what Ray adds to a task is about a hundredth. Of few images, each worker gets
+# several tasks all the same, so that all are busy to the end.
 MOST_TOGETHER, TASKS_EACH = 64, 8
+FAILURE = "failure"  # the column of a worker's error
 
 
 def score(
@@ -78,6 +80,8 @@ def score(
         A recipe can't be opened, here or by a worker.
     OutputError
         The folder can't be written.
+    ScaleError
+        Ray failed.
     DependencyError
         Ray isn't installed.
     """
@@ -102,7 +106,7 @@ def score(
     with open_written(Path(out), description, resume=resume) as written:
         done = written.paths & wanted
         if left := wanted - done:
-            with connected(address, workers=workers, threads=threads) as count, _plain_errors():
+            with connected(address, workers=workers, threads=threads) as count, _ray_errors():
                 together = max(1, min(MOST_TOGETHER, len(left) // (TASKS_EACH * count)))
                 dataset = images.dataset(without=done, together=together)
                 for rows in _scored(dataset, scorer, together=together, workers=count, threads=threads):
@@ -111,7 +115,7 @@ def score(
                         on_progress("score", len(written.paths), len(wanted | written.paths))
         if missing := left - written.paths:
             written.write_part()
-            raise RuntimeError(f"expected rows for all {len(wanted)} images, got none for {len(missing)}")
+            raise ScaleError(f"{out}: expected rows for all {len(wanted)} images, got none for {len(missing)}")
         return written.finish()
 
 
@@ -129,10 +133,16 @@ def _used(local: LocalRecipe) -> RecipeUsed:
 
 
 def _scored(dataset: Any, scorer: dict[str, Any], *, together: int, workers: int, threads: int) -> Iterator[Any]:
-    """Yield blocks of rows as the workers finish them, each with all recipes' rows of some images."""
+    """Yield blocks of rows as the workers finish them, each with all recipes' rows of some images.
+
+    Raises
+    ------
+    SpadelineError
+        What a worker failed with.
+    """
     data = imported("ray.data", RAY)
     scored = dataset.map_batches(
-        RecipeScorer,
+        Worker,
         fn_constructor_kwargs=scorer,
         batch_size=together,
         batch_format="pyarrow",
@@ -140,19 +150,43 @@ def _scored(dataset: Any, scorer: dict[str, Any], *, together: int, workers: int
         # The pool may shrink: after a node has died, a worker that finds no room elsewhere would be waited for.
         compute=data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
     )
-    yield from scored.iter_batches(batch_size=None, batch_format="pyarrow")
+    for rows in scored.iter_batches(batch_size=None, batch_format="pyarrow"):
+        if FAILURE in rows.column_names:
+            raise next(pickle.loads(error) for error in rows[FAILURE].to_pylist() if error)  # noqa: S301 - our worker's
+        yield rows
+
+
+class Worker:
+    """A :class:`.RecipeScorer` whose errors come to the run as a block, and not as Ray's traceback.
+
+    Parameters
+    ----------
+    options
+        Those of :class:`.RecipeScorer`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._failure: SpadelineError | None = None
+        try:
+            self._scorer = RecipeScorer(**options)
+        except SpadelineError as error:
+            self._failure = error
+
+    def __call__(self, batch: Any) -> Any:
+        """Return a batch's rows, or one row with the error in place of all of them."""
+        if self._failure is None:
+            try:
+                return self._scorer(batch)
+            except SpadelineError as error:
+                self._failure = error
+        return pyarrow().table({FAILURE: [pickle.dumps(self._failure)]})
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Raise a worker's error of ours as it was raised there, without Ray's text around it."""
+def _ray_errors() -> Iterator[None]:
+    """Turn Ray's errors into one of ours, which says how to go on."""
     try:
         yield
     except imported("ray.exceptions", RAY).RayError as error:
-        link: BaseException | None = error
-        while link is not None:
-            for inner in (link, getattr(link, "cause", None)):
-                if isinstance(inner, SpadelineError):
-                    raise inner from None
-            link = link.__cause__ or link.__context__
-        raise
+        reason = " ".join(str(error).split())[-500:]
+        raise ScaleError(f"ray: the run ended early; go on with --resume; the reason: {reason}") from error

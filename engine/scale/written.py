@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, OutputError, ScaleError
 from ..files import replace_file, writing
 from ..json_data import from_json, to_json
 from ..optional import imported
@@ -118,12 +118,12 @@ class Written:
         ------
         OutputError
             The part can't be written.
-        RuntimeError
-            An image has rows already.
+        ScaleError
+            An image has rows already, or lacks those of a recipe.
         """
         paths = set(rows["path"].to_pylist())
         if not self.paths.isdisjoint(paths) or len(rows) != len(paths) * len(self._names):
-            raise RuntimeError(f"expected each image once, got {len(rows)} rows for {sorted(paths)[:3]}, …")
+            raise ScaleError(f"expected each image once, got {len(rows)} rows for {sorted(paths)[:3]}, …")
         self.paths |= paths
         self._waiting.append(rows)
         images = sum(map(len, self._waiting)) // len(self._names)
