@@ -184,7 +184,9 @@ def open_written(folder: Path, description: Description, *, resume: bool) -> Ite
             raise OutputError(f"{folder}: is being written by another process") from None
     try:
         if (folder / DESCRIPTION).exists():
-            _check_same(folder, read_description(folder), description, resume=resume)
+            was = read_description(folder)
+            if any(_parts(folder / folder_of(recipe.name)) for recipe in was.recipes):  # else it ended before any row
+                _check_same(folder, was, description, resume=resume)
         elif others := sorted(path.name for path in folder.iterdir() if path.name != LOCK):
             raise InputError(f"out: expected a new folder or an empty one, got {folder} with {', '.join(others[:3])}")
         _describe(folder, description)
