@@ -26,14 +26,11 @@ from spadeline.engine.bench.start import measure_start
 from spadeline.engine.cli.arguments import size
 from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.folders.listing import list_images
-from spadeline.engine.images.frame_facts import frame_facts
 from spadeline.engine.images.reading import read_image
-from spadeline.engine.images.resizing import as_rgb, place
+from spadeline.engine.images.resizing import as_rgb
 from spadeline.engine.inspect.detector import Frame
 from spadeline.engine.inspect.stream import DEEPEST
 from spadeline.engine.json_data import to_json
-from spadeline.engine.recipe.changes import add_images
-from spadeline.engine.recipe.records import ImageRecord
 from spadeline.engine.resources import processors
 
 from page_parts.frames import pipeline as chapter
@@ -41,7 +38,7 @@ from page_parts.needs import pipeline_needs as needs_chapter
 from pipeline_parts.energy import measure_energy
 from pipeline_parts.needs import measure
 from shared_parts import command, needs
-from shared_parts.again import as_if_taken_again
+from shared_parts.again import add_again
 from shared_parts.resized import resized_extractor
 from shared_parts.subjects import add_input, add_subjects, check_input, check_subjects, check_without
 
@@ -142,18 +139,7 @@ def _fit(setting: Setting, extractor: Path, options: argparse.Namespace, folder:
     )
     how = {"threads": setting.threads, "device": options.device}
     recipe = fit(paths[:count], folder, extractor=extractor, settings=settings, false_alarm_rate=FALSE_ALARMS, **how)
-    if count <= len(paths):
-        return recipe
-    opened = Extractor(extractor, **how)
-
-    def again() -> Iterator[tuple[ImageRecord, Any]]:
-        for index in range(len(paths), count):
-            image, _ = place(as_rgb(read_image(paths[index % len(paths)])), opened.input_size, framing="whole")
-            image = as_if_taken_again(image, seed=index)
-            # Without facts the recipe would have no frame check, which is part of a frame's time.
-            yield ImageRecord(f"again-{index}", facts=frame_facts(image)), opened.extract(image[None])
-
-    return add_images(folder, again(), count - len(paths))
+    return add_again(recipe, paths, count, opened=Extractor(extractor, **how)) if count > len(paths) else recipe
 
 
 def _frame(path: Path, size: tuple[int, int] | None) -> Frame:

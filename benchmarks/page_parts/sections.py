@@ -21,6 +21,7 @@ from page_parts.frames import bench, pipeline
 from page_parts.gpu import gpu
 from page_parts.matcher import matcher
 from page_parts.needs import matcher_needs, pipeline_needs
+from page_parts.scale import scale
 from page_parts.soak import soak
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's order
@@ -28,6 +29,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], Chapter]] = {  # in the page's or
     "pipeline": pipeline,
     "pipeline_needs": pipeline_needs,
     "embed": embed,
+    "scale": scale,
     "detectors": detectors,
     "doors": doors,
     "accuracy": accuracy,
