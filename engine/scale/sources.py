@@ -55,9 +55,13 @@ class Source:
                     for first in range(0, len(paths), together)
                 ]
             )
-        system = open_address(self.parquet[0])[0] if is_address(self.parquet[0]) else None
-        files = [open_address(file)[1] if system else file for file in self.parquet]
-        dataset = data.read_parquet(files, filesystem=system, columns=_columns(self.parquet[0]), partitioning=None)
+        opened = [_opened(file) for file in self.parquet]
+        dataset = data.read_parquet(
+            [path for _, path in opened],
+            filesystem=opened[0][0],  # not found out by Ray, which would need packages for other kinds
+            columns=_columns(self.parquet[0]),
+            partitioning=None,
+        )
         if not without:
             return dataset
         left_out = imported("ray", RAY).put(arrow.array(sorted(without), arrow.string()))
@@ -133,11 +137,13 @@ def _columns(file: str) -> list[str]:
 
 
 def _open_parquet(file: str) -> Any:
-    parquet = imported("pyarrow.parquet", RAY)
-    if not is_address(file):
-        return parquet.ParquetFile(file)
-    system, path = open_address(file)
-    return parquet.ParquetFile(path, filesystem=system)
+    system, path = _opened(file)
+    return imported("pyarrow.parquet", RAY).ParquetFile(path, filesystem=system)
+
+
+def _opened(file: str) -> tuple[Any, str]:
+    """Return the file system of a path or an address, and the path there."""
+    return open_address(file) if is_address(file) else (pyarrow().fs.LocalFileSystem(), str(Path(file).absolute()))
 
 
 def _unscored(rows: Any, left_out: Any) -> Any:
