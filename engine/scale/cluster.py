@@ -104,7 +104,7 @@ def _room(ray: Any, workers: int | None, threads: int) -> int:
         )
     if workers is not None and workers > most:
         raise InputError(
-            f"workers: expected at most {most} of {threads} threads on nodes of {', '.join(map(str, cpus))} CPUs, of which "
-            f"one stays free for reading, got {workers}"
+            f"workers: expected at most {most} of {threads} threads on nodes of {', '.join(map(str, cpus))} CPUs, of "
+            f"which one stays free for reading, got {workers}"
         )
     return most if workers is None else workers

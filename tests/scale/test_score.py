@@ -91,6 +91,13 @@ def test_parquet_files_are_scored_and_a_run_over_them_is_taken_up(cluster, recip
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
+def test_the_program_of_the_page_runs(cluster):
+    told, _ = cluster
+    assert told["own pipeline"] == [False] * 4 + [True] * 4
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
 def test_a_cpu_stays_free_on_a_cluster(cluster):
     told, _ = cluster
     assert told["refused"] == [
