@@ -1,8 +1,7 @@
 """Reference pages that are made from the code: ``<!-- generated: NAME -->`` is replaced when the site is built.
 
 ``commands`` comes from the command line's own parser, ``settings`` from the fields of the class Settings, ``errors``
-from the exceptions' classes, ``columns`` from what is declared of a scored image's row. So they always say what the code
-does.
+from the exceptions' classes, ``columns`` from those of a scored image's row. So they always say what the code does.
 """
 
 from __future__ import annotations
