@@ -3,5 +3,6 @@
 from .rows import COLUMNS
 from .scorer import RecipeScorer
 from .scoring import score
+from .written import Counts
 
-__all__ = ["COLUMNS", "RecipeScorer", "score"]
+__all__ = ["COLUMNS", "Counts", "RecipeScorer", "score"]
