@@ -10,6 +10,7 @@ README.md beside this file describes the method and the options.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import statistics
 import tempfile
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any, get_args
 
 from spadeline.engine.folders.dataset import find_dataset
 from spadeline.engine.json_data import to_json
+from spadeline.engine.optional import imported
 from spadeline.engine.resources import MOST_THREADS, processors
+from spadeline.engine.scale.addresses import RAY
 from spadeline.engine.scale.cluster import connected
 from spadeline.engine.settings import Need
 
@@ -34,7 +37,9 @@ FEWEST = 32  # images of an archive: each worker has several batches then
 def main() -> None:
     """Measure each data set with each network, say in a sentence what it took, and print all of it."""
     options = _options()
+    imported("ray", RAY)  # a run without it must not fit first
     document = command.begin("scale", 1) | {"results": []}
+    document["environment"]["versions"] |= {name: importlib.metadata.version(name) for name in ("ray", "pyarrow")}
     for subject in subjects(options):
         with tempfile.TemporaryDirectory(prefix="spadeline-scale-", dir=options.recipes) as folder:
             result = to_json(_measure(subject, options, Path(folder)))
@@ -89,7 +94,7 @@ def _options() -> argparse.Namespace:
     how.add_argument("--repeats", type=int, metavar="N", default=3, help="turns of each contestant; default: 3")
     text = "images of which the process that writes gets ready rows; default: 20000"
     how.add_argument("--driver-images", type=int, metavar="N", default=20_000, help=text)
-    text = "normal images of the recipe whose memory is measured, 1.2 MB each with a ResNet-18; 0: none; default: 5000"
+    text = "normal images of the recipe whose memory is measured, 1 MB each with a ResNet-18; 0: none; default: 5000"
     how.add_argument("--gallery", type=int, metavar="N", default=5000, help=text)
     plan = parser.add_argument_group("the plan for a million images an hour")
     text = "Gbit/s of the link that files and rows go by; default: 1"
