@@ -68,7 +68,7 @@ def _measure(subject: Subject, options: argparse.Namespace, folder: Path) -> dic
         result["driver"] = driver.measure(recipe.folder, paths, images=options.driver_images, workers=most, need=need)
         if options.gallery:
             (data,) = (path for path in options.data if path.resolve().name == subject.data)
-            how = {"images": options.gallery, "frames": options.images, "workers": options.workers, "need": need}
+            how = {"images": options.gallery, "frames": options.images // 2, "workers": options.workers}
             result["memory"] = gallery.measure(recipe, find_dataset(data).train, folder, **how)
     result["plans"] = plans(result, link_gbit=options.link, price=options.price)
     return result

@@ -111,7 +111,7 @@ def _overhead(results: Any) -> Table:
     )
     note = (
         "Worker-milliseconds an image: what n processes side by side take more than one alone, and what Ray's workers "
-        "take more than these. Less than 0: Ray's workers read the next image while they inspect one. The whole run "
+        "take more than these. Below 0: Ray's workers read the next image while they inspect one. The whole run "
         "includes Ray's start and end."
     )
     return Table("Overhead", head, rows, note)
@@ -178,7 +178,8 @@ def _plan(results: Any) -> Table:
             parts = (f"{cores:.2f}" for cores in plan["cores_by_part"].values())
             cost = None if plan["cost"] is None else f"{plan['cost']:,.2f}"
             numbers = (f"{1e3 * plan['core_s_per_image']:.2f}", f"{plan['efficiency']:.2f}", f"{plan['cores']:.2f}")
-            rows.append((result["data"], result["network"], plan["need"], *numbers, *parts, cost))
+            own = None if plan["own_bytes"] is None else f"{plan['own_bytes'] / 1e9:.1f}"
+            rows.append((result["data"], result["network"], plan["need"], *numbers, *parts, own, cost))
     head = (
         *_SUBJECT,
         "core-ms an image",
@@ -187,12 +188,13 @@ def _plan(results: Any) -> Table:
         "of these reading and decoding",
         "backbone",
         "search",
+        "their workers' own memory, GB",
         "cost",
     )
     note = (
         f"For {IMAGES_PER_HOUR:,} images an hour. Cores: images a second × core-seconds an image / efficiency. They "
         "are also the core-hours that these images take, whatever the number of cores; times the price of a core-hour "
-        "(--price) they are the cost."
+        "(--price) they are the cost. Each machine needs the mapped gallery's memory once more."
     )
     return Table("A million images an hour", head, rows, note).without_empty_columns()
 
@@ -214,5 +216,11 @@ def _resources(results: Any) -> Table:
     ]
     link = results[0]["plans"][0]["link_gbit"]
     head = (*_SUBJECT, "what all images share", "an image takes, µs", "used by a million an hour", "full at, an hour")
-    note = f"The link has {link:g} Gbit/s (--link). The process that writes is one, whatever the number of workers."
+    driver = results[0]["driver"]
+    own, writing = (f"{1e6 * driver[name]:,.0f}" for name in ("own_s_per_image", "writing_s_per_image"))
+    note = (
+        f"The link has {link:g} Gbit/s (--link). The process that writes is one, whatever the number of workers. An image "
+        f"takes {own} µs of its processor time, all of its threads together, and {writing} µs of its main thread's time "
+        "to write Parquet files; the rest of the time above is spent on taking rows, and on waiting for them."
+    )
     return Table("What is full first", head, rows, note)

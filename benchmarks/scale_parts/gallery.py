@@ -20,10 +20,11 @@ from shared_parts.again import add_again
 
 FREE_SHARE = 1.2  # of the memory that the galleries take: workers and Ray need some themselves
 PLACES: tuple[GalleryPlace, ...] = ("mapped", "memory")
+NEED: Need = "map"  # it reads more of the gallery than mask and label do
 
 
 def measure(
-    recipe: Recipe, paths: Sequence[Path], folder: Path, *, images: int, frames: int, workers: Sequence[int], need: Need
+    recipe: Recipe, paths: Sequence[Path], folder: Path, *, images: int, frames: int, workers: Sequence[int]
 ) -> dict[str, Any]:
     """Return what workers hold of the memory with a gallery of so many images, at the end of a run.
 
@@ -46,10 +47,10 @@ def measure(
                     f"{count} galleries of {size / 1e9:.1f} GB don't fit into {free / 1e9:.1f} GB"
                 )
                 continue
-            run = scored.run(large.folder, source, workers=count, need=need, worker=scored.Weighed, gallery=place)
+            run = scored.run(large.folder, source, workers=count, need=NEED, worker=scored.Weighed, gallery=place)
             rows.append({"gallery": place, "kind": "Ray", "workers": count, "each": list(_last(run))})
     with plain(large.folder, 1) as alone:
-        alone.inspect(views, need)
+        alone.inspect(views, NEED)
         rows.append({"gallery": "mapped", "kind": "plain", "workers": 1, "each": alone.memory()})
     return {"gallery_images": len(large.images), "gallery_bytes": size, "frames": frames, "rows": rows} | {
         "left_out": left_out

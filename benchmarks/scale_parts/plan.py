@@ -6,6 +6,7 @@ that the files come by, and the one process that takes and writes the rows.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,6 +54,7 @@ def _plan(result: Mapping[str, Any], need: str, link_gbit: float, price: float |
         "core_s_per_image": core_s,
         "efficiency": share,
         "cores": cores,
+        "own_bytes": _own_bytes(result["memory"], math.ceil(cores)),
         "cores_by_part": {name: cores * taken / whole_s for name, taken in parts.items()},
         "link_gbit": link_gbit,
         "resources": [
@@ -63,6 +65,14 @@ def _plan(result: Mapping[str, Any], need: str, link_gbit: float, price: float |
         "price": price,
         "cost": None if price is None else cores * price,
     }
+
+
+def _own_bytes(memory: Mapping[str, Any] | None, workers: int) -> int | None:
+    """Return what so many workers with a mapped gallery hold for themselves; the gallery comes once a machine."""
+    if memory is None:
+        return None
+    rows = (row for row in memory["rows"] if (row["kind"], row["gallery"]) == ("Ray", "mapped"))
+    return workers * max(worker["own_bytes"] for row in rows for worker in row["each"])
 
 
 def rate(rates: Sequence[Mapping[str, Any]], kind: str, workers: int) -> Mapping[str, Any]:

@@ -38,7 +38,9 @@ def test_a_small_run(tmp_path, parts, extractor_path):
     assert 0 < before + after < whole
     (stages,) = result["stages"]
     assert stages["images"] == 32
-    assert result["driver"]["images_per_s"] > 10
+    driver = result["driver"]
+    assert driver["images_per_s"] > 10
+    assert 0 < driver["writing_s_per_image"] < 1 / driver["images_per_s"]
     assert result["memory"]["gallery_images"] == 14
     assert [(row["gallery"], row["kind"]) for row in result["memory"]["rows"]] == [
         ("mapped", "Ray"),
@@ -144,7 +146,12 @@ def a_result():
             row("Ray", 2, 160.0, 128.0, 150.0) | around,
         ],
         "stages": [{"need": "label", "images": 400, "seconds": {name: 1e-3 * ms for name, ms in stages.items()}}],
-        "driver": {"images_per_s": 2000.0, "map_bytes_per_image": 250_000.0},
+        "driver": {
+            "images_per_s": 2000.0,
+            "own_s_per_image": 4e-4,
+            "writing_s_per_image": 1e-5,
+            "map_bytes_per_image": 250_000.0,
+        },
         "memory": {
             "gallery_images": 5000,
             "rows": [{"gallery": "mapped", "kind": "Ray", "workers": 2, "each": each}],
@@ -166,6 +173,7 @@ def test_the_plan_on_paper():
     expected = {READING: 3.6e6, WRITING: 3.6e9, WITH_MAPS: 1.8e6, DRIVER: 7.2e6}  # 1 ms, 1 us, 2 ms, 0.5 ms an image
     assert full_at == pytest.approx(expected)
     assert plan["first"] == READING
+    assert plan["own_bytes"] == 4 * 210e6
     (faster,) = plans(a_result(), link_gbit=10.0, price=None)
     assert faster["first"] == DRIVER
     assert faster["cost"] is None
@@ -195,9 +203,11 @@ def test_the_tables():
     memory = ("nuts", "net", "5,000", "mapped", "Ray", 2, "510", "210", "300", "710")
     assert found.tables["memory"].rows == [memory]
     assert found.tables["memory"].note.endswith("memory, 2 workers: left out, they don't fit.")
-    assert found.tables["plan"].head[-1] == "search"  # no price, no cost
-    assert found.tables["plan"].rows == [[*subject, "10.00", "0.80", "3.47", "1.04", "1.39", "0.69"]]
+    assert found.tables["plan"].head[-1] == "their workers' own memory, GB"  # no price, no cost
+    assert found.tables["plan"].rows == [[*subject, "10.00", "0.80", "3.47", "1.04", "1.39", "0.69", "0.8"]]
     assert found.tables["resources"].rows[0] == (*subject, READING, "1,000.0", "27.78%", "3,600,000")
+    assert "An image takes 400 µs of its processor time" in found.tables["resources"].note
+    assert "and 10 µs of its main thread's time to write" in found.tables["resources"].note
 
 
 @pytest.mark.parametrize(
