@@ -219,8 +219,9 @@ def _resources(results: Any) -> Table:
     driver = results[0]["driver"]
     own, writing = (f"{1e6 * driver[name]:,.0f}" for name in ("own_s_per_image", "writing_s_per_image"))
     note = (
-        f"The link has {link:g} Gbit/s (--link). The process that writes is one, whatever the number of workers. An image "
-        f"takes {own} µs of its processor time, all of its threads together, and {writing} µs of its main thread's time "
-        "to write Parquet files; the rest of the time above is spent on taking rows, and on waiting for them."
+        f"The link has {link:g} Gbit/s (--link). The process that writes is one, whatever the number of workers. An "
+        f"image takes {own} µs of its processor time, all of its threads together, and {writing} µs of its main "
+        "thread's time to write Parquet files; the rest of the time above is spent on taking rows, and on waiting for "
+        "them."
     )
     return Table("What is full first", head, rows, note)
