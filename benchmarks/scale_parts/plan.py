@@ -72,7 +72,8 @@ def _own_bytes(memory: Mapping[str, Any] | None, workers: int) -> int | None:
     if memory is None:
         return None
     rows = (row for row in memory["rows"] if (row["kind"], row["gallery"]) == ("Ray", "mapped"))
-    return workers * max(worker["own_bytes"] for row in rows for worker in row["each"])
+    largest: int = max(worker["own_bytes"] for row in rows for worker in row["each"])
+    return workers * largest
 
 
 def rate(rates: Sequence[Mapping[str, Any]], kind: str, workers: int) -> Mapping[str, Any]:

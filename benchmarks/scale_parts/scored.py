@@ -76,7 +76,7 @@ class Run:
     def _verdicts(self) -> Iterator[Verdict]:
         for label, *scores, regions in zip(*(self.rows[name] for name in VERDICT), strict=True):
             kept = ((part["area"], tuple(part["box"]), tuple(part["peak"]), part["score"]) for part in regions or ())
-            yield Verdict(label, *scores, tuple(kept))
+            yield Verdict._make((label, *scores, tuple(kept)))
 
     def _spans(self) -> Mapping[int, Sequence[Span]]:
         images: dict[tuple[int, float, float], int] = {}
