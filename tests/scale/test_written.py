@@ -72,9 +72,13 @@ def test_a_run_is_taken_up(tmp_path):
 
 
 def test_an_interruption_loses_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), open_written(tmp_path, RUN, resume=False) as written:
-        written.add(rows("1"))
-        raise KeyboardInterrupt
+    def interrupted():
+        with open_written(tmp_path, RUN, resume=False) as written:
+            written.add(rows("1"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert paths_in(tmp_path, "b") == ["1"]
     assert read_description(tmp_path).counts is None
 
