@@ -7,6 +7,7 @@ then takes up a run over Parquet files on the nodes that are left. Prints what h
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
-from spadeline.engine import InputError
+from spadeline.engine import InputError, SpadelineError
 from spadeline.engine.scale import score, written
 
 WORKER = b"MapBatches(Worker)"
@@ -76,6 +77,19 @@ def own_pipeline(recipe, images, folder):
     return [row["label"] for row in sorted(names["scored"].take_all(), key=lambda row: row["path"])]
 
 
+def workers_error(recipe, images, folder):
+    """Return the error of a run whose extractor only a worker finds to be damaged."""
+    shutil.copytree(recipe, folder / "recipe")
+    extractor = folder / "recipe" / "extractor-1.onnx"
+    content = bytearray(extractor.read_bytes())
+    content[len(content) // 2] ^= 1
+    extractor.write_bytes(content)
+    try:
+        score(folder / "recipe", images, folder / "scored")
+    except SpadelineError as error:
+        return type(error).__name__, str(error)
+
+
 def refused(recipe, images, out):
     """Return the errors for more workers than there is room for, and for a cluster that isn't there."""
     errors = []
@@ -95,6 +109,7 @@ def main():
     node, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
     ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
     told = {"refused": refused(recipe, images, out / "refused")}
+    told["worker's error"] = workers_error(recipe, images, out / "damaged")
     told["own pipeline"] = own_pipeline(recipe, images, out / "paths.parquet")
     told["kills"] = kills(cluster, node, recipe, images, out / "kills")
     told["tables"] = tables(recipe, images, out / "tables")
