@@ -124,11 +124,18 @@ def _each(recipes: Recipes) -> list[str | os.PathLike[str]]:
 
 
 def _used(local: LocalRecipe) -> RecipeUsed:
+    recipe = local.recipe
+    if recipe.calibration is None:
+        raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
     return RecipeUsed(
         name=local.name,
-        folder=str(local.recipe.folder),
-        generation=local.recipe.generation,
+        folder=str(recipe.folder.resolve()),
+        generation=recipe.generation,
         sha256=local.sha256,
+        label_rule=recipe.settings.label_rule,
+        tau=recipe.calibration.tau.value,
+        theta=recipe.calibration.theta.value,
+        framing=recipe.settings.framing,
     )
 
 

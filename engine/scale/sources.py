@@ -113,7 +113,7 @@ def _local_files(place: Path) -> list[str]:
 
 
 def _paths_in(file: str) -> Iterator[str]:
-    with failing_as(InputError, file, "a Parquet file"), _open_parquet(file) as parquet:
+    with failing_as(InputError, file, "a Parquet file"), open_parquet(file) as parquet:
         for group in parquet.iter_batches(columns=["path"]) if "path" in _columns(file) else ():
             for path in group.column("path").to_pylist():
                 if not isinstance(path, str):
@@ -123,7 +123,7 @@ def _paths_in(file: str) -> Iterator[str]:
 
 def _columns(file: str) -> list[str]:
     """Return the columns of a Parquet file that are read."""
-    with failing_as(InputError, file, "a Parquet file"), _open_parquet(file) as parquet:
+    with failing_as(InputError, file, "a Parquet file"), open_parquet(file) as parquet:
         names = parquet.schema_arrow.names
     if "path" not in names:
         raise InputError(
@@ -132,7 +132,8 @@ def _columns(file: str) -> list[str]:
     return [name for name in ("path", "bytes") if name in names]
 
 
-def _open_parquet(file: str) -> Any:
+def open_parquet(file: str) -> Any:
+    """Open a Parquet file by its path or address. Errors are pyarrow's."""
     parquet = imported("pyarrow.parquet", RAY)
     if not is_address(file):
         return parquet.ParquetFile(file)
