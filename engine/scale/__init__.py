@@ -1,7 +1,9 @@
 """Many images with one recipe or several, on one machine or a cluster: an adapter to Ray Data, not an engine."""
 
+from .compare_page import write_comparison
+from .comparing import Comparison, compare
 from .rows import COLUMNS
 from .scorer import RecipeScorer
 from .scoring import score
 
-__all__ = ["COLUMNS", "RecipeScorer", "score"]
+__all__ = ["COLUMNS", "Comparison", "RecipeScorer", "compare", "score", "write_comparison"]

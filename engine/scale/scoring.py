@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_integer
-from ..errors import ScaleError, SpadelineError
+from ..errors import RecipeError, ScaleError, SpadelineError
 from ..optional import imported
 from ..recipe.held import GalleryPlace
 from ..resources import MOST_THREADS
