@@ -6,6 +6,7 @@ a few GB. No image is read here and no recipe is opened; :mod:`.compare_page` sh
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -150,7 +151,7 @@ class Comparison:
         if not counts.in_both:
             return "No image has a verdict on both sides."
         if not (changed := sum(counts.changed.values())):
-            return f"B gives the same verdict as A on all {counts.in_both:,} images."
+            return f"B gives the same verdict as A on all images that both have: {counts.in_both:,}."
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.changed.items() if count)
         return f"B gives another verdict than A on {changed:,} of {counts.in_both:,} images: {kinds}."
 
@@ -290,8 +291,8 @@ def _listed(changed: Any, change: Change, a: Side, b: Side) -> Iterator[ChangedI
     of_kind = [before * (_ERROR + 1) + after for before, after in _KINDS[change]]
     own = changed.filter(compute.is_in(verdicts, value_set=pyarrow().array(of_kind, verdicts.type)))
     logarithms = [
-        compute.ln(compute.divide(compute.max_element_wise(own[score], _LEAST), max(side.threshold, _LEAST)))
-        for score, side in (("pred_score_a", a), ("pred_score_b", b))
+        compute.subtract(compute.ln(compute.max_element_wise(own[score], _LEAST)), math.log(max(threshold, _LEAST)))
+        for score, threshold in (("pred_score_a", a.threshold), ("pred_score_b", b.threshold))
     ]
     own = own.append_column("factor", compute.abs(compute.subtract(*logarithms)))
     own = own.sort_by([("factor", "descending"), ("path", "ascending")]).slice(0, MOST_LISTED)
