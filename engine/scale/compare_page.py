@@ -50,7 +50,7 @@ class _Case:
     pictures: dict[str, str]
 
 
-def write_comparison(path: str | os.PathLike[str], comparison: Comparison, *, title: str = "Comparison") -> None:
+def write_comparison(path: str | os.PathLike[str], comparison: Comparison) -> None:
     """Write the page as a whole, or nothing of it; missing folders are made.
 
     Images whose rows have relative paths are looked for from the current folder, as when they were scored.
@@ -59,8 +59,6 @@ def write_comparison(path: str | os.PathLike[str], comparison: Comparison, *, ti
     ----------
     path
         The HTML file; one that is there is replaced.
-    title
-        Heading of the page.
 
     Raises
     ------
@@ -77,7 +75,7 @@ def write_comparison(path: str | os.PathLike[str], comparison: Comparison, *, ti
     page = render(
         "comparison.html",
         filters={"plain": plain},
-        title=title,
+        title=f"{comparison.a.recipe} (A) and {comparison.b.recipe} (B)",
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         comparison=comparison,
         notices=[*comparison.notices, *(notice for side in maps for notice in side.notices)],

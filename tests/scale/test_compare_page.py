@@ -190,7 +190,8 @@ def test_of_many_changes_some_are_shown_and_the_rest_is_counted(tmp_path):
         made_up(tmp_path / "a", dict.fromkeys(paths, 5.0)),
         made_up(tmp_path / "b", dict.fromkeys(paths, 11.0)),
     )
-    assert "12 of 1,234 images are shown; spadeline compare --json lists the others, too." in page.text
+    assert "Normal in A, anomalous in B: 1,234" in page.text
+    assert "12 of these images are shown; spadeline compare --json lists the others, too." in page.text
     assert "0011.png" in page.text
     assert "0012.png" not in page.text
     assert "A isn't complete: " in page.text
