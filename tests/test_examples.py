@@ -55,7 +55,11 @@ def test_the_first_python(page, parts, extractor_path, tmp_path, capsys):
 
 
 def test_the_other_pages_python(recipe_folder, capsys):
-    run_elsewhere = README, DOCS / "quickstart.md", DOCS / "how-to" / "other-languages.md"
+    run_elsewhere = (
+        README,
+        DOCS / "quickstart.md",
+        *(DOCS / "how-to" / f"{name}.md" for name in ("other-languages", "archives")),
+    )
     pages = [page for page in PAGES if blocks(page, "python") and page not in run_elsewhere]
     assert [page.name for page in pages] == ["meet-a-takt.md", "python.md"]
     frame, _ = part(301, scratched=True)

@@ -1,7 +1,7 @@
 """Reference pages that are made from the code: ``<!-- generated: NAME -->`` is replaced when the site is built.
 
 ``commands`` comes from the command line's own parser, ``settings`` from the fields of the class Settings, ``errors``
-from the exceptions' classes. So they always say what the code does.
+from the exceptions' classes, ``columns`` from those of a scored image's row. So they always say what the code does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mkdocs.structure.pages import Page
 from spadeline.engine import SpadelineError
 from spadeline.engine.cli.arguments import command_parser
 from spadeline.engine.declared import Setting
+from spadeline.engine.scale import COLUMNS
 from spadeline.engine.settings import all_settings
 
 WIDTH = 100  # characters of a line of usage
@@ -114,9 +115,21 @@ def _meaning(kind: type[Exception]) -> str:
     return _cell(inspect.getdoc(kind) or "")
 
 
+def columns() -> str:
+    """Return a table of the columns that ``spadeline score`` writes."""
+    return "\n".join(
+        ["| column | holds |", "|---|---|", *(f"| `{name}` | {_cell(text)} |" for name, text in COLUMNS.items())]
+    )
+
+
 def _cell(text: str) -> str:
     text = re.sub(r":\w+:`~?\.*([\w.]+)`", r"`\1`", text)  # a docstring's roles: see roles.py
     return " ".join(text.split()).replace("|", "\\|").replace("``", "`").replace("%%", "%")
 
 
-PARTS: dict[str, Callable[[], str]] = {"commands": commands, "settings": settings, "errors": errors}
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "settings": settings,
+    "errors": errors,
+    "columns": columns,
+}

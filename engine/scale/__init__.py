@@ -5,5 +5,6 @@ from .comparing import Comparison, compare
 from .rows import COLUMNS
 from .scorer import RecipeScorer
 from .scoring import score
+from .written import Counts
 
-__all__ = ["COLUMNS", "Comparison", "RecipeScorer", "compare", "score", "write_comparison"]
+__all__ = ["COLUMNS", "Comparison", "Counts", "RecipeScorer", "compare", "score", "write_comparison"]

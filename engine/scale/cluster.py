@@ -22,7 +22,6 @@ from .addresses import RAY
 # Ray reads these when it starts. Nothing leaves the machine, and what fails comes as an exception.
 VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 MOST_WORKERS = 100_000
-BLOCK_BYTES = 8 << 20  # of Parquet files: smaller blocks than Ray's 128 MB, so that all workers get some
 
 
 @contextmanager
@@ -76,12 +75,11 @@ def connected(address: str | None, *, workers: int | None, threads: int) -> Iter
 
 @contextmanager
 def _quiet_data() -> Iterator[None]:
-    """Let Ray Data neither print nor draw, and make smaller blocks; its settings are as before afterwards."""
+    """Let Ray Data neither print nor draw; its settings are as before afterwards."""
     context, log = imported("ray.data", RAY).DataContext.get_current(), logging.getLogger("ray.data")
     wanted = {
         "enable_progress_bars": False,
         "print_on_execution_start": False,
-        "target_max_block_size": BLOCK_BYTES,
     }
     before, level = {name: getattr(context, name) for name in wanted}, log.level
     vars(context).update(wanted)
@@ -99,10 +97,14 @@ def _room(ray: Any, workers: int | None, threads: int) -> int:
     most = sum(own // threads for own in cpus)
     if most * threads == sum(cpus):
         most -= 1
-    wanted = most if workers is None else workers
-    if not 1 <= wanted <= most:
+    if most < 1:
         raise InputError(
-            f"workers: expected 1 to {most} of {threads} threads on a cluster of {sum(cpus)} CPUs, of which one "
-            f"stays free for reading, got {wanted}"
+            f"threads: expected a cluster with CPUs for a worker of {threads} and one that stays free for reading, got "
+            f"nodes of {', '.join(map(str, cpus))}"
         )
-    return wanted
+    if workers is not None and workers > most:
+        raise InputError(
+            f"workers: expected at most {most} of {threads} threads on nodes of {', '.join(map(str, cpus))} CPUs, of "
+            f"which one stays free for reading, got {workers}"
+        )
+    return most if workers is None else workers

@@ -80,7 +80,7 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
+class VerdictCounts:
     """How many images there are of each kind.
 
     Attributes
@@ -140,7 +140,7 @@ class Comparison:
 
     a: Side
     b: Side
-    counts: Counts
+    counts: VerdictCounts
     changed: tuple[ChangedImage, ...]
     notices: tuple[str, ...] = ()
 
@@ -256,14 +256,14 @@ def _pairs(rows_a: Any, rows_b: Any) -> Any:
     return narrow(rows_a, "a").join(narrow(rows_b, "b"), keys="path", join_type="inner").drop_columns("path")
 
 
-def _counted(pairs: Any, images_a: int, images_b: int) -> Counts:
+def _counted(pairs: Any, images_a: int, images_b: int) -> VerdictCounts:
     groups = pairs.group_by(["verdict_a", "verdict_b"]).aggregate([([], "count_all")]).to_pylist()
     found = {(group["verdict_a"], group["verdict_b"]): group["count_all"] for group in groups}
 
     def images(*kinds: tuple[int, int]) -> int:
         return sum(found.get(kind, 0) for kind in kinds)
 
-    return Counts(
+    return VerdictCounts(
         in_both=len(pairs),
         only_in_a=images_a - len(pairs),
         only_in_b=images_b - len(pairs),
@@ -301,7 +301,7 @@ def _listed(changed: Any, change: Change, a: Side, b: Side) -> Iterator[ChangedI
         yield ChangedImage(path=row["path"], change=change, a=verdict_a, b=verdict_b)
 
 
-def _notices(a: Side, b: Side, rows_a: Any, rows_b: Any, counts: Counts) -> Iterator[str]:
+def _notices(a: Side, b: Side, rows_a: Any, rows_b: Any, counts: VerdictCounts) -> Iterator[str]:
     for name, side, other in (("A", a, "B"), ("B", b, "A")):
         if not side.complete:
             yield (

@@ -55,13 +55,12 @@ class Source:
                     for first in range(0, len(paths), together)
                 ]
             )
-        system = open_address(self.parquet[0])[0] if is_address(self.parquet[0]) else None
-        files = [open_address(file)[1] if system else file for file in self.parquet]
-        dataset = data.read_parquet(files, filesystem=system, columns=_columns(self.parquet[0]), partitioning=None)
-        if not without:
-            return dataset
+        groups = [(file, group) for file in self.parquet for group in range(_groups_in(file))]
         left_out = imported("ray", RAY).put(arrow.array(sorted(without), arrow.string()))
-        return dataset.map_batches(_unscored, fn_args=[left_out], batch_format="pyarrow")
+        # Not by Ray's own reader of Parquet files: it gives up if a node dies while it looks at the files.
+        return data.from_arrow([arrow.table({"file": [file], "group": [group]}) for file, group in groups]).map_batches(
+            _read_group, fn_args=[together, left_out], batch_size=1, batch_format="pyarrow"
+        )
 
 
 def find_source(source: str | os.PathLike[str]) -> Source:
@@ -134,14 +133,26 @@ def _columns(file: str) -> list[str]:
 
 def open_parquet(file: str) -> Any:
     """Open a Parquet file by its path or address. Errors are pyarrow's."""
-    parquet = imported("pyarrow.parquet", RAY)
-    if not is_address(file):
-        return parquet.ParquetFile(file)
-    system, path = open_address(file)
-    return parquet.ParquetFile(path, filesystem=system)
+    system, path = _opened(file)
+    return imported("pyarrow.parquet", RAY).ParquetFile(path, filesystem=system)
 
 
-def _unscored(rows: Any, left_out: Any) -> Any:
-    """Return the rows whose path isn't among those left out."""
+def _opened(file: str) -> tuple[Any, str]:
+    """Return the file system of a path or an address, and the path there."""
+    return open_address(file) if is_address(file) else (pyarrow().fs.LocalFileSystem(), str(Path(file).absolute()))
+
+
+def _groups_in(file: str) -> int:
+    with failing_as(InputError, file, "a Parquet file"), open_parquet(file) as parquet:
+        count: int = parquet.num_row_groups
+        return count
+
+
+def _read_group(batch: Any, together: int, left_out: Any) -> Iterator[Any]:
+    """Read a group of rows of a Parquet file, and yield so many of them at once, except those that are left out."""
     compute = imported("pyarrow.compute", RAY)
-    return rows.filter(compute.invert(compute.is_in(rows["path"], value_set=left_out)))
+    ((file, group),) = zip(batch["file"].to_pylist(), batch["group"].to_pylist(), strict=True)
+    with open_parquet(file) as parquet:
+        rows = parquet.read_row_group(group, columns=_columns(file))
+    rows = rows.filter(compute.invert(compute.is_in(rows["path"], value_set=imported("ray", RAY).get(left_out))))
+    yield from (rows.slice(first, together) for first in range(0, len(rows), together))

@@ -32,6 +32,7 @@ FORMAT: Literal["spadeline-score"] = "spadeline-score"
 LOCK = ".lock"
 PART = "part-{:08}.parquet"
 PART_NAME = re.compile(r"part-(\d{8})\.parquet")
+PARTIAL = re.compile(r"\.(part-\d{8}\.parquet|_score\.json)\.[0-9a-f]{8}\.partial")  # what a kill leaves
 # A part is written when it has so many images, or is so old: what a kill loses is scored again.
 PART_IMAGES, PART_SECONDS = 1024, 20.0
 PART_BYTES = 256 << 20  # with maps, a part is full sooner
@@ -200,6 +201,7 @@ def open_written(folder: Path, description: Description, *, resume: bool) -> Ite
         except Timeout:
             raise OutputError(f"{folder}: is being written by another process") from None
     try:
+        _remove_partial(folder)
         if (folder / DESCRIPTION).exists():
             was = read_description(folder)
             if any(parts_in(folder / folder_of(recipe.name)) for recipe in was.recipes):  # else it ended before any row
@@ -258,6 +260,14 @@ def parts_in(folder: Path) -> dict[int, Path]:
         return {}
     numbered = ((PART_NAME.fullmatch(path.name), path) for path in folder.iterdir())
     return dict(sorted((int(name[1]), path) for name, path in numbered if name))
+
+
+def _remove_partial(folder: Path) -> None:
+    """Remove the files of our own that a kill left half written, in a folder and in those directly below it."""
+    for path in (*folder.glob(".*.partial"), *folder.glob("*/.*.partial")):
+        if PARTIAL.fullmatch(path.name):
+            with writing(path):
+                path.unlink()
 
 
 def _remove_incomplete(folder: Path, names: Sequence[str]) -> int:
