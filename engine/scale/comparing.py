@@ -244,7 +244,7 @@ def _found(argument: str, folder: Path) -> tuple[Path, Description, RecipeUsed]:
 def _pairs(rows_a: Any, rows_b: Any) -> Any:
     """Return the images in both tables: each one's verdicts, and its rows' places.
 
-    Joining these columns alone takes a third of the memory of joining all.
+    The other columns are taken of the changed images alone, to save memory.
     """
     arrow, compute = pyarrow(), imported("pyarrow.compute", RAY)
 
