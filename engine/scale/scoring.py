@@ -93,7 +93,7 @@ def score(
         source=os.fspath(source), recipes=tuple(map(_used, found)), need=need, maps=maps, masks=masks
     )
     scorer = {
-        "recipes": [os.fspath(recipe) for recipe in _each(recipes)],
+        "recipes": [local.address or str(local.recipe.folder.resolve()) for local in found],
         "threads": threads,
         "need": need,
         "maps": maps,
@@ -104,7 +104,7 @@ def score(
     }
     wanted = set(images.paths)
     with open_written(Path(out), description, resume=resume) as written:
-        done = written.paths & wanted
+        done, total = written.paths & wanted, len(written.paths | wanted)
         if left := wanted - done:
             with connected(address, workers=workers, threads=threads) as count, _ray_errors():
                 together = max(1, min(MOST_TOGETHER, len(left) // (TASKS_EACH * count)))
@@ -112,15 +112,11 @@ def score(
                 for rows in _scored(dataset, scorer, together=together, workers=count, threads=threads):
                     written.add(rows)
                     if on_progress is not None:
-                        on_progress("score", len(written.paths), len(wanted | written.paths))
+                        on_progress("score", len(written.paths), total)
         if missing := left - written.paths:
             written.write_part()
             raise ScaleError(f"{out}: expected rows for all {len(wanted)} images, got none for {len(missing)}")
         return written.finish()
-
-
-def _each(recipes: Recipes) -> list[str | os.PathLike[str]]:
-    return [recipes] if isinstance(recipes, str | os.PathLike) else list(recipes)
 
 
 def _used(local: LocalRecipe) -> RecipeUsed:
@@ -129,7 +125,7 @@ def _used(local: LocalRecipe) -> RecipeUsed:
         raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
     return RecipeUsed(
         name=local.name,
-        folder=str(recipe.folder.resolve()),
+        folder=local.address or str(recipe.folder.resolve()),
         generation=recipe.generation,
         sha256=local.sha256,
         label_rule=recipe.settings.label_rule,

@@ -94,7 +94,11 @@ def find_source(source: str | os.PathLike[str]) -> Source:
 
 
 def _local_files(place: Path) -> list[str]:
-    """Return the images of a folder as our own reader finds them; else its Parquet files."""
+    """Return the images of a folder as our own reader finds them, else its Parquet files; by absolute paths.
+
+    Workers have other working folders.
+    """
+    place = place.absolute()
     if place.is_dir():
         tables = sorted(path for path in place.rglob(f"*{PARQUET}") if path.is_file())
         try:

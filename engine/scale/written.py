@@ -209,7 +209,12 @@ def open_written(folder: Path, description: Description, *, resume: bool) -> Ite
         elif others := sorted(path.name for path in folder.iterdir() if path.name != LOCK):
             raise InputError(f"out: expected a new folder or an empty one, got {folder} with {', '.join(others[:3])}")
         _describe(folder, description)
-        yield Written(folder, description)
+        written = Written(folder, description)
+        try:
+            yield written
+        except BaseException:  # Ctrl-C, too: what the workers have done is kept
+            written.write_part()
+            raise
     finally:
         lock.release()
 

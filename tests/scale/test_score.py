@@ -113,8 +113,9 @@ def test_two_recipes_and_a_bad_file_on_this_machine(with_ray, recipe_folder, par
     calibrate(other, changes={"label_rule": "either"}, threads=1)
     images = shutil.copytree(parts / "test", tmp_path / "images")
     (images / "good" / "bad.png").write_bytes(b"no image")
-    command = [*COMMAND, recipe_folder, other, images, "--out", tmp_path / "out", "--masks"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+    here = {"capture_output": True, "text": True, "timeout": 200, "cwd": tmp_path}
+    command = [*COMMAND, recipe_folder, "other", "images", "--out", "out", "--masks"]
+    done = subprocess.run(command, check=False, **here)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Traceback" not in done.stderr
     name = recipe_folder.name
@@ -128,7 +129,8 @@ def test_two_recipes_and_a_bad_file_on_this_machine(with_ray, recipe_folder, par
         (error,) = (row["error"] for row in rows if row["error"])
         assert "bad.png: expected " in error
         assert all(np.array(row["mask"]).shape == (SIZE, SIZE) for row in rows if row["mask"])
-    again = subprocess.run([*command, "--resume", "--json"], check=False, capture_output=True, text=True, timeout=60)
+    assert {Path(row["path"]).parent.parent for row in rows} == {images}
+    again = subprocess.run([*command, "--resume", "--json"], check=False, **here)
     assert json.loads(again.stdout)["scored"] == {name: 8, "other": 8}
 
 

@@ -74,6 +74,18 @@ def test_a_run_is_taken_up(tmp_path):
     assert paths_in(tmp_path, "a") == paths_in(tmp_path, "b") == ["1", "2", "3"]
 
 
+def test_an_interruption_loses_nothing(tmp_path):
+    def interrupted():
+        with open_written(tmp_path, RUN, resume=False) as written:
+            written.add(rows("1"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert paths_in(tmp_path, "b") == ["1"]
+    assert read_description(tmp_path).counts is None
+
+
 def test_a_part_that_not_all_recipes_have_does_not_count(tmp_path):
     with open_written(tmp_path, RUN, resume=False) as written:
         for image in "123":
