@@ -53,7 +53,8 @@ class _Case:
 def write_comparison(path: str | os.PathLike[str], comparison: Comparison) -> None:
     """Write the page as a whole, or nothing of it; missing folders are made.
 
-    Images whose rows have relative paths are looked for from the current folder, as when they were scored.
+    A recipe that was given by its address is fetched. A relative path, which the rows of Parquet files may have, leads
+    from the current folder, as when the image was scored.
 
     Parameters
     ----------

@@ -45,9 +45,9 @@ class Side:
     rows
         The folder of its rows.
     source
-        What was scored, as it was given.
+        What was scored: its absolute path, or its address.
     recipe, folder, generation, sha256
-        The recipe's name, its folder, its generation, and the SHA-256 of its recipe.json.
+        The recipe's name, its folder or address, its generation, and the SHA-256 of its recipe.json.
     label_rule, tau, theta, framing
         The recipe's, as the run used them.
     threshold

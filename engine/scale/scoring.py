@@ -19,7 +19,7 @@ from ..optional import imported
 from ..recipe.held import GalleryPlace
 from ..resources import MOST_THREADS
 from ..settings import Need
-from .addresses import RAY, pyarrow
+from .addresses import RAY, pyarrow, is_address
 from .cluster import connected
 from .local_recipes import LocalRecipe, Recipes, find_recipes
 from .scorer import RecipeScorer
@@ -90,7 +90,11 @@ def score(
     found = find_recipes(recipes, cache=cache)
     images = find_source(source)
     description = Description(
-        source=os.fspath(source), recipes=tuple(map(_used, found)), need=need, maps=maps, masks=masks
+        source=text if is_address(text := os.fspath(source)) else str(Path(text).absolute()),
+        recipes=tuple(map(_used, found)),
+        need=need,
+        maps=maps,
+        masks=masks,
     )
     scorer = {
         "recipes": [local.address or str(local.recipe.folder.resolve()) for local in found],

@@ -89,7 +89,7 @@ class Description:
     Attributes
     ----------
     source
-        What was scored, as it was given.
+        What was scored: its absolute path, or its address as it was given.
     recipes
         With which recipes.
     need
