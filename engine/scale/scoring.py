@@ -19,7 +19,7 @@ from ..optional import imported
 from ..recipe.held import GalleryPlace
 from ..resources import MOST_THREADS
 from ..settings import Need
-from .addresses import RAY, pyarrow, is_address
+from .addresses import RAY, is_address, pyarrow
 from .cluster import connected
 from .local_recipes import LocalRecipe, Recipes, find_recipes
 from .scorer import RecipeScorer
