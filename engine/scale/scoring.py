@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_integer
-from ..errors import ScaleError, SpadelineError
+from ..errors import RecipeError, ScaleError, SpadelineError
 from ..optional import imported
 from ..recipe.held import GalleryPlace
 from ..resources import MOST_THREADS
 from ..settings import Need
-from .addresses import RAY, pyarrow
+from .addresses import RAY, is_address, pyarrow
 from .cluster import connected
 from .local_recipes import LocalRecipe, Recipes, find_recipes
 from .scorer import RecipeScorer
@@ -90,7 +90,11 @@ def score(
     found = find_recipes(recipes, cache=cache)
     images = find_source(source)
     description = Description(
-        source=os.fspath(source), recipes=tuple(map(_used, found)), need=need, maps=maps, masks=masks
+        source=text if is_address(text := os.fspath(source)) else str(Path(text).absolute()),
+        recipes=tuple(map(_used, found)),
+        need=need,
+        maps=maps,
+        masks=masks,
     )
     scorer = {
         "recipes": [local.address or str(local.recipe.folder.resolve()) for local in found],
@@ -120,11 +124,18 @@ def score(
 
 
 def _used(local: LocalRecipe) -> RecipeUsed:
+    recipe = local.recipe
+    if recipe.calibration is None:
+        raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
     return RecipeUsed(
         name=local.name,
-        folder=local.address or str(local.recipe.folder.resolve()),
-        generation=local.recipe.generation,
+        folder=local.address or str(recipe.folder.resolve()),
+        generation=recipe.generation,
         sha256=local.sha256,
+        label_rule=recipe.settings.label_rule,
+        tau=recipe.calibration.tau.value,
+        theta=recipe.calibration.theta.value,
+        framing=recipe.settings.framing,
     )
 
 

@@ -3,17 +3,20 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from spadeline.engine import InputError, OutputError, ScaleError
 from spadeline.engine.scale import written as writing
 from spadeline.engine.scale.rows import schema, table
-from spadeline.engine.scale.written import Description, RecipeUsed, open_written, read_description, read_rows
+from spadeline.engine.scale.written import Description, open_written, read_description, read_rows
+
+from .scored import USED
 
 pa = pytest.importorskip("pyarrow")
 KIND = schema(maps=False, masks=False)
-RECIPES = tuple(RecipeUsed(name=name, folder=f"/r/{name}", generation=1, sha256=name * 64) for name in ("a", "b"))
+RECIPES = tuple(replace(USED, name=name, folder=f"/r/{name}", sha256=name * 64) for name in ("a", "b"))
 RUN = Description(source="images", recipes=RECIPES, need=None, maps=False, masks=False)
 
 
