@@ -90,7 +90,7 @@ def score(
     found = find_recipes(recipes, cache=cache)
     images = find_source(source)
     description = Description(
-        source=text if is_address(text := os.fspath(source)) else str(Path(text).absolute()),
+        source=text if is_address(text := os.fspath(source)) else os.path.abspath(text),  # noqa: PTH100 - as its images
         recipes=tuple(map(_used, found)),
         need=need,
         maps=maps,

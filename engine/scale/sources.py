@@ -98,7 +98,7 @@ def _local_files(place: Path) -> list[str]:
 
     Workers have other working folders.
     """
-    place = place.absolute()
+    place = Path(os.path.abspath(place))  # noqa: PTH100 - Path.absolute keeps "..", and resolve follows links
     if place.is_dir():
         tables = sorted(path for path in place.rglob(f"*{PARQUET}") if path.is_file())
         try:
