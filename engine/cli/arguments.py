@@ -283,6 +283,19 @@ def _add_archives(commands: Commands) -> None:
     score.add_argument("--threads", type=int, default=1, help="threads of each worker (1)")
     _json_option(score)
 
+    compare = commands.add_parser(
+        "compare", help="say which images have another verdict in one scored folder than in another"
+    )
+    for name, other in (
+        ("scored_a", "a folder that score wrote; of several recipes, the folder of one in it"),
+        ("scored_b", "the folder to compare it with"),
+    ):
+        compare.add_argument(name, type=Path, metavar=name.upper(), help=other)
+    compare.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page of these images, with the anomaly maps of both"
+    )
+    _json_option(compare)
+
 
 def _rate_option(parser: argparse.ArgumentParser, *, default: float | None, default_text: str) -> None:
     text = f"wanted share of normal images called anomalous ({default_text})"

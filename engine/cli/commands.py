@@ -35,7 +35,7 @@ from .exit_codes import ANOMALOUS, FAILED, NORMAL
 from .export_command import export
 from .image_files import inspect_files, overlay_paths
 from .progress import Progress
-from .score_command import score
+from .score_command import compare, score
 from .tables import dataset_line, images_line, recipe_table, record_line, summary_table
 from .terminal import RESULTS, escaped, print_json, say, say_lines
 from .tune_command import tune
@@ -268,4 +268,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "demo": _demo,
     "score": score,
+    "compare": compare,
 }

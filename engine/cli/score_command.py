@@ -1,14 +1,17 @@
-"""The command for archives: ``spadeline score``."""
+"""The commands for archives: ``spadeline score`` and ``spadeline compare``."""
 
 from __future__ import annotations
 
 import argparse
 
 from ..json_data import to_json
+from ..scale.compare_page import write_comparison
+from ..scale.comparing import compare as compare_scored
 from ..scale.scoring import score as score_images
 from .exit_codes import NORMAL
 from .progress import Progress
-from .terminal import RESULTS, escaped, print_json
+from .tables import comparison_text
+from .terminal import RESULTS, escaped, print_json, say
 
 
 def score(options: argparse.Namespace) -> int:
@@ -37,4 +40,18 @@ def score(options: argparse.Namespace) -> int:
             f"{escaped(name)}: {counts.images:,} images = {scored:,} scored + {counts.errors[name]:,} errors; "
             f"{counts.anomalous[name]:,} anomalous"
         )
+    return NORMAL
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Print which images have another verdict in one scored folder than in another one."""
+    comparison = compare_scored(options.scored_a, options.scored_b)
+    for notice in comparison.notices:
+        say(f"warning: {notice}")
+    if options.json:
+        print_json(to_json(comparison))
+    else:
+        RESULTS.print(comparison_text(comparison))
+    if options.html:
+        write_comparison(options.html, comparison)
     return NORMAL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from ..match.matcher import instruction_sets
 from ..recipe.recipe import Recipe
 from ..recipe.stored_codes import can_have_codes
 from ..recipe.tuning_record import TuningRecord
+from ..scale.comparing import ChangedImage, Comparison
 from .terminal import escaped
 
 if TYPE_CHECKING:
     from ...export import Quantization
 
 MOST_PARTS = 20  # folders in a line
+MOST_CHANGED = 20  # images of each kind of change
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
@@ -179,3 +182,37 @@ def quantization_table(quantization: Quantization) -> str:
 
 def _without_vnni() -> str:
     return "" if any("vnni" in name for name in instruction_sets()) else " (it has no VNNI: exact 16-bit sums)"
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return as text how many images have the same verdict on both sides, and the first of those that haven't."""
+    counts = comparison.counts
+    lines = []
+    for name, side in (("A", comparison.a), ("B", comparison.b)):
+        complete = "" if side.complete else ", not complete"
+        lines.append(
+            f"{name}: {escaped(side.recipe)}, generation {side.generation}, {escaped(side.rows)}: "
+            f"{side.images:,} images{complete}"
+        )
+    rows: dict[str, int] = {"both normal": counts.both_normal, "both anomalous": counts.both_anomalous}
+    rows |= {str(change): count for change, count in counts.changed.items()}
+    rows |= {"errors in both": counts.both_errors, "only in A": counts.only_in_a, "only in B": counts.only_in_b}
+    lines += [f"  {name:20} {count:>10,}" for name, count in rows.items()]
+    lines.append(comparison.sentence)
+    if comparison.changed:
+        lines.append(f"  {'scores / thresholds:':20} {'A':>6} {'B':>6}")
+    for change, count in counts.changed.items():
+        images = [image for image in comparison.changed if image.change == change][:MOST_CHANGED]
+        lines += [_changed_line(comparison, image) for image in images]
+        if count > len(images):
+            lines.append(f"  … and {count - len(images):,} more {change}")
+    return "\n".join(lines)
+
+
+def _changed_line(comparison: Comparison, image: ChangedImage) -> str:
+    """Return in one line an image and its scores in multiples of the thresholds."""
+    multiples = []
+    for side, verdict in ((comparison.a, image.a), (comparison.b, image.b)):
+        score = verdict.pred_score
+        multiples.append("error" if score is None else f"{score / max(side.threshold, sys.float_info.min):.3g}")
+    return f"  {image.change:20} {multiples[0]:>6} {multiples[1]:>6}  {escaped(image.path)}"

@@ -1,8 +1,10 @@
 """Many images with one recipe or several, on one machine or a cluster: an adapter to Ray Data, not an engine."""
 
+from .compare_page import write_comparison
+from .comparing import Comparison, compare
 from .rows import COLUMNS
 from .scorer import RecipeScorer
 from .scoring import score
 from .written import Counts
 
-__all__ = ["COLUMNS", "Counts", "RecipeScorer", "score"]
+__all__ = ["COLUMNS", "Comparison", "Counts", "RecipeScorer", "compare", "score", "write_comparison"]

@@ -53,11 +53,14 @@ class LocalRecipe(NamedTuple):
         The recipe, opened for reading.
     sha256
         SHA-256 of its recipe.json.
+    address
+        Where it was fetched from; None: it was given by its path.
     """
 
     name: str
     recipe: Recipe
     sha256: str
+    address: str | None
 
 
 def find_recipes(recipes: Recipes, *, cache: str | os.PathLike[str] | None = None) -> list[LocalRecipe]:
@@ -86,11 +89,11 @@ def find_recipes(recipes: Recipes, *, cache: str | os.PathLike[str] | None = Non
         raise InputError("recipes: expected at least one, got none")
     found = []
     for address_or_folder in given:
-        recipe = os.fspath(address_or_folder)
-        fetching = is_address(recipe)
-        folder = _fetched(recipe, CACHE if cache is None else Path(cache)) if fetching else Path(recipe)
-        name = PurePosixPath(recipe.partition("?")[0]).name if fetching else folder.resolve().name
-        found.append(LocalRecipe(name, *_opened(folder)))
+        text = os.fspath(address_or_folder)
+        address = text if is_address(text) else None
+        folder = _fetched(address, CACHE if cache is None else Path(cache)) if address else Path(text)
+        name = PurePosixPath(address.partition("?")[0]).name if address else folder.resolve().name
+        found.append(LocalRecipe(name, *_opened(folder), address))
     names = [local.name for local in found]
     if len(set(names)) != len(names):
         raise InputError(f"recipes: expected folders of different names, got {', '.join(names)}")
@@ -159,7 +162,7 @@ def open_recipes(recipes: Sequence[LocalRecipe], *, threads: int, gallery: Galle
     """
     extractors: dict[str, SharedExtractor] = {}
     opened = []
-    for name, recipe, digest in recipes:
+    for name, recipe, digest, _ in recipes:
         file = recipe.files[EXTRACTOR].sha256
         if file not in extractors:
             extractors[file] = SharedExtractor(recipe.extractor_file, device="cpu", threads=threads)

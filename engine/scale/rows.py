@@ -15,7 +15,7 @@ from .addresses import pyarrow
 
 REASONS_BETWEEN = "+"
 COLUMNS = {
-    "path": "as the source names the image",
+    "path": "the image's absolute path, or its address; for Parquet files, what their column path holds",
     "recipe": "name of the recipe's folder",
     "generation": "the recipe's, which grows with each change of its features",
     "recipe_sha256": "SHA-256 of its recipe.json, which holds the hashes of all of its other files",

@@ -119,7 +119,7 @@ class RecipeScorer:
                 raise frame
             return [self._inspected(detector, frame) for detector, _ in self._opened]
 
-        results = run_stream(inspect, map(_read, images), workers=1)
+        results = run_stream(inspect, map(read_image, images), workers=1)
         for image, outcome in zip(images, results, strict=True):
             path = image.get("path")
             if isinstance(outcome, FrameError):
@@ -146,7 +146,7 @@ def _of_image(error: Exception) -> InputError:
     raise error
 
 
-def _read(image: Mapping[str, Any]) -> Any:
+def read_image(image: Mapping[str, Any]) -> Any:
     """Return an image's pixels, or the error that stands in its rows."""
     path = image.get("path")
     try:

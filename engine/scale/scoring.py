@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_integer
-from ..errors import ScaleError, SpadelineError
+from ..errors import RecipeError, ScaleError, SpadelineError
 from ..optional import imported
 from ..recipe.held import GalleryPlace
 from ..resources import MOST_THREADS
 from ..settings import Need
-from .addresses import RAY, pyarrow
+from .addresses import RAY, is_address, pyarrow
 from .cluster import connected
 from .local_recipes import LocalRecipe, Recipes, find_recipes
 from .scorer import RecipeScorer
@@ -90,10 +90,14 @@ def score(
     found = find_recipes(recipes, cache=cache)
     images = find_source(source)
     description = Description(
-        source=os.fspath(source), recipes=tuple(map(_used, found)), need=need, maps=maps, masks=masks
+        source=text if is_address(text := os.fspath(source)) else os.path.abspath(text),  # noqa: PTH100 - as its images
+        recipes=tuple(map(_used, found)),
+        need=need,
+        maps=maps,
+        masks=masks,
     )
     scorer = {
-        "recipes": [os.fspath(recipe) for recipe in _each(recipes)],
+        "recipes": [local.address or str(local.recipe.folder.resolve()) for local in found],
         "threads": threads,
         "need": need,
         "maps": maps,
@@ -104,7 +108,7 @@ def score(
     }
     wanted = set(images.paths)
     with open_written(Path(out), description, resume=resume) as written:
-        done = written.paths & wanted
+        done, total = written.paths & wanted, len(written.paths | wanted)
         if left := wanted - done:
             with connected(address, workers=workers, threads=threads) as count, _ray_errors():
                 together = max(1, min(MOST_TOGETHER, len(left) // (TASKS_EACH * count)))
@@ -112,23 +116,26 @@ def score(
                 for rows in _scored(dataset, scorer, together=together, workers=count, threads=threads):
                     written.add(rows)
                     if on_progress is not None:
-                        on_progress("score", len(written.paths), len(wanted | written.paths))
+                        on_progress("score", len(written.paths), total)
         if missing := left - written.paths:
             written.write_part()
             raise ScaleError(f"{out}: expected rows for all {len(wanted)} images, got none for {len(missing)}")
         return written.finish()
 
 
-def _each(recipes: Recipes) -> list[str | os.PathLike[str]]:
-    return [recipes] if isinstance(recipes, str | os.PathLike) else list(recipes)
-
-
 def _used(local: LocalRecipe) -> RecipeUsed:
+    recipe = local.recipe
+    if recipe.calibration is None:
+        raise RecipeError(f"{recipe.folder}: expected thresholds, got none; make them with: spadeline calibrate")
     return RecipeUsed(
         name=local.name,
-        folder=str(local.recipe.folder),
-        generation=local.recipe.generation,
+        folder=local.address or str(recipe.folder.resolve()),
+        generation=recipe.generation,
         sha256=local.sha256,
+        label_rule=recipe.settings.label_rule,
+        tau=recipe.calibration.tau.value,
+        theta=recipe.calibration.theta.value,
+        framing=recipe.settings.framing,
     )
 
 

@@ -94,7 +94,11 @@ def find_source(source: str | os.PathLike[str]) -> Source:
 
 
 def _local_files(place: Path) -> list[str]:
-    """Return the images of a folder as our own reader finds them; else its Parquet files."""
+    """Return the images of a folder as our own reader finds them, else its Parquet files; by absolute paths.
+
+    Workers have other working folders.
+    """
+    place = Path(os.path.abspath(place))  # noqa: PTH100 - Path.absolute keeps "..", and resolve follows links
     if place.is_dir():
         tables = sorted(path for path in place.rglob(f"*{PARQUET}") if path.is_file())
         try:
@@ -112,7 +116,7 @@ def _local_files(place: Path) -> list[str]:
 
 
 def _paths_in(file: str) -> Iterator[str]:
-    with failing_as(InputError, file, "a Parquet file"), _open_parquet(file) as parquet:
+    with failing_as(InputError, file, "a Parquet file"), open_parquet(file) as parquet:
         for group in parquet.iter_batches(columns=["path"]) if "path" in _columns(file) else ():
             for path in group.column("path").to_pylist():
                 if not isinstance(path, str):
@@ -122,7 +126,7 @@ def _paths_in(file: str) -> Iterator[str]:
 
 def _columns(file: str) -> list[str]:
     """Return the columns of a Parquet file that are read."""
-    with failing_as(InputError, file, "a Parquet file"), _open_parquet(file) as parquet:
+    with failing_as(InputError, file, "a Parquet file"), open_parquet(file) as parquet:
         names = parquet.schema_arrow.names
     if "path" not in names:
         raise InputError(
@@ -131,7 +135,8 @@ def _columns(file: str) -> list[str]:
     return [name for name in ("path", "bytes") if name in names]
 
 
-def _open_parquet(file: str) -> Any:
+def open_parquet(file: str) -> Any:
+    """Open a Parquet file by its path or address. Errors are pyarrow's."""
     system, path = _opened(file)
     return imported("pyarrow.parquet", RAY).ParquetFile(path, filesystem=system)
 
@@ -142,7 +147,7 @@ def _opened(file: str) -> tuple[Any, str]:
 
 
 def _groups_in(file: str) -> int:
-    with failing_as(InputError, file, "a Parquet file"), _open_parquet(file) as parquet:
+    with failing_as(InputError, file, "a Parquet file"), open_parquet(file) as parquet:
         count: int = parquet.num_row_groups
         return count
 
@@ -151,7 +156,7 @@ def _read_group(batch: Any, together: int, left_out: Any) -> Iterator[Any]:
     """Read a group of rows of a Parquet file, and yield so many of them at once, except those that are left out."""
     compute = imported("pyarrow.compute", RAY)
     ((file, group),) = zip(batch["file"].to_pylist(), batch["group"].to_pylist(), strict=True)
-    with _open_parquet(file) as parquet:
+    with open_parquet(file) as parquet:
         rows = parquet.read_row_group(group, columns=_columns(file))
     rows = rows.filter(compute.invert(compute.is_in(rows["path"], value_set=imported("ray", RAY).get(left_out))))
     yield from (rows.slice(first, together) for first in range(0, len(rows), together))

@@ -24,6 +24,7 @@ from ..errors import InputError, OutputError, ScaleError
 from ..files import replace_file, writing
 from ..json_data import from_json, to_json
 from ..optional import imported
+from ..settings import Framing, LabelRule
 from .addresses import RAY, pyarrow
 
 DESCRIPTION = "_score.json"
@@ -39,12 +40,28 @@ PART_BYTES = 256 << 20  # with maps, a part is full sooner
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeUsed:
-    """A recipe that a run scored with: its name, its folder or address, and what says that it is the same one."""
+    """A recipe that a run scored with: what says that it is the same one, and what its rows are read with.
+
+    Attributes
+    ----------
+    name, folder
+        The name in the rows, and the recipe's folder or the local copy of its address.
+    generation, sha256
+        The recipe's generation, and the SHA-256 of its recipe.json.
+    label_rule, tau, theta
+        What the scores were compared with.
+    framing
+        How a map lies in its image.
+    """
 
     name: str
     folder: str
     generation: int
     sha256: str
+    label_rule: LabelRule
+    tau: float
+    theta: float
+    framing: Framing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +89,7 @@ class Description:
     Attributes
     ----------
     source
-        What was scored, as it was given.
+        What was scored: its absolute path, or its address as it was given.
     recipes
         With which recipes.
     need
@@ -187,12 +204,17 @@ def open_written(folder: Path, description: Description, *, resume: bool) -> Ite
         _remove_partial(folder)
         if (folder / DESCRIPTION).exists():
             was = read_description(folder)
-            if any(_parts(folder / folder_of(recipe.name)) for recipe in was.recipes):  # else it ended before any row
+            if any(parts_in(folder / folder_of(recipe.name)) for recipe in was.recipes):  # else it ended before any row
                 _check_same(folder, was, description, resume=resume)
         elif others := sorted(path.name for path in folder.iterdir() if path.name != LOCK):
             raise InputError(f"out: expected a new folder or an empty one, got {folder} with {', '.join(others[:3])}")
         _describe(folder, description)
-        yield Written(folder, description)
+        written = Written(folder, description)
+        try:
+            yield written
+        except BaseException:  # Ctrl-C, too: what the workers have done is kept
+            written.write_part()
+            raise
     finally:
         lock.release()
 
@@ -228,7 +250,7 @@ def read_rows(folder: Path, columns: Sequence[str]) -> Any:
     """
     arrow, parquet = pyarrow(), imported("pyarrow.parquet", RAY)
     tables = []
-    for path in _parts(folder).values():
+    for path in parts_in(folder).values():
         try:
             tables.append(parquet.read_table(path, columns=list(columns), partitioning=None))
         except (OSError, ValueError) as error:
@@ -237,7 +259,7 @@ def read_rows(folder: Path, columns: Sequence[str]) -> Any:
     return arrow.concat_tables(tables) if tables else arrow.table({name: [] for name in columns})
 
 
-def _parts(folder: Path) -> dict[int, Path]:
+def parts_in(folder: Path) -> dict[int, Path]:
     """Return the parts in a folder, by their numbers."""
     if not folder.is_dir():
         return {}
@@ -255,7 +277,7 @@ def _remove_partial(folder: Path) -> None:
 
 def _remove_incomplete(folder: Path, names: Sequence[str]) -> int:
     """Remove parts that not all recipes have: the run ended while they were written. Return the highest number left."""
-    parts = [_parts(folder / folder_of(name)) for name in names]
+    parts = [parts_in(folder / folder_of(name)) for name in names]
     complete = set.intersection(*map(set, parts))
     for own in parts:
         for number, path in own.items():

@@ -27,6 +27,8 @@ OPTIONS = {
     "eval": f"--html --normal-images --threads --device --json {LOADING}",
     "bench": f"--takt --runs --warm-up --seconds --html --need --deadline-s --threads --device --json {LOADING}",
     "demo": "--folder --threads --json",
+    "score": "--out --resume --address --workers --need --maps --masks --gallery --cache --threads --json",
+    "compare": "--html --json",
 }
 
 

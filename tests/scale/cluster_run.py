@@ -1,12 +1,13 @@
 """Runs on a Ray cluster of three nodes on this machine, in a process of their own: ``cluster_run.py RECIPE IMAGES OUT``.
 
 While ``OUT/kills`` is written, a worker's process is killed, and then a node with all of its processes. ``OUT/tables``
-then takes up a run over Parquet files on the nodes that are left. Prints what happened as JSON.
+then takes up a run over Parquet files on the nodes that are left. ``OUT/told.json`` says what happened.
 """
 
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
-from spadeline.engine import InputError
+from spadeline.engine import InputError, SpadelineError
 from spadeline.engine.scale import score, written
 
 WORKER = b"MapBatches(Worker)"
@@ -62,18 +63,43 @@ def tables(recipe, images, out):
     return {"counts": vars(counts)}
 
 
-def own_pipeline(recipe, images, folder):
-    """Run the program of the page about archives over a Parquet file; return the labels."""
+def programs_of_the_page(recipe, images, folder):
+    """Run the programs of the page about archives: the first one as it stands there; return both outcomes."""
     page = Path(__file__).parents[2] / "docs" / "how-to" / "archives.md"
-    (program,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    compared, own_pipeline = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for name in ("hazelnut", "hazelnut-wide"):
+        shutil.copytree(recipe, folder / "recipes" / name)
     paths = sorted(images.iterdir())[:8]
-    pq.write_table(pa.table({"path": list(map(str, paths))}), folder)
-    for written_there, real in (("s3://archive/november", folder), ("recipes/hazelnut", recipe), ("size=15", "size=1")):
-        assert written_there in program
-        program = program.replace(written_there, str(real))
+    (folder / "november").mkdir()
+    for path in paths:
+        shutil.copyfile(path, folder / "november" / path.name)
+    os.chdir(folder)
     names = {}
-    exec(program, names)  # noqa: S102 - the program is ours
-    return [row["label"] for row in sorted(names["scored"].take_all(), key=lambda row: row["path"])]
+    exec(compared, names)  # noqa: S102 - the program is ours
+    pq.write_table(pa.table({"path": list(map(str, paths))}), folder / "paths.parquet")
+    for there, real in (
+        ("s3://archive/november", folder / "paths.parquet"),
+        ("recipes/hazelnut", folder / "recipes" / "hazelnut"),
+        ("size=15", "size=1"),
+    ):
+        assert there in own_pipeline
+        own_pipeline = own_pipeline.replace(there, str(real))
+    exec(own_pipeline, names)  # noqa: S102 - the program is ours
+    rows = sorted(names["scored"].take_all(), key=lambda row: row["path"])
+    return names["comparison"].counts.in_both, (folder / "changes.html").exists(), [row["label"] for row in rows]
+
+
+def workers_error(recipe, images, folder):
+    """Return the error of a run whose extractor only a worker finds to be damaged."""
+    shutil.copytree(recipe, folder / "recipe")
+    extractor = folder / "recipe" / "extractor-1.onnx"
+    content = bytearray(extractor.read_bytes())
+    content[len(content) // 2] ^= 1
+    extractor.write_bytes(content)
+    try:
+        score(folder / "recipe", images, folder / "scored")
+    except SpadelineError as error:
+        return type(error).__name__, str(error)
 
 
 def refused(recipe, images, out):
@@ -95,11 +121,12 @@ def main():
     node, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
     ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
     told = {"refused": refused(recipe, images, out / "refused")}
-    told["own pipeline"] = own_pipeline(recipe, images, out / "paths.parquet")
+    told["worker's error"] = workers_error(recipe, images, out / "damaged")
+    told["programs"] = programs_of_the_page(recipe, images, out / "page")
     told["kills"] = kills(cluster, node, recipe, images, out / "kills")
     told["tables"] = tables(recipe, images, out / "tables")
     told["still connected"] = ray.is_initialized()
-    print(json.dumps(told))
+    (out / "told.json").write_text(json.dumps(told))
     ray.shutdown()
     cluster.shutdown()
 

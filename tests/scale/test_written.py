@@ -3,17 +3,20 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from spadeline.engine import InputError, OutputError, ScaleError
 from spadeline.engine.scale import written as writing
 from spadeline.engine.scale.rows import schema, table
-from spadeline.engine.scale.written import Description, RecipeUsed, open_written, read_description, read_rows
+from spadeline.engine.scale.written import Description, open_written, read_description, read_rows
+
+from .scored import USED
 
 pa = pytest.importorskip("pyarrow")
 KIND = schema(maps=False, masks=False)
-RECIPES = tuple(RecipeUsed(name=name, folder=f"/r/{name}", generation=1, sha256=name * 64) for name in ("a", "b"))
+RECIPES = tuple(replace(USED, name=name, folder=f"/r/{name}", sha256=name * 64) for name in ("a", "b"))
 RUN = Description(source="images", recipes=RECIPES, need=None, maps=False, masks=False)
 
 
@@ -69,6 +72,18 @@ def test_a_run_is_taken_up(tmp_path):
             written.add(rows(*images))
             written.finish()
     assert paths_in(tmp_path, "a") == paths_in(tmp_path, "b") == ["1", "2", "3"]
+
+
+def test_an_interruption_loses_nothing(tmp_path):
+    def interrupted():
+        with open_written(tmp_path, RUN, resume=False) as written:
+            written.add(rows("1"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert paths_in(tmp_path, "b") == ["1"]
+    assert read_description(tmp_path).counts is None
 
 
 def test_a_part_that_not_all_recipes_have_does_not_count(tmp_path):
