@@ -13,6 +13,7 @@ import argparse
 import importlib.metadata
 import statistics
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,13 +37,14 @@ FEWEST = 32  # images of an archive: each worker has several batches then
 
 def main() -> None:
     """Measure each data set with each network, say in a sentence what it took, and print all of it."""
+    warnings.simplefilter("ignore", UserWarning)  # of fewer images than k_gallery: the document says how many
     options = _options()
     imported("ray", RAY)  # a run without it must not fit first
     document = command.begin("scale", 1) | {"results": []}
     document["environment"]["versions"] |= {name: importlib.metadata.version(name) for name in ("ray", "pyarrow")}
     for subject in subjects(options):
         with tempfile.TemporaryDirectory(prefix="spadeline-scale-", dir=options.recipes) as folder:
-            result = to_json(_measure(subject, options, Path(folder)))
+            result = to_json(_measure(subject, options, Path(folder).resolve()))
         document["results"].append(result)
         print(chapter(document | {"results": [result]}).finding, flush=True)
         command.write(document, options.json)  # after each one: a run may be cut short

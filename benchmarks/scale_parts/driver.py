@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from spadeline.engine.optional import imported
-from spadeline.engine.scale import RecipeScorer
+from spadeline.engine.scale import RecipeScorer, scoring
 from spadeline.engine.scale.addresses import RAY, pyarrow
 from spadeline.engine.scale.cluster import connected
-from spadeline.engine.scale.scoring import MOST_TOGETHER
+from spadeline.engine.scale.local_recipes import find_recipes
 from spadeline.engine.scale.sources import Source
-from spadeline.engine.scale.written import Description, RecipeUsed, open_written
+from spadeline.engine.scale.written import Description, open_written
 from spadeline.engine.settings import Need
 
+BLOCK = scoring.MOST_TOGETHER  # images
 FEW = 16  # images with maps: what one takes hardly differs
 
 
@@ -45,10 +46,10 @@ class Ready:
 def measure(recipe: Path, paths: Sequence[Path], *, images: int, workers: int, need: Need) -> dict[str, Any]:
     """Take and write the rows of so many images; return the rate, the process's own time, and the bytes of a map."""
     scorer = RecipeScorer(recipe, need=need)
-    rows = scorer(_batch([str(paths[index % len(paths)]) for index in range(MOST_TOGETHER)]))
+    rows = scorer(_batch([str(paths[index % len(paths)]) for index in range(BLOCK)]))
     names = [f"/archive/of/images/{index:09}.png" for index in range(images)]
-    used = RecipeUsed(name=recipe.name, folder=str(recipe), generation=1, sha256="")
-    description = Description(source="drawn", recipes=(used,), need=need, maps=False, masks=False)
+    used = tuple(map(scoring._used, find_recipes(recipe)))  # noqa: SLF001 - described as a run of score is
+    description = Description(source="drawn", recipes=used, need=need, maps=False, masks=False)
     looks: list[tuple[float, float, int]] = []
     writing_s = 0.0
     with (
@@ -59,11 +60,11 @@ def measure(recipe: Path, paths: Sequence[Path], *, images: int, workers: int, n
         data = imported("ray.data", RAY)
         blocks = (
             Source(names)
-            .dataset(without=(), together=MOST_TOGETHER)
+            .dataset(without=(), together=BLOCK)
             .map_batches(
                 Ready,
                 fn_constructor_args=[rows],
-                batch_size=MOST_TOGETHER,
+                batch_size=BLOCK,
                 batch_format="pyarrow",
                 num_cpus=1,
                 compute=data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
@@ -82,7 +83,7 @@ def measure(recipe: Path, paths: Sequence[Path], *, images: int, workers: int, n
     (begin_s, begin_own_s, begun), (end_s, end_own_s, done) = looks[0], looks[-1]
     return {
         "images": images,
-        "block_images": MOST_TOGETHER,
+        "block_images": BLOCK,
         "images_per_s": (done - begun) / (end_s - begin_s),
         "own_s_per_image": (end_own_s - begin_own_s) / (done - begun),
         "writing_s_per_image": writing_s / images,
