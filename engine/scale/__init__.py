@@ -2,9 +2,9 @@
 
 from .compare_page import write_comparison
 from .comparing import Comparison, compare
+from .description import Counts
 from .rows import COLUMNS
 from .scorer import RecipeScorer
 from .scoring import score
-from .written import Counts
 
 __all__ = ["COLUMNS", "Comparison", "Counts", "RecipeScorer", "compare", "score", "write_comparison"]

@@ -20,8 +20,9 @@ from ..errors import InputError
 from ..optional import imported
 from ..settings import Framing, LabelRule
 from .addresses import RAY, failing_as, pyarrow
+from .description import DESCRIPTION, Description, RecipeUsed, read_description
 from .rows import schema
-from .written import DESCRIPTION, Description, RecipeUsed, folder_of, read_description, read_rows
+from .written import folder_of, read_rows
 
 Change = Literal["normal to anomalous", "anomalous to normal", "to error", "from error"]
 MOST_LISTED = 100_000  # changed images of each kind: objects of Python, which take some 1 kB each

@@ -21,10 +21,11 @@ from ..resources import MOST_THREADS
 from ..settings import Need
 from .addresses import RAY, is_address, pyarrow
 from .cluster import connected
+from .description import Counts, Description, RecipeUsed
 from .local_recipes import LocalRecipe, Recipes, find_recipes
 from .scorer import RecipeScorer
 from .sources import find_source
-from .written import Counts, Description, RecipeUsed, open_written
+from .written import open_written
 
 # Images in one task: at 10 ms each, what Ray adds to a task is about a hundredth. Of few images, each worker gets
 # several tasks all the same, so that all are busy to the end.

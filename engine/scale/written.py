@@ -1,4 +1,4 @@
-"""What a run has written: Parquet files in parts, one folder for each recipe, and ``_score.json``, which describes it.
+"""What a run has written: Parquet files in parts, one folder for each recipe. ``description.py`` has what describes it.
 
 A part holds the rows of some images, in each recipe's folder under the same name. It counts once all recipes have it,
 so an image has rows of all recipes or of none, whenever the process ends. Each file is written whole or not at all.
@@ -8,27 +8,23 @@ Names that begin with "_" or "." are passed over by those who read a folder of P
 from __future__ import annotations
 
 import io
-import json
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
 from ..errors import InputError, OutputError, ScaleError
 from ..files import replace_file, writing
-from ..json_data import from_json, to_json
 from ..optional import imported
-from ..settings import Framing, LabelRule
 from .addresses import RAY, pyarrow
+from .description import DESCRIPTION, Counts, Description, check_same, read_description, write_description
 
-DESCRIPTION = "_score.json"
-FORMAT: Literal["spadeline-score"] = "spadeline-score"
 LOCK = ".lock"
 PART = "part-{:08}.parquet"
 PART_NAME = re.compile(r"part-(\d{8})\.parquet")
@@ -36,78 +32,6 @@ PARTIAL = re.compile(r"\.(part-\d{8}\.parquet|_score\.json)\.[0-9a-f]{8}\.partia
 # A part is written when it has so many images, or is so old: what a kill loses is scored again.
 PART_IMAGES, PART_SECONDS = 1024, 20.0
 PART_BYTES = 256 << 20  # with maps, a part is full sooner
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeUsed:
-    """A recipe that a run scored with: what says that it is the same one, and what its rows are read with.
-
-    Attributes
-    ----------
-    name, folder
-        The name in the rows, and the recipe's folder or the local copy of its address.
-    generation, sha256
-        The recipe's generation, and the SHA-256 of its recipe.json.
-    label_rule, tau, theta
-        What the scores were compared with.
-    framing
-        How a map lies in its image.
-    """
-
-    name: str
-    folder: str
-    generation: int
-    sha256: str
-    label_rule: LabelRule
-    tau: float
-    theta: float
-    framing: Framing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Images of a complete run. For each recipe, scored + errors = images.
-
-    Attributes
-    ----------
-    images
-        Images of the source.
-    scored, errors, anomalous
-        By recipe: the images that were judged, those that couldn't be, and the judged ones that are anomalous.
-    """
-
-    images: int
-    scored: dict[str, int]
-    errors: dict[str, int]
-    anomalous: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """The content of ``_score.json``.
-
-    Attributes
-    ----------
-    source
-        What was scored: its absolute path, or its address as it was given.
-    recipes
-        With which recipes.
-    need
-        What the rows are exact in; None: as each recipe says.
-    maps, masks
-        Whether the rows have the anomaly map, the mask.
-    counts
-        None: the run isn't complete.
-    """
-
-    format: str = FORMAT
-    version: int = 1
-    source: str
-    recipes: tuple[RecipeUsed, ...]
-    need: str | None
-    maps: bool
-    masks: bool
-    counts: Counts | None = None
 
 
 class Written:
@@ -172,7 +96,7 @@ class Written:
             scored[name] = len(rows) - rows["label"].null_count
             anomalous[name] = rows["label"].to_pylist().count(True)
         counts = Counts(images=len(self.paths), scored=scored, errors=errors, anomalous=anomalous)
-        _describe(self._folder, replace(self._description, counts=counts))
+        write_description(self._folder, replace(self._description, counts=counts))
         return counts
 
 
@@ -205,10 +129,10 @@ def open_written(folder: Path, description: Description, *, resume: bool) -> Ite
         if (folder / DESCRIPTION).exists():
             was = read_description(folder)
             if any(parts_in(folder / folder_of(recipe.name)) for recipe in was.recipes):  # else it ended before any row
-                _check_same(folder, was, description, resume=resume)
+                check_same(folder, was, description, resume=resume)
         elif others := sorted(path.name for path in folder.iterdir() if path.name != LOCK):
             raise InputError(f"out: expected a new folder or an empty one, got {folder} with {', '.join(others[:3])}")
-        _describe(folder, description)
+        write_description(folder, description)
         written = Written(folder, description)
         try:
             yield written
@@ -217,22 +141,6 @@ def open_written(folder: Path, description: Description, *, resume: bool) -> Ite
             raise
     finally:
         lock.release()
-
-
-def read_description(folder: Path) -> Description:
-    """Return what a folder says of the run that wrote it. InputError if there is none that can be read."""
-    try:
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        described = from_json(Description, content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"{folder}: expected a folder that spadeline score wrote, got: {reason}") from error
-    if (described.format, described.version) != (FORMAT, 1):
-        raise InputError(
-            f"{folder / DESCRIPTION}: expected {FORMAT!r} of version 1, got {described.format!r:.100} of "
-            f"{described.version!r:.100}"
-        )
-    return described
 
 
 def folder_of(recipe: str) -> str:
@@ -285,30 +193,3 @@ def _remove_incomplete(folder: Path, names: Sequence[str]) -> int:
                 with writing(path):
                     path.unlink()
     return max(complete, default=0)
-
-
-def _describe(folder: Path, description: Description) -> None:
-    replace_file(folder / DESCRIPTION, (json.dumps(to_json(description), indent=2) + "\n").encode("ascii"))
-
-
-def _check_same(folder: Path, was: Description, now: Description, *, resume: bool) -> None:
-    """Raise InputError unless a run may be taken up: its recipes and options must be the same."""
-    if not resume:
-        raise InputError(
-            f"out: expected a new folder or an empty one, got {folder}, which holds a run; --resume goes on"
-        )
-
-    def known(described: Description) -> dict[str, Any]:
-        recipes = {recipe.name: recipe.sha256 for recipe in described.recipes}
-        return {
-            "source": described.source,
-            "need": described.need,
-            "maps": described.maps,
-            "masks": described.masks,
-        } | {f"recipe {name}": f"SHA-256 {sha256}" for name, sha256 in recipes.items()}
-
-    before, after = known(was), known(now)
-    for key in before | after:
-        if before.get(key) != after.get(key):
-            wanted, came = (f"{part.get(key)!r:.200}" for part in (before, after))
-            raise InputError(f"{folder}: expected {key} as in the run to take up, {wanted}, got {came}")

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from spadeline.engine.scale.written import Description, RecipeUsed, open_written
+from spadeline.engine.scale.description import Description, RecipeUsed
+from spadeline.engine.scale.written import open_written
 
 USED = RecipeUsed(
     name="nuts",

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from spadeline.engine import InputError, OutputError, ScaleError
+from spadeline.engine.json_data import to_json
 from spadeline.engine.scale import written as writing
+from spadeline.engine.scale.description import Description, read_description
 from spadeline.engine.scale.rows import schema, table
-from spadeline.engine.scale.written import Description, open_written, read_description, read_rows
+from spadeline.engine.scale.written import open_written, read_rows
 
 from .scored import USED
 
@@ -201,6 +203,30 @@ def test_descriptions_that_cannot_be_read(tmp_path, content, text):
     with pytest.raises(InputError) as raised:
         read_description(tmp_path)
     assert text in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"version": 2}, "InputError: format: expected 'spadeline-score' of version 1, got 'spadeline-score' of 2"),
+        ({"source": 3}, "InputError: source: expected text of 1 to 4096 characters, got 3"),
+        ({"recipes": []}, "InputError: recipes: expected at least one, got none"),
+        ({"recipes": 3}, "TypeError: "),
+        ({"need": "all"}, "InputError: need: expected one of map, mask, label, got 'all'"),
+        ({"maps": 1}, "InputError: maps: expected bool, got int"),
+        ({"tau": "high"}, "InputError: tau: expected a finite number, got 'high'"),
+        ({"label_rule": "none"}, "InputError: label_rule: expected one of "),
+        ({"sha256": "0"}, "InputError: sha256: expected 64 hexadecimal digits, got '0'"),
+        ({"counts": {"images": -1, "scored": {}, "errors": {}, "anomalous": {}}}, "InputError: images: expected "),
+    ],
+)
+def test_values_that_a_description_cannot_have(tmp_path, change, text):
+    content = to_json(RUN)
+    (content if change.keys() <= content.keys() else content["recipes"][0]).update(change)
+    (tmp_path / "_score.json").write_text(json.dumps(content))
+    with pytest.raises(InputError) as raised:
+        read_description(tmp_path)
+    assert f"{tmp_path}: expected a folder that spadeline score wrote, got: {text}" in str(raised.value)
 
 
 def test_a_damaged_part_is_named(tmp_path):
