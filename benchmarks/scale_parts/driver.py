@@ -16,9 +16,10 @@ from spadeline.engine.optional import imported
 from spadeline.engine.scale import RecipeScorer, scoring
 from spadeline.engine.scale.addresses import RAY, pyarrow
 from spadeline.engine.scale.cluster import connected
+from spadeline.engine.scale.description import Description
 from spadeline.engine.scale.local_recipes import find_recipes
 from spadeline.engine.scale.sources import Source
-from spadeline.engine.scale.written import Description, open_written
+from spadeline.engine.scale.written import open_written
 from spadeline.engine.settings import Need
 
 BLOCK = scoring.MOST_TOGETHER  # images
