@@ -1,7 +1,9 @@
 // Compares every path and instruction set with a naive float64 matcher, over random pyramids and a large one.
 //
 //     test_matcher [CASES [SEED]]      test_matcher 10000: the fuzz run; test_matcher 1 SEED: a case that failed
+#include <algorithm>
 #include <cinttypes>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>

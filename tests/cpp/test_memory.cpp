@@ -1,4 +1,5 @@
 // A call allocates nothing if one of its kind was made before. Every form of operator new is counted.
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <limits>

@@ -1,6 +1,7 @@
 // Compares what the rounds say of a frame with its whole map, over random pyramids, thresholds and deadlines.
 //
 //     test_rounds [CASES [SEED]]      test_rounds 10000: the fuzz run; test_rounds 1 SEED: a case that failed
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
