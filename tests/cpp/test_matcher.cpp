@@ -124,7 +124,7 @@ Case brink_case(uint64_t seed) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 24);
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 16);
     std::printf("instruction sets:");
     for (const Kernels* kernels : available_kernels()) std::printf(" %s", kernels->name);
     std::printf("\n");

@@ -149,7 +149,7 @@ void check(const Case& c) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int64_t cases = argc > 1 ? std::atoll(argv[1]) : 20;
+    const int64_t cases = argc > 1 ? std::atoll(argv[1]) : 12;
     const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
     for (int64_t i = 0; i < cases; ++i) check(random_case(seed + static_cast<uint64_t>(i)));
     if (cases >= 10) {
