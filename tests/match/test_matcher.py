@@ -162,7 +162,7 @@ def test_resnet_channels_across_several_chunks():
     gallery, query = pyramid(
         rng, sizes=[(24, 40), (12, 20), (6, 10)], channels=[256, 512, 1024], images=2, values="normal", dtype=np.float32
     )  # fmt: skip
-    known = reference.match(query, gallery, [0, 1], kappa=3)  # it takes ten times as long as all instruction sets
+    known = reference.match(query, gallery, [0, 1], kappa=3)  # once: it takes most of the time
     for instruction_set in instruction_sets():
         matcher = Matcher(gallery, threads=2, instruction_set=instruction_set)
         assert matcher.instruction_set == instruction_set
