@@ -17,7 +17,7 @@ from .fuzz import harness, mutations
 
 SEED = 17
 # Number of changed copies for each target, chosen so that it takes a few seconds.
-MUTATIONS = {"arrays": 200, "extractors": 30, "folders": 60, "images": 200, "manifests": 150}
+MUTATIONS = {"arrays": 100, "extractors": 20, "folders": 60, "images": 200, "manifests": 80}
 
 TOY = """
 import os, signal, subprocess, sys, time

@@ -239,7 +239,7 @@ void check_the_pool() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const uint64_t cases = read_arguments(count, arguments, 20).cases;
+    const uint64_t cases = read_arguments(count, arguments, 14).cases;
     check_batches(cases);
     check_callers(std::min<uint64_t>(cases, 8));
     check_arithmetic(cases / 8 + 1);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "matcher/cpu/kernels.hpp"
+#include "matcher/sizes.hpp"
 #include "support/cases.hpp"
 #include "support/expect.hpp"
 

@@ -122,7 +122,7 @@ void check_refusals() {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 100);
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 60);
     if (!random_alone) {
         check_graph();
         check_refusals();

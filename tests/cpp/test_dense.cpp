@@ -11,6 +11,7 @@
 
 #include "matcher/aligned.hpp"
 #include "matcher/cpu/kernels.hpp"
+#include "matcher/sizes.hpp"
 #include "support/expect.hpp"
 #include "support/naive.hpp"
 

@@ -2,6 +2,7 @@
 // no byte, and what is refused. tests/images compares bytes and facts with OpenCV's.
 //
 //     test_frames [CASES [SEED]]      test_frames 1 SEED: a case that failed
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <stdexcept>

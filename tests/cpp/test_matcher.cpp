@@ -1,7 +1,9 @@
 // Compares every path and instruction set with a naive float64 matcher, over random pyramids and a large one.
 //
 //     test_matcher [CASES [SEED]]      test_matcher 10000: the fuzz run; test_matcher 1 SEED: a case that failed
+#include <algorithm>
 #include <cinttypes>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -122,7 +124,7 @@ Case brink_case(uint64_t seed) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 24);
+    const auto [cases, seed, random_alone] = read_arguments(count, arguments, 16);
     std::printf("instruction sets:");
     for (const Kernels* kernels : available_kernels()) std::printf(" %s", kernels->name);
     std::printf("\n");

@@ -1,6 +1,7 @@
 // Compares what the rounds say of a frame with its whole map, over random pyramids, thresholds and deadlines.
 //
 //     test_rounds [CASES [SEED]]      test_rounds 10000: the fuzz run; test_rounds 1 SEED: a case that failed
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -148,7 +149,7 @@ void check(const Case& c) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int64_t cases = argc > 1 ? std::atoll(argv[1]) : 20;
+    const int64_t cases = argc > 1 ? std::atoll(argv[1]) : 12;
     const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
     for (int64_t i = 0; i < cases; ++i) check(random_case(seed + static_cast<uint64_t>(i)));
     if (cases >= 10) {

@@ -19,11 +19,11 @@ def sizes_of(height, width, shifts):
     return [(-(-height >> s), -(-width >> s)) for s in shifts]
 
 
-def check(matcher, gallery, query, ids, **options):
-    """Compare with the reference; on failure show the worst pixel, both values and the bound."""
+def check(matcher, gallery, query, ids, known=None, **options):
+    """Compare with the reference, or what is known of it; on failure show the worst pixel, both values and the bound."""
     distances, neighbours, _ = matcher.match(query, ids, **options)
     options |= {"upsampling": matcher.upsampling, "weights": matcher.weights}
-    expected, expected_neighbours = reference.match(query, gallery, ids, **options)
+    expected, expected_neighbours = known or reference.match(query, gallery, ids, **options)
     bound = float64_slack(expected, gallery, query, matcher, neighbours.shape[2])
     worst = np.unravel_index(np.argmax(np.abs(distances - expected) - bound), expected.shape)
     assert (np.abs(distances - expected) <= bound).all(), (
@@ -157,15 +157,16 @@ def test_bilinear_under_cancellation_keeps_what_float64_keeps():
         assert 1e-12 < apart.max() < 1e-8
 
 
-@pytest.mark.parametrize("instruction_set", instruction_sets())
-def test_resnet_channels_across_several_chunks(instruction_set):
+def test_resnet_channels_across_several_chunks():
     rng = np.random.default_rng(7)
     gallery, query = pyramid(
         rng, sizes=[(24, 40), (12, 20), (6, 10)], channels=[256, 512, 1024], images=2, values="normal", dtype=np.float32
     )  # fmt: skip
-    matcher = Matcher(gallery, threads=2, instruction_set=instruction_set)
-    assert matcher.instruction_set == instruction_set
-    check(matcher, gallery, query, [0, 1], kappa=3)
+    known = reference.match(query, gallery, [0, 1], kappa=3)  # once: it takes most of the time
+    for instruction_set in instruction_sets():
+        matcher = Matcher(gallery, threads=2, instruction_set=instruction_set)
+        assert matcher.instruction_set == instruction_set
+        check(matcher, gallery, query, [0, 1], known, kappa=3)
 
 
 def test_every_instruction_set_and_thread_count_gives_the_same_neighbours():

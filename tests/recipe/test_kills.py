@@ -21,7 +21,7 @@ from spadeline.engine.recipe.changes import set_calibration
 from .changed_folders import BEFORE, CHANGES, create, furnished, held, names_in, tidy
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS, FEWEST_KILLS = 200, 20  # the wanted number, and the number that a slow disk must reach in KILLING_S
+KILLS, FEWEST_KILLS = 120, 20  # the wanted number, and the number that a slow disk must reach in KILLING_S
 KILLING_S = 90.0
 LONGEST_S = 600.0  # bound of a script's time, which depends on the disk, since a stop is made at each step
 
