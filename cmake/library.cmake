@@ -20,6 +20,7 @@ add_library(spadeline SHARED
   csrc/runtime/c_api.cpp
   csrc/runtime/describe.cpp
   csrc/runtime/extractor.cpp
+  csrc/runtime/index.cpp
   csrc/runtime/inspector.cpp
   csrc/runtime/loaded_recipe.cpp
   csrc/runtime/recipe/arrays.cpp
@@ -32,6 +33,7 @@ add_library(spadeline SHARED
   csrc/runtime/recipe/records.cpp
   csrc/runtime/recipe/settings.cpp
   csrc/runtime/recipe/sha256.cpp
+  csrc/runtime/recipe/text.cpp
   csrc/runtime/recipe/thresholds.cpp
   csrc/runtime/resources.cpp
   csrc/runtime/session.cpp)
@@ -40,10 +42,15 @@ target_include_directories(spadeline PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_include_directories(spadeline SYSTEM PRIVATE "${nlohmann_json_INCLUDE_DIR}")
 target_compile_definitions(spadeline PRIVATE SPADELINE_VERSION_TEXT="${PROJECT_VERSION}")
-# Under the address sanitizer, GCC 12 warns of its own <regex>.
-target_compile_options(spadeline PRIVATE
-  -ffp-contract=off ${warnings} $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+target_compile_options(spadeline PRIVATE -ffp-contract=off ${warnings})
 target_link_libraries(spadeline PRIVATE $<BUILD_LOCAL_INTERFACE:spadeline_core> onnxruntime::onnxruntime OpenSSL::Crypto)
+# Without faiss, recipes with another index than Flat are refused. -DCMAKE_DISABLE_FIND_PACKAGE_faiss=ON leaves it out.
+find_package(faiss QUIET)
+if(faiss_FOUND)
+  target_compile_definitions(spadeline PRIVATE SPADELINE_FAISS)
+  target_link_libraries(spadeline PRIVATE faiss::faiss)
+  message(STATUS "libspadeline.so searches faiss's indexes, by ${faiss_LIBRARY}")
+endif()
 # Only the C interface is visible, so that two versions, or other libraries of the same parts, can live in one process.
 target_link_options(spadeline PRIVATE
   "-Wl,--version-script=${PROJECT_SOURCE_DIR}/csrc/runtime/symbols.map" -Wl,--exclude-libs,ALL -Wl,--no-undefined)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <regex>
 
 #include "matcher/half.hpp"
 #include "runtime/errors.hpp"
@@ -13,6 +12,7 @@ namespace spadeline {
 namespace {
 
 constexpr size_t kMostLevels = 4;
+constexpr size_t kNeighbourhoodDigits = 4;
 
 std::string text_of(const std::vector<int64_t>& shape) {
     std::vector<std::string> sides;
@@ -79,10 +79,11 @@ Extractor::Extractor(const Recipe& recipe, int threads)
     check_input();
     check_outputs();
     if (const auto found = metadata_.find("spadeline.neighbourhood"); found != metadata_.end()) {
-        if (!std::regex_match(found->second, std::regex("[1-9][0-9]{0,3}")))
+        const std::optional<int64_t> neighbourhood = counted(found->second, kNeighbourhoodDigits);
+        if (!neighbourhood)
             throw ExtractorError(path_ + ": metadata spadeline.neighbourhood: expected a number from 1, got " +
                                  shown(found->second));
-        neighbourhood_ = std::stoll(found->second);
+        neighbourhood_ = *neighbourhood;
     }
     try_out(recipe);
 }

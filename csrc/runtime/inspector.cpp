@@ -59,7 +59,7 @@ Inspector::Inspector(std::shared_ptr<const LoadedRecipe> recipe, int threads)
       meter_(kernels(), recipe_->input(), recipe_->ignore()),
       extraction_(extractor_),
       retrieval_(recipe_->gallery().embeddings(), static_cast<int64_t>(recipe_->manifest().images.size()),
-                 recipe_->geometry().embedding_size),
+                 recipe_->geometry().embedding_size, recipe_->index()),
       heatmap_(kernels(), finest_size(*recipe_), map_size(*recipe_), recipe_->settings().sigma, recipe_->ignore(),
                recipe_->ignored_distances()),
       map_pool_(threads),

@@ -82,7 +82,7 @@ class Inspector {
     Preparation preparation_;
     FactsMeter meter_;
     Extraction extraction_;
-    FlatRetrieval retrieval_;
+    Retrieval retrieval_;
     const Heatmap heatmap_;
     ThreadPool map_pool_;
     RegionFinder finder_;

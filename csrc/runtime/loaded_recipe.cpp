@@ -16,16 +16,14 @@ LoadedRecipe::LoadedRecipe(const std::string& folder, GalleryPlace place, bool v
     const Manifest& manifest = recipe_.manifest;
     if (!manifest.calibration)
         throw RecipeError(folder + ": expected thresholds, got none; make them with: spadeline calibrate");
-    if (settings().index_factory != "Flat")
-        throw InputError("index_factory: expected 'Flat', the index that this library searches, got " +
-                         shown(settings().index_factory) + "; change it with: spadeline calibrate");
     check_reach();
     const auto images = static_cast<int64_t>(manifest.images.size());
     const int64_t size = geometry().embedding_size;
     check_embeddings("embeddings", {gallery().embeddings(), static_cast<size_t>(images * size)}, size);
+    index_ = make_index(settings().index_factory, gallery().embeddings(), images, size);
     const std::vector<FrameFacts> facts = manifest.frame_facts();
     if (settings().frame_check && !facts.empty()) {
-        FlatRetrieval retrieval(gallery().embeddings(), images, size);
+        Retrieval retrieval(gallery().embeddings(), images, size, index());
         limits_ = FrameLimits::of(facts, ignore() ? std::nullopt : farthest_nearest(retrieval, manifest.families()));
     }
     judge_.emplace(settings().label_rule, tau(), theta(), limits_);

@@ -11,6 +11,7 @@
 #include "runtime/extractor.hpp"
 #include "runtime/frame_check.hpp"
 #include "runtime/frame_shape.hpp"
+#include "runtime/index.hpp"
 #include "runtime/recipe/recipe.hpp"
 #include "runtime/verdict.hpp"
 
@@ -19,7 +20,7 @@ namespace spadeline {
 class LoadedRecipe {
  public:
     // Throws RecipeError, also for a recipe without thresholds or one whose every frame would fail; InputError for an
-    // index that this library doesn't search, or a gallery that doesn't fit into memory.
+    // index that make_index() refuses, or a gallery that doesn't fit into memory.
     LoadedRecipe(const std::string& folder, GalleryPlace place, bool verify);
     LoadedRecipe(const LoadedRecipe&) = delete;
     LoadedRecipe& operator=(const LoadedRecipe&) = delete;
@@ -30,6 +31,7 @@ class LoadedRecipe {
     const Geometry& geometry() const { return recipe_.manifest.geometry; }
     const HeldGallery& gallery() const { return *recipe_.gallery; }
     PictureSize input() const { return {geometry().height, geometry().width}; }
+    const Index* index() const { return index_.get(); }  // of the embeddings; null: all are compared
     double tau() const { return recipe_.manifest.calibration->tau.value; }
     double theta() const { return recipe_.manifest.calibration->theta.value; }
     const std::optional<FrameLimits>& limits() const { return limits_; }
@@ -51,6 +53,7 @@ class LoadedRecipe {
     void check_reach() const;
 
     Recipe recipe_;
+    std::unique_ptr<const Index> index_;
     std::optional<FrameLimits> limits_;
     std::optional<const Judge> judge_;
     std::optional<const FrameShapes> shapes_;

@@ -1,8 +1,6 @@
 #include "runtime/recipe/json.hpp"
 
 #include <algorithm>
-#include <chrono>
-#include <regex>
 
 namespace spadeline {
 namespace {
@@ -116,22 +114,6 @@ Json parse_json(std::string_view text) {
     }
 }
 
-std::string file_name(const std::string& text) {
-    std::string bytes;
-    for (size_t i = 0; i < text.size();) {
-        // U+F0080 to U+F00FF: F3 B0 82 80 to F3 B0 83 BF
-        const bool is_byte = text.size() - i >= 4 && text.compare(i, 2, "\xf3\xb0") == 0 &&
-                             (text[i + 2] == '\x82' || text[i + 2] == '\x83');
-        if (is_byte) {
-            bytes += static_cast<char>((text[i + 2] & 3) << 6 | (text[i + 3] & 0x3f));
-        } else {
-            bytes += text[i];
-        }
-        i += is_byte ? 4 : 1;
-    }
-    return bytes;
-}
-
 std::string shown(const Json& value) {
     std::string text;
     append(text, value);
@@ -139,12 +121,6 @@ std::string shown(const Json& value) {
 }
 
 std::string shown(const std::string& text) { return shown(Json(text)); }
-
-std::string listed(const std::vector<std::string>& names) {
-    std::string text;
-    for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-    return text;
-}
 
 Fields::Fields(const Json& object, std::initializer_list<const char*> names, const std::set<std::string>& later)
     : object_(object) {
@@ -203,20 +179,8 @@ std::string digest(const std::string& name, const Json& value) {
 }
 
 std::string utc(const std::string& name, const Json& value) {
-    static const std::regex form(
-        "([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T "
-        "]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?"
-        "(Z|[+-]00:?00)");
     const std::string found = text(name, value, 100);
-    std::smatch parts;
-    bool fits = std::regex_match(found, parts, form);
-    if (fits) {
-        using namespace std::chrono;
-        const year_month_day date(year(std::stoi(parts[1])), month(static_cast<unsigned>(std::stoi(parts[2]))),
-                                  day(static_cast<unsigned>(std::stoi(parts[3]))));
-        fits = date.ok() && date.year() >= year(1);
-    }
-    if (!fits) throw InputError(name + ": expected a time in UTC as ISO 8601, got " + shown(value));
+    if (!is_utc(found)) throw InputError(name + ": expected a time in UTC as ISO 8601, got " + shown(value));
     return found;
 }
 

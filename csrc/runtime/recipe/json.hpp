@@ -57,7 +57,7 @@ double number(const std::string& name, const Json& value, double low = -HUGE_VAL
 double fraction(const std::string& name, const Json& value);
 std::string text(const std::string& name, const Json& value, int64_t longest = 4096);
 std::string digest(const std::string& name, const Json& value);
-// A time in UTC as ISO 8601 with date, time and offset.
+// Text that is_utc().
 std::string utc(const std::string& name, const Json& value);
 const Json& array(const std::string& name, const Json& value);
 

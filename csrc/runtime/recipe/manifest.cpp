@@ -1,7 +1,6 @@
 #include "runtime/recipe/manifest.hpp"
 
 #include <algorithm>
-#include <regex>
 
 #include "runtime/recipe/json.hpp"
 #include "runtime/recipe/records.hpp"
@@ -14,6 +13,7 @@ constexpr const char* kFormat = "spadeline-recipe";
 constexpr int64_t kNewestVersion = 5, kFirstSealed = 3;
 constexpr int64_t kCodesVersion = 1;
 constexpr int64_t kLastGeneration = 999'999'999'999'999'999;
+constexpr size_t kGenerationDigits = 18;
 // Marks are the characters that begin a value or a name. A file that is full of them would take far more memory than a
 // recipe of its size.
 constexpr int64_t kMostMarks = int64_t{1} << 22;
@@ -68,7 +68,6 @@ std::string roles_of(const std::map<std::string, StoredFile>& files) {
 
 // Each file has the only name that it may have, which can't lead out of the folder.
 void check_file_names(const Manifest& manifest, const std::vector<std::string>& features) {
-    static const std::regex generation("[1-9][0-9]{0,17}");
     for (const auto& [role, file] : manifest.files) {
         // Features are of this generation. The other files may be older, and codes that were made later are newer.
         const bool fixed = std::find(features.begin(), features.end(), role) != features.end();
@@ -78,7 +77,7 @@ void check_file_names(const Manifest& manifest, const std::vector<std::string>& 
             file.name.size() > start.size() + end.size() && file.name.starts_with(start) && file.name.ends_with(end);
         if (fits) {
             const std::string came = file.name.substr(start.size(), file.name.size() - start.size() - end.size());
-            fits = fixed ? came == number : std::regex_match(came, generation);
+            fits = fixed ? came == number : counted(came, kGenerationDigits).has_value();
         }
         if (!fits)
             throw InputError("files: " + role + ": expected the name " + start + number + end + ", got " +

@@ -1,8 +1,10 @@
 #include "runtime/recipe/settings.hpp"
 
-#include <regex>
+#include <algorithm>
+#include <string_view>
 
 #include "runtime/recipe/json.hpp"
+#include "runtime/recipe/text.hpp"
 
 namespace spadeline {
 namespace {
@@ -14,11 +16,33 @@ constexpr double kLargestSigma = 1000;
 constexpr size_t kMostWeights = 4;
 constexpr double kSmallestWeight = 1e-6, kLargestWeight = 1e6;
 
+constexpr size_t kDimensionDigits = 4, kLinkDigits = 3, kListDigits = 7;  // of PCA, HNSW and IVF
+
+// Removes `start` from the front of text, and returns whether it stood there.
+bool take(std::string_view& text, std::string_view start) {
+    const bool found = text.starts_with(start);
+    if (found) text.remove_prefix(start.size());
+    return found;
+}
+
+bool is_index(std::string_view text) {
+    if (take(text, "PCA")) {
+        const size_t comma = text.find(',');
+        if (comma == std::string_view::npos || !counted(text.substr(0, comma), kDimensionDigits)) return false;
+        text.remove_prefix(comma + 1);
+    }
+    if (take(text, "HNSW")) return counted(text, kLinkDigits).value_or(0) >= 2;
+    if (take(text, "IVF")) {
+        const size_t comma = std::min(text.find(','), text.size());
+        const std::string_view in_lists = text.substr(comma);
+        return counted(text.substr(0, comma), kListDigits) && (in_lists == ",Flat" || in_lists == ",SQ8");
+    }
+    return text == "Flat" || text == "SQ8" || text == "SQfp16" || text == "LSH";
+}
+
 std::string index_factory(const Json& value) {
-    static const std::regex form(
-        "(PCA[1-9][0-9]{0,3},)?(Flat|SQ8|SQfp16|LSH|HNSW([2-9]|[1-9][0-9]{1,2})|IVF[1-9][0-9]{0,6},(Flat|SQ8))");
     const std::string found = text("index_factory", value);
-    if (!std::regex_match(found, form))
+    if (!is_index(found))
         throw InputError(
             "index_factory: expected Flat, SQ8, SQfp16, LSH, HNSW<2 to 999>, IVF<lists>,Flat or IVF<lists>,SQ8, or one "
             "of them behind PCA<dimensions>, got " +
