@@ -17,26 +17,26 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 add_library(spadeline SHARED
-  csrc/runtime/c_api.cpp
-  csrc/runtime/describe.cpp
-  csrc/runtime/extractor.cpp
-  csrc/runtime/index.cpp
-  csrc/runtime/inspector.cpp
-  csrc/runtime/loaded_recipe.cpp
-  csrc/runtime/recipe/arrays.cpp
-  csrc/runtime/recipe/files.cpp
-  csrc/runtime/recipe/geometry.cpp
-  csrc/runtime/recipe/held_gallery.cpp
-  csrc/runtime/recipe/json.cpp
-  csrc/runtime/recipe/manifest.cpp
-  csrc/runtime/recipe/recipe.cpp
-  csrc/runtime/recipe/records.cpp
-  csrc/runtime/recipe/settings.cpp
-  csrc/runtime/recipe/sha256.cpp
-  csrc/runtime/recipe/text.cpp
-  csrc/runtime/recipe/thresholds.cpp
-  csrc/runtime/resources.cpp
-  csrc/runtime/session.cpp)
+  csrc/library/c_api.cpp
+  csrc/library/describe.cpp
+  csrc/library/extractor.cpp
+  csrc/library/index.cpp
+  csrc/library/inspector.cpp
+  csrc/library/loaded_recipe.cpp
+  csrc/library/recipe/arrays.cpp
+  csrc/library/recipe/files.cpp
+  csrc/library/recipe/geometry.cpp
+  csrc/library/recipe/held_gallery.cpp
+  csrc/library/recipe/json.cpp
+  csrc/library/recipe/manifest.cpp
+  csrc/library/recipe/recipe.cpp
+  csrc/library/recipe/records.cpp
+  csrc/library/recipe/settings.cpp
+  csrc/library/recipe/sha256.cpp
+  csrc/library/recipe/text.cpp
+  csrc/library/recipe/thresholds.cpp
+  csrc/library/resources.cpp
+  csrc/library/session.cpp)
 add_library(spadeline::spadeline ALIAS spadeline)
 target_include_directories(spadeline PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
@@ -53,13 +53,13 @@ if(faiss_FOUND)
 endif()
 # Only the C interface is visible, so that two versions, or other libraries of the same parts, can live in one process.
 target_link_options(spadeline PRIVATE
-  "-Wl,--version-script=${PROJECT_SOURCE_DIR}/csrc/runtime/symbols.map" -Wl,--exclude-libs,ALL -Wl,--no-undefined)
+  "-Wl,--version-script=${PROJECT_SOURCE_DIR}/csrc/library/symbols.map" -Wl,--exclude-libs,ALL -Wl,--no-undefined)
 # A graph whose loading can't be stopped keeps a thread in the library, so dlclose() leaves the library where it is.
 target_link_options(spadeline PRIVATE -Wl,-z,nodelete)
 # SOVERSION is SPADELINE_ABI of spadeline.h. Beside the installed library, ONNX Runtime's is found.
 set_target_properties(spadeline PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION 1
-  LINK_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/runtime/symbols.map"
+  LINK_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/library/symbols.map"
   INSTALL_RPATH "$ORIGIN")
 
 install(TARGETS spadeline EXPORT spadeline COMPONENT library
