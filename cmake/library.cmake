@@ -17,42 +17,49 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 add_library(spadeline SHARED
-  csrc/runtime/c_api.cpp
-  csrc/runtime/describe.cpp
-  csrc/runtime/extractor.cpp
-  csrc/runtime/inspector.cpp
-  csrc/runtime/loaded_recipe.cpp
-  csrc/runtime/recipe/arrays.cpp
-  csrc/runtime/recipe/files.cpp
-  csrc/runtime/recipe/geometry.cpp
-  csrc/runtime/recipe/held_gallery.cpp
-  csrc/runtime/recipe/json.cpp
-  csrc/runtime/recipe/manifest.cpp
-  csrc/runtime/recipe/recipe.cpp
-  csrc/runtime/recipe/records.cpp
-  csrc/runtime/recipe/settings.cpp
-  csrc/runtime/recipe/sha256.cpp
-  csrc/runtime/recipe/thresholds.cpp
-  csrc/runtime/resources.cpp
-  csrc/runtime/session.cpp)
+  csrc/library/c_api.cpp
+  csrc/library/describe.cpp
+  csrc/library/extractor.cpp
+  csrc/library/index.cpp
+  csrc/library/inspector.cpp
+  csrc/library/loaded_recipe.cpp
+  csrc/library/recipe/arrays.cpp
+  csrc/library/recipe/files.cpp
+  csrc/library/recipe/geometry.cpp
+  csrc/library/recipe/held_gallery.cpp
+  csrc/library/recipe/json.cpp
+  csrc/library/recipe/manifest.cpp
+  csrc/library/recipe/recipe.cpp
+  csrc/library/recipe/records.cpp
+  csrc/library/recipe/settings.cpp
+  csrc/library/recipe/sha256.cpp
+  csrc/library/recipe/text.cpp
+  csrc/library/recipe/thresholds.cpp
+  csrc/library/resources.cpp
+  csrc/library/session.cpp)
 add_library(spadeline::spadeline ALIAS spadeline)
 target_include_directories(spadeline PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_include_directories(spadeline SYSTEM PRIVATE "${nlohmann_json_INCLUDE_DIR}")
 target_compile_definitions(spadeline PRIVATE SPADELINE_VERSION_TEXT="${PROJECT_VERSION}")
-# Under the address sanitizer, GCC 12 warns of its own <regex>.
-target_compile_options(spadeline PRIVATE
-  -ffp-contract=off ${warnings} $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+target_compile_options(spadeline PRIVATE -ffp-contract=off ${warnings})
 target_link_libraries(spadeline PRIVATE $<BUILD_LOCAL_INTERFACE:spadeline_core> onnxruntime::onnxruntime OpenSSL::Crypto)
+# Without faiss, recipes with another index than Flat are refused. -DCMAKE_DISABLE_FIND_PACKAGE_faiss=ON leaves it out.
+find_package(faiss QUIET)
+if(faiss_FOUND)
+  target_compile_definitions(spadeline PRIVATE SPADELINE_FAISS)
+  target_link_libraries(spadeline PRIVATE faiss::faiss)
+  message(STATUS "libspadeline.so searches faiss's indexes, by ${faiss_LIBRARY}")
+endif()
 # Only the C interface is visible, so that two versions, or other libraries of the same parts, can live in one process.
 target_link_options(spadeline PRIVATE
-  "-Wl,--version-script=${PROJECT_SOURCE_DIR}/csrc/runtime/symbols.map" -Wl,--exclude-libs,ALL -Wl,--no-undefined)
+  "-Wl,--version-script=${PROJECT_SOURCE_DIR}/csrc/library/symbols.map" -Wl,--exclude-libs,ALL -Wl,--no-undefined)
 # A graph whose loading can't be stopped keeps a thread in the library, so dlclose() leaves the library where it is.
 target_link_options(spadeline PRIVATE -Wl,-z,nodelete)
 # SOVERSION is SPADELINE_ABI of spadeline.h. Beside the installed library, ONNX Runtime's is found.
 set_target_properties(spadeline PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION 1
-  LINK_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/runtime/symbols.map"
+  LINK_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/library/symbols.map"
   INSTALL_RPATH "$ORIGIN")
 
 install(TARGETS spadeline EXPORT spadeline COMPONENT library

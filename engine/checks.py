@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 
-# A time in UTC: fewer of ISO 8601's forms than Python's datetime reads, and those of csrc/runtime.
+# A time in UTC: fewer of ISO 8601's forms than Python's datetime reads, and those of csrc/library.
 _UTC = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]00:?00)", re.ASCII)
 
 

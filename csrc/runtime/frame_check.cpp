@@ -37,7 +37,7 @@ std::vector<int64_t> compared_images(int64_t count) {
     return images;
 }
 
-std::optional<double> farthest_nearest(FlatRetrieval& retrieval, std::span<const ImageRange> families) {
+std::optional<double> farthest_nearest(Retrieval& retrieval, std::span<const ImageRange> families) {
     std::optional<double> farthest;
     for (const int64_t index : compared_images(static_cast<int64_t>(families.size()))) {
         const ImageRange family = families[index];

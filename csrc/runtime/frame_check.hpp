@@ -45,6 +45,6 @@ std::vector<int64_t> compared_images(int64_t count);
 
 // The largest squared distance of a normal image to the nearest one of another family; none if there is one family.
 // `families`: each normal image with those that were turned from it. Those above are compared by their first image.
-std::optional<double> farthest_nearest(FlatRetrieval& retrieval, std::span<const ImageRange> families);
+std::optional<double> farthest_nearest(Retrieval& retrieval, std::span<const ImageRange> families);
 
 }  // namespace spadeline

@@ -74,16 +74,21 @@ std::span<const NearImage> rank(const float* embeddings, int64_t size, const flo
     return candidates.first(k);
 }
 
-FlatRetrieval::FlatRetrieval(const float* embeddings, int64_t count, int64_t size)
-    : embeddings_(embeddings), count_(count), size_(size) {
+Retrieval::Retrieval(const float* embeddings, int64_t count, int64_t size, const Index* index)
+    : embeddings_(embeddings), count_(count), size_(size), index_(index) {
     candidates_.reserve(count);
 }
 
-std::span<const NearImage> FlatRetrieval::nearest(const float* embedding, int64_t k, ImageRange exclude) {
+std::span<const NearImage> Retrieval::nearest(const float* embedding, int64_t k, ImageRange exclude) {
     check_embeddings("embedding", {embedding, static_cast<size_t>(size_)}, size_);
     candidates_.clear();
-    for (int64_t image = 0; image < count_; ++image)
-        if (!exclude.contains(image)) candidates_.push_back({0, image});
+    if (index_) {
+        index_->find(embedding, std::min(k + exclude.end - exclude.first, count_), candidates_);
+        std::erase_if(candidates_, [&](const NearImage& found) { return exclude.contains(found.image); });
+    } else {
+        for (int64_t image = 0; image < count_; ++image)
+            if (!exclude.contains(image)) candidates_.push_back({0, image});
+    }
     return rank(embeddings_, size_, embedding, candidates_, k);
 }
 

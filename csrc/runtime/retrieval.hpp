@@ -1,6 +1,6 @@
-// Retrieval: the normal images whose embeddings are nearest to a frame's, by comparing it with all of them, and the
-// image's score. Python, where faiss finds candidates, ranks these with the same functions, so that both find the same
-// images at the same distances.
+// Retrieval: the normal images whose embeddings are nearest to a frame's, and the image's score. A frame is compared
+// with all images, or with the candidates that an index finds. Python, where faiss finds candidates, ranks these with
+// the same functions, so that both find the same images at the same distances.
 #pragma once
 
 #include <cstdint>
@@ -41,24 +41,36 @@ struct ImageRange {
 std::span<const NearImage> rank(const float* embeddings, int64_t size, const float* embedding,
                                 std::span<NearImage> candidates, int64_t k);
 
-// Searches all of the embeddings. One caller at a time; several objects may share the embeddings.
-class FlatRetrieval {
+// Finds images that may be near, without a promise that the nearest are among them.
+class Index {
  public:
-    // `embeddings`: (count, size), checked by check_embeddings; they must outlive this.
-    FlatRetrieval(const float* embeddings, int64_t count, int64_t size);
+    virtual ~Index() = default;
+
+    // Writes the images near `embedding` to `candidates`, `reach` or more if it finds as many, without distances. May
+    // be called from several threads at the same time.
+    virtual void find(const float* embedding, int64_t reach, std::vector<NearImage>& candidates) const = 0;
+};
+
+// One caller at a time; several objects may share the embeddings and the index.
+class Retrieval {
+ public:
+    // `embeddings`: (count, size), checked by check_embeddings. `index`: over these; null: all are compared. Both must
+    // outlive this.
+    Retrieval(const float* embeddings, int64_t count, int64_t size, const Index* index = nullptr);
 
     int64_t count() const { return count_; }
     int64_t size() const { return size_; }
     const float* row(int64_t image) const { return embeddings_ + image * size_; }
 
-    // The k nearest images, or all there are, but for `exclude`: images to leave out, such as a normal image that must
-    // not find itself. Valid until the next call. Throws std::invalid_argument for an embedding that
+    // The k nearest images, or all that are found, but for `exclude`: images to leave out, such as a normal image that
+    // must not find itself. Valid until the next call. Throws std::invalid_argument for an embedding that
     // check_embeddings refuses.
     std::span<const NearImage> nearest(const float* embedding, int64_t k, ImageRange exclude = {});
 
  private:
     const float* embeddings_;
     const int64_t count_, size_;
+    const Index* index_;
     std::vector<NearImage> candidates_;
 };
 

@@ -124,7 +124,7 @@ int64_t allocated_by_later_frames(Framing framing, Color color, PictureSize inpu
     std::vector<float> map(pixels), embeddings(100 * 32, 1);
     Preparation preparation(kernels, framing, input, 2);
     FactsMeter meter(kernels, input, ignore.data());
-    FlatRetrieval retrieval(embeddings.data(), 100, 32);
+    Retrieval retrieval(embeddings.data(), 100, 32);
     RegionFinder finder({input.height, input.width});
     const Judge judge(LabelRule::either, 1, 1, FrameLimits{1, 200, 1, 1, 5.0});
     const auto call = [&](int64_t step) {

@@ -31,7 +31,7 @@ void check_retrieval(uint64_t seed) {
     std::vector<float> embeddings;
     for (int64_t i = 0; i < count * size; ++i)
         embeddings.push_back(ties ? static_cast<float>(random.below(2)) : static_cast<float>(random.normal() + 3));
-    FlatRetrieval retrieval(embeddings.data(), count, size);
+    Retrieval retrieval(embeddings.data(), count, size);
     const int64_t k = random.upto(count + 3), first = random.below(count);
     const ImageRange exclude{first, first + random.below(4)};  // none, one or several
     const float* query = retrieval.row(random.below(count));
@@ -54,7 +54,7 @@ void check_retrieval(uint64_t seed) {
 void check_refused_embeddings() {
     const float largest = largest_embedding(8);
     std::vector<float> embeddings(16, 1);
-    FlatRetrieval retrieval(embeddings.data(), 2, 8);
+    Retrieval retrieval(embeddings.data(), 2, 8);
     const auto refused = [&](float value, const std::string& came) {
         std::vector<float> query(8, 1);
         query[5] = value;
@@ -71,7 +71,7 @@ void check_refused_embeddings() {
 
 void check_farthest() {
     const std::vector<float> embeddings{0, 1, 3, 10};
-    FlatRetrieval retrieval(embeddings.data(), 4, 1), single(embeddings.data(), 1, 1);
+    Retrieval retrieval(embeddings.data(), 4, 1), single(embeddings.data(), 1, 1);
     const std::vector<ImageRange> families{{0, 1}, {1, 2}, {2, 3}, {3, 4}}, turned{{0, 2}, {2, 4}};
     expect(farthest_nearest(retrieval, families) == 49, "the farthest image's nearest");
     expect(farthest_nearest(retrieval, turned) == 9, "the nearest one of another family");

@@ -11,6 +11,12 @@ from ..benchmarks.scripts import run
 pytestmark = pytest.mark.xdist_group("door")
 
 
+@pytest.fixture(autouse=True)
+def _without_sanitizers(sanitizers):
+    if sanitizers:
+        pytest.skip("the program has a malloc() of its own, and so has the address sanitizer")
+
+
 def test_a_short_run(installed, tmp_path, parts, extractor_path):
     options = ("--data", parts, "--extractor", extractor_path, "--threads", 2, "--frames", 50, "--inspectors", 1, 2)
     written = ("--rate-seconds", 0.1, "--json", tmp_path / "embed.json")

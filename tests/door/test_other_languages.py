@@ -105,9 +105,15 @@ def csharp_program(folder):
     return pytest.skip("no dotnet, and no mcs with mono")
 
 
+def searching(library):
+    """Return this environment, in which programs also find the library."""
+    folders = [str(library.path.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    return os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(folders)}
+
+
 def test_the_csharp_example(library, recipe_folder, tmp_path):
     command = csharp_program(tmp_path)
-    environment = os.environ | {"LD_LIBRARY_PATH": str(library.path.parent)}
+    environment = searching(library)
 
     def inspect(content):
         (tmp_path / "frame.ppm").write_bytes(content)
@@ -135,7 +141,7 @@ def test_the_pages_ctypes(library, recipe_folder, tmp_path):
     (tmp_path / "recipes" / "hazelnut").symlink_to(recipe_folder)
     camera = "pixels, height, width = open('frame', 'rb').read(), 96, 96\n"
     (tmp_path / "page.py").write_text(camera + text)
-    environment = os.environ | {"LD_LIBRARY_PATH": str(library.path.parent)}
+    environment = searching(library)
     printed = run(sys.executable, "-I", tmp_path / "page.py", cwd=tmp_path, env=environment)
     expected = Detector.load(recipe_folder, device="cpu", threads=2).predict(FRAME)
     assert printed == f"True {expected.pred_score}\n"

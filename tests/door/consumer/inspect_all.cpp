@@ -27,9 +27,17 @@ void* allocated(size_t size, size_t alignment, const void* caller) {
 
 }  // namespace
 
+// All forms that the library asks for memory in: the address sanitizer's own can't be freed by free().
 void* operator new(size_t size) { return allocated(size, sizeof(std::max_align_t), __builtin_return_address(0)); }
 void* operator new(size_t size, std::align_val_t alignment) {
     return allocated(size, static_cast<size_t>(alignment), __builtin_return_address(0));
+}
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+    try {
+        return allocated(size, sizeof(std::max_align_t), __builtin_return_address(0));
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
