@@ -24,6 +24,17 @@ def tagged(source, target, *, turned):
         (image.transpose(Image.Transpose.ROTATE_90) if turned else image).save(target, exif=exif)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Refuse to run if tests of one group may go to several processes: each would build what the group shares."""
+    if getattr(config.option, "loadgroup", False):
+        grouped = [item for item in items if item.get_closest_marker("xdist_group")]
+        if lost := [item.nodeid for item in grouped if "@" not in item.nodeid.rpartition("]")[2]]:
+            raise pytest.UsageError(
+                f"expected pytest-xdist to know the groups of tests, got {lost[0]} without its group"
+            )
+
+
 def pytest_report_header():
     from .gpu import FOUND
 
