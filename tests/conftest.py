@@ -30,9 +30,7 @@ def pytest_collection_modifyitems(config, items):
     if getattr(config.option, "loadgroup", False):
         grouped = [item for item in items if item.get_closest_marker("xdist_group")]
         if lost := [item.nodeid for item in grouped if "@" not in item.nodeid.rpartition("]")[2]]:
-            raise pytest.UsageError(
-                f"expected pytest-xdist to know the groups of tests, got {lost[0]} without its group"
-            )
+            raise RuntimeError(f"expected pytest-xdist to know the groups of tests, got {lost[0]} without its group")
 
 
 def pytest_report_header():
