@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spadeline.engine.optional import imported
-from spadeline.engine.scale import RecipeScorer, scoring
+from spadeline.engine.scale import RecipeScorer, run
 from spadeline.engine.scale.addresses import RAY, pyarrow
 from spadeline.engine.scale.cluster import connected
 from spadeline.engine.scale.description import Description
@@ -22,7 +22,7 @@ from spadeline.engine.scale.sources import Source
 from spadeline.engine.scale.written import open_written
 from spadeline.engine.settings import Need
 
-BLOCK = scoring.MOST_TOGETHER  # images
+BLOCK = run.MOST_TOGETHER  # images
 FEW = 16  # images with maps: what one takes hardly differs
 
 
@@ -49,7 +49,7 @@ def measure(recipe: Path, paths: Sequence[Path], *, images: int, workers: int, n
     scorer = RecipeScorer(recipe, need=need)
     rows = scorer(_batch([str(paths[index % len(paths)]) for index in range(BLOCK)]))
     names = [f"/archive/of/images/{index:09}.png" for index in range(images)]
-    used = tuple(map(scoring._used, find_recipes(recipe)))  # noqa: SLF001 - described as a run of score is
+    used = tuple(map(run._used, find_recipes(recipe)))  # noqa: SLF001 - described as a run of score is
     description = Description(source="drawn", recipes=used, need=need, maps=False, masks=False)
     looks: list[tuple[float, float, int]] = []
     writing_s = 0.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spadeline.engine.recipe.held import GalleryPlace
-from spadeline.engine.scale import scoring
+from spadeline.engine.scale import run as score_run
 from spadeline.engine.scale.addresses import pyarrow
 from spadeline.engine.scale.written import read_rows
 from spadeline.engine.settings import Need
@@ -24,7 +24,7 @@ VERDICT = ("label", "pred_score", "image_score", "map_score", "regions")
 TIMES = ("worker", "start_s", "end_s")
 
 
-class Timed(scoring.Worker):
+class Timed(score_run.Worker):
     """``score``'s worker, with columns more: its process, and when it began and ended the batch."""
 
     def __call__(self, batch: Any) -> Any:
@@ -100,7 +100,7 @@ def run(
     """Score a folder with so many workers of one thread each, in a Ray of its own."""
     with tempfile.TemporaryDirectory(prefix="spadeline-scale-") as folder, _workers_of(worker):
         start = time.perf_counter()
-        scoring.score(recipe, source, folder, workers=workers, need=need, gallery=gallery)
+        score_run.score(recipe, source, folder, workers=workers, need=need, gallery=gallery)
         end = time.perf_counter()
         (written,) = (path for path in Path(folder).iterdir() if path.is_dir())
         columns = ["path", *VERDICT, *TIMES, *(SIZES if worker is Weighed else ())]
@@ -112,9 +112,9 @@ def run(
 @contextmanager
 def _workers_of(kind: type[Timed]) -> Iterator[None]:
     """Let ``score`` run this kind of worker: the rows' own columns tell of an image's time, not of a batch's."""
-    own = scoring.Worker
-    scoring.Worker = kind  # type: ignore[misc]
+    own = score_run.Worker
+    score_run.Worker = kind  # type: ignore[misc]
     try:
         yield
     finally:
-        scoring.Worker = own  # type: ignore[misc]
+        score_run.Worker = own  # type: ignore[misc]

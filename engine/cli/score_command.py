@@ -7,7 +7,7 @@ import argparse
 from ..json_data import to_json
 from ..scale.compare_page import write_comparison
 from ..scale.comparing import compare as compare_scored
-from ..scale.scoring import score as score_images
+from ..scale.run import score as score_images
 from .exit_codes import NORMAL
 from .progress import Progress
 from .tables import comparison_text

@@ -4,7 +4,7 @@ from .compare_page import write_comparison
 from .comparing import Comparison, compare
 from .description import Counts
 from .rows import COLUMNS
+from .run import score
 from .scorer import RecipeScorer
-from .scoring import score
 
 __all__ = ["COLUMNS", "Comparison", "Counts", "RecipeScorer", "compare", "score", "write_comparison"]
