@@ -119,7 +119,6 @@ def score(
                     if on_progress is not None:
                         on_progress("score", len(written.paths), total)
         if missing := left - written.paths:
-            written.write_part()
             raise ScaleError(f"{out}: expected rows for all {len(wanted)} images, got none for {len(missing)}")
         return written.finish()
 

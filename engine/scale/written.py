@@ -78,12 +78,13 @@ class Written:
         if self._waiting:
             rows = pyarrow().concat_tables(self._waiting)
             compute, parquet = imported("pyarrow.compute", RAY), imported("pyarrow.parquet", RAY)
-            self._part += 1
+            number = self._part + 1  # the same one again after a failure: no rows stand in two parts
             for name in self._names:
                 content = io.BytesIO()
                 own = rows.filter(compute.equal(rows["recipe"], name))
                 parquet.write_table(own.sort_by("path"), content, compression="zstd")
-                replace_file(self._folder / folder_of(name) / PART.format(self._part), content.getvalue())
+                replace_file(self._folder / folder_of(name) / PART.format(number), content.getvalue())
+            self._part = number
         self._waiting, self._since = [], time.monotonic()
 
     def finish(self) -> Counts:

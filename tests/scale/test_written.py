@@ -88,6 +88,25 @@ def test_an_interruption_loses_nothing(tmp_path):
     assert read_description(tmp_path).counts is None
 
 
+def test_a_part_that_cannot_be_written_stands_once_when_it_is_tried_again(tmp_path, monkeypatch):
+    failures = iter([False, True])
+
+    def full(path, content, replace_file=writing.replace_file):
+        if next(failures, False):
+            raise OutputError(f"{path}: can't be written: No space left on device")
+        replace_file(path, content)
+
+    def run():
+        with open_written(tmp_path, RUN, resume=False) as written:
+            written.add(rows("1"))
+            monkeypatch.setattr(writing, "replace_file", full)
+            written.write_part()
+
+    with pytest.raises(OutputError, match="No space left"):
+        run()
+    assert paths_in(tmp_path, "a") == paths_in(tmp_path, "b") == ["1"]
+
+
 def test_a_part_that_not_all_recipes_have_does_not_count(tmp_path):
     with open_written(tmp_path, RUN, resume=False) as written:
         for image in "123":
