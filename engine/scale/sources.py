@@ -117,17 +117,17 @@ def _local_files(place: Path) -> list[str]:
 
 def _paths_in(file: str) -> Iterator[str]:
     with failing_as(InputError, file, "a Parquet file"), open_parquet(file) as parquet:
-        for group in parquet.iter_batches(columns=["path"]) if "path" in _columns(file) else ():
+        _columns(file, parquet)
+        for group in parquet.iter_batches(columns=["path"]):
             for path in group.column("path").to_pylist():
                 if not isinstance(path, str):
                     raise InputError(f"{file}: expected a text in each row of column path, got {path!r:.100}")
                 yield path
 
 
-def _columns(file: str) -> list[str]:
-    """Return the columns of a Parquet file that are read."""
-    with failing_as(InputError, file, "a Parquet file"), open_parquet(file) as parquet:
-        names = parquet.schema_arrow.names
+def _columns(file: str, parquet: Any) -> list[str]:
+    """Return the columns of an opened Parquet file that are read. InputError if it doesn't name its images."""
+    names = parquet.schema_arrow.names
     if "path" not in names:
         raise InputError(
             f"{file}: expected the columns path and bytes, or path alone, got {', '.join(names) or 'none'}"
@@ -157,6 +157,6 @@ def _read_group(batch: Any, together: int, left_out: Any) -> Iterator[Any]:
     compute = imported("pyarrow.compute", RAY)
     ((file, group),) = zip(batch["file"].to_pylist(), batch["group"].to_pylist(), strict=True)
     with open_parquet(file) as parquet:
-        rows = parquet.read_row_group(group, columns=_columns(file))
+        rows = parquet.read_row_group(group, columns=_columns(file, parquet))
     rows = rows.filter(compute.invert(compute.is_in(rows["path"], value_set=imported("ray", RAY).get(left_out))))
     yield from (rows.slice(first, together) for first in range(0, len(rows), together))
