@@ -207,7 +207,7 @@ def test_a_mask_that_differs_is_no_verdict():
 def test_good_and_defective_frames_have_medians_of_their_own(fakes, tmp_path):
     rows, _, _ = contest_of(fakes, [contestant(fakes[0], "late for defects")], tmp_path)
     medians = rows["late for defects"]["median_s"]
-    assert medians["good"] < 0.03 < medians["defective"]
+    assert 0.004 <= medians["good"] < medians["defective"] and medians["defective"] >= 0.06
 
 
 @pytest.mark.parametrize(
@@ -240,9 +240,9 @@ def test_processes_that_do_not_fit_take_turns_one_at_a_time(fakes, tmp_path, mon
     monkeypatch.setattr(detector_contest, "DetectorProcess", Watched)
     monkeypatch.setattr(detector_contest, "available_memory", lambda: available)
     monkeypatch.setattr(detector_contest, "TURNS", 2)
-    rows, left_out, _ = contest_of(
-        fakes, [contestant(fakes[0], method) for method in ("ours", "no embedding")], tmp_path
-    )
+    # Their answers, 0.03 s on an idle machine, must not take as long as the rounds: nobody would run in turns then.
+    both = [contestant(fakes[0], method) for method in ("ours", "no embedding")]
+    rows, left_out, _ = contest_of(fakes, both, tmp_path, seconds=1)
     assert left_out == {}
     assert max(most) == (2 if available else 1)
     assert not alive
@@ -253,7 +253,7 @@ def test_processes_that_do_not_fit_take_turns_one_at_a_time(fakes, tmp_path, mon
 
 
 def test_whose_answers_took_too_long_has_been_timed(fakes, tmp_path):
-    rows, _, _ = contest_of(fakes, [contestant(fakes[0], "ours"), contestant(fakes[0], "slow")], tmp_path, seconds=0.2)
+    rows, _, _ = contest_of(fakes, [contestant(fakes[0], "ours"), contestant(fakes[0], "slow")], tmp_path, seconds=0.3)
     assert rows["slow"]["latency"]["runs"] == 5  # the first of six warmed up
     assert rows["slow"]["latency"]["min_s"] >= 0.06
     assert rows["ours"]["latency"]["runs"] > 5
