@@ -21,6 +21,7 @@ from detectors_parts import process
 from detectors_parts.process import Answer
 
 asked = []
+process.COOL_DOWN_S = 0  # a fake has no threads that would wait in a busy loop
 
 def fit(job, folder):
     if job.method == "unfit":
