@@ -91,10 +91,11 @@ def csharp_program(folder):
         f"public static void Line(byte[] pixels, long height, long width) {{\n{lines}}}\n}}\n"
     )
     if dotnet := shutil.which("dotnet"):
-        version = run(dotnet, "--version").split(".")[0]
+        version = int(run(dotnet, "--version").split(".")[0])
+        framework = f"net{version}.0" if version >= 5 else "netcoreapp3.1"
         (folder / "Inspect.csproj").write_text(
             '<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><OutputType>Exe</OutputType>'
-            f"<TargetFramework>net{version}.0</TargetFramework></PropertyGroup></Project>"
+            f"<TargetFramework>{framework}</TargetFramework></PropertyGroup></Project>"
         )
         shutil.copy(EXAMPLES / "Inspect.cs", folder)
         run(dotnet, "build", "--output", folder / "built", folder / "Inspect.csproj")
