@@ -131,10 +131,10 @@ inline constexpr int64_t kHopeless = INT64_MIN;
 // Query cells that one thread refines side by side, so that a gallery image's codes are in the cache for all of them
 // after the first one has read them.
 struct Refinement {
-    static constexpr int64_t kMost = 8;  // cells: their own codes, some 30 KB each, must stay in the cache as well
-    const int64_t* slots;                // which of the cells that were bounded together, by their number
-    int64_t count;                       // kMost at most
-    const int64_t* cells;                // (slots): the query's cells
+    static constexpr int64_t kMost = 16;  // cells: their own codes, some 30 KB each, must stay in the cache as well
+    const int64_t* slots;                 // which of the cells that were bounded together, by their number
+    int64_t count;                        // kMost at most
+    const int64_t* cells;                 // (slots): the query's cells
     float* bounds;  // (slots, image_count, panels, kPanel), a slot's `stride` after the last one's; the bound of
                     // a gallery cell that was visited becomes infinite
     int64_t stride;

@@ -80,7 +80,7 @@ Outcome Rounds::run(const Request& request, const Goal& goal, ThreadPool* pool) 
     for (size_t i = 0; i < ignored_.size(); ++i) ignored_[i] = request.ignore && request.ignore[i];
     std::fill(complete_.begin(), complete_.end(), uint8_t{0});
     std::fill(proven_.begin(), proven_.end(), 0.0);
-    proved_ = false;
+    lower_stale_ = false;
     const MapSize size = goal.heatmap->map();
     std::fill_n(goal.lower, size.height * size.width, 0.0f);
 
@@ -287,7 +287,7 @@ bool Rounds::pass(const Pass& pass, ThreadPool* pool) {
     ++outcome_.passes;
     if (!search_.pass(pass, pool)) return false;
     if (pass.images < images_ || pass.visits) return true;  // there may be something nearer elsewhere
-    proved_ = true;
+    lower_stale_ = true;
     for (size_t i = 0; i < complete_.size(); ++i) {
         if (!pass.positions[i]) continue;
         const Neighbour* best = search_.best(static_cast<int64_t>(i));
@@ -312,9 +312,10 @@ void Rounds::make_upper(ThreadPool* pool) {
     make(goal_->upper, pool);
 }
 
-// Without a proven distance it is the map of zeros that it has been from the start.
+// Until a pass proves something, it is the map of zeros that it has been from the start.
 void Rounds::make_lower(ThreadPool* pool) {
-    if (!proved_) return;
+    if (!lower_stale_) return;
+    lower_stale_ = false;
     for (size_t at = 0; at < bounds_.size(); ++at) {
         const int64_t i = position_of_[at];
         bounds_[at] = ignored_[at] ? 0 : complete_[i] ? mean_distance(search_.best(i), kappa_) : proven_[i];

@@ -86,7 +86,7 @@ class Rounds {
     const Goal* goal_ = nullptr;
     Outcome outcome_;
     int64_t images_ = 0, kappa_ = 1;
-    bool proved_ = false;               // a position's distance is complete, or has a lower bound
+    bool lower_stale_ = false;          // distances or their lower bounds were proven since the lower map was made
     std::vector<uint8_t> complete_;     // (finest positions): its distance is known
     std::vector<uint8_t> positions_;    // (finest positions): those of a pass
     std::vector<float> caps_;           // (finest positions): of a pass

@@ -26,6 +26,9 @@ constexpr double kCodedCost = 0.3;
 constexpr double kMostCost = 0x1p40;  // of a cell, in multiply-adds: the sum of 2^23 cells' still fits 64 bits
 // A cell isn't resumed for less than this part of its first budget: resuming reads all its bounds again.
 constexpr int64_t kLeastGrant = 16;
+// Turns in which a worker refines its part of the cells. More of them share the work out more evenly, but cells that
+// are refined together read each image's codes but once.
+constexpr int64_t kRefineTurns = 2;
 
 }  // namespace
 
@@ -136,6 +139,7 @@ Statistics Search::statistics() const {
 }
 
 void Search::reserve(const Request& request) {
+    task_.image_count = static_cast<int64_t>(request.image_ids.size());  // no pass has more
     int64_t scratch = std::max(model_.pruned ? Refinement::kMost * model_.kernels.refine_floats(task_) : 0,
                                model_.kernels.same_place_floats(task_));
     for (int64_t l = 0; l < model_.shape.level_count(); ++l) {
@@ -265,7 +269,7 @@ void Search::refine(int64_t first, int64_t count, int64_t budget, ThreadPool* po
                                        stride_of(task_.image_count), resume, budgets_.data(), scratch_[worker].data()},
                                       counts_[worker]);
             },
-            [&] { return late(); });
+            [&] { return late(); }, kRefineTurns);
         if (expired_) return;
         for (const int64_t slot : unfinished_) {
             if (budgets_[slot] > 0) reserve += budgets_[slot];

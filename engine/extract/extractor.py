@@ -131,6 +131,10 @@ class Extractor:
         other._session = create_session(self._file, 1, [CPU])  # noqa: SLF001 - our own
         return other
 
+    def on_host(self) -> HostExtraction:
+        """Return an extraction of single images into arrays that are made once."""
+        return HostExtraction(self)
+
     def on_device(self) -> DeviceExtraction:
         """Return an extraction of single images, whose input and levels stay in the memory where the graph runs."""
         return DeviceExtraction(
@@ -168,20 +172,30 @@ class Extractor:
             wanted = f"uint8 (n, {self.input_size[0]}, {self.input_size[1]}, 3)"
             raise InputError(f"images: expected {wanted}, got {images.dtype} {images.shape}")
         images = np.ascontiguousarray(images)
-        names = (*self.level_names, "embedding")
-        shapes = (*self.level_shapes, (self.embedding_size,))
-        outputs = [np.empty((len(images), *shape), dtype) for shape, dtype in zip(shapes, self._dtypes, strict=True)]
+        outputs = self._empty(len(images))
         for index in range(len(images)):
-            binding = self._session.io_binding()
-            binding.bind_cpu_input("image", images[index : index + 1])
-            for name, output in zip(names, outputs, strict=True):
-                row = output[index : index + 1]  # ONNX Runtime writes it in place
-                binding.bind_output(name, "cpu", 0, row.dtype, row.shape, row.ctypes.data)
-            try:
-                self._session.run_with_iobinding(binding)
-            except Exception as error:
-                raise refusal(self._path, "the graph to run", error) from error
-        return Features(tuple(outputs[:-1]), outputs[-1].astype(np.float32, copy=False))
+            rows = [output[index : index + 1] for output in outputs]
+            self._run(self._bound(images[index : index + 1], rows))
+        return _features(outputs)
+
+    def _empty(self, count: int) -> list[NDArray[Any]]:
+        """Return arrays for the graph's outputs of so many images."""
+        shapes = (*self.level_shapes, (self.embedding_size,))
+        return [np.empty((count, *shape), dtype) for shape, dtype in zip(shapes, self._dtypes, strict=True)]
+
+    def _bound(self, image: NDArray[np.uint8], outputs: Sequence[NDArray[Any]]) -> Any:
+        """Bind one image (1, H, W, 3) and its outputs to arrays, which ONNX Runtime reads and writes in place."""
+        binding = self._session.io_binding()
+        binding.bind_input("image", "cpu", 0, image.dtype, image.shape, image.ctypes.data)
+        for name, output in zip((*self.level_names, "embedding"), outputs, strict=True):
+            binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
+        return binding
+
+    def _run(self, binding: Any) -> None:
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            raise refusal(self._path, "the graph to run", error) from error
 
     def _try_out(self) -> tuple[tuple[tuple[int, int, int], ...], int]:
         """Run noise through the graph, check what its declarations don't guarantee, and return the outputs' shapes."""
@@ -205,6 +219,31 @@ class Extractor:
         except InputError as error:
             raise ExtractorError(f"{self._path}: {error}") from error
         return levels, shapes[-1][0]
+
+
+class HostExtraction:
+    """Extracts one image at a time into arrays that are made once, in the host's memory.
+
+    It must not be called from several threads at once: the next image overwrites the features.
+    """
+
+    def __init__(self, extractor: Extractor) -> None:
+        self._extractor = extractor
+        self._image = np.empty((1, *extractor.input_size, 3), np.uint8)
+        self._outputs = extractor._empty(1)  # noqa: SLF001 - our own
+        self._binding = extractor._bound(self._image, self._outputs)  # noqa: SLF001 - our own
+
+    def extract(self, image: NDArray[np.uint8]) -> Features:
+        """Run one image, (H, W, 3) uint8 RGB; its features, n = 1, are valid until the next one is extracted.
+
+        Raises
+        ------
+        ExtractorError
+            ONNX Runtime fails, for lack of memory say.
+        """
+        self._image[0] = image
+        self._extractor._run(self._binding)  # noqa: SLF001 - our own
+        return _features(self._outputs)
 
 
 class DeviceExtraction:
@@ -273,6 +312,10 @@ class DeviceExtraction:
             raise refusal(self._path, "the graph to run", error) from error
         embedding = self._embedding[0].astype(np.float32)
         return DeviceFeatures(tuple(level.data_ptr() for level in self._levels), self._half, embedding)
+
+
+def _features(outputs: Sequence[NDArray[Any]]) -> Features:
+    return Features(tuple(outputs[:-1]), outputs[-1].astype(np.float32, copy=False))
 
 
 def _held(path: Path) -> HeldFile:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..extract.extractor import Extractor
+from ..extract.extractor import Extractor, HostExtraction
 from ..images.device_frames import DeviceFrame, device_frame
 from ..images.frame_facts import FrameFacts
 from ..images.resizing import Color, Placement
@@ -23,9 +23,6 @@ from ..recipe.recipe import Recipe
 from .preparation import Preparation
 from .scores import Asked, Scores
 from .scoring import BaseScorer, DeviceScorer, Scorer
-
-# So many frames of a batch are extracted together. More of them are no faster on a CPU, and would take more memory.
-EXTRACTED_TOGETHER = 8
 
 
 class Scored(NamedTuple):
@@ -101,7 +98,7 @@ class Chain(Protocol):
 
 
 class HostChain:
-    """Features go through the host's memory; several frames of a batch are extracted together. See :class:`Chain`.
+    """Features go through the host's memory. See :class:`Chain`.
 
     A frame isn't searched if its label is known without its map, and no more than the label was asked for.
     """
@@ -113,26 +110,36 @@ class HostChain:
         self.recipe, self.extractor, self.scorer = recipe, extractor, scorer
         self.most_workers = scorer.matcher.threads
         self._preparation = Preparation(recipe, threads=scorer.threads)
+        self._idle: list[HostExtraction] = []  # as many as callers were here at once; each has the memory of a frame
 
     def score(self, frames: Sequence[Any], color: Color, asked: Asked) -> Iterator[Scored]:
         """Score frames; see :class:`Chain`."""
-        for first in range(0, len(frames), EXTRACTED_TOGETHER):
-            start = time.perf_counter()
-            prepared = [self._preparation.prepare(frame, color) for frame in frames[first : first + EXTRACTED_TOGETHER]]
-            ready = time.perf_counter()
-            features = self.extractor.extract(np.stack([frame.image for frame in prepared]))
-            timings_s = {
-                "prepare": (ready - start) / len(prepared),
-                "extract": (time.perf_counter() - ready) / len(prepared),
-            }
-            for index, frame in enumerate(prepared):
-                retrieved = self.scorer.retrieve(features.embedding[index])
-                if asked.need == "label" and asked.label_known(retrieved, frame.facts):
-                    scores = self.scorer.unsearched(retrieved, decided=True)
-                else:
-                    levels = [level[index] for level in features.levels]
-                    scores = self.scorer.search(levels, retrieved, need=asked.need, deadline=asked.deadline)
-                yield Scored(scores, frame.frame_size, frame.placement, frame.facts, timings_s)
+        for frame in frames:
+            yield self._score_frame(frame, color, asked)
+
+    def _score_frame(self, frame: Any, color: Color, asked: Asked) -> Scored:
+        start = time.perf_counter()
+        image, placement, frame_size, facts = self._preparation.prepare(frame, color)
+        ready = time.perf_counter()
+        extraction = self._take_extraction()
+        try:
+            features = extraction.extract(image)
+            extracted = time.perf_counter()
+            retrieved = self.scorer.retrieve(features.embedding[0])
+            if asked.need == "label" and asked.label_known(retrieved, facts):
+                scores = self.scorer.unsearched(retrieved, decided=True)
+            else:
+                levels = [level[0] for level in features.levels]
+                scores = self.scorer.search(levels, retrieved, need=asked.need, deadline=asked.deadline)
+        finally:
+            self._idle.append(extraction)
+        return Scored(scores, frame_size, placement, facts, {"prepare": ready - start, "extract": extracted - ready})
+
+    def _take_extraction(self) -> HostExtraction:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.extractor.on_host()
 
     def receive(self, frame: Any) -> Any:
         """Return the frame as it is."""
@@ -144,7 +151,7 @@ class HostChain:
         for _ in range(count):
             chain = copy.copy(self)
             chain.extractor, chain.scorer = extractor, self.scorer.on_one_thread()
-            chain._preparation = self._preparation.on_one_thread()  # noqa: SLF001 - our own
+            chain._preparation, chain._idle = self._preparation.on_one_thread(), []  # noqa: SLF001 - our own
             chain.most_workers = 1
             chains.append(chain)
         return chains

@@ -19,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from ..errors import InputError, RecipeError
-from ..extract.extractor import Extractor
+from ..extract.extractor import Extractor, HostExtraction
 from ..features import Features
 from ..files import writing
 from ..inspect.detector import Detector
@@ -173,16 +173,30 @@ def open_recipes(recipes: Sequence[LocalRecipe], *, threads: int, gallery: Galle
 
 
 class SharedExtractor(Extractor):
-    """An extractor that keeps what it last extracted: recipes that prepare a frame alike share its features.
+    """An extractor whose chains share what it last extracted: recipes that prepare a frame alike share its features.
 
-    Recipes of different framings prepare other images, which are compared, not assumed to be equal. One thread may use
-    it at a time.
+    One thread may use it at a time.
     """
 
-    _kept: tuple[NDArray[np.uint8], Features] | None = None
+    _shared: SharedExtraction | None = None
 
-    def extract(self, images: NDArray[np.uint8]) -> Features:
-        """Return the features of images; see :meth:`.Extractor.extract`."""
-        if self._kept is None or not np.array_equal(self._kept[0], images):
-            self._kept = images.copy(), super().extract(images)
-        return self._kept[1]
+    def on_host(self) -> HostExtraction:
+        """Return the one extraction that all chains have."""
+        self._shared = self._shared or SharedExtraction(self)
+        return self._shared
+
+
+class SharedExtraction(HostExtraction):
+    """An extraction that doesn't run the last image again.
+
+    Recipes of different framings prepare other images, which are compared, not assumed to be equal.
+    """
+
+    _last: tuple[NDArray[np.uint8], Features] | None = None
+
+    def extract(self, image: NDArray[np.uint8]) -> Features:
+        """Return the features of an image; see :meth:`.HostExtraction.extract`."""
+        if self._last is None or not np.array_equal(self._last[0], image):
+            self._last = None  # what it held is overwritten, whether or not the graph runs
+            self._last = image.copy(), super().extract(image)
+        return self._last[1]

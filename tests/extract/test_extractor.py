@@ -64,6 +64,22 @@ def test_returned_arrays_are_the_callers_own(tiny):
         assert output.flags.writeable
 
 
+def test_single_images_are_extracted_into_the_same_arrays(tiny):
+    extraction = Extractor(tiny, device="cpu", threads=1).on_host()
+    first = extraction.extract(noise(1, seed=1)[0])
+    for seed in (2, 1):
+        image = noise(1, seed=seed)
+        features = extraction.extract(image[0][::-1, ::-1])
+        for got, before, expected in zip(
+            (*features.levels, features.embedding),
+            (*first.levels, first.embedding),
+            pools(image[:, ::-1, ::-1]),
+            strict=True,
+        ):
+            np.testing.assert_allclose(got, expected, rtol=1e-6)
+            assert np.shares_memory(got, before)
+
+
 def test_several_threads_may_extract_at_once(tiny):
     extractor, wrong = Extractor(tiny, device="cpu", threads=1), []
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -91,13 +92,11 @@ def test_sessions_have_arenas_of_their_own(opened, monkeypatch):
 def test_memory_is_limited_while_frames_are_inspected(opened, monkeypatch):
     extractor = opened(graphs.extractor())
     error = RuntimeError("Available memory of 1 is smaller than requested bytes of 2")
-    binding = type("Binding", (), {"bind_cpu_input": print, "bind_output": print})
-    session = type("Session", (), {"io_binding": lambda self: binding(), "run_with_iobinding": _raising(error)})
-    monkeypatch.setattr(binding, "bind_cpu_input", lambda *_: None)
-    monkeypatch.setattr(binding, "bind_output", lambda *_: None)
-    monkeypatch.setattr(extractor, "_session", session())
+    monkeypatch.setattr(extractor, "_session", Mock(run_with_iobinding=Mock(side_effect=error)))
     with pytest.raises(ExtractorError, match=f"expected the graph to run in 268435456 {MEMORY}"):
         extractor.extract(np.zeros((1, graphs.H, graphs.W, 3), np.uint8))
+    with pytest.raises(ExtractorError, match=f"expected the graph to run in 268435456 {MEMORY}"):
+        extractor.on_host().extract(np.zeros((graphs.H, graphs.W, 3), np.uint8))
 
 
 @pytest.mark.parametrize("value", ["", "x", "0", "-1", "nan", "inf"])
@@ -136,10 +135,3 @@ def test_a_long_reason_keeps_its_ends(opened):
     assert len(str(caught.value)) < 1000
     assert str(caught.value).endswith("with domain_version of 17")
     assert runtime_reason(MemoryError("std::bad_alloc")) == "out of memory"
-
-
-def _raising(error):
-    def run(*_):
-        raise error
-
-    return run

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from spadeline.engine import Detector, InputError, RecipeError, calibrate
+from spadeline.engine.extract.extractor import Extractor
 from spadeline.engine.images.reading import read_image
 from spadeline.engine.scale import COLUMNS, RecipeScorer
 from spadeline.engine.scale import local_recipes as opening
@@ -117,11 +118,8 @@ def test_recipes_share_an_extractor_and_what_it_extracts(recipe_folder, other_re
     first, second = (opened.detector.extractor for opened in scorer._opened)
     assert first is second
     runs = []
-    monkeypatch.setattr(
-        opening.Extractor,
-        "extract",
-        lambda self, frames, run=opening.Extractor.extract: runs.append(len(frames)) or run(self, frames),
-    )
+    run = Extractor._run
+    monkeypatch.setattr(Extractor, "_run", lambda self, binding: runs.append(binding) or run(self, binding))
     both = without_time(scorer({"path": images}).to_pylist())
     assert len(runs) == len(images)
     assert both[::2] == alone[0]

@@ -106,6 +106,8 @@ class Refine {
             level_[l].projected = room(level.projected);
             level_[l].rotated = room(level.rotated);
         }
+        lowest_ = take(task_.image_count);
+        lowest_at_ = reinterpret_cast<int64_t*>(take(2 * task_.image_count));
         return workspace.floats();
     }
 
@@ -130,10 +132,11 @@ class Refine {
     }
 
     void count_pairs() {
-        each_run([&](int64_t, int64_t first, int64_t last) {
-            counts_.pairs += last - first;
-            return true;
-        });
+        for (int64_t k = 0; k < task_.image_count; ++k)
+            each_run(k, [&](int64_t, int64_t first, int64_t last) {
+                counts_.pairs += last - first;
+                return true;
+            });
     }
 
     // A pair whose bound exceeds this isn't among the kappa nearest, or isn't asked for, whatever was rounded. Minus
@@ -169,9 +172,8 @@ class Refine {
     void prefetch(const Place& place);
     void prefetch(const CodeTask& code, int64_t group) const;
     uint32_t open_at(int64_t i, int64_t last) const;
-    int64_t lowest_of(int64_t first, int64_t last, float& lowest) const;
-    template <class Visit>
-    bool each_run(const Visit& visit_run) const;
+    void find_lowest(int64_t k);
+    static int64_t lowest_of(const float* values, int64_t first, int64_t last, float& lowest);
     template <class Visit>
     bool each_run(int64_t k, const Visit& visit_run) const;
 
@@ -216,6 +218,8 @@ class Refine {
     int64_t image_ = 0, budget_, next_look_;
     Counts counts_{};
     Level level_[kMaxLevels];
+    float* lowest_;  // for each image, the smallest bound of a cell that isn't visited yet, and where it is
+    int64_t* lowest_at_;
 };
 
 }  // namespace spadeline

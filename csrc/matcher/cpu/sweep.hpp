@@ -15,47 +15,46 @@ namespace spadeline {
 template <class Op>
 bool Refine<Op>::seed() {
     const int64_t seeds = task_.visits ? task_.visits : kSeeds;
+    for (int64_t k = 0; k < task_.image_count; ++k) find_lowest(k);
     for (int64_t s = 0; s < seeds; ++s) {
         if (!(cell_threshold() >= 0)) return false;  // nothing is asked for any more
-        Place best{-1, 0};
         float lowest = __builtin_inff();
-        each_run([&](int64_t k, int64_t first, int64_t last) {
-            const int64_t at = lowest_of(first, last, lowest);
-            if (at >= 0) best = {at, k};
-            return true;
-        });
-        if (best.at < 0 || !(lowest <= cell_threshold())) return true;
-        visit(best, false);
+        const int64_t k = lowest_of(lowest_, 0, task_.image_count, lowest);
+        if (k < 0 || !(lowest <= cell_threshold())) return true;
+        visit({lowest_at_[k], k}, false);
         if (spent(0)) return false;
+        find_lowest(k);
     }
     return true;
 }
 
-// Returns where the smallest bound in [first, last) is if it is below `lowest`, which it then replaces; else -1.
+// Finds the smallest bound of the k-th image's cells that aren't visited yet.
 template <class Op>
-int64_t Refine<Op>::lowest_of(int64_t first, int64_t last, float& lowest) const {
+void Refine<Op>::find_lowest(int64_t k) {
+    lowest_[k] = __builtin_inff();
+    each_run(k, [&](int64_t, int64_t first, int64_t last) {
+        const int64_t at = lowest_of(bounds_, first, last, lowest_[k]);
+        if (at >= 0) lowest_at_[k] = at;
+        return true;
+    });
+}
+
+// Returns where the smallest of values[first … last) is if it is below `lowest`, which it then replaces; else -1.
+template <class Op>
+int64_t Refine<Op>::lowest_of(const float* values, int64_t first, int64_t last, float& lowest) {
     int64_t i = first, at = -1;
     for (; i + Op::lanes <= last; i += Op::lanes) {
-        if (!Op::at_most(Op::load(bounds_ + i), Op::broadcast_value(lowest))) [[likely]]
+        if (!Op::at_most(Op::load(values + i), Op::broadcast_value(lowest))) [[likely]]
             continue;
         for (int64_t j = i; j < i + Op::lanes; ++j)
-            if (bounds_[j] < lowest) lowest = bounds_[j], at = j;
+            if (values[j] < lowest) lowest = values[j], at = j;
     }
     for (; i < last; ++i)
-        if (bounds_[i] < lowest) lowest = bounds_[i], at = i;
+        if (values[i] < lowest) lowest = values[i], at = i;
     return at;
 }
 
-// Calls visit_run for each run of bounds that lies within the window, image by image, until it returns false.
-template <class Op>
-template <class Visit>
-bool Refine<Op>::each_run(const Visit& visit_run) const {
-    for (int64_t k = 0; k < task_.image_count; ++k)
-        if (!each_run(k, visit_run)) return false;
-    return true;
-}
-
-// Likewise for the k-th image.
+// Calls visit_run for each run of the k-th image's bounds that lies within the window, until it returns false.
 template <class Op>
 template <class Visit>
 bool Refine<Op>::each_run(int64_t k, const Visit& visit_run) const {
