@@ -33,13 +33,13 @@ def test_a_small_run(tmp_path, parts, extractor_path):
         ("label", "plain", 1),
         ("label", "Ray", 1),
     ]
-    assert min(alone["images_per_s"] + rays["images_per_s"]) > 1
+    assert min(alone["images_per_s"] + rays["images_per_s"]) > 0
     (whole,), (before,), (after,) = (rays[name] for name in ("whole_s", "before_s", "after_s"))
     assert 0 < before + after < whole
     (stages,) = result["stages"]
     assert stages["images"] == 32
     driver = result["driver"]
-    assert driver["images_per_s"] > 10
+    assert driver["images_per_s"] > 0
     assert 0 < driver["writing_s_per_image"] < 1 / driver["images_per_s"]
     assert result["memory"]["gallery_images"] == 14
     assert [(row["gallery"], row["kind"]) for row in result["memory"]["rows"]] == [

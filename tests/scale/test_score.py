@@ -19,6 +19,7 @@ from ..conftest import SIZE
 pytest.importorskip("pyarrow")
 
 COMMAND = [sys.executable, "-m", "spadeline.command", "score"]
+LONGEST_S = 900  # of a run, which takes a minute where nothing else runs
 EQUAL = ("pred_score", "image_score", "map_score", "need", "decided")
 
 
@@ -65,7 +66,7 @@ def cluster(with_ray, recipe_folder, images, tmp_path_factory):
     out = tmp_path_factory.mktemp("cluster")
     script = Path(__file__).with_name("cluster_run.py")
     command = [sys.executable, script, recipe_folder, images, out]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LONGEST_S)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads((out / "told.json").read_text()), out
 
@@ -123,7 +124,7 @@ def test_two_recipes_and_a_bad_file_on_this_machine(with_ray, recipe_folder, par
     calibrate(other, changes={"label_rule": "either"}, threads=1)
     images = shutil.copytree(parts / "test", tmp_path / "images")
     (images / "good" / "bad.png").write_bytes(b"no image")
-    here = {"capture_output": True, "text": True, "timeout": 200, "cwd": tmp_path}
+    here = {"capture_output": True, "text": True, "timeout": LONGEST_S, "cwd": tmp_path}
     command = [*COMMAND, recipe_folder, "other", "images", "--out", "out", "--masks"]
     done = subprocess.run(command, check=False, **here)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -153,14 +154,14 @@ def test_a_run_that_is_killed_goes_on_where_it_was(with_ray, recipe_folder, imag
     )
     command = [sys.executable, "-c", code, recipe_folder, images, tmp_path / "out"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + LONGEST_S
         while not list((tmp_path / "out").glob("*/part-*.parquet")) and run.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         run.send_signal(signal.SIGKILL)
     done = len(rows_of(tmp_path / "out"))
     assert 0 < done <= 160
-    again = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+    again = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LONGEST_S)
     assert again.returncode == 0, again.stderr[-4000:]
     check_equal(rows_of(tmp_path / "out"), recipe_folder, images)
 
