@@ -13,6 +13,7 @@ SIZE = INPUT_SIDE
 # Seeds of the noise of good parts, to fit on and to test. None of them stands out from the others by chance.
 ALIKE = (1, 14, 18, 22, 34, 39, 41, 42, 45, 51, 53, 54)
 ALIKE_TOO = (115, 129, 130, 117)
+LONGEST_NAME = 120  # of an argument, in a test's name
 
 
 def tagged(source, target, *, turned):
@@ -31,6 +32,11 @@ def pytest_collection_modifyitems(config, items):
         grouped = [item for item in items if item.get_closest_marker("xdist_group")]
         if lost := [item.nodeid for item in grouped if "@" not in item.nodeid.rpartition("]")[2]]:
             raise RuntimeError(f"expected pytest-xdist to know the groups of tests, got {lost[0]} without its group")
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Name a long argument by its length: a test's name may hold 64 MB of it otherwise."""
+    return f"{argname}-of-{len(val)}" if isinstance(val, str | bytes) and len(val) > LONGEST_NAME else None
 
 
 def pytest_report_header():
