@@ -14,23 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_integer
-from ..errors import RecipeError, ScaleError, SpadelineError
+from ..errors import RecipeError, ScaleError
 from ..optional import imported
 from ..recipe.held import GalleryPlace
 from ..resources import MOST_THREADS
 from ..settings import Need
-from .addresses import RAY, is_address, pyarrow
+from .addresses import RAY, is_address
 from .cluster import connected
 from .description import Counts, Description, RecipeUsed
 from .local_recipes import LocalRecipe, Recipes, find_recipes
-from .scorer import RecipeScorer
 from .sources import find_source
+from .worker import FAILURE, Worker, start_attempts
 from .written import open_written
 
 # Images in one task: at 10 ms each, what Ray adds to a task is about a hundredth. Of few images, each worker gets
 # several tasks all the same, so that all are busy to the end.
 MOST_TOGETHER, TASKS_EACH = 64, 8
-FAILURE = "failure"  # the column of a worker's error
 
 
 def score(
@@ -150,7 +149,7 @@ def _scored(dataset: Any, scorer: dict[str, Any], *, together: int, workers: int
     data = imported("ray.data", RAY)
     scored = dataset.map_batches(
         Worker,
-        fn_constructor_kwargs=scorer,
+        fn_constructor_kwargs=scorer | {"attempts": start_attempts()},
         batch_size=together,
         batch_format="pyarrow",
         num_cpus=threads,
@@ -161,32 +160,6 @@ def _scored(dataset: Any, scorer: dict[str, Any], *, together: int, workers: int
         if FAILURE in rows.column_names:
             raise next(pickle.loads(error) for error in rows[FAILURE].to_pylist() if error)  # noqa: S301 - our worker's
         yield rows
-
-
-class Worker:
-    """A :class:`.RecipeScorer` whose errors come to the run as a block, and not as Ray's traceback.
-
-    Parameters
-    ----------
-    options
-        Those of :class:`.RecipeScorer`.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self._failure: SpadelineError | None = None
-        try:
-            self._scorer = RecipeScorer(**options)
-        except SpadelineError as error:
-            self._failure = error
-
-    def __call__(self, batch: Any) -> Any:
-        """Return a batch's rows, or one row with the error in place of all of them."""
-        if self._failure is None:
-            try:
-                return self._scorer(batch)
-            except SpadelineError as error:
-                self._failure = error
-        return pyarrow().table({FAILURE: [pickle.dumps(self._failure)]})
 
 
 @contextmanager

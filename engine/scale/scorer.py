@@ -111,6 +111,13 @@ class RecipeScorer:
         images = rows_of(batch)
         return table(self._score(images), self._schema)
 
+    def errors(self, batch: Any, error: InputError) -> Any:
+        """Return the rows of images that can't be judged for one reason: as a call of the scorer returns them."""
+        images = rows_of(batch)
+        return table(
+            (error_row(facts, image.get("path"), error) for image in images for _, facts in self._opened), self._schema
+        )
+
     def _score(self, images: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Score images while the next one is read."""
 

@@ -17,9 +17,19 @@ import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 from spadeline.engine import InputError, SpadelineError
-from spadeline.engine.scale import score, written
+from spadeline.engine.scale import run, score, worker, written
 
 WORKER = b"MapBatches(Worker)"
+POISON = "poison.png"
+
+
+class Poisoned(worker.Worker):
+    """A worker whose process ends at one image."""
+
+    def score(self, batch):
+        if any(path.endswith(POISON) for path in batch["path"].to_pylist()):
+            os._exit(1)
+        return super().score(batch)
 
 
 def workers():
@@ -102,6 +112,23 @@ def workers_error(recipe, images, folder):
         return type(error).__name__, str(error)
 
 
+def poisoned(recipe, images, folder):
+    """Return the counts and the labels of a run in which one image ends its worker each time, and that image's error."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    for name, path in zip(("a.png", "b.png", POISON, "x.png", "y.png"), sorted(images.iterdir()), strict=False):
+        shutil.copyfile(path, source / name)
+    run.Worker, run.TASKS_EACH = Poisoned, 1  # two images in a task
+    counts = score(recipe, source, folder / "out", workers=1)
+    run.Worker, run.TASKS_EACH = worker.Worker, 8
+    rows = {Path(row["path"]).name: row for row in pq.read_table(folder / "out").to_pylist()}
+    return {
+        "counts": vars(counts),
+        "labels": {name: row["label"] for name, row in rows.items()},
+        "error": rows[POISON]["error"],
+    }
+
+
 def refused(recipe, images, out):
     """Return the errors for more workers than there is room for, and for a cluster that isn't there."""
     errors = []
@@ -122,6 +149,7 @@ def main():
     ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
     told = {"refused": refused(recipe, images, out / "refused")}
     told["worker's error"] = workers_error(recipe, images, out / "damaged")
+    told["poisoned"] = poisoned(recipe, images, out / "poisoned")
     told["programs"] = programs_of_the_page(recipe, images, out / "page")
     told["kills"] = kills(cluster, node, recipe, images, out / "kills")
     told["tables"] = tables(recipe, images, out / "tables")

@@ -109,6 +109,23 @@ def test_a_cpu_stays_free_on_a_cluster(cluster):
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
+def test_an_image_that_ends_its_worker_each_time_is_a_row_with_that_error(cluster, recipe_folder):
+    told, _ = cluster
+    counts = told["poisoned"]["counts"]
+    assert (counts["images"], counts["scored"], counts["errors"]) == (
+        5,
+        {recipe_folder.name: 4},
+        {recipe_folder.name: 1},
+    )
+    labels = told["poisoned"]["labels"]
+    assert [name for name, label in labels.items() if label is None] == ["poison.png"]
+    assert told["poisoned"]["error"].endswith(
+        "poison.png: expected an image that can be inspected, got one at which the process ended 2 times"
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
 def test_a_workers_error_is_the_runs(cluster):
     told, _ = cluster
     (kind, text) = told["worker's error"]
