@@ -40,9 +40,9 @@ def start_attempts() -> Any:
     """Start :class:`Attempts` on the machine of this process; return its handle, with which it lives and ends."""
     ray = imported("ray", RAY)
     here = imported("ray.util.scheduling_strategies", RAY).NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=True
+        ray.get_runtime_context().get_node_id(), soft=False
     )
-    return ray.remote(Attempts).options(num_cpus=0, scheduling_strategy=here).remote()
+    return ray.remote(Attempts).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
 
 
 class Worker:
@@ -97,5 +97,8 @@ class Worker:
         return rows
 
     def _begin(self, work: str) -> int:
-        times: int = imported("ray", RAY).get(self._attempts.begin.remote(work))
+        try:
+            times: int = imported("ray", RAY).get(self._attempts.begin.remote(work))
+        except imported("ray.exceptions", RAY).RayActorError:  # its process ended, and starts anew without its counts
+            return 1
         return times

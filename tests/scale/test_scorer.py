@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from spadeline.engine.scale import COLUMNS, RecipeScorer
 from spadeline.engine.scale import local_recipes as opening
 from spadeline.engine.scale import rows as rows_module
 from spadeline.engine.scale import scorer as scorer_module
+from spadeline.engine.scale.worker import Attempts, Worker
 
 pa = pytest.importorskip("pyarrow")
 ONLY_ASKED = ["map", "mask"]
@@ -208,3 +210,48 @@ def test_bytes_are_limited(recipe_folder, images, monkeypatch):
 def test_the_columns_are_those_that_are_documented():
     assert rows_module.schema(maps=True, masks=True).names == list(COLUMNS)
     assert rows_module.schema(maps=False, masks=False).names == [name for name in COLUMNS if name not in ONLY_ASKED]
+
+
+@pytest.mark.ray
+def test_a_worker_that_does_not_reach_its_counter_scores_all_the_same(recipe_folder, images, monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def gone(_):
+        raise ray.exceptions.RayActorError
+
+    monkeypatch.setattr(ray, "get", gone)
+    batch = pa.table({"path": images})
+    rows = Worker(Mock(), recipes=recipe_folder)(batch).to_pylist()
+    assert without_time(rows) == without_time(RecipeScorer(recipe_folder)(batch).to_pylist())
+
+
+@pytest.mark.ray
+def test_a_batch_that_ended_its_worker_is_scored_image_by_image(recipe_folder, images, monkeypatch):
+    ray = pytest.importorskip("ray")
+    counted = Attempts()
+    attempts = Mock()
+    attempts.begin.remote, attempts.end.remote = counted.begin, counted.end
+    monkeypatch.setattr(ray, "get", lambda value: value)
+    worker, batch = Worker(attempts, recipes=recipe_folder), pa.table({"path": images})
+    wanted = without_time(RecipeScorer(recipe_folder)(batch).to_pylist())
+    ended = []
+
+    def score(some, score=worker.score):
+        ended.append(some["path"].to_pylist())
+        if images[2] in ended[-1]:
+            raise KeyboardInterrupt  # as a process that ends: nothing after it is done
+        return score(some)
+
+    monkeypatch.setattr(worker, "score", score)
+    for alone in (0, 1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            worker(batch)
+        assert ended == ([images] if alone == 0 else [[images[0]], [images[1]], [images[2]]])
+        ended.clear()
+    rows = without_time(worker(batch).to_pylist())
+    assert [row for row in rows if row["error"] is None] == [*wanted[:2], *wanted[3:]]
+    assert rows[2]["error"] == (
+        f"{images[2]}: expected an image that can be inspected, got one at which the process ended 2 times"
+    )
+    assert rows[2]["label"] is None
+    assert worker(pa.table({"path": images[:1]})).to_pylist()[0]["error"] is None
