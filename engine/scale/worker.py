@@ -1,8 +1,8 @@
 """What a run's workers do with a batch: score it; and what becomes of an image that ends its worker's process.
 
-Ray starts a worker that has ended anew, and gives it the same batch, as often as it takes. So each attempt is noted in
-a process of its own, which outlives the worker. A batch that has ended a worker is scored image by image. An image that
-ends its worker again and again gets a row with that error, and the run goes on.
+If a worker's process ends, Ray starts another one and gives it the same batch, as often as it takes. So each attempt is
+noted in a process of its own, which outlives the worker. A batch that has ended a worker is scored image by image. An
+image that ends its worker again and again gets a row with that error, and the run goes on.
 """
 
 from __future__ import annotations
